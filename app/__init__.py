@@ -1,0 +1,1 @@
+"""Spawner: containers for every person of a team, class or company."""

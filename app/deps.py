@@ -1,0 +1,90 @@
+"""Every dependency of the routes, as Annotated aliases."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth import service as auth
+from app.auth.service import Caller
+from app.errors import Forbidden, Unauthorized, locale_of
+from app.i18n import Locale
+from app.resources import Resources
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def get_resources(request: Request) -> Resources:
+    """The bundle that the lifespan opened."""
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+ResourcesDep = Annotated[Resources, Depends(get_resources)]
+
+
+async def get_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
+    """One unit of work for the request."""
+    async with resources.unit_of_work() as session:
+        yield session
+
+
+# scope="function" commits before the answer is sent: a 202 is never followed by a failed commit.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+LocaleDep = Annotated[Locale, Depends(locale_of)]
+
+
+def check_same_origin(request: Request) -> None:
+    """Refuse an unsafe request that a browser sends with our cookie from another page.
+
+    `Sec-Fetch-Site` decides where the browser sends it; else the Origin must be ours exactly. `same-site` is not
+    enough: workspaces are siblings of this site.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is not None and site != "same-origin":
+        raise Forbidden
+    if origin is not None and origin != request.app.state.settings.public_url:
+        raise Forbidden
+    if site is None and origin is None:
+        raise Forbidden
+
+
+async def get_caller(request: Request, resources: ResourcesDep) -> Caller | None:
+    """Who calls, by Bearer token or by the pages' cookie; the session's row is checked on every request."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme:
+        if scheme.lower() != "bearer":
+            return None
+        return await auth.caller_by_access_token(resources, token.strip())
+    cookie = request.cookies.get(auth.cookie_name(resources.settings))
+    if cookie is None:
+        return None
+    check_same_origin(request)
+    return await auth.caller_by_cookie(resources, cookie)
+
+
+MaybeCallerDep = Annotated[Caller | None, Depends(get_caller)]
+
+
+def require_caller(caller: MaybeCallerDep) -> Caller:
+    """The caller, or 401."""
+    if caller is None:
+        raise Unauthorized
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(require_caller)]
+
+IdempotencyKeyDep = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        min_length=1,
+        description="Repeat a request safely: the same key and request answer the same job.",
+    ),
+]

@@ -1,0 +1,248 @@
+"""Errors as clients see them: `application/problem+json` (RFC 9457).
+
+A business error is a class with `code`, `status`, `title` and `detail`; a route lists those it can give with
+`responses=problems(...)`. Nothing else reaches a client: an unknown exception is logged and answered as
+`internal`, without its text.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from app.i18n import Locale, Text, negotiate
+
+log = structlog.get_logger(__name__)
+
+
+class FieldError(BaseModel):
+    """One invalid field of a request."""
+
+    field: str = Field(examples=["email"])
+    code: str = Field(examples=["missing"])
+    message: str = Field(examples=["This field is required."])
+
+
+class Problem(BaseModel):
+    """The body of every error (RFC 9457). `error` repeats `detail` for clients of the first version."""
+
+    type: str = Field("about:blank", examples=["about:blank"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; clients may switch on it.")
+    error: str
+    request_id: str
+    errors: list[FieldError] = Field([], description="Set when fields are invalid.")
+
+
+class AppError(Exception):
+    """Base of what a service may raise. `values` fill the placeholders of `detail`."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[Text]
+    detail: ClassVar[Text]
+
+    def __init__(self, *, headers: Mapping[str, str] | None = None, **values: object) -> None:
+        super().__init__(self.code)
+        self.headers = dict(headers or {})
+        self.values = values
+
+
+class InvalidRequest(AppError):
+    code = "invalid_request"
+    status = 400
+    title = Text("Invalid request", "Ungültige Anfrage")
+    detail = Text("The request has invalid fields.", "Die Anfrage enthält ungültige Felder.")
+
+
+class Unauthorized(AppError):
+    code = "unauthorized"
+    status = 401
+    title = Text("Not signed in", "Nicht angemeldet")
+    detail = Text(
+        "Sign in first: the token is missing, expired or its session has ended.",
+        "Bitte zuerst anmelden: Das Token fehlt, ist abgelaufen oder seine Sitzung wurde beendet.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(AppError):
+    code = "cross_site"
+    status = 403
+    title = Text("Refused", "Abgelehnt")
+    detail = Text(
+        "This request came from another site and was refused.",
+        "Diese Anfrage kam von einer anderen Website und wurde abgelehnt.",
+    )
+
+
+class NotFound(AppError):
+    code = "not_found"
+    status = 404
+    title = Text("Not found", "Nicht gefunden")
+    detail = Text("There is nothing here.", "Hier gibt es nichts.")
+
+
+class MethodNotAllowed(AppError):
+    code = "method_not_allowed"
+    status = 405
+    title = Text("Method not allowed", "Methode nicht erlaubt")
+    detail = Text("This address does not answer that method.", "Diese Adresse kennt diese Methode nicht.")
+
+
+class IdempotencyConflict(AppError):
+    code = "idempotency_conflict"
+    status = 409
+    title = Text("Key used before", "Schlüssel bereits benutzt")
+    detail = Text(
+        "This Idempotency-Key was sent before with another request; use a new key.",
+        "Dieser Idempotency-Key wurde schon mit einer anderen Anfrage gesendet; bitte einen neuen verwenden.",
+    )
+
+
+class Unavailable(AppError):
+    code = "unavailable"
+    status = 503
+    title = Text("Try again shortly", "Bitte gleich noch einmal versuchen")
+    detail = Text(
+        "A part of the service does not answer. Nothing was changed; try again in a few seconds.",
+        "Ein Teil des Dienstes antwortet nicht. Es wurde nichts geändert; bitte in einigen Sekunden erneut versuchen.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
+class Internal(AppError):
+    code = "internal"
+    status = 500
+    title = Text("Something went wrong", "Etwas ist schiefgegangen")
+    detail = Text(
+        "The request failed on our side. Give the request id to your operator.",
+        "Die Anfrage ist bei uns fehlgeschlagen. Bitte dem Betreiber die Anfrage-ID nennen.",
+    )
+
+
+FIELD_TEXTS: dict[str, Text] = {
+    "missing": Text("This field is required.", "Dieses Feld ist erforderlich."),
+    "invalid_email": Text("This is not a usable e-mail address.", "Das ist keine brauchbare E-Mail-Adresse."),
+    "string_too_long": Text("This is too long.", "Das ist zu lang."),
+    "string_too_short": Text("This is too short.", "Das ist zu kurz."),
+    "string_type": Text("This must be text.", "Das muss Text sein."),
+    "json_invalid": Text("The body is not valid JSON.", "Der Inhalt ist kein gültiges JSON."),
+    "uuid_parsing": Text("This is not an id.", "Das ist keine ID."),
+    "extra_forbidden": Text("This field is unknown.", "Dieses Feld ist unbekannt."),
+}
+OTHER_FIELD_TEXT = Text("This value is not valid.", "Dieser Wert ist ungültig.")
+
+
+def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
+    """Describe errors for a route's `responses=`; those of one status share an entry with an example each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = responses.setdefault(
+            error.status,
+            {
+                "description": error.title.en,
+                "content": {"application/problem+json": {"schema": Problem.model_json_schema(), "examples": {}}},
+            },
+        )
+        if error.title.en not in entry["description"]:
+            entry["description"] += f"; {error.title.en.lower()}"
+        example = Problem(
+            title=error.title.en,
+            status=error.status,
+            detail=error.detail.en,
+            code=error.code,
+            error=error.detail.en,
+            request_id="01JD3V5Y8T",
+        )
+        entry["content"]["application/problem+json"]["examples"][error.code] = {"value": example.model_dump()}
+    return responses
+
+
+def locale_of(request: Request) -> Locale:
+    """The language to answer this request in."""
+    return negotiate(request.headers.get("accept-language", ""), request.app.state.settings.default_locale)
+
+
+def render(request: Request, error: AppError, fields: list[FieldError] | None = None) -> JSONResponse:
+    """Turn an error into its answer, in the caller's language."""
+    locale = locale_of(request)
+    detail = error.detail.say(locale, **error.values)
+    problem = Problem(
+        title=error.title.say(locale),
+        status=error.status,
+        detail=detail,
+        code=error.code,
+        error=detail,
+        request_id=request.state.request_id,
+        errors=fields or [],
+    )
+    return JSONResponse(
+        problem.model_dump(), error.status, headers=error.headers, media_type="application/problem+json"
+    )
+
+
+async def _app_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AppError)
+    return render(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    locale = locale_of(request)
+    fields = [
+        FieldError(
+            field=".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]),
+            code=item["type"],
+            message=FIELD_TEXTS.get(item["type"], OTHER_FIELD_TEXT).say(locale),
+        )
+        for item in error.errors()
+    ]
+    return render(request, InvalidRequest(), fields)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed}
+    answer = render(request, known.get(error.status_code, InvalidRequest)())
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        log.warning("database_unreachable", error=type(error).__name__)
+        return render(request, Unavailable())
+    return await _unknown(request, error)
+
+
+async def _unreachable(request: Request, error: Exception) -> JSONResponse:
+    log.warning("part_unreachable", error=type(error).__name__)
+    return render(request, Unavailable())
+
+
+async def _unknown(request: Request, error: Exception) -> JSONResponse:
+    log.error("unhandled", exc_info=error)
+    return render(request, Internal())
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers, so that every error of the app is a problem document."""
+    app.add_exception_handler(AppError, _app_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(SQLAlchemyError, _database)
+    app.add_exception_handler(OSError, _unreachable)
+    app.add_exception_handler(Exception, _unknown)

@@ -1,0 +1,1 @@
+"""Who may go where: the one endpoint that the reverse proxy asks."""

@@ -1,0 +1,105 @@
+"""Hands jobs to the queue and tells pollers of changes; the only file that is a client of arq.
+
+Nothing is sent before the commit. If Redis does not answer then, the rows stay as they are and the reconciler
+sends them later: nothing accepted is lost.
+"""
+
+import enum
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from arq.connections import ArqRedis, RedisSettings
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "spawner:queue"
+JOB_CHANNEL = "spawner:job:"
+
+
+class JobName(enum.StrEnum):
+    """The functions that workers offer; jobs travel by name."""
+
+    DRIVE = "drive_workspace"
+    SEND_LINK = "send_link"
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    name: JobName
+    id: UUID
+    attempt: int
+    defer: timedelta | None
+
+
+def serialize(value: dict[str, Any]) -> bytes:
+    """Queue messages are JSON, never pickle."""
+    return json.dumps(value, default=str).encode()
+
+
+def deserialize(value: bytes) -> dict[str, Any]:
+    """Read what `serialize` wrote."""
+    message: dict[str, Any] = json.loads(value)
+    return message
+
+
+def worker_redis(url: str) -> RedisSettings:
+    """A worker's connection: it outlives a restart of Redis by a minute instead of dying with it."""
+    settings = RedisSettings.from_dsn(url)
+    settings.conn_retries = 60
+    settings.retry = Retry(ExponentialBackoff(cap=1, base=0.05), 60)
+    settings.retry_on_error = [ConnectionError, TimeoutError, RedisError]
+    return settings
+
+
+def enqueue(
+    session: AsyncSession, name: JobName, id: UUID, *, attempt: int = 0, defer: timedelta | None = None
+) -> None:
+    """Send `name(id)` to a worker once the session's transaction has committed; a rollback drops it.
+
+    A message with the same name, id and attempt that still waits in the queue is not sent twice. Running twice at
+    once is possible all the same, and the job must allow it.
+    """
+    session.info.setdefault("messages", []).append(_Message(name, id, attempt, defer))
+
+
+def announce(session: AsyncSession, job_id: UUID) -> None:
+    """Wake those who wait for this job, once the transaction has committed."""
+    session.info.setdefault("announced", set()).add(job_id)
+
+
+class Outbox:
+    """Sends what a committed session noted."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._queue = ArqRedis(
+            pool_or_conn=redis.connection_pool,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+            default_queue_name=QUEUE,
+        )
+
+    async def flush(self, session: AsyncSession) -> None:
+        """Send and forget. Redis being down is logged, not raised: the rows are the truth."""
+        messages: list[_Message] = session.info.pop("messages", [])
+        announced: set[UUID] = session.info.pop("announced", set())
+        try:
+            for message in messages:
+                await self._queue.enqueue_job(
+                    message.name,
+                    str(message.id),
+                    _job_id=f"{message.name}:{message.id}:{message.attempt}",
+                    _defer_by=message.defer,
+                )
+            for job_id in announced:
+                await self._queue.publish(f"{JOB_CHANNEL}{job_id}", "changed")
+        except (RedisError, OSError) as error:
+            log.warning("queue_unreachable", messages=len(messages), error=type(error).__name__)

@@ -1,0 +1,61 @@
+"""What a process of Spawner holds open. API, workers and the command line open the same bundle."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.auth.tokens import Tokens
+from app.catalog.service import Catalog, load_catalog
+from app.db import Sessions, make_engine, make_sessions, unit_of_work
+from app.jobs import Outbox
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Connections and the things made once from settings."""
+
+    settings: Settings
+    catalog: Catalog
+    tokens: Tokens
+    engine: AsyncEngine
+    sessions: Sessions
+    redis: Redis
+    outbox: Outbox
+
+    def unit_of_work(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A session that commits at the end and then sends what was noted on it."""
+        return unit_of_work(self.sessions, self.outbox)
+
+
+def make_redis(url: str) -> Redis:
+    """A client that fails fast: the API answers 503 rather than hang."""
+    return Redis.from_url(
+        url, socket_connect_timeout=1, socket_timeout=5, health_check_interval=15, retry=Retry(NoBackoff(), 1)
+    )
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Open everything lazily (nothing is dialled here), and close it at the end."""
+    catalog = load_catalog(settings.catalog)
+    engine = make_engine(settings.database_url, pool_size=settings.database_pool)
+    redis = make_redis(settings.redis_url)
+    try:
+        yield Resources(
+            settings=settings,
+            catalog=catalog,
+            tokens=Tokens(settings),
+            engine=engine,
+            sessions=make_sessions(engine),
+            redis=redis,
+            outbox=Outbox(redis),
+        )
+    finally:
+        await redis.aclose()
+        await engine.dispose()

@@ -1,0 +1,13 @@
+"""Engines that run containers."""
+
+from app.runtime.base import Runtime
+
+
+def make_runtime(docker_url: str, *, publish: str) -> Runtime:
+    """Connect to the engine at `docker_url`. Nothing is sent before the first call.
+
+    `publish` is `never` (the proxy reaches the engine's bridge) or `loopback` (each workspace gets a host port).
+    """
+    from app.runtime.docker import DockerRuntime
+
+    return DockerRuntime(docker_url, publish=publish)

@@ -1,0 +1,144 @@
+"""Every setting of Spawner, read from the environment (prefix `SPAWNER_`) and from `.env`."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOCAL_DOCKER = "unix:///var/run/docker.sock"
+DEVELOPMENT_SECRET = Path(".spawner/secret_key")
+
+CommaList = Annotated[list[str], NoDecode]
+
+
+class Settings(BaseSettings):
+    """One object for API, workers and the command line. A secret has no default outside development."""
+
+    model_config = SettingsConfigDict(env_prefix="SPAWNER_", env_file=".env", extra="ignore", hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = Field(
+        "production", description="development relaxes secrets and counts no loopback client."
+    )
+    instance: str = Field(
+        "spawner",
+        pattern=r"^[a-z0-9]{1,20}$",
+        description="Name of this installation on its engine; objects of others are never touched.",
+    )
+    public_url: str = Field("http://localhost:8080", description="Origin of the API and the pages.")
+    workspace_url: str = Field(
+        "http://127.0.0.1:8080/{route}",
+        description="Where workspaces answer: `{route}` in the path or in the host; never the origin of PUBLIC_URL.",
+    )
+    database_url: str = Field("postgresql+asyncpg://postgres@localhost/spawner", description="PostgreSQL 15 or later.")
+    database_pool: int = Field(20, ge=1, description="Database connections of one process.")
+    redis_url: str = Field(
+        "redis://localhost:6379/0", description="Redis 6.2 or later; `redis://`, `rediss://` or `unix://`."
+    )
+    docker_url: str = Field("", description="Docker Engine; empty means DOCKER_HOST, else the local socket.")
+    docker_publish: Literal["never", "loopback"] = Field(
+        "never",
+        description="`loopback` publishes each workspace on a loopback port, for hosts that cannot reach the engine's bridges.",
+    )
+    network_range: str = Field("10.213.0.0/16", description="Range that workspaces' /28 networks are cut from.")
+    smtp_url: str = Field(
+        "smtp://localhost:25",
+        description="`smtp://` (STARTTLS if offered), `smtp+starttls://` (required) or `smtps://`, with user and password in it.",
+    )
+    mail_from: str = Field("Spawner <spawner@localhost>", description="Sender of mails.")
+    secret_key: str = Field("", description="At least 32 random characters; signs tokens and keys hashes.")
+    secret_key_file: Path | None = Field(None, description="File to read SECRET_KEY from.")
+    access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
+    magic_link_seconds: int = Field(600, ge=30, description="Life of a link.")
+    magic_links_per_hour: int = Field(3, ge=1, description="Links one address may ask for in an hour.")
+    magic_links_per_hour_client: int = Field(60, ge=1, description="Links one client address may ask for in an hour.")
+    cors_origins: CommaList = Field([], description="Origins, exact, that may call the API from a browser.")
+    trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
+    catalog: Path = Field(Path("images/catalog.yaml"), description="The templates.")
+    default_locale: Literal["en", "de"] = Field("en", description="Language where Accept-Language names none of ours.")
+    signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")
+    signup_domains: CommaList = Field([], description="Mail domains that may sign up when SIGNUP=domains.")
+    launch_seconds: int = Field(
+        300, ge=5, description="Deadline of a launch or restart, from acceptance; a pull that moves extends it."
+    )
+    lease_seconds: float = Field(15, ge=1, description="A worker that is silent this long has lost its job.")
+    worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
+    worker_poll_seconds: float = Field(0.02, gt=0, description="How often an idle worker asks Redis for work.")
+    reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler; must divide 60.")
+
+    @field_validator("cors_origins", "trusted_proxies", "signup_domains", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+            raise ValueError("must be an origin such as https://spawner.example.org")
+        return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @field_validator("network_range")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        if ipaddress.IPv4Network(value).prefixlen > 28:
+            raise ValueError("must hold at least one /28 network")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        parts = urlsplit(self.workspace_url)
+        if self.workspace_url.count("{route}") != 1 or parts.scheme not in ("http", "https"):
+            raise ValueError("SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host")
+        if "{route}" in parts.netloc:
+            if not parts.netloc.startswith("{route}.") or parts.path.strip("/"):
+                raise ValueError("SPAWNER_WORKSPACE_URL with {route} in the host is https://{route}.apps.example.org")
+        elif parts.path != "/{route}":
+            raise ValueError("SPAWNER_WORKSPACE_URL with {route} in the path is https://apps.example.org/{route}")
+        elif f"{parts.scheme}://{parts.netloc.lower()}" == self.public_url:
+            raise ValueError(
+                "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: a workspace could act as its visitor"
+            )
+        if 60 % self.reconcile_seconds:
+            raise ValueError("SPAWNER_RECONCILE_SECONDS must divide 60")
+        self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
+        self.secret_key = self._read_secret()
+        return self
+
+    def _read_secret(self) -> str:
+        path = self.secret_key_file
+        if path is None and not self.secret_key and self.environment == "development":
+            path = DEVELOPMENT_SECRET
+        secret = path.read_text().strip() if path is not None and path.is_file() else self.secret_key
+        if len(secret) < 32 or len(set(secret)) < 10:
+            raise ValueError(
+                "SPAWNER_SECRET_KEY is missing or weak: set it, or SPAWNER_SECRET_KEY_FILE, to 32 or more random characters, such as those of `openssl rand -base64 48`"
+            )
+        return secret
+
+    @property
+    def host_mode(self) -> bool:
+        """Whether `{route}` stands in the host, so that each workspace has its own origin."""
+        return "{route}" in urlsplit(self.workspace_url).netloc
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether browsers come over TLS."""
+        return self.public_url.startswith("https://")
+
+
+def load_settings() -> Settings:
+    """Read the settings, or end the process with one line for each one that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            name = "_".join(str(part) for part in item["loc"]).upper()
+            text = item["msg"].removeprefix("Value error, ")
+            lines.append(f"SPAWNER_{name}: {text}" if name else text)
+        raise SystemExit("\n".join(lines)) from None

@@ -1,0 +1,1 @@
+"""What a user sees of themselves and of their workspaces."""

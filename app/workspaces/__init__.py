@@ -1,0 +1,1 @@
+"""Workspaces and the jobs that change them."""

@@ -9,7 +9,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID, uuid4
 
 import jwt
@@ -25,7 +25,8 @@ AUDIENCE = "spawner-api"
 # Order of the P-256 group (SEC 2, 2.4.2).
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
-Purpose = Literal["link", "session", "handoff", "workspace"]
+Purpose = Literal["link", "session", "handoff", "workspace", "limit"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Tokens:
         self._public = self._private.public_key()
         encoded = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self._kid = hashlib.sha256(encoded).hexdigest()[:16]
-        self._hash_keys = {p: self._derive(p, 32) for p in ("link", "session", "handoff", "workspace")}
+        self._hash_keys = {purpose: self._derive(purpose, 32) for purpose in PURPOSES}
 
     def _derive(self, label: str, length: int) -> bytes:
         return HKDF(SHA256(), length, salt=None, info=f"spawner {label}".encode()).derive(self._root)
@@ -84,7 +85,7 @@ class Tokens:
         return jwt.encode(claims, self._private, ALGORITHM, headers={"kid": self._kid, "typ": "at+jwt"})
 
     def read(self, token: str) -> Access:
-        """Check signature, header and claims; raise `InvalidToken` for anything that we did not issue or that expired."""
+        """Check signature, header and claims; raise `InvalidToken` for what we did not issue or what expired."""
         try:
             header = jwt.get_unverified_header(token)
             if header != {"alg": ALGORITHM, "kid": self._kid, "typ": "at+jwt"}:

@@ -1,0 +1,65 @@
+"""Mail addresses: one canonical form for each mailbox, and nothing in it that a mail server could take for syntax."""
+
+import unicodedata
+
+from email_validator import EmailNotValidError, validate_email
+
+MAX_LENGTH = 254
+# Bounds the work that Unicode normalisation can be made to do.
+MAX_INPUT = 1000
+# Commas and quotes make one address two, or another's; the rest is syntax of mail headers.
+FORBIDDEN = frozenset(',;:"`<>()[]\\')
+
+
+class InvalidAddress(ValueError):
+    """The text is not an address that we would write to."""
+
+
+def normalise(raw: str) -> str:
+    """The canonical form of an address: look-alike characters and letter case folded, the domain in ASCII (IDNA).
+
+    Mail goes to this form and to no other, so that nobody can sign in as the owner of an address that merely folds
+    to theirs. Applying it again changes nothing. Raises `InvalidAddress`; never looks the domain up.
+    """
+    if len(raw) > MAX_INPUT:
+        raise InvalidAddress
+    text = unicodedata.normalize("NFKC", raw).strip(" ")
+    local, at, domain = text.partition("@")
+    domain = domain.replace("。", ".")  # what an East Asian keyboard types there, and IDNA takes for the dot
+    if not at or "@" in domain or not all(map(_is_plain, local + domain)):
+        raise InvalidAddress
+    try:
+        # Only the local part is folded here: `ß` in a domain is a letter of its own (IDNA 2008), not `ss`.
+        parsed = validate_email(
+            f"{_fold(local)}@{domain}",
+            check_deliverability=False,
+            allow_smtputf8=True,
+            allow_quoted_local=False,
+            allow_domain_literal=False,
+            allow_display_name=False,
+        )
+    except (EmailNotValidError, UnicodeError) as error:
+        raise InvalidAddress from error
+    address = f"{_fold(parsed.local_part)}@{parsed.ascii_domain}"
+    if len(address.encode()) > MAX_LENGTH:
+        raise InvalidAddress
+    return address
+
+
+def domain_of(address: str) -> str:
+    """The domain of a normalised address, in ASCII."""
+    return address.rpartition("@")[2]
+
+
+def _fold(text: str) -> str:
+    """Unicode's caseless form (NFKC_Casefold): folding can denormalise, and normalising can bring capitals back."""
+    for _ in range(2):
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return text
+
+
+def _is_plain(character: str) -> bool:
+    """Printable ASCII apart from syntax; beyond ASCII, only letters, marks and digits."""
+    if character.isascii():
+        return " " < character < "\x7f" and character not in FORBIDDEN
+    return unicodedata.category(character)[0] in "LMN"

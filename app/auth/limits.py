@@ -1,0 +1,85 @@
+"""How often links may be asked for; the counts live in Redis, where no address stands in clear."""
+
+import ipaddress
+import math
+import time
+
+from limits import RateLimitItemPerHour
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.auth.tokens import Tokens
+from app.errors import AppError, Unavailable
+from app.i18n import Text
+from app.settings import Settings
+
+
+class RateLimited(AppError):
+    code = "rate_limited"
+    status = 429
+    title = Text("Too many requests", "Zu viele Anfragen")
+    detail = Text(
+        "Too many links were asked for. Look into your mailbox, or try again later.",
+        "Es wurden zu viele Links angefordert. Bitte ins Postfach sehen oder es später noch einmal versuchen.",
+    )
+
+
+class LinkLimits:
+    """Counts requests for links in windows that move: so many an hour for a mail address and for a client."""
+
+    def __init__(self, settings: Settings, tokens: Tokens, redis: Redis) -> None:
+        self._tokens = tokens
+        self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
+        self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
+        self._spare_loopback = settings.environment == "development"
+        # The URI only chooses the driver: with a pool given, nothing is dialled by it.
+        storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix="spawner:limits",
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # documented, but not annotated
+        )
+        self._limiter = MovingWindowRateLimiter(storage)
+
+    async def count(self, address: str, client: str) -> None:
+        """Count one request for a link to a normalised mail address from a client's IP address.
+
+        Raises `RateLimited`, which says when to come back, and `Unavailable` where Redis does not answer: a count
+        that cannot be taken is never taken for zero.
+        """
+        try:
+            # The client first: one that is over its limit must not use up the limit of somebody's address.
+            if not (self._spare_loopback and _is_loopback(client)):
+                await self._hit(self._by_client, _network(client))
+            await self._hit(self._by_address, address)
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+
+    async def _hit(self, limit: RateLimitItemPerHour, who: str) -> None:
+        key = self._tokens.hash("limit", who).hex()
+        if not await self._limiter.hit(limit, key):
+            window = await self._limiter.get_window_stats(limit, key)
+            seconds = max(1, math.ceil(window.reset_time - time.time()))
+            raise RateLimited(headers={"Retry-After": str(seconds)})
+
+
+def _is_loopback(client: str) -> bool:
+    try:
+        return ipaddress.ip_address(client).is_loopback
+    except ValueError:
+        return False
+
+
+def _network(client: str) -> str:
+    """Whom to count: an IPv4 address, or the /64 that one IPv6 subscriber chooses addresses from."""
+    try:
+        parsed = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))

@@ -1,0 +1,177 @@
+"""/api/auth: ask for a link, spend it, sign out."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth import service
+from app.auth.limits import RateLimited
+from app.auth.links import request_link
+from app.auth.schemas import LinkIn, MessageOut, TokenOut, VerifyIn, view_user
+from app.auth.service import Blocked, InvalidLink
+from app.deps import CallerDep, ClientDep, LocaleDep, ResourcesDep, SessionDep
+from app.errors import Forbidden, InvalidRequest, Unauthorized, Unavailable, problems
+from app.i18n import Locale, Text
+from app.models import LinkPurpose
+from app.resources import Resources
+from app.settings import Settings
+from app.workspaces.views import view_job
+
+router = APIRouter(prefix="/api/auth", tags=["auth"])
+
+SENT = Text(
+    "If this address can sign in here, a link is on its way. Look into your mailbox.",
+    "Wenn sich diese Adresse hier anmelden kann, ist ein Link unterwegs. Bitte ins Postfach sehen.",
+)
+SIGNED_OUT = Text("You are signed out.", "Du bist abgemeldet.")
+
+ASKING = problems(InvalidRequest, RateLimited, Unavailable)
+SPENDING = problems(InvalidRequest, InvalidLink, Blocked, Unavailable)
+SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
+    303: {"description": "A browser's navigation: go to the page where the person confirms. Nothing is spent"},
+    **SPENDING,
+}
+
+
+@router.post("/signup", operation_id="signup", summary="Sign up by mail", responses=ASKING)
+async def signup(
+    body: LinkIn, session: SessionDep, resources: ResourcesDep, client: ClientDep, locale: LocaleDep
+) -> MessageOut:
+    """Mails a link that confirms the address, or one to sign in where it has an account already.
+
+    The answer is the same for every address: it tells neither whether an account exists nor whether mail arrives.
+    """
+    await request_link(session, resources, LinkPurpose.SIGNUP, body.email, locale, client.address)
+    return MessageOut(message=SENT.say(locale))
+
+
+@router.post("/login", operation_id="login", summary="Sign in by mail", responses=ASKING)
+async def login(
+    body: LinkIn, session: SessionDep, resources: ResourcesDep, client: ClientDep, locale: LocaleDep
+) -> MessageOut:
+    """Mails a link to sign in where the address has an account. The answer is the same for every address."""
+    await request_link(session, resources, LinkPurpose.LOGIN, body.email, locale, client.address)
+    return MessageOut(message=SENT.say(locale))
+
+
+@router.post("/verify", operation_id="verify", summary="Spend a link", responses=SPENDING)
+async def verify(
+    body: VerifyIn,
+    response: Response,
+    session: SessionDep,
+    resources: ResourcesDep,
+    client: ClientDep,
+    locale: LocaleDep,
+) -> TokenOut:
+    """Signs in, once for each link, and makes sure that the default workspace runs. Sets the pages' cookie as well.
+
+    The first account ever verified becomes the administrator. Other links of the account end. A blocked account is
+    refused and its link stays unspent.
+    """
+    signed_in = await service.verify(session, resources, body.token, client)
+    _set_cookie(response, resources.settings, signed_in.cookie)
+    return await _token_body(session, resources, signed_in, locale)
+
+
+@router.get(
+    "/verify-signup",
+    operation_id="verify_signup",
+    summary="Spend a link after signing up",
+    response_model=TokenOut,
+    responses=SPENDING_BY_QUERY,
+)
+@router.get(
+    "/verify-login",
+    operation_id="verify_login",
+    summary="Spend a link to sign in",
+    response_model=TokenOut,
+    responses=SPENDING_BY_QUERY,
+)
+async def verify_by_query(
+    request: Request,
+    session: SessionDep,
+    resources: ResourcesDep,
+    client: ClientDep,
+    locale: LocaleDep,
+    token: Annotated[str, Query(min_length=1, max_length=200, description="The token of the link.")],
+) -> Response | TokenOut:
+    """For programs: signs in like `POST /api/auth/verify`, without a cookie.
+
+    A browser that navigates here, or a mail scanner that acts like one, is sent to the confirm page instead and spends
+    nothing; neither does HEAD. One kind of link serves both addresses: the account decides.
+    """
+    if _is_navigation(request):
+        page = f"{resources.settings.public_url}/auth/confirm#token={quote(token, safe='')}"
+        return RedirectResponse(page, status_code=303)
+    signed_in = await service.verify(session, resources, token, client)
+    return await _token_body(session, resources, signed_in, locale)
+
+
+@router.post(
+    "/logout",
+    operation_id="logout",
+    summary="Sign out",
+    responses=problems(Unauthorized, Forbidden, Unavailable),
+)
+async def logout(
+    response: Response, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+) -> MessageOut:
+    """Ends this session: its access tokens, its cookie and the workspaces opened with it are refused from now on."""
+    await service.logout(session, caller)
+    name, secure = service.cookie_name(resources.settings), resources.settings.secure_cookies
+    response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
+    return MessageOut(message=SIGNED_OUT.say(locale))
+
+
+async def _token_body(
+    session: AsyncSession, resources: Resources, signed_in: service.SignedIn, locale: Locale
+) -> TokenOut:
+    settings = resources.settings
+    return TokenOut(
+        access_token=signed_in.access_token,
+        expires_in=min(settings.access_token_seconds, settings.session_seconds),
+        user=view_user(signed_in.user, signed_in.container_id),
+        job=await view_job(session, signed_in.job, locale) if signed_in.job else None,
+    )
+
+
+def _set_cookie(response: Response, settings: Settings, value: str) -> None:
+    response.set_cookie(
+        service.cookie_name(settings),
+        value,
+        max_age=settings.session_seconds,
+        path="/",
+        secure=settings.secure_cookies,
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _is_navigation(request: Request) -> bool:
+    """Whether a person's browser opens this address, rather than a program calling it."""
+    if request.headers.get("sec-fetch-mode") == "navigate":
+        return True
+    html, json = 0.0, 0.0
+    for part in request.headers.get("accept", "")[:1000].lower().split(","):
+        kind, _, parameters = part.partition(";")
+        quality = _quality(parameters)
+        if kind.strip() in ("text/html", "text/*", "application/xhtml+xml"):
+            html = max(html, quality)
+        elif kind.strip() in ("application/json", "application/*", "*/*"):
+            json = max(json, quality)
+    return html > json
+
+
+def _quality(parameters: str) -> float:
+    """The weight among a media range's parameters (RFC 9110, 12.4.2); one that cannot be read counts as 1."""
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                break
+    return 1.0

@@ -1,0 +1,84 @@
+"""What clients send to sign in, and what they get."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from app.auth.addresses import InvalidAddress, normalise
+from app.models import User, UserState
+
+# The one schema that a feature takes from another: a token body shows the launch that the sign-in began.
+from app.workspaces.schemas import JobOut
+
+
+def _check(raw: str) -> str:
+    try:
+        return normalise(raw)
+    except InvalidAddress:
+        raise PydanticCustomError("invalid_email", "not a usable e-mail address") from None
+
+
+Email = Annotated[
+    str,
+    AfterValidator(_check),
+    Field(description="Letter case and look-alike characters make no difference.", examples=["alice@example.org"]),
+]
+
+
+class LinkIn(BaseModel):
+    """Who wants a link."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "alice@example.org"}]})
+    email: Email
+
+
+class VerifyIn(BaseModel):
+    """The token of a link."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"token": "q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"}]}
+    )
+    token: str = Field(min_length=1, max_length=200, description="What stands behind `#token=` in the link.")
+
+
+class MessageOut(BaseModel):
+    """A sentence for the person, in their language."""
+
+    message: str = Field(examples=["If this address can sign in here, a link is on its way. Look into your mailbox."])
+
+
+class SignedInUser(BaseModel):
+    """The account, as it stands after signing in."""
+
+    id: UUID
+    email: str = Field(examples=["alice@example.org"])
+    slug: str = Field(examples=["alice"], description="The account's part of workspaces' addresses.")
+    is_admin: bool
+    state: UserState
+    container_id: str | None = Field(
+        examples=["3f4e1c"], description="The default workspace's container, if it has one."
+    )
+
+
+class TokenOut(BaseModel):
+    """A sign-in."""
+
+    access_token: str = Field(examples=["eyJhbGciOiJFUzI1NiIsImtpZCI6Ij…"], description="Send it as `Bearer`.")
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - names the scheme, no secret
+    expires_in: int = Field(examples=[3600], description="Seconds that the access token lives.")
+    user: SignedInUser
+    job: JobOut | None = Field(description="The launch of the default workspace that this sign-in began or joined.")
+
+
+def view_user(user: User, container_id: str | None) -> SignedInUser:
+    """Show the account in a token body."""
+    return SignedInUser(
+        id=user.id,
+        email=user.email,
+        slug=user.slug,
+        is_admin=user.is_admin,
+        state=user.state,
+        container_id=container_id,
+    )

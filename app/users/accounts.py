@@ -1,0 +1,76 @@
+"""Making accounts: one for an address, with a slug that no other has, whoever asks at the same moment."""
+
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterator
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import User
+
+SLUG_LENGTH = 24
+NUMBERED = 9
+SUFFIX_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+SUFFIX_LENGTH = 6
+
+# Names that a path, a host or a person could take for the platform's own.
+_RESERVED_WORDS = """
+    abuse account admin administrator api app apps assets auth autoconfig blog caddy catalog cdn confirm
+    containers dashboard docs favicon ftp gateway health help home hostmaster imap info internal jobs livez
+    localhost login logout mail metrics mx news noreply ns open openapi operator pop postmaster proxy public
+    readyz redoc register root security settings signin signout signup smtp spawner ssl static status support
+    system templates user users verify webmaster wellknown workspace workspaces ws www
+"""
+RESERVED = frozenset(_RESERVED_WORDS.split())
+
+# Letters that do not decompose into a base letter and a mark.
+LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ħ": "h", "ı": "i"}
+)
+
+
+def slugify(address: str) -> str:
+    """The slug that an address suggests, 1 to 24 of `[a-z0-9]` from its local part; it may be taken or reserved."""
+    local = address.rpartition("@")[0].casefold().translate(LETTERS)
+    plain = re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", local))
+    return plain[:SLUG_LENGTH] or "user"
+
+
+def slug_candidates(address: str) -> Iterator[str]:
+    """Slugs to try in order, never a reserved one: the suggested one, numbered ones, then random ones without end."""
+    return (slug for slug in _variants(slugify(address)) if slug not in RESERVED)
+
+
+def _variants(base: str) -> Iterator[str]:
+    yield base
+    for number in range(2, NUMBERED + 1):
+        yield base[: SLUG_LENGTH - 1] + str(number)
+    while True:
+        suffix = "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(SUFFIX_LENGTH))
+        yield base[: SLUG_LENGTH - SUFFIX_LENGTH] + suffix
+
+
+async def find_or_create(session: AsyncSession, address: str) -> User:
+    """The account of a normalised address, made if there is none. May be repeated.
+
+    It may race: a transaction that is inserting the same address or slug is waited for, and nothing fails.
+    """
+    for slug in slug_candidates(address):
+        found = await find_by_email(session, address)
+        if found is not None:
+            return found
+        made: User | None = await session.scalar(
+            insert(User).values(email=address, slug=slug).on_conflict_do_nothing().returning(User)
+        )
+        if made is not None:
+            return made
+    raise AssertionError("the candidates do not end")
+
+
+async def find_by_email(session: AsyncSession, address: str) -> User | None:
+    """The account of a normalised address."""
+    user: User | None = await session.scalar(select(User).where(User.email == address))
+    return user

@@ -1,0 +1,56 @@
+# `make` lists what there is. Everything runs from .venv, which the first target that needs it makes.
+PYTHON_VENV := .venv/bin/python
+STACK := $(PYTHON_VENV) -m deploy.stack
+CODE := app workers deploy tests
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench openapi
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+bootstrap:
+	@sh deploy/stack/bootstrap.sh
+
+up: bootstrap ## start everything and say where; SPAWNER_PORT=8081 moves it
+	@$(STACK) up
+
+down: bootstrap ## stop everything but workspaces; data stay in .spawner/
+	@$(STACK) down
+
+status: bootstrap ## show each part, its state, uptime and address
+	@$(STACK) status
+
+logs: bootstrap ## follow the logs; PART=api for one of them
+	@$(STACK) logs
+
+inbox: bootstrap ## show the latest mails of the mail sink with their links
+	@$(STACK) inbox
+
+demo: bootstrap ## sign up, launch a workspace and open it, in this terminal
+	@$(STACK) demo
+
+clean: bootstrap ## ask, then remove this clone's workspaces, volumes and .spawner/; CLEAN=yes does not ask
+	@$(STACK) clean
+
+test: bootstrap ## lint, types, and every test on real parts, beside a running stack
+	@$(STACK) prepare
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict $(CODE)
+	.venv/bin/pytest
+
+lint: bootstrap ## lint and types alone
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict $(CODE)
+
+format: bootstrap ## put the code into its format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: bootstrap ## measure launches against the engine's own speed
+	$(PYTHON_VENV) -m bench
+
+openapi: bootstrap ## write docs/openapi.json anew
+	$(PYTHON_VENV) -m app.cli openapi > docs/openapi.json

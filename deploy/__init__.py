@@ -1,0 +1,1 @@
+"""What runs Spawner: the proxy's configuration and the embedded stack."""

@@ -1,0 +1,105 @@
+"""The processes of one clone's stack, in the order they start."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.stack.layout import Layout
+from deploy.stack.processes import Process
+from deploy.stack.proxy import caddy_process
+from deploy.stack.services import mail_process, postgres_process, redis_process
+
+WORKERS = ("worker-1", "worker-2")
+APPLICATION = ("api", *WORKERS, "caddy")
+BUILDER = "images"
+_SOURCES = ("app", "workers", "alembic", "images/catalog.yaml", "requirements.lock")
+
+
+def embedded_processes(layout: Layout, given: Mapping[str, str], ports: Mapping[str, int]) -> list[Process]:
+    """Prepare and describe PostgreSQL, Redis and the mail sink, without those that the operator brings."""
+    found = []
+    if not given.get("SPAWNER_DATABASE_URL"):
+        found.append(postgres_process(postgres_data(layout), layout.run))
+    if not given.get("SPAWNER_REDIS_URL"):
+        found.append(redis_process(layout.state / "redis", layout.run))
+    if not given.get("SPAWNER_SMTP_URL"):
+        found.append(mail_process(ports["smtp"], layout.maildir, layout.root, str(layout.python)))
+    return found
+
+
+def postgres_data(layout: Layout) -> Path:
+    """Where the database lives: below `.spawner`, or where its own user can pass if that is closed to it."""
+    if layout.run.is_relative_to(layout.state) or not layout.run.is_relative_to("/run"):
+        return layout.state / "postgres"
+    outside = Path(f"/var/lib/spawner-{layout.identity}")
+    outside.mkdir(mode=0o711, exist_ok=True)
+    link = layout.state / "postgres"
+    if not link.exists():
+        link.unlink(missing_ok=True)
+        link.symlink_to(outside / "postgres")
+    return outside / "postgres"
+
+
+def application_processes(layout: Layout, settings: Mapping[str, str], ports: Mapping[str, int]) -> list[Process]:
+    """Describe the API, the workers, Caddy and the builder of images; each reads the settings' file when it starts."""
+    binaries = layout.python.parent
+    uvicorn = (str(binaries / "uvicorn"), "app.main:create_app", "--factory", "--host", "127.0.0.1")
+    quiet = ("--timeout-graceful-shutdown", "10", "--no-proxy-headers", "--no-server-header", "--no-access-log")
+    api = (*uvicorn, "--port", str(ports["api"]), *quiet)
+    worker = (str(binaries / "arq"), "workers.settings.WorkerSettings")
+    code = repr(sorted(settings.items())) + _sources_digest(layout.root)
+    caddy = caddy_process(layout.root, layout.state / "caddy", settings)
+    # Caddy, too, reads the settings from the file: none of them stands in the supervisor's configuration.
+    home = {name: value for name, value in caddy.environment.items() if name not in settings}
+    proxied = {name: value for name, value in settings.items() if name in PROXY_SETTINGS}
+    return [
+        Process("api", _with_settings(layout, api), layout.root, fingerprint=code, stop_seconds=15),
+        *(
+            Process(name, _with_settings(layout, worker), layout.root, fingerprint=code, stop_seconds=30)
+            for name in WORKERS
+        ),
+        replace(
+            caddy,
+            command=_with_settings(layout, caddy.command),
+            environment=home,
+            fingerprint=caddy.fingerprint + repr(sorted(proxied.items())),
+        ),
+        Process(
+            BUILDER,
+            _with_settings(layout, (str(layout.python), "-m", "deploy.stack", "images")),
+            layout.root,
+            restart=False,
+        ),
+    ]
+
+
+PROXY_SETTINGS = (
+    "SPAWNER_API_UPSTREAM",
+    "SPAWNER_BIND",
+    "SPAWNER_PORT",
+    "SPAWNER_PUBLIC_SITE",
+    "SPAWNER_PUBLIC_URL",
+    "SPAWNER_WORKSPACE_SITES",
+    "SPAWNER_WORKSPACE_URL",
+)
+
+
+def _with_settings(layout: Layout, command: tuple[str, ...]) -> tuple[str, ...]:
+    return (str(layout.python), "-m", "deploy.stack.run", *command)
+
+
+def _sources_digest(root: Path) -> str:
+    """Hash what the API and the workers are made of, so that `make up` after a change restarts them."""
+    digest = hashlib.sha256()
+    for path in _source_files(root):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _source_files(root: Path) -> Iterator[Path]:
+    for name in _SOURCES:
+        top = root / name
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                yield path

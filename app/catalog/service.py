@@ -1,0 +1,235 @@
+"""Loading the catalogue: a YAML file, checked as a whole, each mistake reported with its line."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+MEMORY: Final = re.compile(r"([1-9][0-9]{0,6})([MG])")
+UNITS: Final = {"M": 1 << 20, "G": 1 << 30}
+SMALLEST_MEMORY: Final = 6 * UNITS["M"]
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESERVED: Final = "SPAWNER_"
+
+# Pydantic's words for the mistakes that a person makes most, in the words of this file.
+WORDING: Final = {
+    "extra_forbidden": "is not a known key",
+    "missing": "is missing",
+    "string_type": "must be a text: quote it",
+}
+
+
+Place = tuple[int | str, ...]
+Mistake = tuple[Place, str]
+
+
+class CatalogInvalid(Exception):
+    """The catalogue cannot be used. `mistakes` holds one `file:line: place: what` each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+def parse_memory(text: object) -> int:
+    """Read `512M` or `2G` as bytes, in powers of 1024. Raises `ValueError` for anything else."""
+    match = MEMORY.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("must be a number of megabytes or gigabytes such as 512M or 2G")
+    size = int(match[1]) * UNITS[match[2]]
+    if size < SMALLEST_MEMORY:
+        raise ValueError("must be at least 6M, the least that an engine accepts")
+    return size
+
+
+def _check_environment(values: dict[str, str]) -> dict[str, str]:
+    for name, value in values.items():
+        if not VARIABLE.fullmatch(name):
+            raise ValueError(f"{name} is not a name for a variable")
+        if name.startswith(RESERVED):
+            raise ValueError(f"{name} is set by Spawner: names that begin with {RESERVED} are reserved")
+        if "\0" in value:
+            raise ValueError(f"{name} holds a NUL character")
+    return values
+
+
+def _check_mount(path: str) -> str:
+    if ".." in PurePosixPath(path).parts or not PurePosixPath(path).name or not path.startswith("/") or ":" in path:
+        raise ValueError("must be an absolute path below /")
+    return path
+
+
+def _check_build(path: Path) -> Path:
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be a path relative to the catalogue, inside its folder")
+    return path
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Localized(_Model):
+    """A text in every language of ours."""
+
+    en: str = Field(min_length=1, max_length=500)
+    de: str = Field(min_length=1, max_length=500)
+
+    def say(self, locale: str) -> str:
+        """Return the text in `locale`, and in English where that is none of ours."""
+        return self.de if locale == "de" else self.en
+
+
+class Limits(_Model):
+    """What one workspace may use. `memory` is in bytes and includes swap; `cpus` is a number of cores."""
+
+    memory: Annotated[int, BeforeValidator(parse_memory)]
+    cpus: float = Field(strict=True, ge=0.01, le=1024)
+    pids: int = Field(strict=True, ge=4, le=1_000_000)
+
+
+class Probe(_Model):
+    """The request whose success means that a workspace is ready."""
+
+    path: str = Field(pattern=r"^/[!-~]*$", max_length=500)
+    deadline_seconds: int = Field(strict=True, ge=1, le=3600)
+
+
+class Template(_Model):
+    """One entry of the catalogue. `volume` is a mount point; `build` is relative to the catalogue's folder.
+
+    `probe.path` is relative to the base path as the container sees it: `/` where `strip_prefix` holds.
+    """
+
+    key: str = Field(pattern=r"^[a-z0-9]+$", max_length=20)
+    name: Localized
+    description: Localized
+    image: str = Field(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$", max_length=255)
+    build: Annotated[Path, AfterValidator(_check_build)] | None = None
+    port: int = Field(strict=True, ge=1, le=65535)
+    limits: Limits
+    environment: Annotated[dict[str, str], AfterValidator(_check_environment)] = {}
+    volume: Annotated[str, AfterValidator(_check_mount)] | None = None
+    probe: Probe
+    user: str | None = Field(None, pattern=r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$")
+    read_only: bool = Field(False, strict=True)
+    strip_prefix: bool = Field(True, strict=True)
+    default: bool = Field(False, strict=True)
+
+
+class _File(_Model):
+    templates: tuple[Template, ...]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The templates, in the order of the file."""
+
+    templates: tuple[Template, ...]
+
+    def get(self, key: str) -> Template | None:
+        """Return the template of that key."""
+        return next((template for template in self.templates if template.key == key), None)
+
+    @property
+    def default(self) -> Template:
+        """The template that a new user gets."""
+        return next(template for template in self.templates if template.default)
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read and check the catalogue at `path`. Raises `CatalogInvalid` with every mistake that it holds."""
+    try:
+        loader = yaml.SafeLoader(path.read_text("utf-8"))
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node is not None else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogInvalid([f"{path}: cannot be read: {error}"]) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise CatalogInvalid([f"{path}:{line}: {error.problem}"]) from error
+    except yaml.YAMLError as error:
+        raise CatalogInvalid([f"{path}:1: {error}"]) from error
+    mistakes: list[Mistake] = list(_duplicates(node))
+    templates: tuple[Template, ...] = ()
+    try:
+        templates = _File.model_validate(data).templates
+    except ValidationError as error:
+        for item in error.errors():
+            mistakes.append((item["loc"], WORDING.get(item["type"], item["msg"].removeprefix("Value error, "))))
+    else:
+        mistakes.extend(_clashes(templates))
+    if mistakes:
+        found = sorted((_line(node, place), _dotted(data, place), text) for place, text in mistakes)
+        raise CatalogInvalid([f"{path}:{line}: {dotted}{text}" for line, dotted, text in found])
+    return Catalog(templates)
+
+
+def _clashes(templates: Sequence[Template]) -> Iterator[Mistake]:
+    """Find what is wrong between templates that are each right."""
+    keys: set[str] = set()
+    default: str | None = None
+    for index, template in enumerate(templates):
+        if template.key in keys:
+            yield ("templates", index, "key"), "is another template's key already"
+        keys.add(template.key)
+        if template.default and default is not None:
+            yield ("templates", index, "default"), f"{default} is the default already"
+        elif template.default:
+            default = template.key
+    if default is None:
+        yield ("templates",), "one of them must be the default"
+
+
+def _duplicates(root: yaml.Node | None) -> Iterator[Mistake]:
+    """YAML lets a later key silently replace an earlier one. An alias may make a node its own descendant."""
+    waiting: list[tuple[yaml.Node | None, Place]] = [(root, ())]
+    visited: set[int] = set()
+    while waiting:
+        node, place = waiting.pop()
+        if id(node) in visited:
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend((value, (*place, index)) for index, value in enumerate(node.value))
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                inner = (*place, str(key.value))
+                if key.value in seen:
+                    yield inner, "is written twice"
+                seen.add(str(key.value))
+                waiting.append((value, inner))
+
+
+def _line(node: yaml.Node | None, place: Place) -> int:
+    """Find the line of a place: that of its last key, or of the innermost one that the file has."""
+    line = 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [pair for pair in node.value if pair[0].value == part]
+            if not pairs:
+                break
+            # Of a key that is written twice, the later one counts.
+            key, node = pairs[-1]
+            line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _dotted(data: Any, place: Place) -> str:
+    """Name a place as a person would: a template by its key, where it has one."""
+    words = [str(part) for part in place]
+    if len(place) > 1:
+        with contextlib.suppress(LookupError, TypeError):
+            words[1] = str(data["templates"][place[1]]["key"])
+    return f"{'.'.join(words)}: " if words else ""

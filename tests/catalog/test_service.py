@@ -1,0 +1,166 @@
+"""The catalogue's file: what it may hold, and where its mistakes are."""
+
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.catalog.service import SMALLEST_MEMORY, CatalogInvalid, load_catalog, parse_memory
+
+SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
+TEMPLATE = """\
+- key: hello
+  name: {en: Hello, de: Hallo}
+  description: {en: A page., de: Eine Seite.}
+  image: example/hello:1
+  port: 8080
+  limits:
+    memory: 64M
+    cpus: 0.5
+    pids: 64
+  probe: {path: /, deadline_seconds: 20}
+  default: true
+"""
+
+
+def write(folder: Path, *templates: str) -> Path:
+    path = folder / "catalog.yaml"
+    path.write_text("templates:\n" + "".join(indent(dedent(template), "  ") for template in templates))
+    return path
+
+
+def mistakes(path: Path) -> list[str]:
+    with pytest.raises(CatalogInvalid) as caught:
+        load_catalog(path)
+    return [line.removeprefix(f"{path}:") for line in caught.value.mistakes]
+
+
+def test_the_shipped_catalogue_is_valid_and_its_build_contexts_are_there() -> None:
+    catalog = load_catalog(SHIPPED)
+    assert [template.key for template in catalog.templates] == ["hello", "jupyter"]
+    assert catalog.default.key == "hello"
+    for template in catalog.templates:
+        assert template.build is not None
+        assert (SHIPPED.parent / template.build / "Dockerfile").is_file()
+        assert template.name.en
+        assert template.description.de != template.description.en
+
+
+def test_a_template_is_read_with_its_defaults(tmp_path: Path) -> None:
+    catalog = load_catalog(write(tmp_path, TEMPLATE))
+    template = catalog.get("hello")
+    assert template is not None
+    assert template is catalog.default
+    assert template.limits.memory == 64 * 1024 * 1024
+    assert (template.strip_prefix, template.read_only, template.volume, template.user) == (True, False, None, None)
+    assert (template.name.say("de"), template.name.say("en"), template.name.say("fr")) == ("Hallo", "Hello", "Hello")
+
+
+def test_an_unknown_template_is_none(tmp_path: Path) -> None:
+    assert load_catalog(write(tmp_path, TEMPLATE)).get("other") is None
+
+
+def test_the_order_of_the_file_is_kept(tmp_path: Path) -> None:
+    others = [TEMPLATE.replace("hello\n", f"{key}\n", 1).replace("true", "false") for key in ("zeta", "alpha")]
+    catalog = load_catalog(write(tmp_path, others[0], TEMPLATE, others[1]))
+    assert [template.key for template in catalog.templates] == ["zeta", "hello", "alpha"]
+
+
+def test_templates_are_frozen(tmp_path: Path) -> None:
+    template = load_catalog(write(tmp_path, TEMPLATE)).default
+    with pytest.raises(ValidationError):
+        template.port = 1  # type: ignore[misc]  # refused when it runs, too
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mistake"),
+    [
+        ("port: 8080", "port: 808000", "6: templates.hello.port: Input should be less than or equal to 65535"),
+        ("port: 8080", "port: true", "6: templates.hello.port: Input should be a valid integer"),
+        ("  port: 8080\n", "", "2: templates.hello.port: is missing"),
+        ("port: 8080", "prot: 8080\n  port: 1", "6: templates.hello.prot: is not a known key"),
+        ("port: 8080", "port: 1\n  port: 2", "7: templates.hello.port: is written twice"),
+        ("    pids: 64", "    pids: 64\n    disk: 1", "11: templates.hello.limits.disk: is not a known key"),
+        ("memory: 64M", "memory: 64", "8: templates.hello.limits.memory: must be a number of megabytes or gigabytes"),
+        ("memory: 64M", "memory: 5M", "8: templates.hello.limits.memory: must be at least 6M"),
+        ("cpus: 0.5", "cpus: 0", "9: templates.hello.limits.cpus: Input should be greater"),
+        (", de: Hallo", "", "3: templates.hello.name.de: is missing"),
+        ("key: hello", "key: Hello-1", "2: templates.Hello-1.key: String should match pattern"),
+        ("key: hello", "key: " + 21 * "a", f"2: templates.{21 * 'a'}.key: String should have at most 20"),
+        ("path: /,", "path: api,", "11: templates.hello.probe.path: String should match pattern"),
+        ("default: true", "default: false", "1: templates: one of them must be the default"),
+        ("default: true", "default: yes please", "12: templates.hello.default: Input should be a valid boolean"),
+        ("port: 8080", "port: 1\n  environment: {SPAWNER_X: a}", "7: templates.hello.environment: SPAWNER_X is set by"),
+        ("port: 8080", "port: 1\n  environment: {A-B: a}", "7: templates.hello.environment: A-B is not a name"),
+        ("port: 8080", "port: 1\n  environment: {A: 1}", "7: templates.hello.environment.A: must be a text: quote it"),
+        ("port: 8080", "port: 1\n  volume: data", "7: templates.hello.volume: must be an absolute path"),
+        ("port: 8080", "port: 1\n  volume: /", "7: templates.hello.volume: must be an absolute path"),
+        ("port: 8080", "port: 1\n  volume: /a/../b", "7: templates.hello.volume: must be an absolute path"),
+        ("port: 8080", "port: 1\n  build: ../x", "7: templates.hello.build: must be a path relative to"),
+        ("port: 8080", "port: 1\n  build: /x", "7: templates.hello.build: must be a path relative to"),
+        ("image: example/hello:1", "image: 'a b'", "5: templates.hello.image: String should match pattern"),
+    ],
+)
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path, old: str, new: str, mistake: str) -> None:
+    found = mistakes(write(tmp_path, TEMPLATE.replace(old, new, 1)))
+    assert len(found) == 1
+    assert found[0].startswith(mistake)
+
+
+def test_every_mistake_is_reported_in_the_order_of_the_file(tmp_path: Path) -> None:
+    found = mistakes(write(tmp_path, TEMPLATE.replace("8080", "0").replace("pids: 64", "pids: many")))
+    assert [line.split(": ")[:2] for line in found] == [
+        ["6", "templates.hello.port"],
+        ["10", "templates.hello.limits.pids"],
+    ]
+
+
+def test_two_templates_share_neither_key_nor_default(tmp_path: Path) -> None:
+    assert mistakes(write(tmp_path, TEMPLATE, TEMPLATE)) == [
+        "13: templates.hello.key: is another template's key already",
+        "23: templates.hello.default: hello is the default already",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("", "1: templates: is missing"),
+        ("templates: []", "1: templates: one of them must be the default"),
+        ("templates:\n  - 1", "2: templates.0: Input should be a valid dictionary"),
+        ("- 1", "1: Input should be a valid dictionary"),
+        ("other: 1\ntemplates: {", "2: expected the node content"),
+        ("a: 1\n---\nb: 2", "2: but found another document"),
+        ("templates: !!python/object:os.system {}", "1: could not determine a constructor"),
+        ("a: &a [*a]", "1: a: is not a known key"),
+    ],
+)
+def test_a_file_that_is_no_catalogue_is_reported(tmp_path: Path, text: str, mistake: str) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(text)
+    assert any(line.startswith(mistake) for line in mistakes(path))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogInvalid, match=r"nowhere\.yaml: cannot be read"):
+        load_catalog(tmp_path / "nowhere.yaml")
+
+
+@given(st.integers(min_value=6, max_value=9_999_999), st.sampled_from("MG"))
+def test_memory_is_read_in_powers_of_1024(number: int, unit: str) -> None:
+    assert parse_memory(f"{number}{unit}") == number * (1024**2 if unit == "M" else 1024**3)
+
+
+@given(st.one_of(st.text(), st.from_regex(r"[0-9]{0,9}[A-Za-z]{0,2}", fullmatch=True), st.integers(), st.none()))
+def test_memory_is_a_size_in_bytes_or_refused(text: object) -> None:
+    try:
+        size = parse_memory(text)
+    except ValueError:
+        return
+    assert size >= SMALLEST_MEMORY
+    assert size % 1024**2 == 0
+    assert isinstance(text, str)
+    assert text[-1] in "MG"

@@ -148,6 +148,12 @@ class SubnetTaken(RuntimeFault):
     code = "subnet_taken"
 
 
+class ContainerExited(RuntimeFault):
+    """The container was started and ended at once; its logs and its status say why."""
+
+    code = "exited"
+
+
 class Superseded(RuntimeFault):
     """The engine holds a newer incarnation than the one asked for."""
 
@@ -164,7 +170,8 @@ class Runtime(Protocol):
         """Make the workspace's container run and say where it listens.
 
         Adopts, starts, unpauses or replaces what it finds under the spec's name. Starting is not readiness: the
-        caller probes. Raises `ImageMissing`, `ImagePullFailed`, `SubnetTaken`, `Superseded`, `EngineUnavailable`.
+        caller probes. Raises `ImageMissing`, `ImagePullFailed`, `SubnetTaken`, `ContainerExited`, `Superseded`,
+        `EngineUnavailable`.
         """
 
     async def ensure_stopped(self, name: str) -> None:
@@ -177,13 +184,19 @@ class Runtime(Protocol):
         """Look at one container."""
 
     async def list_owned(self, instance: str) -> list[Owned]:
-        """List every container that carries the installation's label, in any state."""
+        """List every container that carries the installation's label, in any state, without exit codes.
+
+        What is left of a workspace without a container (its network, say) is listed as absent: `ensure_absent` ends it.
+        """
 
     def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         """Yield log lines, oldest first, without line ends; ends when the container does or is not there."""
 
     def events(self, instance: str) -> AsyncIterator[Event]:
-        """Yield events of owned containers until the connection breaks: list, then subscribe again."""
+        """Yield events of owned containers from the moment of this call on, until the connection breaks or is silent.
+
+        Call it, then list, then iterate, and nothing is missed; when it ends, do so again.
+        """
 
     async def has_image(self, image: str) -> bool:
         """Say whether the image is on this engine, so that a launch would not pull."""

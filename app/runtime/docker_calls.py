@@ -1,0 +1,47 @@
+"""Calls to the engine, and what their failures mean."""
+
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import aiohttp
+from aiodocker.exceptions import DockerError
+
+from app.runtime.base import EngineUnavailable, RuntimeFault
+
+T = TypeVar("T")
+UNREACHABLE = 900
+
+
+class EngineRefused(RuntimeFault):
+    """The engine answered with an error. `status` is its HTTP status, 0 where the error came inside a stream."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        # The engine's own troubles (a busy firewall lock, a full disk) may pass; a container that cannot be started
+        # as it is described is an error of the same class, but stays one.
+        self.transient = status >= 500 and "OCI runtime" not in message
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn whatever the client library raises into `EngineUnavailable` or `EngineRefused`."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise EngineUnavailable("the engine did not answer in time") from error
+    except DockerError as error:
+        if error.status == UNREACHABLE:
+            raise EngineUnavailable(error.message) from error
+        raise EngineRefused(error.status, error.message) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise EngineUnavailable(f"the connection to the engine broke: {error}") from error
+    except (ValueError, KeyError) as error:
+        raise EngineUnavailable("what answered is not a Docker engine") from error
+
+
+async def call(pending: Awaitable[T]) -> T:
+    """Await one call to the engine under `engine_errors`."""
+    with engine_errors():
+        return await pending

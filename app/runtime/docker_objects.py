@@ -1,0 +1,131 @@
+"""How a workspace is written down as Docker's objects, and read back from them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from aiodocker.containers import DockerContainer
+
+from app.runtime.base import Endpoint, Owned, RunState, Status, WorkspaceSpec
+
+INSTANCE: Final = "spawner.instance"
+WORKSPACE: Final = "spawner.workspace"
+INCARNATION: Final = "spawner.incarnation"
+PORT: Final = "spawner.port"
+
+LOOPBACK: Final = "127.0.0.1"
+TMPFS: Final = "rw,nosuid,nodev,size=64m,mode=1777"
+LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+
+# What the engine calls a container, and what that means here. One that is being removed is as good as gone.
+STATES: Final = {
+    "created": RunState.CREATED,
+    "running": RunState.RUNNING,
+    "restarting": RunState.RUNNING,
+    "paused": RunState.PAUSED,
+    "exited": RunState.EXITED,
+    "dead": RunState.EXITED,
+    "removing": RunState.ABSENT,
+}
+
+
+def identity(spec: WorkspaceSpec) -> dict[str, str]:
+    """Labels that every object of a workspace carries, and keeps when its container is replaced."""
+    return {**spec.labels, INSTANCE: spec.instance, WORKSPACE: str(spec.workspace_id)}
+
+
+def network_body(spec: WorkspaceSpec) -> dict[str, Any]:
+    return {
+        "Name": spec.name,
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "IPAM": {"Driver": "default", "Config": [{"Subnet": spec.subnet}]},
+        "Labels": identity(spec),
+    }
+
+
+def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
+    """Describe the container. It names its network rather than the network's id, so the network may come later."""
+    port = f"{spec.port}/tcp"
+    labels = {**identity(spec), INCARNATION: str(spec.incarnation), PORT: str(spec.port)}
+    host: dict[str, Any] = {
+        "NetworkMode": spec.name,
+        "Memory": spec.memory_bytes,
+        "MemorySwap": spec.memory_bytes,
+        "NanoCpus": round(spec.cpus * 1_000_000_000),
+        "PidsLimit": spec.pids,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Init": True,
+        "LogConfig": LOG_CONFIG,
+        "RestartPolicy": {"Name": "no"},
+        "ReadonlyRootfs": spec.read_only,
+    }
+    if spec.read_only:
+        host["Tmpfs"] = {"/tmp": TMPFS}  # noqa: S108  # the container's own, not this machine's
+    if publish:
+        host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
+    if spec.volume is not None:
+        # The engine makes the volume with the container. An empty one takes over the files, owner and mode of the
+        # image's directory at the mount point, which is how a non-root user comes to own its home.
+        options = {"Labels": identity(spec)}
+        mount = {"Type": "volume", "Source": spec.volume.name, "Target": spec.volume.mount, "VolumeOptions": options}
+        host["Mounts"] = [mount]
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "Hostname": spec.name[:63].rstrip("-"),
+        "Env": [f"{key}={value}" for key, value in spec.environment.items()],
+        "Labels": labels,
+        "ExposedPorts": {port: {}},
+        "HostConfig": host,
+    }
+    if spec.user is not None:
+        body["User"] = spec.user
+    return body
+
+
+def status_of(container: Mapping[str, Any]) -> Status:
+    """Read the answer to an inspection."""
+    state = container["State"]
+    labels = container["Config"]["Labels"] or {}
+    run_state = STATES[state["Status"]]
+    alive = run_state in (RunState.RUNNING, RunState.PAUSED)
+    return Status(
+        state=run_state,
+        container_id=container["Id"],
+        incarnation=int(labels.get(INCARNATION, 0)),
+        endpoint=_endpoint(container["Id"], container["Image"], labels, container["NetworkSettings"])
+        if alive
+        else None,
+        exit_code=state["ExitCode"] if run_state is RunState.EXITED else None,
+        out_of_memory=bool(state["OOMKilled"]),
+    )
+
+
+def owned_of(container: DockerContainer) -> Owned:
+    """Read one entry of a listing, which knows neither exit codes nor why a container ended."""
+    labels = container["Labels"]
+    ports = {f"{item['PrivatePort']}/tcp": [{"HostPort": item.get("PublicPort")}] for item in container["Ports"] or []}
+    network = {"Ports": ports, "Networks": container["NetworkSettings"]["Networks"]}
+    state = STATES[container["State"]]
+    alive = state in (RunState.RUNNING, RunState.PAUSED)
+    status = Status(
+        state=state,
+        container_id=container["Id"],
+        incarnation=int(labels.get(INCARNATION, 0)),
+        endpoint=_endpoint(container["Id"], container["ImageID"], labels, network) if alive else None,
+    )
+    return Owned(UUID(labels[WORKSPACE]), container["Names"][0].removeprefix("/"), status)
+
+
+def _endpoint(identifier: str, image: str, labels: Mapping[str, str], network: Mapping[str, Any]) -> Endpoint | None:
+    """Prefer the published port; a container that is just ending has neither port nor address."""
+    port = int(labels.get(PORT, 0))
+    published = (network.get("Ports") or {}).get(f"{port}/tcp") or []
+    for binding in published:
+        if binding["HostPort"]:
+            return Endpoint(LOOPBACK, int(binding["HostPort"]), identifier, image)
+    for attachment in (network.get("Networks") or {}).values():
+        if attachment["IPAddress"]:
+            return Endpoint(attachment["IPAddress"], port, identifier, image)
+    return None

@@ -1,0 +1,65 @@
+"""The cookies at a workspace's origin: ours, which no container may see, and its own, which pass as they are."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from app.gateway.names import Route
+from app.settings import Settings
+
+# Cookies ignore ports: where API and workspaces share a host, the pages' own session cookie arrives here as well.
+_OURS = re.compile(r"(__Host-|__Secure-)?spawner[_-]", re.IGNORECASE)
+# Another site's page may add cookies of our name; the first few are tried, so that it cannot lock the owner out.
+MOST_TRIED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """A cookie to set. `seconds` of life; 0 means until the browser closes."""
+
+    name: str
+    value: str
+    path: str
+    secure: bool
+    seconds: int = 0
+
+
+def grant_name(settings: Settings) -> str:
+    """The cookie that opens one workspace."""
+    return _prefix(settings) + "spawner_workspace"
+
+
+def entry_name(settings: Settings) -> str:
+    """The cookie that ties a one-use code to the browser that asked for it."""
+    return _prefix(settings) + "spawner_entry"
+
+
+def make(settings: Settings, route: Route, name: str, value: str, *, seconds: int = 0) -> Cookie:
+    """A cookie that the browser shows to this workspace only."""
+    return Cookie(name, value, route.prefix or "/", _secure(settings), seconds)
+
+
+def values(headers: Iterable[str], name: str) -> list[str]:
+    """Every value that the request's Cookie headers give this name, in order, at most `MOST_TRIED`."""
+    pairs = (pair.partition("=") for pair in _pairs(headers))
+    return [value.strip() for key, _, value in pairs if key.strip() == name][:MOST_TRIED]
+
+
+def without_ours(headers: Sequence[str]) -> str:
+    """One Cookie header for the container: all of the request's cookies but the platform's. May be empty."""
+    return "; ".join(pair for pair in _pairs(headers) if not _OURS.match(pair))
+
+
+def _pairs(headers: Iterable[str]) -> list[str]:
+    return [pair.strip() for header in headers for pair in header.split(";") if pair.strip()]
+
+
+def _secure(settings: Settings) -> bool:
+    return urlsplit(settings.workspace_url).scheme == "https"
+
+
+def _prefix(settings: Settings) -> str:
+    if not _secure(settings):
+        return ""
+    return "__Host-" if settings.host_mode else "__Secure-"

@@ -1,0 +1,135 @@
+"""How a session gets from the platform's origin to a workspace's, which shares no cookie with it.
+
+The workspace's origin gives the browser a random entry cookie and sends it to `{PUBLIC_URL}/open/{route}` with the
+same value as `state`. There the owner gets a one-use code, whose hash covers that state; back at the workspace's
+origin code and cookie together buy the workspace cookie. Without the entry cookie, a stranger could send a link with
+a code of their own and have their page run in somebody else's browser, beside that person's workspaces.
+"""
+
+import re
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.service import Caller
+from app.auth.tokens import Tokens, new_token
+from app.gateway.names import Route, base_path, origin_of, split_route
+from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
+from app.resources import Resources
+
+CODE_LIFE = timedelta(seconds=60)
+ENTER_PATH = "/.spawner/enter"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+# Backslashes count as slashes in browsers, and control characters and spaces are dropped: none may pass.
+_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\U0010ffff]*")
+_DOTS = re.compile(r"/(\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
+
+
+def is_token(value: str) -> bool:
+    """Whether this has the form of our random tokens."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def safe_path(path: str) -> str:
+    """A path within the workspace, with its query, as it was if it cannot lead out of it; else `/`."""
+    before_query = path.partition("?")[0].partition("#")[0]
+    return path if _PATH.fullmatch(path) and not _DOTS.search(before_query) else "/"
+
+
+async def make_code(
+    session: AsyncSession, resources: Resources, caller: Caller, slug: str, template: str, state: str
+) -> str | None:
+    """A code that buys one workspace cookie within a minute, in the browser that holds `state`.
+
+    None if there is no such workspace of the caller's.
+    """
+    query = (
+        select(Workspace.id)
+        .join(User, User.id == Workspace.user_id)
+        .where(User.slug == slug, User.id == caller.user.id, Workspace.template == template)
+    )
+    workspace_id = await session.scalar(query)
+    if workspace_id is None:
+        return None
+    code = new_token()
+    session.add(
+        Handoff(
+            code_hash=_hash(resources.tokens, code, state),
+            session_id=caller.session_id,
+            workspace_id=workspace_id,
+            expires_at=utcnow() + CODE_LIFE,
+        )
+    )
+    return code
+
+
+async def enter_url(
+    session: AsyncSession, resources: Resources, caller: Caller, route: str, next_path: str, state: str | None
+) -> str | None:
+    """Where to send the caller's browser so that it ends at `next_path` of this workspace, signed in.
+
+    `next_path` and `state` are the query of `/open/{route}` as it came. Without a state the browser has not been at
+    the workspace's origin yet: it goes there first, gets one, and comes back. None if the route is unknown or not
+    the caller's.
+    """
+    names = split_route(route)
+    if names is None:
+        return None
+    origin, base = origin_of(resources.settings, route), base_path(resources.settings, route).rstrip("/")
+    known = state if state is not None and is_token(state) else None
+    code = await make_code(session, resources, caller, *names, known or new_token())
+    if code is None:
+        return None
+    path = safe_path(next_path)
+    if known is None:
+        return f"{origin}{base}{path}"
+    return f"{origin}{base}{ENTER_PATH}?{urlencode({'code': code, 'next': path})}"
+
+
+async def exchange(session: AsyncSession, resources: Resources, route: Route, code: str, state: str) -> str | None:
+    """Spend a code for the workspace cookie's value; None unless it is unspent, in time, for this route and state,
+    and its session lives."""
+    spent = await session.execute(
+        update(Handoff)
+        .where(
+            Handoff.code_hash == _hash(resources.tokens, code, state),
+            Handoff.spent_at.is_(None),
+            Handoff.expires_at > utcnow(),
+            Handoff.session_id == Session.id,
+            Handoff.workspace_id == Workspace.id,
+            Workspace.user_id == Session.user_id,
+            Workspace.template == route.template,
+            User.id == Session.user_id,
+            User.slug == route.slug,
+            User.blocked_at.is_(None),
+            Session.ended_at.is_(None),
+            Session.expires_at > utcnow(),
+        )
+        .values(spent_at=utcnow())
+        .returning(Handoff.session_id, Handoff.workspace_id)
+        .execution_options(synchronize_session=False)
+    )
+    row = spent.one_or_none()
+    if row is None:
+        return None
+    value = new_token()
+    session.add(
+        WorkspaceCookie(token_hash=resources.tokens.hash("workspace", value), session_id=row[0], workspace_id=row[1])
+    )
+    return value
+
+
+async def purge(session: AsyncSession) -> None:
+    """Delete codes whose minute is over, and cookies whose session is. May be repeated."""
+    now = utcnow()
+    await session.execute(delete(Handoff).where(Handoff.expires_at < now))
+    over = exists().where(
+        Session.id == WorkspaceCookie.session_id, or_(Session.ended_at.is_not(None), Session.expires_at < now)
+    )
+    await session.execute(delete(WorkspaceCookie).where(over).execution_options(synchronize_session=False))
+
+
+def _hash(tokens: Tokens, code: str, state: str) -> bytes:
+    return tokens.hash("handoff", f"{code}.{state}")

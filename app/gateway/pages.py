@@ -1,0 +1,68 @@
+"""The gateway's pages. They stand at a workspace's origin, where the platform's files are not: one self-contained
+page, whose only style is named by its hash in the policy."""
+
+import hashlib
+from base64 import b64encode
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.gateway.errors import InvalidCode, WorkspaceUnreachable
+from app.gateway.service import MOVING, Refusal
+from app.i18n import Locale, Text
+from app.models import WorkspaceStatus
+from app.settings import Settings
+
+_FOLDER = Path(__file__).parent
+_STYLE = (_FOLDER / "page.css").read_text("utf-8")
+_STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_templates = Environment(
+    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+
+STATES: dict[WorkspaceStatus | None, Text] = {
+    None: Text("It has not been launched yet.", "Er wurde noch nicht gestartet."),
+    WorkspaceStatus.QUEUED: Text("It waits for its turn to start.", "Er wartet darauf, gestartet zu werden."),
+    WorkspaceStatus.PULLING: Text("Its image is being fetched.", "Sein Image wird gerade geladen."),
+    WorkspaceStatus.CREATING: Text("It is being created.", "Er wird gerade angelegt."),
+    WorkspaceStatus.STARTING: Text("It is starting.", "Er startet gerade."),
+    WorkspaceStatus.PROBING: Text("It has started and is getting ready.", "Er ist gestartet und gleich bereit."),
+    WorkspaceStatus.RUNNING: Text("It has just become ready.", "Er ist gerade bereit geworden."),
+    WorkspaceStatus.PAUSED: Text("It is paused.", "Er ist angehalten."),
+    WorkspaceStatus.STOPPING: Text("It is stopping.", "Er wird gerade beendet."),
+    WorkspaceStatus.STOPPED: Text(
+        "It is stopped. Your files are kept.", "Er ist beendet. Die Dateien bleiben erhalten."
+    ),
+    WorkspaceStatus.DELETED: Text("It was deleted.", "Er wurde gelöscht."),
+    WorkspaceStatus.ERROR: Text("It could not be started.", "Er konnte nicht gestartet werden."),
+}
+START = Text("Start it", "Starten")
+PROGRESS = Text("Show progress", "Fortschritt anzeigen")
+OPEN = Text("Open it again", "Noch einmal öffnen")
+HOME = Text("Go to my home page", "Zur Startseite")
+
+
+def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
+    """The page that says why a workspace cannot be seen now. While it is starting, the page asks again by itself."""
+    error, moving = refusal.error, refusal.status in MOVING
+    if isinstance(error, InvalidCode):
+        text, action = error.detail, OPEN
+    elif isinstance(error, WorkspaceUnreachable):
+        text, action = error.detail, HOME
+    else:
+        text, action = STATES[refusal.status], PROGRESS if moving else START
+    link = "" if action is HOME else f"open/{refusal.route.name}"
+    return _templates.get_template("page.html").render(
+        locale=locale,
+        style=_STYLE,
+        refresh=error.headers["Retry-After"] if moving else None,
+        name=refusal.route.name,
+        title=error.title.say(locale),
+        text=text.say(locale),
+        link=f"{settings.public_url}/{link}",
+        action=action.say(locale),
+    )

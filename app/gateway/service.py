@@ -1,0 +1,237 @@
+"""Who may go where. The reverse proxy asks this for every request at a workspace's origin.
+
+A good workspace cookie opens the one workspace that it was made for, while the session behind it lives. Nothing
+is looked up by the route, so a stranger's workspace and one that does not exist cannot be told apart.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.tokens import new_token
+from app.errors import AppError, Forbidden, MethodNotAllowed, NotFound, Unauthorized
+from app.gateway import cookies, handoff
+from app.gateway.cookies import Cookie
+from app.gateway.errors import InvalidCode, WorkspaceNotRunning, WorkspaceUnreachable
+from app.gateway.names import Alias, Route, base_path, origin_of, parse, route_of
+from app.models import Session, User, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
+from app.resources import Resources
+from app.settings import Settings
+
+# Time to read a mail and come back: as long as it takes to sign in.
+ENTRY_SECONDS = 900
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MOVING = (
+    WorkspaceStatus.QUEUED,
+    WorkspaceStatus.PULLING,
+    WorkspaceStatus.CREATING,
+    WorkspaceStatus.STARTING,
+    WorkspaceStatus.PROBING,
+    WorkspaceStatus.STOPPING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request at a workspace's origin, as the proxy describes it.
+
+    `upgrade` says that it wants a websocket; `navigates` that a person would see the answer as a page; `site` is
+    its Sec-Fetch-Site; `unreachable` that the proxy was let through a moment ago and the container did not answer.
+    """
+
+    method: str
+    host: str
+    uri: str
+    cookies: tuple[str, ...]
+    origin: str | None
+    site: str | None
+    upgrade: bool
+    navigates: bool
+    unreachable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` for a Cookie header."""
+
+    upstream: str
+    prefix: str
+    user: str
+    cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Go elsewhere, perhaps with a cookie."""
+
+    location: str
+    status: int
+    cookie: Cookie | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Tell a person, on a page, what is the matter and where to go on; `status` is what the workspace is doing."""
+
+    error: AppError
+    route: Route
+    status: WorkspaceStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    slug: str
+    template: str
+    status: WorkspaceStatus | None
+    host: str | None
+    port: int | None
+
+
+Answer = Pass | Redirect | Refusal
+
+
+async def answer(session: AsyncSession, resources: Resources, visit: Visit) -> Answer:
+    """Judge one request.
+
+    Raises `NotFound`, `Unauthorized`, `Forbidden`, `MethodNotAllowed`, `InvalidCode`, `WorkspaceNotRunning` and
+    `WorkspaceUnreachable`; the last three are a `Refusal` where a person would see them.
+    """
+    settings = resources.settings
+    route = parse(settings, visit.host, visit.uri)
+    if route is None:
+        return _outside(settings, visit)
+    if isinstance(route, Alias):
+        return Redirect(_address(settings, route_of(route.slug, resources.catalog.default.key), route.rest), 307)
+    if not route.rest.startswith("/"):
+        if visit.method not in ("GET", "HEAD"):
+            raise NotFound
+        return Redirect(_address(settings, route.name, route.rest), 308)
+    if route.rest.partition("?")[0] == handoff.ENTER_PATH:
+        return await _enter(session, resources, visit, route)
+    _check_origin(settings, visit, route)
+    grants = await _find_grants(session, resources, visit)
+    for grant in grants:
+        if (grant.slug, grant.template) == (route.slug, route.template):
+            return _admit(resources, visit, route, grant)
+    if grants:
+        raise NotFound
+    return _sign_in(settings, visit, route)
+
+
+async def serves(session: AsyncSession, settings: Settings, host: str) -> bool:
+    """Whether a certificate may be asked for this host: the public one, the workspaces', or a workspace's own."""
+    host = host.lower()
+    if host == urlsplit(settings.public_url).hostname:
+        return True
+    if not settings.host_mode:
+        return host == urlsplit(settings.workspace_url).hostname
+    route = parse(settings, host, "/")
+    if not isinstance(route, Route):
+        return False
+    query = select(Workspace.id).join(User).where(User.slug == route.slug, Workspace.template == route.template)
+    return await session.scalar(query) is not None
+
+
+def _outside(settings: Settings, visit: Visit) -> Answer:
+    """No workspace's name: a person who typed the bare origin is brought to the front door."""
+    if visit.navigates and visit.uri == "/":
+        return Redirect(f"{settings.public_url}/", 302)
+    raise NotFound
+
+
+def _address(settings: Settings, route: str, rest: str) -> str:
+    """The canonical address of a path within a workspace; `rest` is as `names.Route` has it."""
+    path = rest if rest.startswith("/") else f"/{rest}"
+    return origin_of(settings, route) + base_path(settings, route).rstrip("/") + path
+
+
+def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
+    """Refuse what another origin's page asks in the visitor's name.
+
+    Websockets know no same-origin policy, so they must name their origin. Other requests that may change something
+    are refused if the browser says that they come from elsewhere: the workspaces are siblings of one site, and
+    SameSite cookies do not keep siblings apart.
+    """
+    own = origin_of(settings, route.name)
+    if visit.upgrade:
+        if visit.origin != own:
+            raise Forbidden
+    elif visit.method not in SAFE_METHODS:
+        if visit.site is not None:
+            if visit.site not in ("same-origin", "none"):
+                raise Forbidden
+        elif visit.origin is not None and visit.origin != own:
+            raise Forbidden
+
+
+async def _find_grants(session: AsyncSession, resources: Resources, visit: Visit) -> list[_Grant]:
+    """What the request's workspace cookies open: usually one row, none without a session that lives."""
+    shown = cookies.values(visit.cookies, cookies.grant_name(resources.settings))
+    if not shown:
+        return []
+    query = (
+        select(User.slug, Workspace.template, Workspace.status, Workspace.host, Workspace.port)
+        .select_from(WorkspaceCookie)
+        .join(Session, Session.id == WorkspaceCookie.session_id)
+        .join(User, User.id == Session.user_id)
+        .join(Workspace, (Workspace.id == WorkspaceCookie.workspace_id) & (Workspace.user_id == User.id))
+        .where(
+            WorkspaceCookie.token_hash.in_([resources.tokens.hash("workspace", value) for value in shown]),
+            Session.ended_at.is_(None),
+            Session.expires_at > utcnow(),
+            User.blocked_at.is_(None),
+        )
+    )
+    return [_Grant(*row) for row in await session.execute(query)]
+
+
+def _admit(resources: Resources, visit: Visit, route: Route, grant: _Grant) -> Answer:
+    """The owner is here: let through if the workspace runs."""
+    if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
+        seconds = "3" if grant.status in MOVING else "30"
+        return _refuse(visit, route, WorkspaceNotRunning(headers={"Retry-After": seconds}), grant.status)
+    if visit.unreachable:
+        return _refuse(visit, route, WorkspaceUnreachable(headers={"Retry-After": "5"}), grant.status)
+    template = resources.catalog.get(route.template)
+    host = f"[{grant.host}]" if ":" in grant.host else grant.host
+    return Pass(
+        upstream=f"{host}:{grant.port}",
+        prefix=route.prefix if template is not None and template.strip_prefix else "",
+        user=grant.slug,
+        cookie=cookies.without_ours(visit.cookies),
+    )
+
+
+def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> Refusal:
+    if visit.navigates:
+        return Refusal(error, route, status)
+    raise error
+
+
+def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
+    """Nobody is signed in at this origin: send a person through the public one, and back with a code."""
+    if not visit.navigates:
+        raise Unauthorized
+    name = cookies.entry_name(settings)
+    # Another tab may be on its way with the state that it was given: both can come back with the same one.
+    state = next(filter(handoff.is_token, cookies.values(visit.cookies, name)), None) or new_token()
+    query = urlencode({"next": route.rest, "state": state}, encoding="latin-1")
+    cookie = cookies.make(settings, route, name, state, seconds=ENTRY_SECONDS)
+    return Redirect(f"{settings.public_url}/open/{route.name}?{query}", 302, cookie)
+
+
+async def _enter(session: AsyncSession, resources: Resources, visit: Visit, route: Route) -> Answer:
+    """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing."""
+    if visit.method != "GET":
+        raise MethodNotAllowed
+    settings = resources.settings
+    query = parse_qs(route.rest.partition("?")[2])
+    code, path = query.get("code", [""])[0], query.get("next", ["/"])[0]
+    for state in cookies.values(visit.cookies, cookies.entry_name(settings)):
+        value = await handoff.exchange(session, resources, route, code, state)
+        if value is not None:
+            cookie = cookies.make(settings, route, cookies.grant_name(settings), value)
+            return Redirect(_address(settings, route.name, handoff.safe_path(path)), 303, cookie)
+    return _refuse(visit, route, InvalidCode())

@@ -24,6 +24,8 @@ def main(command: str) -> int:
         if command in ("up", "down", "clean"):
             with only_one(layout):
                 {"up": up, "down": down, "clean": clean}[command](layout)
+            if command == "down":
+                print("  Workspaces and data are kept; make up brings the rest back.")
         elif command == "status":
             return 0 if status(layout) else 1
         elif command == "logs":

@@ -78,17 +78,6 @@ fi
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 [ "$(cat "$site/spawner.pth" 2>/dev/null || true)" = "$PWD" ] || printf '%s\n' "$PWD" >"$site/spawner.pth"
 if [ ! -x .venv/bin/spawner ]; then
-  cat >.venv/bin/spawner <<EOF
-#!$PWD/.venv/bin/python
-from pathlib import Path
-
-from deploy.stack.envfile import load_environment
-
-load_environment(Path("$PWD"))
-
-from app.cli import app  # noqa: E402 - it reads the settings
-
-app()
-EOF
+  printf '#!/bin/sh\nexec "%s/.venv/bin/python" -m deploy.stack.command "$@"\n' "$PWD" >.venv/bin/spawner
   chmod 755 .venv/bin/spawner
 fi

@@ -16,7 +16,7 @@ def down(layout: Layout) -> None:
     """Stop every process of the stack, the last started first. Workspaces, the engine and all data stay."""
     with step("Stop") as current:
         was_up = Supervisor(layout).shutdown()
-        current.detail = "workspaces and data are kept" if was_up else "nothing was running"
+        current.detail = "" if was_up else "nothing was running"
 
 
 def clean(layout: Layout) -> None:

@@ -1,11 +1,12 @@
 """The processes of one clone's stack, in the order they start."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.stack.layout import Layout
+from deploy.stack.layout import Layout, passable
 from deploy.stack.processes import Process
 from deploy.stack.proxy import caddy_process
 from deploy.stack.services import mail_process, postgres_process, redis_process
@@ -30,7 +31,7 @@ def embedded_processes(layout: Layout, given: Mapping[str, str], ports: Mapping[
 
 def postgres_data(layout: Layout) -> Path:
     """Where the database lives: below `.spawner`, or where its own user can pass if that is closed to it."""
-    if layout.run.is_relative_to(layout.state) or not layout.run.is_relative_to("/run"):
+    if os.getuid() != 0 or passable(layout.state):
         return layout.state / "postgres"
     outside = Path(f"/var/lib/spawner-{layout.identity}")
     outside.mkdir(mode=0o711, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from deploy.stack import images, web
+from deploy.stack import debian, images, web
 from deploy.stack.console import StepFailed, say, step, wait_until
 from deploy.stack.engine import Engine, EngineFailed, engine_url, ensure_engine
 from deploy.stack.envfile import read_environment, write_environment
@@ -228,3 +229,17 @@ def prepare_tests(root: Path, layout: Layout) -> None:
     engine = _engine_step(layout, given)
     with step("Images") as current:
         images.ensure_images(engine, images.samples(catalogue(layout, given)), layout, current.announce)
+    with step("Browser") as current:
+        current.detail = find_browser()
+
+
+def find_browser() -> str:
+    """Find Chromium for the tests of the pages, installed where we may. Raises `StepFailed` with what to install."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None and debian.can_install():
+        debian.install("chromium")
+        found = shutil.which("chromium")
+    if found is None:
+        raise StepFailed("the tests of the pages need Chromium: install it (Debian: sudo apt-get install chromium)")
+    return found

@@ -7,10 +7,11 @@ from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import service as auth
-from app.auth.service import Caller
+from app.auth.service import Caller, Client
 from app.errors import Forbidden, Unauthorized, locale_of
 from app.i18n import Locale
 from app.resources import Resources
+from app.workspaces.watch import JobWatch
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -79,6 +80,15 @@ def require_caller(caller: MaybeCallerDep) -> Caller:
 
 CallerDep = Annotated[Caller, Depends(require_caller)]
 
+
+def get_client(request: Request) -> Client:
+    """Where the request comes from; the middleware has settled whose word on that counts."""
+    agent = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
+    return Client(address=request.client.host[:45] if request.client else "", user_agent=agent[:200])
+
+
+ClientDep = Annotated[Client, Depends(get_client)]
+
 IdempotencyKeyDep = Annotated[
     str | None,
     Header(
@@ -88,3 +98,12 @@ IdempotencyKeyDep = Annotated[
         description="Repeat a request safely: the same key and request answer the same job.",
     ),
 ]
+
+
+def get_watch(request: Request) -> JobWatch:
+    """The process's one subscription to changes of jobs."""
+    watch: JobWatch = request.app.state.watch
+    return watch
+
+
+WatchDep = Annotated[JobWatch, Depends(get_watch)]

@@ -13,7 +13,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from app.i18n import Locale, Text, negotiate
@@ -217,32 +219,25 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed}
     answer = render(request, known.get(error.status_code, InvalidRequest)())
-    answer.headers.update(error.headers or {})
+    answer.headers.update(error.headers or {})  # 405 names the methods that are allowed
     return answer
 
 
-async def _database(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        log.warning("database_unreachable", error=type(error).__name__)
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text."""
+    away = isinstance(error, OSError | OperationalError | InterfaceError | PoolTimeout | RedisError)
+    if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        log.warning("part_unreachable", error=type(error).__name__)
         return render(request, Unavailable())
-    return await _unknown(request, error)
-
-
-async def _unreachable(request: Request, error: Exception) -> JSONResponse:
-    log.warning("part_unreachable", error=type(error).__name__)
-    return render(request, Unavailable())
-
-
-async def _unknown(request: Request, error: Exception) -> JSONResponse:
     log.error("unhandled", exc_info=error)
     return render(request, Internal())
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers, so that every error of the app is a problem document."""
+    """Register the handlers, so that every error of the app is a problem document.
+
+    What no handler takes is answered by `unexpected`, from the middleware.
+    """
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(SQLAlchemyError, _database)
-    app.add_exception_handler(OSError, _unreachable)
-    app.add_exception_handler(Exception, _unknown)

@@ -5,7 +5,10 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import unexpected
 
 log = structlog.get_logger("app.access")
 
@@ -47,10 +50,12 @@ class RequestContext:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
         status = 500
+        started_answer = False
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started_answer
             if message["type"] == "http.response.start":
+                started_answer = True
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
@@ -64,6 +69,10 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, answer)
+        except Exception as error:
+            if started_answer:
+                raise
+            await unexpected(Request(scope), error)(scope, receive, answer)
         finally:
             if scope["path"] not in ("/internal/gateway", "/livez", "/readyz") or status >= 500:
                 milliseconds = round((time.perf_counter() - started) * 1000, 1)

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import BigInteger, CheckConstraint, Enum, ForeignKey, Index, LargeBinary, String, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
@@ -32,6 +31,7 @@ class UserState(enum.StrEnum):
 
 
 class WorkspaceStatus(enum.StrEnum):
+    NOT_CREATED = "not_created"
     QUEUED = "queued"
     PULLING = "pulling"
     CREATING = "creating"
@@ -106,23 +106,23 @@ class User(Base):
     __tablename__ = "users"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     email: Mapped[str] = mapped_column(String(254), unique=True)
-    slug: Mapped[str] = mapped_column(
-        String(30), CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"), unique=True
-    )
+    slug: Mapped[str] = mapped_column(String(30), unique=True)
     state: Mapped[UserState] = mapped_column(_enum(UserState), default=UserState.REGISTERED)
     is_admin: Mapped[bool] = mapped_column(default=False)
     blocked_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     last_used: Mapped[datetime | None]
+    __table_args__ = (CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"),)
 
 
 class Bootstrap(Base):
     """One row: who became the first admin. Its primary key is what makes it exactly one."""
 
     __tablename__ = "bootstrap"
-    id: Mapped[int] = mapped_column(CheckConstraint("id = 1", name="single"), primary_key=True, default=1)
+    id: Mapped[int] = mapped_column(primary_key=True, default=1)
     user_id: Mapped[UUID]
     at: Mapped[datetime] = mapped_column(default=utcnow)
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
 
 
 class LinkRequest(Base):
@@ -182,7 +182,7 @@ class Workspace(Base):
     generation: Mapped[int] = mapped_column(default=0)
     incarnation: Mapped[int] = mapped_column(default=1)
     wanted: Mapped[Wanted] = mapped_column(_enum(Wanted), default=Wanted.ABSENT)
-    status: Mapped[WorkspaceStatus | None] = mapped_column(_enum(WorkspaceStatus))
+    status: Mapped[WorkspaceStatus] = mapped_column(_enum(WorkspaceStatus), default=WorkspaceStatus.NOT_CREATED)
     status_at: Mapped[datetime] = mapped_column(default=utcnow)
     subnet: Mapped[int | None] = mapped_column(unique=True, doc="Index of the /28 within the configured range.")
     container_id: Mapped[str | None] = mapped_column(String(64))

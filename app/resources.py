@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from app.auth.limits import LinkLimits
 from app.auth.tokens import Tokens
 from app.catalog.service import Catalog, load_catalog
 from app.db import Sessions, make_engine, make_sessions, unit_of_work
@@ -26,6 +27,7 @@ class Resources:
     engine: AsyncEngine
     sessions: Sessions
     redis: Redis
+    limits: LinkLimits
     outbox: Outbox
 
     def unit_of_work(self) -> AbstractAsyncContextManager[AsyncSession]:
@@ -35,9 +37,10 @@ class Resources:
 
 def make_redis(url: str) -> Redis:
     """A client that fails fast: the API answers 503 rather than hang."""
-    return Redis.from_url(
+    redis: Redis = Redis.from_url(
         url, socket_connect_timeout=1, socket_timeout=5, health_check_interval=15, retry=Retry(NoBackoff(), 1)
     )
+    return redis
 
 
 @asynccontextmanager
@@ -46,14 +49,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     catalog = load_catalog(settings.catalog)
     engine = make_engine(settings.database_url, pool_size=settings.database_pool)
     redis = make_redis(settings.redis_url)
+    tokens = Tokens(settings)
     try:
         yield Resources(
             settings=settings,
             catalog=catalog,
-            tokens=Tokens(settings),
+            tokens=tokens,
             engine=engine,
             sessions=make_sessions(engine),
             redis=redis,
+            limits=LinkLimits(settings, tokens, redis),
             outbox=Outbox(redis),
         )
     finally:

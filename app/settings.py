@@ -33,25 +33,29 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8080/{route}",
         description="Where workspaces answer: `{route}` in the path or in the host; never the origin of PUBLIC_URL.",
     )
-    database_url: str = Field("postgresql+asyncpg://postgres@localhost/spawner", description="PostgreSQL 15 or later.")
+    database_url: str = Field(
+        "postgresql+asyncpg://postgres@localhost/spawner", repr=False, description="PostgreSQL 15 or later."
+    )
     database_pool: int = Field(20, ge=1, description="Database connections of one process.")
     redis_url: str = Field(
-        "redis://localhost:6379/0", description="Redis 6.2 or later; `redis://`, `rediss://` or `unix://`."
+        "redis://localhost:6379/0", repr=False, description="Redis 6.2 or later; `redis://`, `rediss://` or `unix://`."
     )
     docker_url: str = Field("", description="Docker Engine; empty means DOCKER_HOST, else the local socket.")
     docker_publish: Literal["never", "loopback"] = Field(
         "never",
-        description="`loopback` publishes each workspace on a loopback port, for hosts that cannot reach the engine's bridges.",
+        description="`loopback` publishes each workspace on a loopback port, where the bridges cannot be reached.",
     )
     network_range: str = Field("10.213.0.0/16", description="Range that workspaces' /28 networks are cut from.")
     smtp_url: str = Field(
         "smtp://localhost:25",
-        description="`smtp://` (STARTTLS if offered), `smtp+starttls://` (required) or `smtps://`, with user and password in it.",
+        repr=False,
+        description="`smtp://` (STARTTLS if offered), `smtp+starttls://` or `smtps://`, with user and password.",
     )
     mail_from: str = Field("Spawner <spawner@localhost>", description="Sender of mails.")
-    secret_key: str = Field("", description="At least 32 random characters; signs tokens and keys hashes.")
+    secret_key: str = Field("", repr=False, description="At least 32 random characters; signs tokens and keys hashes.")
     secret_key_file: Path | None = Field(None, description="File to read SECRET_KEY from.")
     access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
+    session_seconds: int = Field(43200, ge=60, description="Life of a sign-in; access tokens and cookies end with it.")
     magic_link_seconds: int = Field(600, ge=30, description="Life of a link.")
     magic_links_per_hour: int = Field(3, ge=1, description="Links one address may ask for in an hour.")
     magic_links_per_hour_client: int = Field(60, ge=1, description="Links one client address may ask for in an hour.")
@@ -101,7 +105,8 @@ class Settings(BaseSettings):
             raise ValueError("SPAWNER_WORKSPACE_URL with {route} in the path is https://apps.example.org/{route}")
         elif f"{parts.scheme}://{parts.netloc.lower()}" == self.public_url:
             raise ValueError(
-                "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: a workspace could act as its visitor"
+                "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: "
+                "a workspace could act as its visitor"
             )
         if 60 % self.reconcile_seconds:
             raise ValueError("SPAWNER_RECONCILE_SECONDS must divide 60")
@@ -116,7 +121,8 @@ class Settings(BaseSettings):
         secret = path.read_text().strip() if path is not None and path.is_file() else self.secret_key
         if len(secret) < 32 or len(set(secret)) < 10:
             raise ValueError(
-                "SPAWNER_SECRET_KEY is missing or weak: set it, or SPAWNER_SECRET_KEY_FILE, to 32 or more random characters, such as those of `openssl rand -base64 48`"
+                "SPAWNER_SECRET_KEY is missing or weak: set it, or SPAWNER_SECRET_KEY_FILE, to 32 or more random "
+                "characters, such as those of `openssl rand -base64 48`"
             )
         return secret
 

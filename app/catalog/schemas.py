@@ -1,0 +1,44 @@
+"""The catalogue as clients see it."""
+
+from typing import Self
+
+from pydantic import BaseModel, Field
+
+from app.catalog.images import ImageState
+from app.catalog.service import Template
+from app.i18n import Locale
+
+
+class TemplateOut(BaseModel):
+    """One entry of the catalogue, in the caller's language."""
+
+    type: str = Field(examples=["hello"])
+    display_name: str = Field(examples=["Hello"])
+    description: str = Field(examples=["A small page that shows where you are."])
+    default: bool = Field(description="Launched at sign-in.")
+    memory_bytes: int = Field(examples=[67108864])
+    cpus: float = Field(examples=[0.5])
+    keeps_files: bool = Field(description="Whether files outlive a restart, on a volume.")
+    image: ImageState | None = Field(
+        None, description="Set while the operator's first build of the image runs (a launch waits for it) or failed."
+    )
+
+    @classmethod
+    def of(cls, template: Template, locale: Locale, states: dict[str, ImageState]) -> Self:
+        """A template in one language, with what is known of its image's build."""
+        return cls(
+            type=template.key,
+            display_name=template.name.say(locale),
+            description=template.description.say(locale),
+            default=template.default,
+            memory_bytes=template.limits.memory,
+            cpus=template.limits.cpus,
+            keeps_files=template.volume is not None,
+            image=states.get(template.image),
+        )
+
+
+class TemplatesOut(BaseModel):
+    """The catalogue."""
+
+    templates: list[TemplateOut]

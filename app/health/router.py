@@ -1,0 +1,27 @@
+"""/livez and /readyz."""
+
+from fastapi import APIRouter, Response
+
+from app.deps import ResourcesDep
+from app.health.service import Readiness, check
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Is the process alive", operation_id="livez")
+async def livez() -> dict[str, str]:
+    """Asks nothing else: a failing part must not get the process restarted."""
+    return {"status": "ok"}
+
+
+@router.get(
+    "/readyz",
+    summary="Can it serve",
+    operation_id="readyz",
+    responses={503: {"model": Readiness, "description": "A part does not answer"}},
+)
+async def readyz(resources: ResourcesDep, response: Response) -> Readiness:
+    """Database, Redis, and the engine through a worker that was heard of lately."""
+    readiness = await check(resources)
+    response.status_code = 200 if readiness.ready else 503
+    return readiness

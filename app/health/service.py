@@ -1,0 +1,66 @@
+"""What of the service answers right now."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Literal
+
+import structlog
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+WORKER_KEY = "spawner:worker:"
+PATIENCE = 2
+
+State = Literal["ok", "down"]
+
+
+class Readiness(BaseModel):
+    """Each part, and how many workers have been heard of in the last ten seconds."""
+
+    ready: bool = Field(examples=[True])
+    database: State
+    redis: State
+    engine: State = Field(description="As workers see it; the API has no way to the engine.")
+    workers: int = Field(examples=[2])
+
+
+async def check(resources: Resources) -> Readiness:
+    """Ask every part, two seconds each at most, all at once."""
+    database, beats = await asyncio.gather(
+        _answer(_database(resources), "database"), _answer(_beats(resources), "redis")
+    )
+    workers = beats or []
+    engine: State = "ok" if "ok" in workers else "down"
+    ready = database is not None and beats is not None and engine == "ok"
+    return Readiness(
+        ready=ready,
+        database="ok" if database is not None else "down",
+        redis="ok" if beats is not None else "down",
+        engine=engine,
+        workers=len(workers),
+    )
+
+
+async def _database(resources: Resources) -> list[str]:
+    async with resources.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    return []
+
+
+async def _beats(resources: Resources) -> list[str]:
+    keys = [key async for key in resources.redis.scan_iter(f"{WORKER_KEY}*", count=1000)]
+    return [value.decode() for value in await resources.redis.mget(keys) if value] if keys else []
+
+
+async def _answer(question: Awaitable[list[str]], part: str) -> list[str] | None:
+    try:
+        return await asyncio.wait_for(question, PATIENCE)
+    except (SQLAlchemyError, RedisError, OSError) as error:
+        log.warning("part_down", part=part, error=type(error).__name__)
+        return None

@@ -1,0 +1,90 @@
+"""What clients see of workspaces and jobs."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from app.models import JobKind, JobState, JobStep
+
+JOB_ID = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
+URL = "http://127.0.0.1:8080/alice-hello/"
+
+
+class TimelineEntry(BaseModel):
+    """One step of a job."""
+
+    at: datetime
+    step: JobStep
+    detail: str | None = Field(None, examples=["12.4 of 80.1 MB"])
+
+
+class JobFailure(BaseModel):
+    """Why a job failed."""
+
+    code: str = Field(examples=["image_missing"])
+    message: str = Field(examples=["The image of this workspace is not on the server."])
+
+
+class JobOut(BaseModel):
+    """One accepted request to change a workspace."""
+
+    id: UUID = Field(examples=[JOB_ID])
+    kind: JobKind
+    type: str = Field(examples=["hello"], description="Key of the template.")
+    state: JobState
+    step: JobStep
+    progress: int = Field(ge=0, le=100, description="Percent.", examples=[70])
+    position: int | None = Field(None, description="Place in the queue, from 1; null once it runs.")
+    eta_seconds: float | None = Field(None, description="Expected seconds until it ends, from recent launches.")
+    timeline: list[TimelineEntry]
+    error: JobFailure | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class JobPage(BaseModel):
+    """Jobs of the caller, newest first."""
+
+    jobs: list[JobOut]
+    next: UUID | None = Field(None, description="Pass as `before` for the next page; null at the end.")
+
+
+class LaunchOut(BaseModel):
+    """The answer to a launch or restart."""
+
+    message: str = Field(examples=["The workspace is starting."])
+    job: JobOut | None
+    status_url: str | None = Field(examples=[f"/api/jobs/{JOB_ID}"])
+    service_url: str = Field(examples=[URL])
+    container_id: str | None = Field(examples=["3f4e1c"])
+    status: str = Field(examples=["queued"])
+
+
+class StatusOut(BaseModel):
+    """The default workspace's state."""
+
+    container_id: str | None = Field(examples=["3f4e1c"])
+    status: str = Field(examples=["running"], description="`no_container` where there is none.")
+
+
+class WorkspaceOut(BaseModel):
+    """One template and the caller's workspace of it, launched or not."""
+
+    type: str = Field(examples=["hello"])
+    display_name: str = Field(examples=["Hello"])
+    description: str = Field(examples=["A small page that shows where you are."])
+    status: str = Field(examples=["running"])
+    service_url: str = Field(examples=[URL])
+    container_id: str | None = None
+    created_at: datetime | None = None
+    last_used: datetime | None = None
+    job: JobOut | None = Field(None, description="The job that runs now, if any.")
+    error: JobFailure | None = Field(None, description="Why the last job failed.")
+
+
+class WorkspacesOut(BaseModel):
+    """One entry for each template of the catalogue."""
+
+    containers: list[WorkspaceOut]

@@ -1,0 +1,167 @@
+"""Accepting requests for workspaces: one transaction that locks the row, decides, and writes a job."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalog.service import Template
+from app.errors import IdempotencyConflict
+from app.jobs import JobName, announce, enqueue
+from app.models import (
+    LIVE_STATES,
+    IdempotencyKey,
+    Job,
+    JobEvent,
+    JobKind,
+    JobState,
+    JobStep,
+    User,
+    UserState,
+    Wanted,
+    Workspace,
+    WorkspaceStatus,
+    utcnow,
+)
+from app.resources import Resources
+from app.workspaces.errors import UnknownTemplate
+from app.workspaces.states import Decision, decide
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What a request came to: `job` is null when the workspace runs already."""
+
+    workspace: Workspace
+    job: Job | None
+
+
+def find_template(resources: Resources, key: str) -> Template:
+    """Look a template up; raises `UnknownTemplate`."""
+    template = resources.catalog.get(key)
+    if template is None:
+        raise UnknownTemplate
+    return template
+
+
+async def launch(
+    session: AsyncSession,
+    resources: Resources,
+    user: User,
+    template: str,
+    *,
+    kind: JobKind = JobKind.LAUNCH,
+    key: str | None = None,
+    asked: bool = True,
+) -> Launched:
+    """Accept a launch or restart of the user's workspace of a template.
+
+    Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch
+    that the platform begins by itself, at sign-in: it makes sure of the container even where the row says
+    `running`, and leaves the user's state alone. `key` is the caller's Idempotency-Key.
+    Raises `UnknownTemplate`, `IdempotencyConflict`.
+    """
+    found = find_template(resources, template)
+    if key is not None:
+        seen = await _remember(session, user.id, key, f"{kind} {template}")
+        if seen is not None:
+            return await _replay(session, user.id, found.key, seen.job_id)
+    workspace = await _lock_workspace(session, user.id, found.key)
+    live = await session.scalar(select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES)))
+    decision = decide(kind, workspace.status, live.kind if live else None, make_sure=not asked)
+    job: Job | None
+    match decision:
+        case Decision.ALREADY_RUNNING:
+            job = None
+        case Decision.SAME_JOB:
+            job = live
+        case Decision.NEW_JOB | Decision.SUPERSEDE:
+            if live is not None:
+                await _supersede(session, live)
+            job = await _new_job(session, resources, workspace, kind)
+    if asked:
+        workspace.last_used = utcnow()
+        await session.execute(
+            update(User).where(User.id == user.id, User.state == UserState.VERIFIED).values(state=UserState.ACTIVE)
+        )
+    if key is not None and job is not None:
+        await session.execute(
+            update(IdempotencyKey)
+            .where(IdempotencyKey.user_id == user.id, IdempotencyKey.key == key)
+            .values(job_id=job.id)
+        )
+    await session.flush()
+    return Launched(workspace, job)
+
+
+async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str) -> IdempotencyKey | None:
+    """Note the key; return the row of an earlier use. A use that has not committed yet is waited for."""
+    fingerprint = hashlib.sha256(request.encode()).digest()
+    row = insert(IdempotencyKey).values(user_id=user_id, key=key, fingerprint=fingerprint, created_at=utcnow())
+    if await session.scalar(row.on_conflict_do_nothing().returning(IdempotencyKey.key)):
+        return None
+    seen = await session.get_one(IdempotencyKey, (user_id, key))
+    if seen.fingerprint != fingerprint:
+        raise IdempotencyConflict
+    return seen
+
+
+async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: UUID | None) -> Launched:
+    workspace = await session.scalar(owned_workspaces(user_id).where(Workspace.template == template))
+    assert workspace is not None, "the request that the key stood for made the row"
+    return Launched(workspace, await session.get(Job, job_id) if job_id else None)
+
+
+async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace:
+    """The user's row for the template, made if it is missing, locked until the transaction ends."""
+    await session.execute(
+        insert(Workspace)
+        .values(user_id=user_id, template=template)
+        .on_conflict_do_nothing(index_elements=["user_id", "template"])
+    )
+    query = owned_workspaces(user_id).where(Workspace.template == template)
+    return (await session.execute(query.with_for_update())).scalar_one()
+
+
+async def _supersede(session: AsyncSession, job: Job) -> None:
+    """End a live job in favour of a newer one; its worker loses the lease with it."""
+    job.state, job.step, job.error_code = JobState.SUPERSEDED, JobStep.SUPERSEDED, "superseded"
+    job.lease = job.lease_until = None
+    job.finished_at = utcnow()
+    job.version += 1
+    session.add(JobEvent(job_id=job.id, step=JobStep.SUPERSEDED))
+    announce(session, job.id)
+    await session.flush()
+
+
+async def _new_job(session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind) -> Job:
+    workspace.generation += 1
+    workspace.wanted = Wanted.RUNNING
+    if kind == JobKind.RESTART:
+        workspace.incarnation = workspace.generation
+    # A container that runs keeps being reachable until the job touches it.
+    if workspace.status != WorkspaceStatus.RUNNING or kind == JobKind.RESTART:
+        workspace.status, workspace.status_at = WorkspaceStatus.QUEUED, utcnow()
+    workspace.error_code = None
+    job = Job(
+        workspace_id=workspace.id,
+        user_id=workspace.user_id,
+        template=workspace.template,
+        kind=kind,
+        generation=workspace.generation,
+        deadline=utcnow() + timedelta(seconds=resources.settings.launch_seconds),
+    )
+    session.add(job)
+    await session.flush()
+    session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED))
+    enqueue(session, JobName.DRIVE, job.id)
+    return job
+
+
+def owned_workspaces(user_id: UUID) -> Select[Workspace]:
+    """The caller's workspaces: nothing else reads another user's rows."""
+    return select(Workspace).where(Workspace.user_id == user_id)

@@ -1,0 +1,66 @@
+"""From rows and the catalogue to what the engine is asked for."""
+
+import ipaddress
+
+from app.catalog.service import Template
+from app.gateway.names import base_path, route_of
+from app.models import Workspace
+from app.runtime.base import Volume, WorkspaceSpec
+from app.settings import Settings
+
+SUBNET_PREFIX = 28
+
+
+def container_name(settings: Settings, slug: str, template: str) -> str:
+    """The engine-wide unique name of a workspace's container and network."""
+    return f"{settings.instance}-{route_of(slug, template)}"
+
+
+def subnet_count(settings: Settings) -> int:
+    """How many /28 networks the configured range holds."""
+    return 1 << (SUBNET_PREFIX - ipaddress.IPv4Network(settings.network_range).prefixlen)
+
+
+def subnet(settings: Settings, index: int) -> str:
+    """The `index`-th /28 of the configured range, from 0."""
+    start = ipaddress.IPv4Network(settings.network_range).network_address
+    return f"{start + (index << (32 - SUBNET_PREFIX))}/{SUBNET_PREFIX}"
+
+
+def build_spec(
+    settings: Settings, template: Template, workspace: Workspace, slug: str, subnet_index: int
+) -> WorkspaceSpec:
+    """What the engine shall run for this workspace. The container learns who and where it is, and no secret."""
+    route = route_of(slug, template.key)
+    name = container_name(settings, slug, template.key)
+    environment = {
+        **template.environment,
+        "SPAWNER_USER_SLUG": slug,
+        "SPAWNER_TEMPLATE": template.key,
+        "SPAWNER_ROUTE": route,
+        "SPAWNER_BASE_PATH": base_path(settings, route),
+        "SPAWNER_PUBLIC_URL": settings.public_url,
+    }
+    return WorkspaceSpec(
+        instance=settings.instance,
+        workspace_id=workspace.id,
+        name=name,
+        incarnation=workspace.incarnation,
+        image=template.image,
+        port=template.port,
+        subnet=subnet(settings, subnet_index),
+        memory_bytes=template.limits.memory,
+        cpus=template.limits.cpus,
+        pids=template.limits.pids,
+        environment=environment,
+        labels={"spawner.route": route},
+        volume=Volume(f"{name}-data", template.volume) if template.volume else None,
+        user=template.user,
+        read_only=template.read_only,
+    )
+
+
+def probe_path(settings: Settings, template: Template, route: str) -> str:
+    """Where the container answers the probe: under its base path when the proxy does not strip that."""
+    prefix = "/" if template.strip_prefix else base_path(settings, route)
+    return prefix + template.probe.path.lstrip("/")

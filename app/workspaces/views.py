@@ -1,0 +1,137 @@
+"""Reading: workspaces and jobs as their owner sees them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import NotFound
+from app.gateway.names import workspace_url
+from app.i18n import Locale
+from app.models import LIVE_STATES, Job, JobEvent, JobKind, JobState, User, Workspace, WorkspaceStatus
+from app.resources import Resources
+from app.workspaces.errors import explain
+from app.workspaces.schemas import JobFailure, JobOut, TimelineEntry, WorkspaceOut
+from app.workspaces.service import owned_workspaces
+
+RECENT_LAUNCHES = 20
+
+
+async def get_job(session: AsyncSession, user_id: UUID, job_id: UUID) -> Job:
+    """The caller's job; raises `NotFound` for unknown and foreign ones alike."""
+    job = await session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))
+    if job is None:
+        raise NotFound
+    return job
+
+
+async def list_jobs(session: AsyncSession, user_id: UUID, *, limit: int, before: UUID | None) -> list[Job]:
+    """A page of the caller's jobs, newest first, older than the job `before`."""
+    query = select(Job).where(Job.user_id == user_id)
+    if before is not None:
+        edge = await get_job(session, user_id, before)
+        query = query.where(tuple_(Job.created_at, Job.id) < tuple_(edge.created_at, edge.id))
+    return list(await session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
+
+
+async def view_jobs(session: AsyncSession, jobs: Sequence[Job], locale: Locale) -> list[JobOut]:
+    """Jobs with their timelines, and place and ETA where they still wait or run."""
+    timelines: defaultdict[UUID, list[TimelineEntry]] = defaultdict(list)
+    ids = [job.id for job in jobs]
+    for event in await session.scalars(select(JobEvent).where(JobEvent.job_id.in_(ids)).order_by(JobEvent.id)):
+        timelines[event.job_id].append(TimelineEntry(at=event.at, step=event.step, detail=event.detail))
+    views = []
+    for job in jobs:
+        position, eta = await _forecast(session, job) if job.state in LIVE_STATES else (None, None)
+        failure = JobFailure(code=job.error_code, message=explain(job.error_code, locale)) if job.error_code else None
+        views.append(
+            JobOut(
+                id=job.id,
+                kind=job.kind,
+                type=job.template,
+                state=job.state,
+                step=job.step,
+                progress=job.progress,
+                position=position,
+                eta_seconds=eta,
+                timeline=timelines[job.id],
+                error=failure,
+                created_at=job.created_at,
+                started_at=job.started_at,
+                finished_at=job.finished_at,
+            )
+        )
+    return views
+
+
+async def view_job(session: AsyncSession, job: Job, locale: Locale) -> JobOut:
+    """One job, as `view_jobs` shows it."""
+    return (await view_jobs(session, [job], locale))[0]
+
+
+async def _forecast(session: AsyncSession, job: Job) -> tuple[int | None, float | None]:
+    """Place in the queue, and the seconds that recent jobs of the template took from acceptance to their end."""
+    position = None
+    if job.state == JobState.QUEUED:
+        earlier = select(func.count()).where(
+            Job.state == JobState.QUEUED, tuple_(Job.created_at, Job.id) < tuple_(job.created_at, job.id)
+        )
+        position = (await session.scalar(earlier) or 0) + 1
+    recent = (
+        select((Job.finished_at - Job.created_at).label("took"))
+        .where(
+            Job.template == job.template,
+            Job.state == JobState.SUCCEEDED,
+            Job.kind.in_((JobKind.LAUNCH, JobKind.RESTART)),
+        )
+        .order_by(Job.finished_at.desc())
+        .limit(RECENT_LAUNCHES)
+        .subquery()
+    )
+    took = await session.scalar(select(func.percentile_cont(0.5).within_group(recent.c.took)))
+    return position, round(took.total_seconds(), 1) if took is not None else None
+
+
+def tag(view: JobOut, version: int) -> str:
+    """The strong ETag (RFC 9110, 8.8.3) of a job's view: the row's version and what is computed beside it."""
+    return f'"{version}.{view.position or 0}.{view.eta_seconds or 0}"'
+
+
+async def find_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace | None:
+    """The caller's workspace of a template, or None where it was never launched."""
+    return await session.scalar(owned_workspaces(user_id).where(Workspace.template == template))
+
+
+def status_of(workspace: Workspace | None) -> WorkspaceStatus:
+    """The status of a row that may be missing."""
+    return workspace.status if workspace else WorkspaceStatus.NOT_CREATED
+
+
+async def list_workspaces(
+    session: AsyncSession, resources: Resources, user: User, locale: Locale
+) -> list[WorkspaceOut]:
+    """One entry for each template, launched or not."""
+    rows = {row.template: row for row in await session.scalars(owned_workspaces(user.id))}
+    live = await session.scalars(select(Job).where(Job.user_id == user.id, Job.state.in_(LIVE_STATES)))
+    jobs = {view.type: view for view in await view_jobs(session, list(live), locale)}
+    entries = []
+    for template in resources.catalog.templates:
+        row = rows.get(template.key)
+        code = row.error_code if row else None
+        entries.append(
+            WorkspaceOut(
+                type=template.key,
+                display_name=template.name.say(locale),
+                description=template.description.say(locale),
+                status=status_of(row),
+                service_url=workspace_url(resources.settings, user.slug, template.key),
+                container_id=row.container_id if row else None,
+                created_at=row.created_at if row else None,
+                last_used=row.last_used if row else None,
+                job=jobs.get(template.key),
+                error=JobFailure(code=code, message=explain(code, locale)) if code else None,
+            )
+        )
+    return entries

@@ -1,0 +1,1 @@
+"""Tests mirror app, workers and deploy."""

@@ -1,0 +1,151 @@
+"""Real PostgreSQL, Redis and SMTP for every test; a fake engine unless a test asks for the real one."""
+
+import asyncio
+import contextlib
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from arq.worker import Worker
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from app.db import Base
+from app.main import create_app
+from app.mail.sender import SmtpMailer
+from app.resources import Resources, open_resources
+from app.runtime.base import Runtime
+from app.settings import Settings
+from app.workspaces.watch import JobWatch
+from deploy.stack.services import Services, private_services
+from tests.fakes import FakeRuntime, http_peer
+from workers.context import WorkerContext
+from workers.settings import worker_options
+
+ROOT = Path(__file__).parent.parent
+INSTANCE = f"t{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """Servers of this run alone; the database is migrated."""
+    with private_services(ROOT) as running:
+        command = [sys.executable, "-m", "alembic", "-x", f"url={running.database_url}", "upgrade", "head"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        yield running
+
+
+@pytest.fixture
+def settings(services: Services) -> Settings:
+    """Settings of a development installation, on this run's servers."""
+    return Settings(
+        _env_file=None,
+        environment="development",
+        instance=INSTANCE,
+        secret_key="a-secret-for-tests-0123456789-abcdefghij",
+        database_url=services.database_url,
+        redis_url=services.redis_url,
+        smtp_url=services.smtp_url,
+        network_range="10.215.0.0/16",
+        catalog=ROOT / "images" / "catalog.yaml",
+        lease_seconds=2,
+        reconcile_seconds=1,
+    )
+
+
+@pytest.fixture
+async def resources(settings: Settings) -> AsyncIterator[Resources]:
+    """An open bundle over empty tables and an empty Redis."""
+    async with open_resources(settings) as opened:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        async with opened.engine.begin() as connection:
+            await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        await opened.redis.flushall()
+        yield opened
+
+
+@pytest.fixture
+def maildir(services: Services) -> Path:
+    """Where the mail sink puts what it received."""
+    return services.maildir
+
+
+@pytest.fixture
+async def app(settings: Settings, resources: Resources) -> AsyncIterator[FastAPI]:
+    """The API over the test's own bundle."""
+    application = create_app(settings)
+    application.state.resources = resources
+    application.state.watch = JobWatch(resources.redis)
+    async with application.state.watch.running():
+        yield application
+
+
+@pytest.fixture
+async def client(app: FastAPI, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API, in process."""
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url=settings.public_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[FakeRuntime]:
+    """The fake engine; its containers answer probes."""
+    async with http_peer() as port:
+        yield FakeRuntime(port)
+
+
+class TestWorker:
+    """arq's worker with our functions, on a given engine, in this process."""
+
+    __test__ = False
+
+    def __init__(self, settings: Settings, context: WorkerContext) -> None:
+        self.context = context
+        self._options: dict[str, Any] = {
+            **worker_options(settings),
+            "on_startup": None,
+            "on_shutdown": None,
+            "handle_signals": False,
+            "ctx": {"worker": context},
+        }
+
+    async def drain(self) -> None:
+        """Run what is queued, and what that queues, until nothing is left to run now."""
+        worker = Worker(**{**self._options, "burst": True, "cron_jobs": None})
+        await worker.main()
+        await worker.close()
+
+    @asynccontextmanager
+    async def running(self, *, cron: bool = True) -> AsyncIterator[None]:
+        """Work in the background, as a worker process does."""
+        worker = Worker(**{**self._options, **({} if cron else {"cron_jobs": None})})
+        task = asyncio.create_task(worker.async_run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await worker.close()
+
+
+@asynccontextmanager
+async def worker_on(settings: Settings, resources: Resources, engine: Runtime) -> AsyncIterator[TestWorker]:
+    """A worker over any runtime."""
+    mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+        yield TestWorker(settings, WorkerContext(resources, engine, mailer, http))
+
+
+@pytest.fixture
+async def worker(settings: Settings, resources: Resources, runtime: FakeRuntime) -> AsyncIterator[TestWorker]:
+    """A worker on the fake engine."""
+    async with worker_on(settings, resources, runtime) as made:
+        yield made

@@ -1,0 +1,26 @@
+"""What every job function finds in arq's context under `worker`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from app.mail.sender import Mailer
+from app.resources import Resources
+from app.runtime.base import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes."""
+
+    resources: Resources
+    runtime: Runtime
+    mailer: Mailer
+    http: httpx.AsyncClient
+
+
+def context_of(ctx: dict[str, Any]) -> WorkerContext:
+    """The typed context."""
+    context: WorkerContext = ctx["worker"]
+    return context

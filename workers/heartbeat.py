@@ -1,0 +1,33 @@
+"""Workers say that they live and whether their engine answers; the API, which has no way to the engine, reads it."""
+
+import asyncio
+import os
+import socket
+
+import structlog
+from redis.exceptions import RedisError
+
+from app.health.service import WORKER_KEY
+from app.runtime.base import RuntimeFault
+from workers.context import WorkerContext
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 3
+LIFE = 10
+
+
+async def beat(context: WorkerContext) -> None:
+    """Write the worker's key every three seconds, until cancelled. The key outlives two missed beats."""
+    key = f"{WORKER_KEY}{socket.gethostname()}:{os.getpid()}"
+    while True:
+        try:
+            await context.runtime.ping()
+            engine = "ok"
+        except RuntimeFault as fault:
+            engine = fault.code
+        try:
+            await context.resources.redis.set(key, engine, ex=LIFE)
+        except (RedisError, OSError) as error:
+            log.warning("heartbeat_lost", error=type(error).__name__)
+        await asyncio.sleep(INTERVAL)

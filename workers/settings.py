@@ -1,0 +1,95 @@
+"""How arq runs our workers: `arq workers.settings.WorkerSettings`."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import structlog
+from arq import cron, func
+
+from app import log as logs
+from app.jobs import QUEUE, JobName, deserialize, serialize, worker_redis
+from app.mail.sender import SmtpMailer
+from app.resources import open_resources
+from app.runtime import make_runtime
+from app.settings import Settings, load_settings
+from workers.context import WorkerContext
+from workers.heartbeat import beat
+from workers.mail import send_link
+from workers.reconcile import reconcile
+from workers.workspaces import drive_workspace
+
+log = structlog.get_logger(__name__)
+
+# A bound for arq only: each job has a deadline of its own, which a pull that moves extends.
+JOB_TIMEOUT = 6 * 3600
+
+
+def worker_options(settings: Settings) -> dict[str, Any]:
+    """Arguments of `arq.worker.Worker`; tests and the command line build workers from the same ones."""
+    every = settings.reconcile_seconds
+    return {
+        "functions": [
+            func(drive_workspace, name=JobName.DRIVE),
+            func(send_link, name=JobName.SEND_LINK),
+        ],
+        "cron_jobs": [cron(reconcile, second=set(range(0, 60, every)), unique=True, run_at_startup=False, timeout=30)],
+        "on_startup": _startup(settings),
+        "on_shutdown": _shutdown,
+        "redis_settings": worker_redis(settings.redis_url),
+        "queue_name": QUEUE,
+        "job_serializer": serialize,
+        "job_deserializer": deserialize,
+        "max_jobs": settings.worker_jobs,
+        # Far above what a fleet runs at once: running jobs stay in arq's queue and would hide waiting ones.
+        "queue_read_limit": max(1000, settings.worker_jobs * 50),
+        "poll_delay": settings.worker_poll_seconds,
+        "job_timeout": JOB_TIMEOUT,
+        # A kept result would block the same message id.
+        "keep_result": 0,
+        "max_tries": 5,
+        "health_check_key": f"spawner:health:{socket.gethostname()}:{os.getpid()}",
+        "log_results": False,
+    }
+
+
+def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
+    async def startup(ctx: dict[str, Any]) -> None:
+        logs.configure(pretty=settings.environment == "development")
+        stack = AsyncExitStack()
+        resources = await stack.enter_async_context(open_resources(settings))
+        runtime = make_runtime(settings.docker_url, publish=settings.docker_publish)
+        stack.push_async_callback(runtime.aclose)
+        # Containers are asked directly: a proxy from the environment knows nothing of them.
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=2, trust_env=False))
+        mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
+        context = WorkerContext(resources, runtime, mailer, http)
+        heart = asyncio.create_task(beat(context))
+        stack.push_async_callback(_stop, heart)
+        ctx["worker"] = context
+        ctx["stack"] = stack
+        log.info("worker_ready", jobs=settings.worker_jobs)
+
+    return startup
+
+
+async def _shutdown(ctx: dict[str, Any]) -> None:
+    await ctx["stack"].aclose()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def __getattr__(name: str) -> Any:
+    """Build `WorkerSettings` when arq asks for it, so that importing this module reads no environment."""
+    if name == "WorkerSettings":
+        return type(name, (), worker_options(load_settings()))
+    raise AttributeError(name)

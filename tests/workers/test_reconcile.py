@@ -1,0 +1,81 @@
+"""Nothing accepted is lost: not by a dead worker, not by an empty queue, not by a late one."""
+
+from datetime import timedelta
+
+from sqlalchemy import text, update
+
+from app.models import Job, JobState, Workspace, WorkspaceStatus, utcnow
+from app.resources import Resources
+from app.workspaces import progress
+from tests.conftest import TestWorker
+from tests.workers.test_workspaces import accept, has_state, read, until
+from workers.reconcile import RECONCILE_LOCK, reconcile
+
+
+async def test_a_job_that_never_reached_redis_is_sent_again(resources: Resources, worker: TestWorker) -> None:
+    job = await accept(resources)
+    await resources.redis.flushall()
+    await worker.drain()
+    assert await has_state(resources, job, JobState.QUEUED)
+    await reconcile({"worker": worker.context})
+    await worker.drain()
+    assert await has_state(resources, job, JobState.SUCCEEDED)
+
+
+async def test_a_job_that_waits_in_the_queue_is_not_sent_twice(resources: Resources, worker: TestWorker) -> None:
+    await accept(resources)
+    for _ in range(3):
+        await reconcile({"worker": worker.context})
+    assert await resources.redis.zcard("spawner:queue") == 1
+
+
+async def test_a_job_of_a_silent_worker_is_given_to_another(resources: Resources, worker: TestWorker) -> None:
+    job = await accept(resources)
+    async with resources.unit_of_work() as session:
+        assert await progress.claim(session, resources, job.id) is not None
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Job).values(lease_until=utcnow() - timedelta(seconds=1)))
+    await resources.redis.flushall()
+    async with worker.running():
+        await until(lambda: has_state(resources, job, JobState.SUCCEEDED))
+    row, _, events = await read(resources, job)
+    assert row.attempts == 2
+    assert "worker_lost" in [event.detail for event in events]
+
+
+async def test_a_job_past_its_deadline_fails_and_its_workspace_says_why(
+    resources: Resources, worker: TestWorker
+) -> None:
+    job = await accept(resources)
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Job).values(deadline=utcnow() - timedelta(seconds=1)))
+    await reconcile({"worker": worker.context})
+    row, workspace, _ = await read(resources, job)
+    assert (row.state, row.error_code) == (JobState.FAILED, "deadline")
+    assert (workspace.status, workspace.error_code) == (WorkspaceStatus.ERROR, "deadline")
+    await worker.drain()
+    assert await has_state(resources, job, JobState.FAILED)
+
+
+async def test_an_overdue_job_of_an_older_generation_leaves_the_workspace_alone(
+    resources: Resources, worker: TestWorker
+) -> None:
+    job = await accept(resources)
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Job).values(deadline=utcnow() - timedelta(seconds=1)))
+        await session.execute(update(Workspace).values(generation=9, status=WorkspaceStatus.RUNNING))
+    await reconcile({"worker": worker.context})
+    _, workspace, _ = await read(resources, job)
+    assert workspace.status is WorkspaceStatus.RUNNING
+
+
+async def test_only_one_reconciler_works_at_a_time(resources: Resources, worker: TestWorker) -> None:
+    job = await accept(resources)
+    await resources.redis.flushall()
+    async with resources.engine.begin() as connection:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": RECONCILE_LOCK})
+        await reconcile({"worker": worker.context})
+        assert await resources.redis.zcard("spawner:queue") == 0
+    await reconcile({"worker": worker.context})
+    await worker.drain()
+    assert await has_state(resources, job, JobState.SUCCEEDED)

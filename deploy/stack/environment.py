@@ -60,6 +60,7 @@ def proxy_settings(settings: Mapping[str, str], api_port: int) -> dict[str, str]
         # An address that others on the network can reach is meant to be reached by them.
         "SPAWNER_BIND": loopback if local else "0.0.0.0",  # noqa: S104
         "SPAWNER_API_UPSTREAM": f"127.0.0.1:{api_port}",
+        "SPAWNER_API_ASK": f"http://127.0.0.1:{api_port}/internal/tls",
         "SPAWNER_PUBLIC_SITE": f"{public.scheme}://{public.netloc}",
         "SPAWNER_WORKSPACE_SITES": f"{workspaces.scheme}://{workspaces.netloc}",
     }

@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A command to keep running.
+    """A command to keep running. Those of a lower `stage` start earlier and stop later.
 
     `user` is an OS user to become, `fingerprint` what must make it restart when it changes, though its command did not.
     """
@@ -29,6 +29,7 @@ class Process:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: int = 10
     restart: bool = True
+    stage: int = 1
     fingerprint: str = ""
 
 

@@ -53,37 +53,26 @@ def application_processes(layout: Layout, settings: Mapping[str, str], ports: Ma
     caddy = caddy_process(layout.root, layout.state / "caddy", settings)
     # Caddy, too, reads the settings from the file: none of them stands in the supervisor's configuration.
     home = {name: value for name, value in caddy.environment.items() if name not in settings}
-    proxied = {name: value for name, value in settings.items() if name in PROXY_SETTINGS}
+    proxied = {name: value for name, value in settings.items() if name in caddy.fingerprint}
+    builder = (str(layout.python), "-m", "deploy.stack", "images")
+
+    def program(name: str, command: tuple[str, ...], fingerprint: str, stop_seconds: int) -> Process:
+        wrapped = _with_settings(layout, command)
+        return Process(name, wrapped, layout.root, fingerprint=fingerprint, stop_seconds=stop_seconds, stage=2)
+
     return [
-        Process("api", _with_settings(layout, api), layout.root, fingerprint=code, stop_seconds=15),
-        *(
-            Process(name, _with_settings(layout, worker), layout.root, fingerprint=code, stop_seconds=30)
-            for name in WORKERS
-        ),
+        program("api", api, code, 15),
+        *(program(name, worker, code, 30) for name in WORKERS),
+        replace(program(BUILDER, builder, "", 10), restart=False),
         replace(
             caddy,
             command=_with_settings(layout, caddy.command),
             environment=home,
             fingerprint=caddy.fingerprint + repr(sorted(proxied.items())),
-        ),
-        Process(
-            BUILDER,
-            _with_settings(layout, (str(layout.python), "-m", "deploy.stack", "images")),
-            layout.root,
-            restart=False,
+            stop_seconds=15,
+            stage=3,
         ),
     ]
-
-
-PROXY_SETTINGS = (
-    "SPAWNER_API_UPSTREAM",
-    "SPAWNER_BIND",
-    "SPAWNER_PORT",
-    "SPAWNER_PUBLIC_SITE",
-    "SPAWNER_PUBLIC_URL",
-    "SPAWNER_WORKSPACE_SITES",
-    "SPAWNER_WORKSPACE_URL",
-)
 
 
 def _with_settings(layout: Layout, command: tuple[str, ...]) -> tuple[str, ...]:

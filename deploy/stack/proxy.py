@@ -21,8 +21,7 @@ def find_caddy() -> Path:
 def caddy_process(root: Path, home: Path, settings: Mapping[str, str]) -> Process:
     """Describe Caddy with deploy/Caddyfile; its own data go below `home`.
 
-    `settings` holds the variables that the file reads: SPAWNER_API_UPSTREAM, SPAWNER_PUBLIC_SITE and
-    SPAWNER_WORKSPACE_SITES.
+    `settings` holds the variables that the file names at its top. Its text is the fingerprint.
     """
     configuration = root / "deploy" / "Caddyfile"
     return Process(

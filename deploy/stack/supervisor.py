@@ -48,13 +48,10 @@ def render(layout: Layout, processes: Sequence[Process]) -> str:
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
-    return (
-        "\n".join(head + [line for order, item in enumerate(processes) for line in _program(layout, order, item)])
-        + "\n"
-    )
+    return "\n".join(head + [line for item in processes for line in _program(layout, item)]) + "\n"
 
 
-def _program(layout: Layout, order: int, process: Process) -> list[str]:
+def _program(layout: Layout, process: Process) -> list[str]:
     """One program. The digest makes its section differ when its fingerprint does, and so restarts it alone."""
     digest = hashlib.sha256(repr((process.fingerprint, sorted(process.environment.items()))).encode()).hexdigest()[:16]
     variables = {**process.environment, "STACK_FINGERPRINT": digest}
@@ -64,7 +61,7 @@ def _program(layout: Layout, order: int, process: Process) -> list[str]:
         f"directory={_text(process.directory)}",
         "environment=" + ",".join(f'{name}="{_text(value)}"' for name, value in variables.items()),
         *([f"user={process.user}"] if process.user else []),
-        f"priority={order}",
+        f"priority={process.stage}",
         "autostart=false",
         f"autorestart={'true' if process.restart else 'false'}",
         f"startsecs={1 if process.restart else 0}",

@@ -125,13 +125,15 @@ def _services_step(
         supervisor.apply([*names, *gone])
         for name in names:
             supervisor.ensure_started(name)
-        checks = {"redis": partial(redis_answers, settings["SPAWNER_REDIS_URL"])}
         if "postgres" in names:
             ensure_database(layout.run, "spawner", layout.log("postgres"))
+        redis_url = settings["SPAWNER_REDIS_URL"]
+        own = f"the Redis of SPAWNER_REDIS_URL does not answer at {urlsplit(redis_url).hostname}"
+        silent = StepFailed("Redis does not answer", layout.log("redis")) if "redis" in names else StepFailed(own)
+        wait_until(partial(redis_answers, redis_url), 20, lambda: silent)
         if "mail" in names:
-            checks["mail"] = partial(smtp_answers, ports["smtp"])
-        for name, check in checks.items():
-            wait_until(check, 20, partial(StepFailed, f"{name} does not answer", layout.log(name)))
+            failure = StepFailed("the mail sink does not answer", layout.log("mail"))
+            wait_until(partial(smtp_answers, ports["smtp"]), 20, lambda: failure)
         current.detail = ", ".join(names) if names else "all yours"
     return embedded
 

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from sqlalchemy import delete, text
 
-from app.auth.service import requeue_links
+from app.auth.links import requeue_links
 from app.gateway.handoff import purge
 from app.models import IdempotencyKey, utcnow
 from app.workspaces.progress import fail_overdue, requeue

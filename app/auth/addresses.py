@@ -33,6 +33,7 @@ def normalise(raw: str) -> str:
         parsed = validate_email(
             f"{_fold(local)}@{domain}",
             check_deliverability=False,
+            strict=True,  # 64 bytes at most before the @, as SMTP has it
             allow_smtputf8=True,
             allow_quoted_local=False,
             allow_domain_literal=False,

@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.links import requeue_links as requeue_links
 from app.auth.tokens import InvalidToken, new_token
 from app.errors import AppError
 from app.i18n import Text

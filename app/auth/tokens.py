@@ -98,6 +98,6 @@ class Tokens:
                 issuer=self._issuer,
                 options={"require": ["exp", "iat", "aud", "iss", "sub", "sid", "jti"]},
             )
-            return Access(UUID(claims["sub"]), UUID(claims["sid"]), bool(claims.get("is_admin")))
+            return Access(UUID(str(claims["sub"])), UUID(str(claims["sid"])), bool(claims.get("is_admin")))
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise InvalidToken from error

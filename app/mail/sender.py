@@ -79,13 +79,16 @@ class SmtpMailer:
             raise _judge(error, letter.to) from None
 
     def _write(self, letter: Letter) -> EmailMessage:
-        message = EmailMessage(policy=policy.SMTP)
+        message = EmailMessage(policy=policy.SMTP if letter.to.isascii() else policy.SMTPUTF8)
+        message["From"] = self._from
         try:
-            message["From"] = self._from
-            message["To"] = Address(addr_spec=letter.to)
+            message["To"] = letter.to
             message["Subject"] = letter.subject
-        except (ValueError, IndexError) as error:
-            raise MailRefused("the address or subject does not fit a header") from error
+        except ValueError:
+            raise MailRefused("the address or subject has a line break") from None
+        # What the header says must be that one address and nothing beside it.
+        if [found.addr_spec for found in message["To"].addresses] != [letter.to] or "@" not in letter.to:
+            raise MailRefused("not a single address")
         message["Date"] = formatdate(usegmt=True)
         message["Message-ID"] = make_msgid(domain=self._from.domain)
         # No out-of-office notes back (RFC 3834).

@@ -1,0 +1,127 @@
+"""How often links may be asked for, over HTTP and a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import func, select
+
+from app.auth.limits import LinkLimits, RateLimited
+from app.main import create_app
+from app.models import LinkRequest
+from app.resources import Resources, open_resources
+from app.settings import Settings
+
+
+async def ask(client: httpx.AsyncClient, address: str, path: str = "login") -> httpx.Response:
+    return await client.post(f"/api/auth/{path}", json={"email": address})
+
+
+async def count_requests(resources: Resources) -> int:
+    async with resources.sessions() as session:
+        return await session.scalar(select(func.count()).select_from(LinkRequest)) or 0
+
+
+async def test_the_fourth_link_in_an_hour_is_refused(client: httpx.AsyncClient, resources: Resources) -> None:
+    variants = ["alice@example.org", "ALICE@example.org", "ａlice@Example.Org"]
+    assert [(await ask(client, address)).status_code for address in variants] == [200, 200, 200]
+    for path in ("login", "signup"):
+        answer = await ask(client, "Alice@EXAMPLE.org", path)
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+        assert 3500 < int(answer.headers["retry-after"]) <= 3600
+    assert await count_requests(resources) == 3
+    assert (await ask(client, "bob@example.org")).status_code == 200
+
+
+async def test_requests_at_once_do_not_slip_through(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(ask(client, "alice@example.org") for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 17
+
+
+async def test_an_invalid_address_counts_for_nobody(client: httpx.AsyncClient, resources: Resources) -> None:
+    for _ in range(5):
+        answer = await ask(client, "alice@example.org, bob@example.org")
+        assert answer.status_code == 400
+    assert await resources.redis.keys("spawner:limits*") == []
+
+
+async def test_no_address_stands_in_redis(client: httpx.AsyncClient, resources: Resources) -> None:
+    await ask(client, "alice@example.org")
+    redis: Any = resources.redis
+    read = {
+        b"string": redis.get,
+        b"list": lambda key: redis.lrange(key, 0, -1),
+        b"zset": lambda key: redis.zrange(key, 0, -1),
+    }
+    keys = await redis.keys("*")
+    assert len(keys) >= 2
+    for key in keys:
+        assert "alice" not in f"{key} {await read[await redis.type(key)](key)}"
+
+
+async def test_a_client_has_a_limit_of_its_own(settings: Settings, resources: Resources) -> None:
+    limits = limits_for(settings, resources, magic_links_per_hour_client=3)
+    for number in range(3):
+        await limits.count(f"user{number}@example.org", "192.0.2.7")
+    with pytest.raises(RateLimited) as refused:
+        await limits.count("user3@example.org", "192.0.2.7")
+    assert 3500 < int(refused.value.headers["Retry-After"]) <= 3600
+    await limits.count("user3@example.org", "192.0.2.8")
+
+
+async def test_a_client_over_its_limit_leaves_the_address_its_own(settings: Settings, resources: Resources) -> None:
+    limits = limits_for(settings, resources, magic_links_per_hour_client=1)
+    await limits.count("bob@example.org", "192.0.2.7")
+    for _ in range(5):
+        with pytest.raises(RateLimited):
+            await limits.count("alice@example.org", "192.0.2.7")
+    await limits.count("alice@example.org", "192.0.2.8")
+
+
+async def test_addresses_of_one_ipv6_subscriber_count_as_one(settings: Settings, resources: Resources) -> None:
+    limits = limits_for(settings, resources, magic_links_per_hour_client=1)
+    await limits.count("a@example.org", "2001:db8:1:2::1")
+    with pytest.raises(RateLimited):
+        await limits.count("b@example.org", "2001:db8:1:2:ffff::9")
+    await limits.count("b@example.org", "2001:db8:1:3::1")
+    await limits.count("c@example.org", "192.0.2.1")
+    with pytest.raises(RateLimited):
+        await limits.count("d@example.org", "::ffff:192.0.2.1")
+
+
+async def test_a_loopback_client_is_not_counted_in_development_only(settings: Settings, resources: Resources) -> None:
+    lenient = limits_for(settings, resources, magic_links_per_hour_client=1)
+    for number in range(5):
+        await lenient.count(f"user{number}@example.org", ("127.0.0.1", "::1", "127.9.9.9")[number % 3])
+    strict = limits_for(settings, resources, magic_links_per_hour_client=1, environment="production")
+    await strict.count("user6@example.org", "127.0.0.1")
+    with pytest.raises(RateLimited):
+        await strict.count("user7@example.org", "127.0.0.1")
+
+
+def limits_for(settings: Settings, resources: Resources, **changes: object) -> LinkLimits:
+    return LinkLimits(settings.model_copy(update=changes), resources.tokens, resources.redis)
+
+
+@pytest.fixture
+async def app_without_redis(settings: Settings, app: FastAPI) -> AsyncIterator[FastAPI]:
+    """The API while nothing listens where Redis should be."""
+    broken = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    async with open_resources(broken) as opened:
+        application = create_app(broken)
+        application.state.resources = opened
+        application.state.watch = app.state.watch
+        yield application
+
+
+async def test_without_redis_nobody_is_unlimited(app_without_redis: FastAPI, resources: Resources) -> None:
+    transport = httpx.ASGITransport(app=app_without_redis)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
+        for path in ("signup", "login"):
+            answer = await ask(client, "alice@example.org", path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"] == "5"
+    assert await count_requests(resources) == 0

@@ -24,8 +24,8 @@ _templates = Environment(
     loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 
-STATES: dict[WorkspaceStatus | None, Text] = {
-    None: Text("It has not been launched yet.", "Er wurde noch nicht gestartet."),
+STATES: dict[WorkspaceStatus, Text] = {
+    WorkspaceStatus.NOT_CREATED: Text("It has not been launched yet.", "Er wurde noch nicht gestartet."),
     WorkspaceStatus.QUEUED: Text("It waits for its turn to start.", "Er wartet darauf, gestartet zu werden."),
     WorkspaceStatus.PULLING: Text("Its image is being fetched.", "Sein Image wird gerade geladen."),
     WorkspaceStatus.CREATING: Text("It is being created.", "Er wird gerade angelegt."),
@@ -54,7 +54,7 @@ def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     elif isinstance(error, WorkspaceUnreachable):
         text, action = error.detail, HOME
     else:
-        text, action = STATES[refusal.status], PROGRESS if moving else START
+        text, action = STATES[refusal.status or WorkspaceStatus.NOT_CREATED], PROGRESS if moving else START
     link = "" if action is HOME else f"open/{refusal.route.name}"
     return _templates.get_template("page.html").render(
         locale=locale,

@@ -84,7 +84,7 @@ class Refusal:
 class _Grant:
     slug: str
     template: str
-    status: WorkspaceStatus | None
+    status: WorkspaceStatus
     host: str | None
     port: int | None
 

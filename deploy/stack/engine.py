@@ -51,6 +51,10 @@ class Engine:
         self.url = url
         self._client = httpx.Client(transport=transport, base_url=base, timeout=httpx.Timeout(10, connect=5))
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _json(self, method: str, path: str, *, timeout: float = 10, **options: Any) -> Any:
         try:
             answer = self._client.request(method, path, timeout=timeout, **options)

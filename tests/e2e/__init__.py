@@ -1,0 +1,1 @@
+"""The whole service as processes: API, workers, Caddy, a real engine."""

@@ -1,0 +1,153 @@
+"""A private installation of Spawner, in processes of its own, on ports and names of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from deploy.stack import web
+from deploy.stack.console import StepFailed, wait_until
+from deploy.stack.demo import find_token
+from deploy.stack.engine import Engine, engine_url
+from deploy.stack.environment import proxy_settings
+from deploy.stack.inbox import read_mails
+from deploy.stack.layout import free_port
+from deploy.stack.processes import Process, child
+from deploy.stack.proxy import caddy_process
+from deploy.stack.services import private_services
+
+ROOT = Path(__file__).parent.parent.parent
+BINARIES = Path(sys.executable).parent
+
+Mode = Literal["path", "host"]
+
+
+@dataclass(slots=True)
+class RunningStack:
+    """Where the installation answers, and its processes, to be killed by tests."""
+
+    public_url: str
+    settings: dict[str, str]
+    maildir: Path
+    logs: Path
+    engine: Engine
+    workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _exits: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def instance(self) -> str:
+        """The label that its containers carry."""
+        return self.settings["SPAWNER_INSTANCE"]
+
+    def start(self, process: Process) -> subprocess.Popen[bytes]:
+        """Run one process with the installation's settings until the stack ends."""
+        with_settings = {**process.environment, **self.settings}
+        described = Process(process.name, process.command, ROOT, with_settings, stop_seconds=process.stop_seconds)
+        return self._exits.enter_context(child(described, self.logs / f"{process.name}.log"))
+
+    def start_worker(self, name: str) -> subprocess.Popen[bytes]:
+        """Start one more worker."""
+        command = (str(BINARIES / "arq"), "workers.settings.WorkerSettings")
+        self.workers[name] = self.start(Process(name, command, ROOT, stop_seconds=30))
+        return self.workers[name]
+
+    def kill_worker(self, name: str) -> None:
+        """SIGKILL: the worker has no chance to say anything."""
+        self.workers[name].send_signal(signal.SIGKILL)
+        self.workers[name].wait(10)
+
+    def client(self) -> httpx.Client:
+        """A client that knows `localhost` names and keeps cookies, as a browser."""
+        return web.client(40)
+
+    def read_token(self, address: str) -> str:
+        """The token of the latest mail to an address; waits for it."""
+        found: list[str] = []
+
+        def arrived() -> bool:
+            for mail in read_mails(self.maildir):
+                token = find_token(mail.links) if address in mail.to else None
+                if token and token not in found:
+                    found.append(token)
+            return bool(found)
+
+        wait_until(arrived, 20, lambda: StepFailed(f"no mail for {address}", self.logs / "worker-1.log"))
+        return found[-1]
+
+    def sign_up(self, client: httpx.Client, address: str) -> dict[str, str]:
+        """Sign up through the mail, and return the headers of an API client; `client` keeps the cookie."""
+        asked = client.post(f"{self.public_url}/api/auth/signup", json={"email": address})
+        assert asked.status_code == 200, asked.text
+        body = {"token": self.read_token(address)}
+        answer = client.post(f"{self.public_url}/api/auth/verify", json=body)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def containers(self) -> list[str]:
+        """Names of this installation's containers, in any state."""
+        listing = ["docker", "--host", self.engine.url, "ps", "--all", "--format", "{{.Names}}"]
+        listing += ["--filter", f"label=spawner.instance={self.instance}"]
+        return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+
+
+def make_settings(mode: Mode, instance: str, api_port: int) -> dict[str, str]:
+    """Settings of an installation on free ports."""
+    port = free_port()
+    workspaces = f"http://127.0.0.1:{port}/{{route}}" if mode == "path" else f"http://{{route}}.apps.localhost:{port}"
+    settings = {
+        "SPAWNER_ENVIRONMENT": "development",
+        "SPAWNER_INSTANCE": instance,
+        "SPAWNER_PUBLIC_URL": f"http://localhost:{port}",
+        "SPAWNER_WORKSPACE_URL": workspaces,
+        "SPAWNER_TRUSTED_PROXIES": "127.0.0.1",
+        "SPAWNER_DOCKER_URL": engine_url(os.environ),
+        "SPAWNER_SECRET_KEY": "end-to-end-secret-0123456789-abcdefghij",
+        "SPAWNER_NETWORK_RANGE": "10.216.0.0/16" if mode == "path" else "10.217.0.0/16",
+        "SPAWNER_CATALOG": str(ROOT / "images" / "catalog.yaml"),
+        "SPAWNER_LEASE_SECONDS": "2",
+        "SPAWNER_RECONCILE_SECONDS": "1",
+    }
+    return {**settings, **proxy_settings(settings, api_port)}
+
+
+@contextmanager
+def running_stack(mode: Mode, instance: str, logs: Path) -> Iterator[RunningStack]:
+    """Run a whole installation; at the end nothing of it is left, on the engine neither."""
+    with private_services(ROOT) as services, ExitStack() as exits:
+        api_port = free_port()
+        settings = make_settings(mode, instance, api_port)
+        settings |= {
+            "SPAWNER_DATABASE_URL": services.database_url,
+            "SPAWNER_REDIS_URL": services.redis_url,
+            "SPAWNER_SMTP_URL": services.smtp_url,
+        }
+        environment = {**os.environ, **settings}
+        migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]
+        subprocess.run(migrate, cwd=ROOT, env=environment, check=True, capture_output=True)
+        engine = exits.enter_context(closing(Engine(settings["SPAWNER_DOCKER_URL"])))
+        exits.callback(lambda: list(engine.remove_labelled(f"spawner.instance={instance}")))
+        stack = RunningStack(settings["SPAWNER_PUBLIC_URL"], settings, services.maildir, logs, engine)
+        exits.enter_context(stack._exits)
+        api = (str(BINARIES / "uvicorn"), "app.main:create_app", "--factory", "--port", str(api_port))
+        stack.start(Process("api", (*api, "--no-proxy-headers", "--timeout-graceful-shutdown", "5"), ROOT))
+        stack.start_worker("worker-1")
+        stack.start_worker("worker-2")
+        stack.start(caddy_process(ROOT, logs / "caddy", settings))
+        wait_until(partial(_ready, stack), 60, partial(StepFailed, "the stack is not ready", logs / "api.log"))
+        yield stack
+
+
+def _ready(stack: RunningStack) -> bool:
+    with stack.client() as client:
+        try:
+            return client.get(f"{stack.public_url}/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False

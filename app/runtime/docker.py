@@ -4,12 +4,11 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from uuid import UUID
 
 import aiodocker
-from aiodocker.events import DockerEvents
 from aiodocker.volumes import DockerVolume
 from aiohttp import ClientTimeout
 
@@ -30,10 +29,11 @@ from app.runtime.base import (
     Superseded,
     WorkspaceSpec,
 )
-from app.runtime.docker_calls import EngineRefused, call, engine_errors
+from app.runtime.docker_calls import EngineRefused, call
 from app.runtime.docker_networks import drop_duplicates, ensure_network, list_networks, remove_networks
 from app.runtime.docker_objects import INSTANCE, WORKSPACE, container_body, owned_of, status_of
 from app.runtime.docker_pull import pull
+from app.runtime.docker_streams import log_lines, next_object, stream
 
 CALL_SECONDS: Final = 30.0
 PING_SECONDS: Final = 2.0
@@ -53,6 +53,7 @@ class DockerRuntime:
     def __init__(self, docker_url: str, *, publish: str, call_seconds: float = CALL_SECONDS) -> None:
         self._url = docker_url
         self._publish = publish == "loopback"
+        self._call_seconds = call_seconds
         self._timeout = ClientTimeout(total=call_seconds)
         self._stop_timeout = ClientTimeout(total=STOP_SECONDS + call_seconds)
         self._client: aiodocker.Docker | None = None
@@ -111,20 +112,16 @@ class DockerRuntime:
         return owned
 
     async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
-        container = self._docker.containers.container(name)
-        pending = ""
-        with _missing_is_fine(), engine_errors():
-            if follow:
-                async for chunk in container.log(stdout=True, stderr=True, follow=True, tail=tail):
-                    *lines, pending = (pending + chunk).split("\n")
-                    for line in lines:
-                        yield line
-            else:
-                chunks = await container.log(stdout=True, stderr=True, tail=tail, timeout=self._timeout)
-                for line in "".join(chunks).splitlines():
+        params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0", "tail": str(tail)}
+        path = f"containers/{name}/logs"
+        seconds = self._call_seconds
+        silence = None if follow else seconds
+        with _missing_is_fine():
+            async with stream(
+                self._docker, "GET", path, params, answer_seconds=seconds, silence_seconds=silence
+            ) as content:
+                async for line in log_lines(content):
                     yield line
-        if pending:
-            yield pending
 
     def events(self, instance: str) -> AsyncIterator[Event]:
         return self._events(instance, since=time.time())
@@ -261,21 +258,16 @@ class DockerRuntime:
                 await call(container.wait(condition="removed", timeout=self._timeout))
 
     async def _events(self, instance: str, *, since: float) -> AsyncIterator[Event]:
-        label = [f"{INSTANCE}={instance}", WORKSPACE]
-        filters = json.dumps({"type": ["container"], "event": ACTIONS, "label": label})
-        # A connection that broke without a word shows as silence: the caller subscribes again.
-        timeout = ClientTimeout(sock_connect=CALL_SECONDS, sock_read=EVENTS_SILENCE_SECONDS)
-        events = DockerEvents(self._docker)
-        subscriber = events.subscribe(filters=filters, since=f"{since:.6f}", timeout=timeout)
-        reader = events.task
-        assert reader is not None
-        try:
-            while (message := await subscriber.get()) is not None:
-                yield Event(UUID(message["Actor"]["Attributes"][WORKSPACE]), message["Action"])
-            await call(reader)
-        finally:
-            if not reader.done():
-                await events.stop()
+        filters = {"type": ["container"], "event": ACTIONS, "label": [f"{INSTANCE}={instance}", WORKSPACE]}
+        params = {"filters": json.dumps(filters), "since": f"{since:.6f}"}
+        seconds = self._call_seconds
+        async with stream(
+            self._docker, "GET", "events", params, answer_seconds=seconds, silence_seconds=EVENTS_SILENCE_SECONDS
+        ) as content:
+            # What breaks without a word shows as silence. Both are the end: the caller subscribes again.
+            with suppress(EngineUnavailable):
+                while (message := await next_object(content)) is not None:
+                    yield Event(UUID(message["Actor"]["Attributes"][WORKSPACE]), message["Action"])
 
 
 def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:

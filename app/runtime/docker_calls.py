@@ -37,7 +37,7 @@ def engine_errors() -> Iterator[None]:
         raise EngineRefused(error.status, error.message) from error
     except (aiohttp.ClientError, OSError) as error:
         raise EngineUnavailable(f"the connection to the engine broke: {error}") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise EngineUnavailable("what answered is not a Docker engine") from error
 
 

@@ -1,13 +1,15 @@
 """Fetching an image, with progress."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final
 
 import aiodocker
+from aiohttp import StreamReader
 
 from app.runtime.base import EngineUnavailable, ImageMissing, ImagePullFailed, Phase, Progress, Report
-from app.runtime.docker_calls import EngineRefused, engine_errors
+from app.runtime.docker_calls import EngineRefused
+from app.runtime.docker_streams import next_object, stream
 
 FIRST_ANSWER_SECONDS: Final = 10.0
 STALL_SECONDS: Final = 60.0
@@ -48,42 +50,44 @@ async def pull(
     """Fetch `image`, reporting bytes at most four times a second. It may be repeated; layers that came are kept.
 
     Raises `ImageMissing` if no registry answers for it, `ImagePullFailed` if the stream breaks or stalls, and
-    `EngineUnavailable`. The stream may also end early without a word: the caller looks whether the image is there.
+    `EngineUnavailable`. It may also end without the image and without a word: the caller looks whether it is there.
     """
     await report(Progress(Phase.PULLING))
-    lines = docker.images.pull(image, stream=True, timeout=None)
     layers, clock = Layers(), asyncio.get_running_loop().time
-    line = await _first(lines, image, first_answer_seconds)
-    reported = clock()
-    while line is not None:
-        layers.add(line)
-        if clock() - reported >= REPORT_SECONDS:
-            reported = clock()
-            await report(layers.progress)
-        line = await _next(lines, image, stall_seconds)
+    async with AsyncExitStack() as open_streams:
+        try:
+            async with asyncio.timeout(first_answer_seconds):
+                content = await open_streams.enter_async_context(_ask(docker, image))
+                line = await next_object(content)
+        except TimeoutError as error:
+            raise ImageMissing(f"{image} is not on this engine, and no registry answered for it") from error
+        except EngineRefused as error:
+            # Before the first line nothing has come from a registry, unless it says that it is busy.
+            if any(word in str(error).lower() for word in REGISTRY_BUSY):
+                raise ImagePullFailed(f"{image}: {error}") from error
+            raise ImageMissing(f"{image} is not on this engine, and no registry has it: {error}") from error
+        reported = clock()
+        while line is not None:
+            layers.add(line)
+            if clock() - reported >= REPORT_SECONDS:
+                reported = clock()
+                await report(layers.progress)
+            line = await _next(content, image, stall_seconds)
     await report(layers.progress)
 
 
-async def _first(lines: AsyncIterator[dict[str, Any]], image: str, seconds: float) -> dict[str, Any] | None:
-    """Until the first line nothing tells whether a registry answers at all."""
-    try:
-        async with asyncio.timeout(seconds):
-            with engine_errors():
-                return await anext(lines, None)
-    except TimeoutError as error:
-        raise ImageMissing(f"{image} is not on this engine, and no registry answered for it") from error
-    except EngineRefused as error:
-        if any(word in str(error).lower() for word in REGISTRY_BUSY):
-            raise ImagePullFailed(f"{image}: {error}") from error
-        raise ImageMissing(f"{image} is not on this engine, and no registry has it: {error}") from error
+def _ask(docker: aiodocker.Docker, image: str) -> AbstractAsyncContextManager[StreamReader]:
+    """A name without a tag would fetch every tag that there is."""
+    params = {"fromImage": image}
+    if ":" not in image.rpartition("/")[2] and "@" not in image:
+        params["tag"] = "latest"
+    return stream(docker, "POST", "images/create", params, answer_seconds=None)
 
 
-async def _next(lines: AsyncIterator[dict[str, Any]], image: str, seconds: float) -> dict[str, Any] | None:
+async def _next(content: StreamReader, image: str, seconds: float) -> dict[str, Any] | None:
     try:
-        # A time-out of the HTTP client would look like the stream's end, so the clock is kept here.
         async with asyncio.timeout(seconds):
-            with engine_errors():
-                return await anext(lines, None)
+            return await next_object(content)
     except TimeoutError as error:
         raise ImagePullFailed(f"{image}: nothing came for {seconds:.0f} s") from error
     except EngineUnavailable as error:

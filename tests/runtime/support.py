@@ -1,0 +1,82 @@
+"""What the tests of runtimes are written with."""
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from app.runtime.base import Progress, WorkspaceSpec
+from app.settings import LOCAL_DOCKER
+
+DOCKER_URL = os.environ.get("SPAWNER_DOCKER_URL") or os.environ.get("DOCKER_HOST") or LOCAL_DOCKER
+PORT = 8080
+# What the container does is a shell script that the test passes in.
+SERVE = "exec busybox httpd -f -p 8080 -h /"
+
+Answer = Callable[[str, str, asyncio.StreamWriter], Awaitable[None]]
+Peer = Callable[[Answer], Awaitable[str]]
+
+
+@dataclass
+class Workspaces:
+    """Makes specs; what runs under them is removed after the test."""
+
+    instance: str
+    image: str
+    subnets: Iterator[str]
+    made: list[WorkspaceSpec] = field(default_factory=list)
+
+    def __call__(
+        self, *, script: str = SERVE, environment: dict[str, str] | None = None, **changes: object
+    ) -> WorkspaceSpec:
+        spec = WorkspaceSpec(
+            **{  # type: ignore[arg-type]  # a test changes what it likes
+                "instance": self.instance,
+                "workspace_id": uuid4(),
+                "name": f"{self.instance}-{secrets.token_hex(4)}",
+                "incarnation": 1,
+                "image": self.image,
+                "port": PORT,
+                "subnet": next(self.subnets),
+                "memory_bytes": 32 << 20,
+                "cpus": 0.5,
+                "pids": 32,
+                "environment": {"SCRIPT": script, **(environment or {})},
+                **changes,
+            }
+        )
+        self.made.append(spec)
+        return spec
+
+
+class Steps:
+    """Remembers what a runtime reported."""
+
+    def __init__(self) -> None:
+        self.seen: list[Progress] = []
+
+    async def __call__(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    @property
+    def phases(self) -> list[str]:
+        return [progress.phase.value for progress in self.seen]
+
+
+def reply(status: int, body: object) -> bytes:
+    """One whole HTTP answer with a JSON body."""
+    data = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+    return f"{head}Connection: close\r\n\r\n".encode() + data
+
+
+async def eventually(look: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
+    """Return once `look` says yes; the engine tells nobody when."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if await look():
+                return
+            await asyncio.sleep(0.02)

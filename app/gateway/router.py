@@ -28,7 +28,7 @@ async def gateway(
 @router.get("/tls", status_code=204)
 async def tls(domain: Annotated[str, Query(max_length=255)], session: SessionDep, resources: ResourcesDep) -> None:
     """May a certificate be asked for this host?"""
-    if not await service.serves(session, resources.settings, domain):
+    if not await service.serves(session, resources, domain):
         raise NotFound
 
 

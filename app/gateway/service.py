@@ -120,17 +120,18 @@ async def answer(session: AsyncSession, resources: Resources, visit: Visit) -> A
     return _sign_in(settings, visit, route)
 
 
-async def serves(session: AsyncSession, settings: Settings, host: str) -> bool:
+async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:
     """Whether a certificate may be asked for this host: the public one, the workspaces', or a workspace's own."""
-    host = host.lower()
+    settings, host = resources.settings, host.lower()
     if host == urlsplit(settings.public_url).hostname:
         return True
     if not settings.host_mode:
         return host == urlsplit(settings.workspace_url).hostname
     route = parse(settings, host, "/")
-    if not isinstance(route, Route):
+    if route is None:
         return False
-    query = select(Workspace.id).join(User).where(User.slug == route.slug, Workspace.template == route.template)
+    template = route.template if isinstance(route, Route) else resources.catalog.default.key
+    query = select(Workspace.id).join(User).where(User.slug == route.slug, Workspace.template == template)
     return await session.scalar(query) is not None
 
 

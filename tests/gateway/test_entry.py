@@ -72,6 +72,18 @@ async def test_a_person_gets_in_and_ends_where_they_wanted_to_be(site: Site) -> 
     assert "set-cookie" not in again.headers
 
 
+async def test_the_public_page_sends_its_owner_on_and_nobody_else(site: Site) -> None:
+    owned = await site.own()
+    bob = await sign_in(site.resources, "bob")
+    sent = await site.visit(owned.route, "/lab?a=1")
+    away = sent.headers["location"].removeprefix(site.settings.public_url)
+    assert (await site.public(away, {"Cookie": f"spawner_session={bob.cookie}"})).status_code == 404
+    on = await site.public(away, {"Cookie": f"spawner_session={owned.owner.cookie}"})
+    assert on.status_code == 303
+    entered = await follow(site, on.headers["location"], {"Cookie": sent.headers["set-cookie"].split(";")[0]})
+    assert entered.headers["location"] == site.origin(owned.route) + site.path(owned.route, "/lab?a=1")
+
+
 async def test_without_a_state_the_browser_is_sent_to_fetch_one(site: Site) -> None:
     owned = await site.own()
     for state in (None, "", "short", "x" * 43 + "\n"):
@@ -319,10 +331,12 @@ async def test_what_is_over_is_swept_away(site: Site) -> None:
 
 async def test_certificates_are_asked_for_hosts_that_are_served(site: Site) -> None:
     await site.own()
-    domain = {"path": "127.0.0.1", "host": "alice-hello.apps.localhost"}[site.edge.mode]
+    await site.own("bob", "jupyter")
+    served = {"path": ["127.0.0.1"], "host": ["alice-hello.apps.localhost", "alice.apps.localhost"]}[site.edge.mode]
+    others = ["", "evil.org", "nobody-hello.apps.localhost", "bob.apps.localhost", "apps.localhost", "x" * 300]
     transport = httpx.ASGITransport(app=site.edge.api)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
-        for host in ("localhost", domain, domain.upper()):
-            assert (await api.get("/internal/tls", params={"domain": host})).status_code == 204
-        for host in ("", "evil.org", "nobody-hello.apps.localhost", "alice.apps.localhost", "apps.localhost"):
-            assert (await api.get("/internal/tls", params={"domain": host})).status_code == 404
+        for host in ("localhost", *served, *(name.upper() for name in served)):
+            assert (await api.get("/internal/tls", params={"domain": host})).status_code == 204, host
+        for host in others:
+            assert (await api.get("/internal/tls", params={"domain": host})).status_code in (400, 404), host

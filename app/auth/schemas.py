@@ -52,11 +52,11 @@ class MessageOut(BaseModel):
 class SignedInUser(BaseModel):
     """The account, as it stands after signing in."""
 
-    id: UUID
+    id: UUID = Field(examples=["0f2a9a53-0c0e-4f6e-8a35-6b1d2c9b7e10"])
     email: str = Field(examples=["alice@example.org"])
     slug: str = Field(examples=["alice"], description="The account's part of workspaces' addresses.")
-    is_admin: bool
-    state: UserState
+    is_admin: bool = Field(examples=[False])
+    state: UserState = Field(examples=[UserState.VERIFIED])
     container_id: str | None = Field(
         examples=["3f4e1c"], description="The default workspace's container, if it has one."
     )

@@ -25,7 +25,7 @@ from deploy.stack.programs import APPLICATION, BUILDER, application_processes, e
 from deploy.stack.services import ensure_database, redis_answers, smtp_answers
 from deploy.stack.supervisor import RUNNING, Supervisor
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 
 
 @contextmanager

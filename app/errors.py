@@ -5,11 +5,11 @@ A business error is a class with `code`, `status`, `title` and `detail`; a route
 `internal`, without its text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -148,6 +148,10 @@ FIELD_TEXTS: dict[str, Text] = {
 OTHER_FIELD_TEXT = Text("This value is not valid.", "Dieser Wert ist ungültig.")
 
 
+# What `app.state.error_page` holds: the page for a problem, or None where a program asked.
+ErrorPage = Callable[[Request, Problem], Response | None]
+
+
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors for a route's `responses=`; those of one status share an entry with an example each."""
     responses: dict[int | str, dict[str, Any]] = {}
@@ -178,8 +182,8 @@ def locale_of(request: Request) -> Locale:
     return negotiate(request.headers.get("accept-language", ""), request.app.state.settings.default_locale)
 
 
-def render(request: Request, error: AppError, fields: list[FieldError] | None = None) -> JSONResponse:
-    """Turn an error into its answer, in the caller's language."""
+def render(request: Request, error: AppError, fields: list[FieldError] | None = None) -> Response:
+    """Turn an error into its answer, in the caller's language: a problem document, or the page that people see."""
     locale = locale_of(request)
     detail = error.detail.say(locale, **error.values)
     problem = Problem(
@@ -191,17 +195,20 @@ def render(request: Request, error: AppError, fields: list[FieldError] | None = 
         request_id=request.state.request_id,
         errors=fields or [],
     )
-    return JSONResponse(
-        problem.model_dump(), error.status, headers=error.headers, media_type="application/problem+json"
-    )
+    page: ErrorPage | None = request.app.state.error_page
+    answer = page(request, problem) if page is not None else None
+    if answer is None:
+        answer = JSONResponse(problem.model_dump(), error.status, media_type="application/problem+json")
+    answer.headers.update(error.headers)
+    return answer
 
 
-async def _app_error(request: Request, error: Exception) -> JSONResponse:
+async def _app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)
     return render(request, error)
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     locale = locale_of(request)
     fields = [
@@ -215,7 +222,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     return render(request, InvalidRequest(), fields)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed}
     answer = render(request, known.get(error.status_code, InvalidRequest)())
@@ -223,7 +230,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-def unexpected(request: Request, error: Exception) -> JSONResponse:
+def unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text."""
     away = isinstance(error, OSError | OperationalError | InterfaceError | PoolTimeout | RedisError)
     if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
@@ -238,6 +245,7 @@ def install(app: FastAPI) -> None:
 
     What no handler takes is answered by `unexpected`, from the middleware.
     """
+    app.state.error_page = None
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -1,0 +1,103 @@
+"""The way into a workspace: on to it where it runs, else a page that starts it and then goes there."""
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.auth.service import Caller
+from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
+from app.errors import NotFound
+from app.gateway.handoff import enter_url
+from app.models import WorkspaceStatus
+from app.resources import Resources
+from app.web.cards import Card, find_card, wait_for_news
+from app.web.destination import Destination, DestinationDep, forget, remember
+from app.web.failures import is_htmx
+from app.web.home import SeenDep
+from app.web.rendering import page
+from app.workspaces import service
+from app.workspaces.views import find_workspace, status_of
+
+router = APIRouter(prefix="/open/{route}", include_in_schema=False, dependencies=[Depends(check_same_origin)])
+
+
+@router.get("")
+async def open_workspace(
+    request: Request,
+    resources: ResourcesDep,
+    watch: WatchDep,
+    caller: MaybeCallerDep,
+    locale: LocaleDep,
+    to: DestinationDep,
+) -> Response:
+    """Go there, or show why not yet. A stranger's workspace is as unknown as one that does not exist."""
+    if caller is None:
+        answer: Response = RedirectResponse("/sign-in", 303)
+        remember(answer, resources.settings, to)
+        return answer
+    url = await _way_in(resources, caller, to)
+    card = await find_card(resources, watch, caller, locale, to.template) if url is None else None
+    answer = RedirectResponse(url, 303) if url else page(request, "opening.html", caller=caller, card=card, to=to)
+    forget(request, answer, resources.settings)
+    return answer
+
+
+@router.get("/progress")
+async def follow(
+    request: Request,
+    resources: ResourcesDep,
+    watch: WatchDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    to: DestinationDep,
+    seen: SeenDep,
+) -> Response:
+    """The page's panel anew, as soon as the job has moved; once the workspace runs, the browser goes on by itself."""
+    _check_owner(caller, to)
+    await wait_for_news(resources, watch, caller, locale, seen)
+    card = await find_card(resources, watch, caller, locale, to.template)
+    return _panel(request, card, to, seen.said)
+
+
+@router.post("")
+async def start(
+    request: Request,
+    resources: ResourcesDep,
+    watch: WatchDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    to: DestinationDep,
+) -> Response:
+    """Start the workspace and show how far it is.
+
+    The answer is a page rather than a redirect: a form's redirects may not lead to another origin.
+    """
+    _check_owner(caller, to)
+    async with resources.unit_of_work() as session:
+        await service.launch(session, resources, caller.user, to.template)
+    card = await find_card(resources, watch, caller, locale, to.template)
+    return (
+        _panel(request, card, to, "")
+        if is_htmx(request)
+        else page(request, "opening.html", caller=caller, card=card, to=to)
+    )
+
+
+async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str | None:
+    """The address that leads into the workspace while it runs; raises `NotFound` where it is not the caller's."""
+    _check_owner(caller, to)
+    async with resources.unit_of_work() as session:
+        workspace = await find_workspace(session, caller.user.id, to.template)
+        if status_of(workspace) != WorkspaceStatus.RUNNING:
+            return None
+        return await enter_url(session, resources, caller, to.route, to.path, to.state)
+
+
+def _check_owner(caller: Caller, to: Destination) -> None:
+    if to.slug != caller.user.slug:
+        raise NotFound
+
+
+def _panel(request: Request, card: Card, to: Destination, said: str) -> Response:
+    if card.running:
+        return Response(headers={"HX-Redirect": to.local})
+    return page(request, "panel.html", card=card, to=to, speak=card.said != said)

@@ -1,0 +1,65 @@
+"""From a template to an answer, in the visitor's language."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.errors import locale_of
+from app.i18n import Locale
+from app.web import texts
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+
+_templates = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def _version(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+# The content's hash in the address lets browsers keep a file for good.
+_ASSETS = {
+    path.relative_to(STATIC).as_posix(): f"/static/{path.relative_to(STATIC).as_posix()}?v={_version(path)}"
+    for path in STATIC.rglob("*")
+    if path.is_file()
+}
+
+
+def say(locale: Locale, name: str, /, **values: object) -> str:
+    """A text of the pages by its name."""
+    return texts.PAGE[name].say(locale, **values)
+
+
+def counted(locale: Locale, name: str, /, minutes: int) -> str:
+    """The text `name` for a number of minutes; one minute has a text of its own."""
+    return say(locale, f"{name}_one") if minutes == 1 else say(locale, name, minutes=minutes)
+
+
+def page(
+    request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+) -> HTMLResponse:
+    """Render a template as the answer."""
+    locale = locale_of(request)
+    html = _templates.get_template(template).render(
+        locale=locale,
+        t=partial(say, locale),
+        counted=partial(counted, locale),
+        number=partial(texts.number, locale=locale),
+        asset=_ASSETS.__getitem__,
+        **values,
+    )
+    return HTMLResponse(
+        html, status, headers={"Content-Language": locale, "Vary": "Accept-Language", **(headers or {})}
+    )

@@ -1,0 +1,29 @@
+"""The pages and their files."""
+
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.web import failures, home, opening, sign_in
+from app.web.rendering import STATIC
+
+KEEP = "public, max-age=31536000, immutable"
+ASK = "no-cache"
+
+
+class _Files(StaticFiles):
+    """Browsers keep what was asked for by its version, and ask again for the rest."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        answer.headers["Cache-Control"] = KEEP if scope["query_string"].startswith(b"v=") else ASK
+        return answer
+
+
+def install_pages(app: FastAPI) -> None:
+    """Add the pages, their files, and the page that errors become where a person sees them."""
+    app.mount("/static", _Files(directory=STATIC), name="static")
+    for part in (sign_in, home, opening):
+        app.include_router(part.router)
+    app.state.error_page = failures.error_page

@@ -1,0 +1,102 @@
+"""Signing in and out: the form, the mailbox, the one button."""
+
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.auth import service as auth
+from app.auth.addresses import InvalidAddress, normalise
+from app.auth.limits import RateLimited
+from app.auth.links import request_link
+from app.deps import ClientDep, LocaleDep, MaybeCallerDep, ResourcesDep, SessionDep, check_same_origin
+from app.errors import Unavailable
+from app.models import LinkPurpose
+from app.web.destination import remembered
+from app.web.rendering import counted, page, say
+
+PAGE = ["GET", "HEAD"]
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
+
+
+@router.api_route("/sign-in", methods=PAGE)
+async def form(request: Request, caller: MaybeCallerDep) -> Response:
+    """The form; who is signed in already goes home."""
+    if caller is not None:
+        return RedirectResponse("/", 303)
+    return _form(request)
+
+
+@router.post("/sign-in")
+async def ask(
+    request: Request,
+    session: SessionDep,
+    resources: ResourcesDep,
+    client: ClientDep,
+    locale: LocaleDep,
+    email: Annotated[str, Form()] = "",
+) -> Response:
+    """Ask for a link, as `POST /api/auth/signup` does: one answer for every address."""
+    try:
+        await request_link(session, resources, LinkPurpose.SIGNUP, normalise(email), locale, client.address)
+    except InvalidAddress:
+        return _form(request, 400, email=email, invalid=say(locale, "invalid_email"))
+    except RateLimited as error:
+        minutes = math.ceil(int(error.headers["Retry-After"]) / 60)
+        return _form(request, 429, error.headers, email=email, alert=counted(locale, "limited", minutes))
+    except Unavailable as error:
+        return _form(request, 503, error.headers, email=email, alert=say(locale, "unavailable"))
+    return RedirectResponse("/check-mail", 303)
+
+
+@router.api_route("/check-mail", methods=PAGE)
+async def check_mail(request: Request, resources: ResourcesDep) -> Response:
+    """What to do now."""
+    settings = resources.settings
+    minutes = max(1, settings.magic_link_seconds // 60)
+    return page(
+        request, "check_mail.html", caller=None, minutes=minutes, development=settings.environment == "development"
+    )
+
+
+@router.api_route("/auth/confirm", methods=PAGE)
+async def confirm(request: Request, resources: ResourcesDep) -> Response:
+    """One button. The link's token stands in the fragment, which no server sees; only the button spends it."""
+    return page(request, "confirm.html", caller=None, next=remembered(request, resources.settings) or "/")
+
+
+@router.post("/sign-out")
+async def sign_out(session: SessionDep, resources: ResourcesDep, caller: MaybeCallerDep) -> Response:
+    """End the session here and at every workspace opened with it. May be repeated."""
+    if caller is not None:
+        await auth.logout(session, caller)
+    answer = RedirectResponse("/sign-in", 303)
+    name, secure = auth.cookie_name(resources.settings), resources.settings.secure_cookies
+    answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
+    return answer
+
+
+def _form(
+    request: Request,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    email: str = "",
+    invalid: str | None = None,
+    alert: str | None = None,
+) -> Response:
+    settings = request.app.state.settings
+    return page(
+        request,
+        "sign_in.html",
+        status=status,
+        headers=headers,
+        caller=None,
+        email=email,
+        invalid=invalid,
+        alert=alert,
+        anyone=settings.signup == "open",
+        going=remembered(request, settings) is not None,
+    )

@@ -1,6 +1,7 @@
 """The operator's commands: `spawner …`."""
 
 import json
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,8 @@ def openapi(
     output: Annotated[Path | None, typer.Option(help="File to write; standard output without it.")] = None,
 ) -> None:
     """Print the OpenAPI document."""
-    settings = Settings(environment="development", secret_key="only-for-the-document-0123456789abcdef")
+    # The document depends on no setting; this secret signs nothing.
+    settings = Settings(_env_file=None, environment="development", secret_key=secrets.token_hex(32))
     text = json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n"
     if output is None:
         typer.echo(text, nl=False)

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.db import Base
-from app.main import create_app
 from app.mail.sender import SmtpMailer
+from app.main import create_app
 from app.resources import Resources, open_resources
 from app.runtime.base import Runtime
 from app.settings import Settings
@@ -30,6 +30,16 @@ from workers.settings import worker_options
 
 ROOT = Path(__file__).parent.parent
 INSTANCE = f"t{secrets.token_hex(4)}"
+
+
+SERVERS = {"services", "stack", "engine", "image"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `unit` whatever asks for no server."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not SERVERS.intersection(item.fixturenames):
+            item.add_marker("unit")
 
 
 @pytest.fixture(scope="session")

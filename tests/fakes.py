@@ -34,6 +34,7 @@ class FakeRuntime:
         self.created = 0
         self.calls = 0
         self.exit_code: int | None = None
+        self.out_of_memory = False
         self.before: Hook = nothing
 
     async def ping(self) -> None:
@@ -61,7 +62,7 @@ class FakeRuntime:
 
     async def status(self, name: str) -> Status:
         if self.exit_code is not None:
-            return Status(RunState.EXITED, exit_code=self.exit_code)
+            return Status(RunState.EXITED, exit_code=self.exit_code, out_of_memory=self.out_of_memory)
         return Status(RunState.RUNNING if name in self.containers else RunState.ABSENT)
 
     async def list_owned(self, instance: str) -> list[Owned]:

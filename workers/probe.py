@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from app.runtime.base import Endpoint, Runtime, RunState
+from app.runtime.base import ContainerExited, Endpoint, RunState, Runtime
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.5
@@ -14,20 +14,12 @@ class ProbeTimeout(Exception):
     """The container runs but did not answer its probe in time."""
 
 
-class Exited(Exception):
-    """The container ended before it answered."""
-
-    def __init__(self, exit_code: int | None, *, out_of_memory: bool) -> None:
-        super().__init__(f"exit code {exit_code}")
-        self.out_of_memory = out_of_memory
-
-
 async def wait_ready(
     http: httpx.AsyncClient, runtime: Runtime, name: str, endpoint: Endpoint, path: str, *, seconds: float
 ) -> None:
     """Ask until any answer below 500 comes; pauses grow from 5 ms to half a second.
 
-    Raises `ProbeTimeout` after `seconds`, `Exited` when the container has ended.
+    Raises `ProbeTimeout` after `seconds`, `ContainerExited` when the container has ended.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
@@ -40,7 +32,7 @@ async def wait_ready(
         if pause > LONGEST_PAUSE / 5:
             status = await runtime.status(name)
             if status.state in (RunState.EXITED, RunState.ABSENT):
-                raise Exited(status.exit_code, out_of_memory=status.out_of_memory)
+                raise ContainerExited
     raise ProbeTimeout
 
 

@@ -1,14 +1,15 @@
 """Makes jobs durable: what the queue lost is sent again, what a dead worker held is taken from it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from sqlalchemy import delete, text
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.auth.links import requeue_links
 from app.gateway.handoff import purge
-from app.models import IdempotencyKey, utcnow
+from app.models import IdempotencyKey, LinkRequest, MagicLink, Session, utcnow
 from app.workspaces.progress import fail_overdue, requeue
 from workers.context import context_of
 
@@ -16,7 +17,14 @@ log = structlog.get_logger(__name__)
 
 # One number for the whole database: one reconciler at a time, however many workers run its cron.
 RECONCILE_LOCK = 7_201_001
-KEEP_KEYS = timedelta(days=1)
+
+# Rows that have had their time: what is counted from, and how much longer they are kept.
+EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
+    (IdempotencyKey.created_at, timedelta(days=1)),
+    (LinkRequest.created_at, timedelta(days=1)),
+    (MagicLink.expires_at, timedelta(days=1)),
+    (Session.expires_at, timedelta(days=7)),
+)
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:
@@ -29,6 +37,7 @@ async def reconcile(ctx: dict[str, Any]) -> None:
         waiting = await requeue(session)
         links = await requeue_links(session)
         await purge(session)
-        await session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < utcnow() - KEEP_KEYS))
+        for column, kept in EXPIRED:
+            await session.execute(delete(column.class_).where(column < utcnow() - kept))
     if overdue or waiting or links:
         log.info("reconciled", overdue=overdue, waiting=waiting, links=links)

@@ -13,17 +13,28 @@ from app.catalog.images import BUILDING, image_states
 from app.catalog.service import Template
 from app.gateway.names import route_of
 from app.models import JobStep, utcnow
-from app.runtime.base import Endpoint, ImageMissing, Phase, Progress, RuntimeFault, SubnetTaken, WorkspaceSpec
+from app.runtime.base import (
+    ContainerExited,
+    Endpoint,
+    ImageMissing,
+    Phase,
+    Progress,
+    RunState,
+    RuntimeFault,
+    Status,
+    SubnetTaken,
+    WorkspaceSpec,
+)
 from app.workspaces import progress
 from app.workspaces.progress import Claim, LeaseLost, NoSubnet
 from app.workspaces.spec import build_spec, container_name, probe_path
 from app.workspaces.states import pull_progress
 from workers.context import WorkerContext, context_of
-from workers.probe import Exited, ProbeTimeout, wait_ready
+from workers.probe import ProbeTimeout, wait_ready
 
 log = structlog.get_logger(__name__)
 
-SUBNET_TRIES = 8
+SUBNET_TRIES = 12
 LONGEST_BACKOFF = 30
 
 
@@ -91,6 +102,8 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
         return
     try:
         endpoint = await _run(context, held, template)
+    except (ContainerExited, ProbeTimeout):
+        await _give_up(context, held)
     except RuntimeFault as fault:
         if fault.transient or (isinstance(fault, ImageMissing) and await _being_built(context, template)):
             await _retry(context, held, fault.code)
@@ -99,31 +112,30 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
             await _fail(context, held, fault.code)
     except NoSubnet:
         await _fail(context, held, "no_subnet")
-    except (ProbeTimeout, Exited) as error:
-        code = "probe_timeout"
-        if isinstance(error, Exited):
-            code = "out_of_memory" if error.out_of_memory else "exited"
-        await _remove(context, held)
-        await _fail(context, held, code, detail=str(error) or None)
     else:
         async with context.resources.unit_of_work() as session:
             await progress.succeed(session, held, endpoint)
 
 
 async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpoint:
-    """Container up, then probed. A subnet that something else on the host uses is passed over for the next."""
+    """Container up, then probed.
+
+    A subnet that something else on the host uses is passed over, in growing strides: whoever else takes networks from
+    the same range has taken neighbours of it too.
+    """
     resources = context.resources
     report = _Reporter(context, held)
-    index = -1
-    for _ in range(SUBNET_TRIES):
+    after = -1
+    for attempt in range(SUBNET_TRIES):
         async with resources.unit_of_work() as session:
-            index = await progress.allocate_subnet(session, resources, held.workspace.id, after=index)
+            index = await progress.allocate_subnet(session, resources, held.workspace.id, after=after)
         spec = build_spec(resources.settings, template, held.workspace, held.slug, index)
         try:
             endpoint = await context.runtime.ensure_running(spec, report)
             break
         except SubnetTaken:
             log.warning("subnet_taken", subnet=spec.subnet)
+            after = index + (1 << attempt) - 1
     else:
         raise SubnetTaken
     if report.touched:
@@ -185,9 +197,22 @@ async def _fail(context: WorkerContext, held: Claim, code: str, *, detail: str |
         await progress.fail(session, held, code, detail=detail)
 
 
-async def _remove(context: WorkerContext, held: Claim) -> None:
-    """Take a container away that will not serve; what cannot be removed now is replaced by the next launch."""
-    settings = context.resources.settings
-    name = container_name(settings, held.slug, held.workspace.template)
+async def _give_up(context: WorkerContext, held: Claim) -> None:
+    """The container ended, or never answered: note why, take it away, fail the job.
+
+    What cannot be removed now is replaced by the next launch.
+    """
+    name = container_name(context.resources.settings, held.slug, held.workspace.template)
+    async with context.resources.unit_of_work() as session:
+        await progress.renew(session, context.resources, held)
+    try:
+        status = await context.runtime.status(name)
+    except RuntimeFault:
+        status = Status(RunState.RUNNING)
     with contextlib.suppress(RuntimeFault):
         await context.runtime.ensure_absent(name)
+    if status.state is RunState.RUNNING:
+        await _fail(context, held, "probe_timeout")
+    else:
+        code = "out_of_memory" if status.out_of_memory else "exited"
+        await _fail(context, held, code, detail=f"exit code {status.exit_code}")

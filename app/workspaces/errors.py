@@ -18,7 +18,8 @@ FAILURES: dict[str, Text] = {
     ),
     "image_pull_failed": Text(
         "The image could not be downloaded. Launch again in a minute; if it fails again, tell your operator.",
-        "Das Image ließ sich nicht herunterladen. Bitte in einer Minute erneut starten; sonst den Betreiber informieren.",
+        "Das Image ließ sich nicht herunterladen. "
+        "Bitte in einer Minute erneut starten; sonst den Betreiber informieren.",
     ),
     "engine_unavailable": Text(
         "The container engine did not answer. Launch again in a minute.",
@@ -34,7 +35,8 @@ FAILURES: dict[str, Text] = {
     ),
     "exited": Text(
         "The workspace ended right after its start. Launch again; if it ends again, tell your operator.",
-        "Der Arbeitsplatz hat sich gleich nach dem Start beendet. Bitte erneut starten; sonst den Betreiber informieren.",
+        "Der Arbeitsplatz hat sich gleich nach dem Start beendet. "
+        "Bitte erneut starten; sonst den Betreiber informieren.",
     ),
     "out_of_memory": Text(
         "The workspace ran out of memory while it started. Ask your operator for a larger limit.",

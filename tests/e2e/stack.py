@@ -13,6 +13,7 @@ from typing import Literal
 
 import httpx
 
+from app.settings import Settings
 from deploy.stack import web
 from deploy.stack.console import StepFailed, wait_until
 from deploy.stack.demo import find_token
@@ -46,6 +47,11 @@ class RunningStack:
     def instance(self) -> str:
         """The label that its containers carry."""
         return self.settings["SPAWNER_INSTANCE"]
+
+    def load_settings(self) -> Settings:
+        """The settings as the installation's own processes read them."""
+        values = {name.removeprefix("SPAWNER_").lower(): value for name, value in self.settings.items()}
+        return Settings(_env_file=None, **values)  # type: ignore[arg-type]  # text, as from the environment
 
     def start(self, process: Process) -> subprocess.Popen[bytes]:
         """Run one process with the installation's settings until the stack ends."""
@@ -91,6 +97,11 @@ class RunningStack:
         assert answer.status_code == 200, answer.text
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
+    def remove_containers(self) -> None:
+        """Take every container and network of the installation away, behind its back."""
+        for _ in self.engine.remove_labelled(f"spawner.instance={self.instance}"):
+            pass
+
     def containers(self) -> list[str]:
         """Names of this installation's containers, in any state."""
         listing = ["docker", "--host", self.engine.url, "ps", "--all", "--format", "{{.Names}}"]
@@ -98,7 +109,7 @@ class RunningStack:
         return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
 
 
-def make_settings(mode: Mode, instance: str, api_port: int) -> dict[str, str]:
+def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) -> dict[str, str]:
     """Settings of an installation on free ports."""
     port = free_port()
     workspaces = f"http://127.0.0.1:{port}/{{route}}" if mode == "path" else f"http://{{route}}.apps.localhost:{port}"
@@ -112,18 +123,18 @@ def make_settings(mode: Mode, instance: str, api_port: int) -> dict[str, str]:
         "SPAWNER_SECRET_KEY": "end-to-end-secret-0123456789-abcdefghij",
         "SPAWNER_NETWORK_RANGE": "10.216.0.0/16" if mode == "path" else "10.217.0.0/16",
         "SPAWNER_CATALOG": str(ROOT / "images" / "catalog.yaml"),
-        "SPAWNER_LEASE_SECONDS": "2",
+        "SPAWNER_LEASE_SECONDS": str(lease_seconds),
         "SPAWNER_RECONCILE_SECONDS": "1",
     }
     return {**settings, **proxy_settings(settings, api_port)}
 
 
 @contextmanager
-def running_stack(mode: Mode, instance: str, logs: Path) -> Iterator[RunningStack]:
+def running_stack(mode: Mode, instance: str, logs: Path, *, lease_seconds: int = 2) -> Iterator[RunningStack]:
     """Run a whole installation; at the end nothing of it is left, on the engine neither."""
     with private_services(ROOT) as services, ExitStack() as exits:
         api_port = free_port()
-        settings = make_settings(mode, instance, api_port)
+        settings = make_settings(mode, instance, api_port, lease_seconds)
         settings |= {
             "SPAWNER_DATABASE_URL": services.database_url,
             "SPAWNER_REDIS_URL": services.redis_url,
@@ -133,8 +144,8 @@ def running_stack(mode: Mode, instance: str, logs: Path) -> Iterator[RunningStac
         migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]
         subprocess.run(migrate, cwd=ROOT, env=environment, check=True, capture_output=True)
         engine = exits.enter_context(closing(Engine(settings["SPAWNER_DOCKER_URL"])))
-        exits.callback(lambda: list(engine.remove_labelled(f"spawner.instance={instance}")))
         stack = RunningStack(settings["SPAWNER_PUBLIC_URL"], settings, services.maildir, logs, engine)
+        exits.callback(stack.remove_containers)
         exits.enter_context(stack._exits)
         api = (str(BINARIES / "uvicorn"), "app.main:create_app", "--factory", "--port", str(api_port))
         stack.start(Process("api", (*api, "--no-proxy-headers", "--timeout-graceful-shutdown", "5"), ROOT))

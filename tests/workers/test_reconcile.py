@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
-from app.models import Job, JobState, Workspace, WorkspaceStatus, utcnow
+from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import progress
 from tests.conftest import TestWorker
+from tests.factories import sign_in
 from tests.workers.test_workspaces import accept, has_state, read, until
 from workers.reconcile import RECONCILE_LOCK, reconcile
 
@@ -79,3 +80,15 @@ async def test_only_one_reconciler_works_at_a_time(resources: Resources, worker:
     await reconcile({"worker": worker.context})
     await worker.drain()
     assert await has_state(resources, job, JobState.SUCCEEDED)
+
+
+async def test_rows_that_have_had_their_time_are_deleted(resources: Resources, worker: TestWorker) -> None:
+    alice = await sign_in(resources)
+    async with resources.unit_of_work() as session:
+        session.add(MagicLink(user_id=alice.user.id, token_hash=b"old", expires_at=utcnow() - timedelta(days=2)))
+        session.add(MagicLink(user_id=alice.user.id, token_hash=b"new", expires_at=utcnow()))
+        await session.execute(update(Session).values(expires_at=utcnow() - timedelta(days=8)))
+    await reconcile({"worker": worker.context})
+    async with resources.unit_of_work() as session:
+        assert list(await session.scalars(select(MagicLink.token_hash))) == [b"new"]
+        assert list(await session.scalars(select(Session.id))) == []

@@ -9,9 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.models import Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
+from app.models import Job, JobEvent, JobKind, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import (
+    ContainerExited,
     Endpoint,
     EngineUnavailable,
     ImageMissing,
@@ -128,6 +129,17 @@ async def test_a_container_that_exits_is_removed_and_the_job_says_exited(
     assert runtime.containers == {}
 
 
+async def test_a_container_that_ends_at_its_start_is_told_from_one_that_ran_out_of_memory(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    runtime.before = failing(ContainerExited())
+    runtime.exit_code, runtime.out_of_memory = 137, True
+    job = await accept(resources)
+    await drive(worker, job)
+    row, _, _ = await read(resources, job)
+    assert (row.state, row.error_code) == (JobState.FAILED, "out_of_memory")
+
+
 async def test_an_application_that_answers_500_is_not_ready(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
@@ -149,13 +161,13 @@ async def has_step(resources: Resources, job: Job, step: JobStep) -> bool:
 async def test_a_subnet_that_the_host_uses_already_is_passed_over(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
-    runtime.before = failing(SubnetTaken(), SubnetTaken())
+    runtime.before = failing(SubnetTaken(), SubnetTaken(), SubnetTaken())
     job = await accept(resources)
     await drive(worker, job)
     row, workspace, _ = await read(resources, job)
     assert row.state is JobState.SUCCEEDED
-    assert workspace.subnet == 2
-    assert [spec.subnet for spec in runtime.containers.values()] == ["10.215.0.32/28"]
+    assert workspace.subnet == 7
+    assert [spec.subnet for spec in runtime.containers.values()] == ["10.215.0.112/28"]
 
 
 async def test_a_range_without_a_free_subnet_is_a_failure_that_says_so(
@@ -175,7 +187,7 @@ async def test_concurrent_launches_get_subnets_of_their_own(resources: Resources
     jobs = [await accept(resources, await make_user(resources, f"user{number}")) for number in range(12)]
     await asyncio.gather(*(drive(worker, job) for job in jobs))
     async with resources.unit_of_work() as session:
-        assert sorted(await session.scalars(select(Workspace.subnet))) == list(range(12))
+        assert set(await session.scalars(select(Workspace.subnet))) == set(range(12))
 
 
 async def test_a_job_that_runs_twice_at_once_makes_one_container(
@@ -263,7 +275,7 @@ async def test_a_superseded_launch_stops_its_worker(
     driving = asyncio.create_task(drive(worker, first))
     await until(lambda: has_state(resources, first, JobState.RUNNING))
     async with resources.unit_of_work() as session:
-        second = (await service.launch(session, resources, user, "hello", kind=service.JobKind.RESTART)).job
+        second = (await service.launch(session, resources, user, "hello", kind=JobKind.RESTART)).job
     assert second is not None
     await drive(worker, second)
     await driving

@@ -1,0 +1,199 @@
+"""The same work done twice, in turns: by the engine alone through aiodocker, and by the API until `running`.
+
+Raw means what one workspace costs the engine whoever asks: its network, its container, the start. The container's
+own network is part of it, because isolation is not optional; the table also names the bare container's figure.
+"""
+
+import asyncio
+import secrets
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import aiodocker
+import httpx
+
+from app.resources import open_resources
+from app.workspaces.spec import subnet
+from tests.e2e.stack import RunningStack
+from tests.factories import SignedIn, sign_in
+
+ROUNDS = 15
+AT_ONCE = 16
+BATCHES = 3
+IMAGE = "spawner/hello:1"
+EXTRA_MILLISECONDS = 80
+SHARE = 0.9
+POST_MILLISECONDS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    target: str
+    measured: str
+    verdict: str
+
+
+class Raw:
+    """One workspace's worth of engine calls, without Spawner."""
+
+    def __init__(self, docker: aiodocker.Docker, stack: RunningStack) -> None:
+        self._docker = docker
+        self._label = {"spawner.instance": stack.instance}
+        self._settings = stack.load_settings().model_copy(update={"network_range": "10.218.0.0/16"})
+        self._next = 0
+
+    async def run(self) -> float:
+        """Network, container, start; removed again afterwards, unmeasured. Milliseconds."""
+        self._next += 1
+        name = f"raw-{secrets.token_hex(4)}"
+        started = time.perf_counter()
+        network = await self._docker.networks.create(
+            {
+                "Name": name,
+                "Labels": self._label,
+                "IPAM": {"Config": [{"Subnet": subnet(self._settings, self._next)}]},
+            }
+        )
+        took = await self._container(name, started)
+        await network.delete()
+        return took
+
+    async def bare(self) -> float:
+        """Container and start on the engine's shared bridge. Milliseconds."""
+        return await self._container("bridge", time.perf_counter())
+
+    async def _container(self, network: str, started: float) -> float:
+        container = await self._docker.containers.create(
+            {
+                "Image": IMAGE,
+                "Labels": self._label,
+                "User": "65534",
+                "HostConfig": {
+                    "NetworkMode": network,
+                    "Memory": 64 << 20,
+                    "MemorySwap": 64 << 20,
+                    "NanoCpus": 500_000_000,
+                    "PidsLimit": 64,
+                    "CapDrop": ["ALL"],
+                    "SecurityOpt": ["no-new-privileges"],
+                    "ReadonlyRootfs": True,
+                    "Init": True,
+                    "Tmpfs": {"/tmp": ""},
+                },
+            }
+        )
+        await container.start()
+        took = (time.perf_counter() - started) * 1000
+        await container.delete(force=True, v=True)
+        return took
+
+
+class Platform:
+    """The same through the API, as a client sees it: POST launch, then long-poll until the job has ended."""
+
+    def __init__(self, stack: RunningStack, client: httpx.AsyncClient, users: list[SignedIn]) -> None:
+        self._url = stack.public_url
+        self._client = client
+        self._users = users
+        self.posts: list[float] = []
+
+    async def launch(self) -> float:
+        """A new user's first launch of hello. Milliseconds until `running`."""
+        headers = self._users.pop().headers
+        started = time.perf_counter()
+        answer = await self._client.post(f"{self._url}/api/container/launch/hello", headers=headers)
+        self.posts.append((time.perf_counter() - started) * 1000)
+        assert answer.status_code == 202, answer.text
+        tag = ""
+        while True:
+            job = await self._client.get(
+                f"{self._url}{answer.json()['status_url']}",
+                params={"wait": 20},
+                headers={**headers, "If-None-Match": tag} if tag else headers,
+            )
+            tag = job.headers["etag"]
+            if job.status_code == 200 and job.json()["state"] not in ("queued", "running"):
+                assert job.json()["state"] == "succeeded", job.text
+                return (time.perf_counter() - started) * 1000
+
+
+async def at_once(one: Callable[[], Awaitable[float]]) -> float:
+    """Launches a second, of sixteen begun together."""
+    started = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+    return AT_ONCE / (time.perf_counter() - started)
+
+
+async def measure(stack: RunningStack) -> list[Row]:
+    """Raw and platform in turns, so that a noisy minute hits both."""
+    async with (
+        aiodocker.Docker(stack.engine.url) as docker,
+        httpx.AsyncClient(timeout=60, trust_env=False) as client,
+        open_resources(stack.load_settings()) as resources,
+    ):
+        count = ROUNDS + BATCHES * AT_ONCE + 2
+        users = [await sign_in(resources, f"bench{number}") for number in range(count)]
+        raw, platform = Raw(docker, stack), Platform(stack, client, users)
+        for warm_up in (raw.bare, raw.run, platform.launch, platform.launch):
+            await warm_up()
+        bare, alone, through = [], [], []
+        for _ in range(ROUNDS):
+            bare.append(await raw.bare())
+            alone.append(await raw.run())
+            through.append(await platform.launch())
+            stack.remove_containers()
+        posts_alone = statistics.median(platform.posts)
+        platform.posts.clear()
+        raw_rates, rates = [], []
+        for _ in range(BATCHES):
+            raw_rates.append(await at_once(raw.run))
+            rates.append(await at_once(platform.launch))
+            stack.remove_containers()
+    return rows(
+        bare=statistics.median(bare),
+        alone=statistics.median(alone),
+        through=statistics.median(through),
+        raw_rate=statistics.median(raw_rates),
+        rate=statistics.median(rates),
+        posts=(posts_alone, statistics.median(platform.posts)),
+    )
+
+
+def rows(
+    *, bare: float, alone: float, through: float, raw_rate: float, rate: float, posts: tuple[float, float]
+) -> list[Row]:
+    """The table, with a verdict where there is a target."""
+    extra, share = through - alone, rate / raw_rate
+
+    def verdict(reached: bool) -> str:
+        return "reached" if reached else "MISSED"
+
+    return [
+        Row("bare container on a shared network, 1 at once", "", f"{bare:.0f} ms", ""),
+        Row("raw: own network + create + start, 1 at once", "", f"{alone:.0f} ms", ""),
+        Row(
+            "launch through the API until running, 1 at once",
+            f"raw + {EXTRA_MILLISECONDS} ms",
+            f"{through:.0f} ms (raw + {extra:.0f})",
+            verdict(extra <= EXTRA_MILLISECONDS),
+        ),
+        Row(f"raw, {AT_ONCE} at once", "", f"{raw_rate:.2f} a second", ""),
+        Row(
+            f"launches through the API, {AT_ONCE} at once",
+            f"{SHARE} of raw",
+            f"{rate:.2f} a second ({share:.2f} of raw)",
+            verdict(share >= SHARE),
+        ),
+        Row("POST launch, median, 1 at once", "", f"{posts[0]:.1f} ms", verdict(posts[0] < POST_MILLISECONDS)),
+        Row(
+            f"POST launch, median, {AT_ONCE} at once",
+            f"under {POST_MILLISECONDS} ms",
+            f"{posts[1]:.1f} ms",
+            verdict(posts[1] < POST_MILLISECONDS),
+        ),
+    ]

@@ -4,11 +4,9 @@ from app.i18n import Locale, Text
 from app.models import JobStep, WorkspaceStatus
 
 PAGE: dict[str, Text] = {
-    "tagline": Text("Containers of your own", "Container für dich allein"),
     "skip": Text("Skip to the content", "Zum Inhalt springen"),
     "sign_out": Text("Sign out", "Abmelden"),
     "signed_in_as": Text("Signed in as", "Angemeldet als"),
-    "home": Text("Home", "Startseite"),
     "to_home": Text("Go to your home page", "Zur Startseite"),
     "connection": Text(
         "The server does not answer right now. Your workspaces keep running; this page tries again by itself.",

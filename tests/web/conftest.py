@@ -1,0 +1,31 @@
+"""Browsers, as far as a page can tell."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.resources import Resources
+from tests.factories import SignedIn, sign_in
+from tests.web.browsers import make_browser
+
+
+@pytest.fixture
+async def browser(app: FastAPI, resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
+    """A visitor's browser; nobody is signed in."""
+    async with make_browser(app) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def alice(resources: Resources) -> SignedIn:
+    """A user with a session."""
+    return await sign_in(resources, "alice")
+
+
+@pytest.fixture
+async def hers(app: FastAPI, alice: SignedIn) -> AsyncIterator[httpx.AsyncClient]:
+    """Alice's browser, signed in."""
+    async with make_browser(app, alice) as opened:
+        yield opened

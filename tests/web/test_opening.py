@@ -1,0 +1,150 @@
+"""The way into a workspace, and back to it after signing in."""
+
+from urllib.parse import parse_qs, quote, urlsplit
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.auth.tokens import new_token
+from app.models import WorkspaceStatus
+from app.resources import Resources
+from tests.conftest import TestWorker
+from tests.factories import SignedIn, sign_in
+from tests.web.browsers import Page, make_browser, make_workspace
+
+HTMX = {"HX-Request": "true"}
+ELSEWHERE = [
+    "https://evil.example",
+    "//evil.example",
+    "/\\evil.example",
+    "/sign-out",
+    "/open/../sign-out",
+    "/open/alice-hello/../../x",
+    "/open/alice-hello\r\nSet-Cookie: x=1",
+    "/open/alice-hello?next=javascript:alert(1)",
+    'javascript:alert(1)//"',
+    "/open/alice",
+    "/open//evil.example",
+]
+
+
+async def test_a_running_workspace_is_entered_at_its_own_origin(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    state = new_token()
+    answer = await hers.get("/open/alice-hello", params={"next": "/lab?x=1", "state": state})
+    there = urlsplit(answer.headers["location"])
+    assert answer.status_code == 303
+    assert (there.netloc, there.path) == ("127.0.0.1:8080", "/alice-hello/.spawner/enter")
+    query = parse_qs(there.query)
+    assert query["next"] == ["/lab?x=1"]
+    assert len(query["code"][0]) == 43
+
+
+async def test_a_browser_that_has_not_been_there_goes_there_first(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    answer = await hers.get("/open/alice-hello")
+    assert answer.headers["location"] == "http://127.0.0.1:8080/alice-hello/"
+
+
+@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "/../bob-hello/"])
+async def test_a_path_that_leads_out_of_the_workspace_is_dropped(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn, path: str
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    answer = await hers.get("/open/alice-hello", params={"next": path})
+    assert answer.headers["location"] == "http://127.0.0.1:8080/alice-hello/"
+
+
+async def test_a_strangers_workspace_looks_like_one_that_does_not_exist(
+    hers: httpx.AsyncClient, resources: Resources
+) -> None:
+    bob = await sign_in(resources, "bob")
+    await make_workspace(resources, bob.user, WorkspaceStatus.RUNNING)
+    paths = ["/open/bob-hello", "/open/nobody-hello", "/open/alice-nothing", "/open/alice", "/open/ALICE-hello"]
+    answers = [await hers.get(path) for path in paths]
+    assert [answer.status_code for answer in answers] == [404] * len(paths)
+    assert len({answer.text for answer in answers}) == 1
+    for path in paths[:2]:
+        assert (await hers.post(path)).status_code == 404
+        assert (await hers.get(f"{path}/progress", headers=HTMX)).status_code == 404
+
+
+async def test_a_stopped_workspace_is_started_and_then_entered(
+    hers: httpx.AsyncClient, resources: Resources, worker: TestWorker
+) -> None:
+    shown = Page((await hers.get("/open/alice-hello?next=/lab")).text)
+    (form,) = shown.find("form", action="/open/alice-hello?next=%2Flab", method="post")
+    started = Page((await hers.post(str(form["hx-post"]), headers=HTMX)).text)
+    (panel,) = started.find("div", id="panel")
+    assert str(panel["hx-get"]).startswith("/open/alice-hello/progress?job=")
+    await worker.drain()
+    arrived = await hers.get(str(panel["hx-get"]), headers=HTMX)
+    assert arrived.headers["hx-redirect"] == "/open/alice-hello?next=%2Flab"
+    entered = await hers.get(arrived.headers["hx-redirect"])
+    assert entered.headers["location"] == "http://127.0.0.1:8080/alice-hello/lab"
+
+
+async def test_starting_without_scripts_shows_a_page_that_looks_again(hers: httpx.AsyncClient) -> None:
+    answer = await hers.post("/open/alice-hello")
+    page = Page(answer.text)
+    assert answer.status_code == 200
+    assert page.find("meta", http_equiv="refresh")
+    assert page.find("progress")
+
+
+async def test_starting_what_runs_offers_the_way_in_without_a_redirect(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    answer = await hers.post("/open/alice-hello")
+    assert answer.status_code == 200
+    assert Page(answer.text).find("a", href="/open/alice-hello", role="button")
+
+
+async def test_who_must_sign_in_first_comes_back_to_the_workspace(app: FastAPI, resources: Resources) -> None:
+    async with make_browser(app) as browser:
+        path = f"/open/alice-hello?next=%2Flab&state={new_token()}"
+        refused = await browser.get(path)
+        assert (refused.status_code, refused.headers["location"]) == (303, "/sign-in")
+        kept = refused.headers["set-cookie"]
+        assert "HttpOnly" in kept
+        assert "SameSite=lax" in kept
+        assert "Max-Age=900" in kept
+        assert "open your workspace" in (await browser.get("/sign-in")).text
+        (ready,) = Page((await browser.get("/auth/confirm")).text).find("div", id="ready")
+        assert ready["data-next"] == path
+        alice = await sign_in(resources, "alice")
+        browser.cookies.update(alice.cookies)
+        assert (await browser.get(path)).status_code == 200
+        assert "spawner_next" not in browser.cookies
+
+
+@pytest.mark.parametrize("route", ["alice-hello", "nobody-hello", "bob-jupyter"])
+async def test_who_is_not_signed_in_learns_nothing_about_names(browser: httpx.AsyncClient, route: str) -> None:
+    answer = await browser.get(f"/open/{route}")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+async def test_only_the_way_into_a_workspace_is_remembered(browser: httpx.AsyncClient, target: str) -> None:
+    browser.cookies.set("spawner_next", quote(target, safe=""))
+    (ready,) = Page((await browser.get("/auth/confirm")).text).find("div", id="ready")
+    assert ready["data-next"] == "/"
+
+
+async def test_a_path_too_long_for_a_cookie_leads_to_the_workspace_alone(browser: httpx.AsyncClient) -> None:
+    await browser.get("/open/alice-hello", params={"next": "/" + "x" * 3000})
+    (ready,) = Page((await browser.get("/auth/confirm")).text).find("div", id="ready")
+    assert ready["data-next"] == "/open/alice-hello"
+
+
+async def test_coming_home_forgets_where_the_visitor_was_going(hers: httpx.AsyncClient) -> None:
+    hers.cookies.set("spawner_next", quote("/open/alice-hello", safe=""))
+    answer = await hers.get("/")
+    assert "spawner_next=" in answer.headers["set-cookie"]
+    assert "Max-Age=0" in answer.headers["set-cookie"]

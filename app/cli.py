@@ -34,3 +34,7 @@ def check() -> None:
     settings = load_settings()
     catalog = load_catalog(settings.catalog)
     typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")
+
+
+if __name__ == "__main__":
+    app()

@@ -22,6 +22,8 @@ from app.i18n import Locale, Text, negotiate
 
 log = structlog.get_logger(__name__)
 
+MEDIA_TYPE = "application/problem+json"
+
 
 class FieldError(BaseModel):
     """One invalid field of a request."""
@@ -102,6 +104,13 @@ class MethodNotAllowed(AppError):
     detail = Text("This address does not answer that method.", "Diese Adresse kennt diese Methode nicht.")
 
 
+class TooLarge(AppError):
+    code = "too_large"
+    status = 413
+    title = Text("Too large", "Zu groß")
+    detail = Text("The body of this request is too large.", "Der Inhalt dieser Anfrage ist zu groß.")
+
+
 class IdempotencyConflict(AppError):
     code = "idempotency_conflict"
     status = 409
@@ -135,15 +144,27 @@ class Internal(AppError):
     )
 
 
+# By pydantic's error types; `{…}` are the limits that the field declares.
 FIELD_TEXTS: dict[str, Text] = {
     "missing": Text("This field is required.", "Dieses Feld ist erforderlich."),
     "invalid_email": Text("This is not a usable e-mail address.", "Das ist keine brauchbare E-Mail-Adresse."),
-    "string_too_long": Text("This is too long.", "Das ist zu lang."),
-    "string_too_short": Text("This is too short.", "Das ist zu kurz."),
+    "string_too_long": Text(
+        "This is too long: {max_length} characters at most.", "Das ist zu lang: höchstens {max_length} Zeichen."
+    ),
+    "string_too_short": Text("This must not be empty.", "Das darf nicht leer sein."),
     "string_type": Text("This must be text.", "Das muss Text sein."),
+    "string_unicode": Text("This is not valid Unicode text.", "Das ist kein gültiger Unicode-Text."),
     "json_invalid": Text("The body is not valid JSON.", "Der Inhalt ist kein gültiges JSON."),
+    "model_attributes_type": Text(
+        "The body must be a JSON object, sent as application/json.",
+        "Der Inhalt muss ein JSON-Objekt sein, gesendet als application/json.",
+    ),
     "uuid_parsing": Text("This is not an id.", "Das ist keine ID."),
-    "extra_forbidden": Text("This field is unknown.", "Dieses Feld ist unbekannt."),
+    "int_parsing": Text("This must be a whole number.", "Das muss eine ganze Zahl sein."),
+    "float_parsing": Text("This must be a number.", "Das muss eine Zahl sein."),
+    "finite_number": Text("This must be a finite number.", "Das muss eine endliche Zahl sein."),
+    "greater_than_equal": Text("This must be {ge:g} or more.", "Das muss mindestens {ge:g} sein."),
+    "less_than_equal": Text("This must be {le:g} or less.", "Das darf höchstens {le:g} sein."),
 }
 OTHER_FIELD_TEXT = Text("This value is not valid.", "Dieser Wert ist ungültig.")
 
@@ -153,28 +174,34 @@ ErrorPage = Callable[[Request, Problem], Response | None]
 
 
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for a route's `responses=`; those of one status share an entry with an example each."""
+    """Describe errors for a route's `responses=`; those of one status share an entry with an example each.
+
+    The schema is a reference that `app.openapi` makes good.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
     for error in errors:
-        entry = responses.setdefault(
-            error.status,
-            {
-                "description": error.title.en,
-                "content": {"application/problem+json": {"schema": Problem.model_json_schema(), "examples": {}}},
-            },
-        )
+        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+        entry = responses.setdefault(error.status, {"description": error.title.en, "content": {MEDIA_TYPE: content}})
         if error.title.en not in entry["description"]:
             entry["description"] += f"; {error.title.en.lower()}"
-        example = Problem(
-            title=error.title.en,
-            status=error.status,
-            detail=error.detail.en,
-            code=error.code,
-            error=error.detail.en,
-            request_id="01JD3V5Y8T",
-        )
-        entry["content"]["application/problem+json"]["examples"][error.code] = {"value": example.model_dump()}
+        entry["content"][MEDIA_TYPE]["examples"][error.code] = {
+            "summary": error.title.en,
+            "value": _example(error).model_dump(),
+        }
     return responses
+
+
+def _example(error: type[AppError]) -> Problem:
+    missing = FieldError(field="email", code="missing", message=FIELD_TEXTS["missing"].en)
+    return Problem(
+        title=error.title.en,
+        status=error.status,
+        detail=error.detail.en,
+        code=error.code,
+        error=error.detail.en,
+        request_id="5f0c2d9e1b7a4c38",
+        errors=[missing] if error is InvalidRequest else [],
+    )
 
 
 def locale_of(request: Request) -> Locale:
@@ -198,7 +225,7 @@ def render(request: Request, error: AppError, fields: list[FieldError] | None = 
     page: ErrorPage | None = request.app.state.error_page
     answer = page(request, problem) if page is not None else None
     if answer is None:
-        answer = JSONResponse(problem.model_dump(), error.status, media_type="application/problem+json")
+        answer = JSONResponse(problem.model_dump(), error.status, media_type=MEDIA_TYPE)
     answer.headers.update(error.headers)
     return answer
 
@@ -211,21 +238,25 @@ async def _app_error(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     locale = locale_of(request)
-    fields = [
-        FieldError(
-            field=".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]),
-            code=item["type"],
-            message=FIELD_TEXTS.get(item["type"], OTHER_FIELD_TEXT).say(locale),
-        )
-        for item in error.errors()
-    ]
-    return render(request, InvalidRequest(), fields)
+    return render(request, InvalidRequest(), [_field_error(item, locale) for item in error.errors()])
+
+
+def _field_error(item: dict[str, Any], locale: Locale) -> FieldError:
+    code = item["type"]
+    # Where a body is no JSON, the rest of the place is a position in the text.
+    place = item["loc"][:1] if code == "json_invalid" else item["loc"][1:] or item["loc"][:1]
+    message = FIELD_TEXTS.get(code, OTHER_FIELD_TEXT).say(locale, **item.get("ctx", {}))
+    return FieldError(field=".".join(str(part) for part in place), code=code, message=message)
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed}
-    answer = render(request, known.get(error.status_code, InvalidRequest)())
+    known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
+    if error.status_code in known:
+        answer = render(request, known[error.status_code]())
+    else:  # FastAPI could not read the body: its bytes are no text, say
+        body = _field_error({"type": "json_invalid", "loc": ("body",)}, locale_of(request))
+        answer = render(request, InvalidRequest(), [body])
     answer.headers.update(error.headers or {})  # 405 names the methods that are allowed
     return answer
 

@@ -1,7 +1,11 @@
 """The API process: `uvicorn app.main:create_app --factory`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,7 +18,7 @@ from app.auth.router import router as auth
 from app.catalog.router import router as catalog
 from app.gateway.router import router as gateway
 from app.health.router import router as health
-from app.middleware import RequestContext
+from app.middleware import Boundary, RequestContext
 from app.resources import open_resources
 from app.settings import Settings, load_settings
 from app.users.router import router as users
@@ -34,7 +38,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.resources = resources
             app.state.watch = JobWatch(resources.redis)
             async with app.state.watch.running():
-                yield
+                with told_to_stop(app.state.watch.close):
+                    yield
 
     app: FastAPI = FastAPIOffline(
         title="Spawner",
@@ -54,8 +59,39 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+@contextmanager
+def told_to_stop(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back on the event loop when the process is told to stop, before the server acts on it. May call twice.
+
+    The server waits for open requests before it ends the lifespan: whoever polls must be let go earlier. Outside of
+    the main thread no signal arrives, and nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(callback)
+        handler = previous[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    # Only where a server handles signals: elsewhere this would take their default effect away.
+    ours = [number for number, handler in previous.items() if callable(handler)]
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, previous[number])
+
+
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Outermost last: the request's id and headers are there for everything, errors included."""
+    app.add_middleware(Boundary)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,9 @@ DOCS_POLICY = (
     )
     + "; worker-src blob:"
 )
+
+# Bytes. Addresses, tokens and forms are all that anybody sends here.
+MAX_BODY = 64 * 1024
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -50,12 +54,10 @@ class RequestContext:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
         status = 500
-        started_answer = False
 
         async def answer(message: Message) -> None:
-            nonlocal status, started_answer
+            nonlocal status
             if message["type"] == "http.response.start":
-                started_answer = True
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
@@ -69,11 +71,44 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, answer)
-        except Exception as error:
-            if started_answer:
-                raise
-            await unexpected(Request(scope), error)(scope, receive, answer)
         finally:
             if scope["path"] not in ("/internal/gateway", "/livez", "/readyz") or status >= 500:
                 milliseconds = round((time.perf_counter() - started) * 1000, 1)
                 log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+
+
+class Boundary:
+    """Innermost ASGI middleware: bounds what a body may hold, and answers the errors that nobody expected.
+
+    It stands inside of CORS, so that a page of another origin can read those answers too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        read = 0
+        started = False
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MAX_BODY:
+                raise HTTPException(413)
+            return message
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, bounded, answer)
+        except Exception as error:
+            if started:
+                raise
+            await unexpected(Request(scope), error)(scope, receive, send)

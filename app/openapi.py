@@ -1,14 +1,31 @@
-"""The OpenAPI document: what FastAPI derives, without the 422 that this API never answers."""
+"""The OpenAPI document: what FastAPI derives, completed by examples, headers and how to authenticate.
 
+FastAPI's 422 goes: this API answers 400 to what is invalid.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+
+from app.errors import MEDIA_TYPE, Problem
+from app.openapi_examples import ANSWERS, INVALID
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
 
-Errors are `application/problem+json` (RFC 9457); switch on `code`. Texts follow `Accept-Language` (English, German).
-Authenticate with `Authorization: Bearer <access_token>`. Mutating requests accept `Idempotency-Key`.
+**Who calls.** Send `Authorization: Bearer <access_token>`. The pages' own cookie is accepted as well; with it, a
+request that changes something must come from the pages' origin, or it is refused with `cross_site`.
+
+**Errors** are `application/problem+json` (RFC 9457): switch on `code`, show `detail`. Invalid input is 400 and names
+each field in `errors`. An unknown address is 404 `not_found`, a method that it does not know 405 `method_not_allowed`.
+A fault on our side is 500 `internal`: give its `request_id`, which every answer carries as `X-Request-ID`, to the
+operator.
+
+**Languages.** Texts follow `Accept-Language`: English or German.
+
+**Repeating.** Launch and restart accept `Idempotency-Key`: the same key and request answer the same job.
 """
 
 TAGS = [
@@ -20,26 +37,124 @@ TAGS = [
     {"name": "health", "description": "For probes."},
 ]
 
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "description": "Names this request in the operator's logs.",
+        "schema": {"type": "string"},
+        "example": "5f0c2d9e1b7a4c38",
+    },
+    "Retry-After": {
+        "description": "Seconds until trying again makes sense.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 5,
+    },
+    "WWW-Authenticate": {
+        "description": "The scheme to authenticate with.",
+        "schema": {"type": "string", "const": "Bearer"},
+        "example": "Bearer",
+    },
+    "ETag": {
+        "description": "Names this state of the job; send it back as `If-None-Match`.",
+        "schema": {"type": "string"},
+        "example": '"3.1.0.6.en"',
+    },
+    "Location": {
+        "description": "The page where a person confirms; the token stays in the fragment.",
+        "schema": {"type": "string", "format": "uri"},
+        "example": "http://localhost:8080/auth/confirm#token=q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI",
+    },
+    "Set-Cookie": {
+        "description": "The pages' cookie, out of reach of scripts. Programs need not keep it.",
+        "schema": {"type": "string"},
+        "example": "spawner_session=0wV…; HttpOnly; Max-Age=43200; Path=/; SameSite=lax",
+    },
+}
+PROBLEM_HEADERS = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
+OTHER_HEADERS = {
+    ("verify", "200"): "Set-Cookie",
+    ("logout", "200"): "Set-Cookie",
+    ("get_job", "200"): "ETag",
+    ("get_job", "304"): "ETag",
+    ("verify_signup", "303"): "Location",
+    ("verify_login", "303"): "Location",
+}
+
 
 def install(app: FastAPI) -> None:
-    """Replace the app's generator by one that also says how to authenticate."""
+    """Replace the app's generator by one that completes what it derives."""
     derive = app.openapi
 
     def generate() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = derive()
-            for path, operations in document["paths"].items():
-                for operation in operations.values():
-                    operation["responses"].pop("422", None)
-                    if path.startswith("/api/") and "401" in operation["responses"]:
-                        operation["security"] = [{"bearer": []}]
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            document["components"]["securitySchemes"] = {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-            }
-            app.openapi_schema = document
+            app.openapi_schema = _complete(derive())
         return app.openapi_schema
 
     app.openapi = generate  # type: ignore[method-assign]
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every operation with its method and path."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**problem.pop("$defs"), "Problem": problem}
+    for schema in schemas.values():
+        if schema["type"] == "object":
+            # Answers hold every field, those with a default too; no request has an optional one.
+            schema["required"] = list(schema["properties"])
+    for _, _, operation in operations(document):
+        operation["responses"].pop("422", None)
+        if "401" in operation["responses"]:
+            operation["security"] = [{"bearer": []}]
+        for body in operation.get("requestBody", {}).get("content", {}).values():
+            example = schemas[_name(body["schema"])]["examples"][0]
+            body["examples"] = {"request": {"value": example}}
+        for status, response in operation["responses"].items():
+            _complete_response(operation["operationId"], status, response, schemas)
+        # In order, whatever order the routes name them in.
+        operation["responses"] = dict(sorted(operation["responses"].items()))
+    components["schemas"] = dict(sorted(schemas.items()))
+    components["headers"] = HEADERS
+    components["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "`access_token` of a token body. It ends with its session, at sign-out at the latest.",
+        }
+    }
+    return document
+
+
+def _complete_response(name: str, status: str, response: dict[str, Any], schemas: dict[str, Any]) -> None:
+    content = response.get("content", {})
+    headers = ["X-Request-ID"]
+    if MEDIA_TYPE in content:
+        headers += [PROBLEM_HEADERS[status]] if status in PROBLEM_HEADERS else []
+        invalid = content[MEDIA_TYPE]["examples"].get("invalid_request")
+        if invalid is not None:
+            # The routes of one `responses=` share it: each operation gets an example of its own.
+            value = {**invalid["value"], "errors": [INVALID[name].model_dump()]}
+            content[MEDIA_TYPE]["examples"] |= {"invalid_request": {**invalid, "value": value}}
+    headers += [OTHER_HEADERS[name, status]] if (name, status) in OTHER_HEADERS else []
+    response["headers"] = {header: {"$ref": f"#/components/headers/{header}"} for header in headers}
+    if "application/json" in content:
+        body = content["application/json"]
+        if response["description"] == "Successful Response":
+            response["description"] = schemas[_name(body["schema"])]["description"].rstrip(".")
+        body["examples"] = {
+            shown: {"value": jsonable_encoder(example)} for shown, example in ANSWERS[name][status].items()
+        }
+
+
+def _name(schema: dict[str, str]) -> str:
+    """The name of the component that a schema refers to."""
+    return schema["$ref"].rpartition("/")[2]

@@ -13,7 +13,7 @@ from app.auth.links import request_link
 from app.auth.schemas import LinkIn, MessageOut, TokenOut, VerifyIn, view_user
 from app.auth.service import Blocked, InvalidLink
 from app.deps import CallerDep, ClientDep, LocaleDep, ResourcesDep, SessionDep
-from app.errors import Forbidden, InvalidRequest, Unauthorized, Unavailable, problems
+from app.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable, problems
 from app.i18n import Locale, Text
 from app.models import LinkPurpose
 from app.resources import Resources
@@ -28,7 +28,7 @@ SENT = Text(
 )
 SIGNED_OUT = Text("You are signed out.", "Du bist abgemeldet.")
 
-ASKING = problems(InvalidRequest, RateLimited, Unavailable)
+ASKING = problems(InvalidRequest, TooLarge, RateLimited, Unavailable)
 SPENDING = problems(InvalidRequest, InvalidLink, Blocked, Unavailable)
 SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
     303: {"description": "A browser's navigation: go to the page where the person confirms. Nothing is spent"},
@@ -57,7 +57,7 @@ async def login(
     return MessageOut(message=SENT.say(locale))
 
 
-@router.post("/verify", operation_id="verify", summary="Spend a link", responses=SPENDING)
+@router.post("/verify", operation_id="verify", summary="Spend a link", responses=SPENDING | problems(TooLarge))
 async def verify(
     body: VerifyIn,
     response: Response,

@@ -3,15 +3,15 @@
 from fastapi import APIRouter, Response
 
 from app.deps import ResourcesDep
-from app.health.service import Readiness, check
+from app.health.service import Liveness, Readiness, check
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/livez", summary="Is the process alive", operation_id="livez")
-async def livez() -> dict[str, str]:
+async def livez() -> Liveness:
     """Asks nothing else: a failing part must not get the process restarted."""
-    return {"status": "ok"}
+    return Liveness()
 
 
 @router.get(

@@ -20,6 +20,12 @@ PATIENCE = 2
 State = Literal["ok", "down"]
 
 
+class Liveness(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
 class Readiness(BaseModel):
     """Each part, and how many workers have been heard of in the last ten seconds."""
 

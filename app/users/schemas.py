@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.models import UserState
+from app.models import UserState, WorkspaceStatus
 from app.workspaces.schemas import URL
 
 
@@ -26,7 +26,7 @@ class DefaultContainer(BaseModel):
 
     id: str | None = Field(examples=["3f4e1c"])
     port: int | None = Field(examples=[8000])
-    status: str = Field(examples=["running"])
+    status: WorkspaceStatus = Field(examples=[WorkspaceStatus.RUNNING])
     service_url: str = Field(examples=[URL])
 
 

@@ -28,10 +28,10 @@ async def poll_job(
             async with resources.unit_of_work() as session:
                 job = await get_job(session, user_id, job_id)
                 view = await view_job(session, job, locale)
-            current = tag(view, job.version)
+            current = tag(view, job.version, locale)
             waited_for = waited_for or {current}
             remaining = until - clock()
-            if current not in waited_for or job.state not in LIVE_STATES or remaining <= 0:
+            if current not in waited_for or job.state not in LIVE_STATES or remaining <= 0 or watch.closing:
                 return (None if current in known else view), current
             try:
                 await asyncio.wait_for(changed.wait(), remaining)

@@ -3,11 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.deps import CallerDep, IdempotencyKeyDep, LocaleDep, ResourcesDep, SessionDep, WatchDep
-from app.errors import IdempotencyConflict, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.errors import Forbidden, IdempotencyConflict, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.gateway.names import workspace_url
 from app.i18n import Locale, Text
 from app.models import JobKind, WorkspaceStatus
@@ -15,7 +15,7 @@ from app.resources import Resources
 from app.workspaces import service, views
 from app.workspaces.errors import UnknownTemplate
 from app.workspaces.polling import poll_job
-from app.workspaces.schemas import JobOut, JobPage, LaunchOut, StatusOut
+from app.workspaces.schemas import JOB_ID, JobOut, JobPage, LaunchOut, StatusOut
 
 router = APIRouter()
 containers = APIRouter(prefix="/api/container", tags=["container"])
@@ -67,7 +67,7 @@ async def status(session: SessionDep, resources: ResourcesDep, caller: CallerDep
     status_code=202,
     summary="Replace the default workspace's container",
     operation_id="container_restart",
-    responses=problems(InvalidRequest, Unauthorized, IdempotencyConflict, Unavailable),
+    responses=problems(InvalidRequest, Unauthorized, Forbidden, IdempotencyConflict, Unavailable),
 )
 async def restart(
     session: SessionDep,
@@ -90,11 +90,11 @@ async def restart(
     operation_id="container_launch",
     responses={
         200: {"model": LaunchOut, "description": "It runs already"},
-        **problems(InvalidRequest, UnknownTemplate, Unauthorized, IdempotencyConflict, Unavailable),
+        **problems(InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, IdempotencyConflict, Unavailable),
     },
 )
 async def launch(
-    type: str,
+    type: Annotated[str, Path(description="Key of a template.", examples=["hello"])],
     session: SessionDep,
     resources: ResourcesDep,
     caller: CallerDep,
@@ -137,7 +137,7 @@ async def list_jobs(
     },
 )
 async def get_job(
-    id: UUID,
+    id: Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])],
     resources: ResourcesDep,
     watch: WatchDep,
     caller: CallerDep,

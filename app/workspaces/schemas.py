@@ -1,11 +1,12 @@
 """What clients see of workspaces and jobs."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.models import JobKind, JobState, JobStep
+from app.models import JobKind, JobState, JobStep, WorkspaceStatus
 
 JOB_ID = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
 URL = "http://127.0.0.1:8080/alice-hello/"
@@ -59,14 +60,16 @@ class LaunchOut(BaseModel):
     status_url: str | None = Field(examples=[f"/api/jobs/{JOB_ID}"])
     service_url: str = Field(examples=[URL])
     container_id: str | None = Field(examples=["3f4e1c"])
-    status: str = Field(examples=["queued"])
+    status: WorkspaceStatus = Field(examples=[WorkspaceStatus.QUEUED])
 
 
 class StatusOut(BaseModel):
     """The default workspace's state."""
 
     container_id: str | None = Field(examples=["3f4e1c"])
-    status: str = Field(examples=["running"], description="`no_container` where there is none.")
+    status: WorkspaceStatus | Literal["no_container"] = Field(
+        examples=[WorkspaceStatus.RUNNING], description="`no_container` where there is none."
+    )
 
 
 class WorkspaceOut(BaseModel):
@@ -75,7 +78,7 @@ class WorkspaceOut(BaseModel):
     type: str = Field(examples=["hello"])
     display_name: str = Field(examples=["Hello"])
     description: str = Field(examples=["A small page that shows where you are."])
-    status: str = Field(examples=["running"])
+    status: WorkspaceStatus = Field(examples=[WorkspaceStatus.RUNNING])
     service_url: str = Field(examples=[URL])
     container_id: str | None = None
     created_at: datetime | None = None

@@ -73,12 +73,9 @@ async def view_job(session: AsyncSession, job: Job, locale: Locale) -> JobOut:
 
 async def _forecast(session: AsyncSession, job: Job) -> tuple[int | None, float | None]:
     """Place in the queue, and the seconds that recent jobs of the template took from acceptance to their end."""
-    position = None
-    if job.state == JobState.QUEUED:
-        earlier = select(func.count()).where(
-            Job.state == JobState.QUEUED, tuple_(Job.created_at, Job.id) < tuple_(job.created_at, job.id)
-        )
-        position = (await session.scalar(earlier) or 0) + 1
+    earlier = select(func.count()).where(
+        Job.state == JobState.QUEUED, tuple_(Job.created_at, Job.id) < tuple_(job.created_at, job.id)
+    )
     recent = (
         select((Job.finished_at - Job.created_at).label("took"))
         .where(
@@ -90,13 +87,15 @@ async def _forecast(session: AsyncSession, job: Job) -> tuple[int | None, float 
         .limit(RECENT_LAUNCHES)
         .subquery()
     )
-    took = await session.scalar(select(func.percentile_cont(0.5).within_group(recent.c.took)))
+    median = select(func.percentile_cont(0.5).within_group(recent.c.took))
+    before, took = (await session.execute(select(earlier.scalar_subquery(), median.scalar_subquery()))).one()
+    position = before + 1 if job.state == JobState.QUEUED else None
     return position, round(took.total_seconds(), 1) if took is not None else None
 
 
-def tag(view: JobOut, version: int) -> str:
-    """The strong ETag (RFC 9110, 8.8.3) of a job's view: the row's version and what is computed beside it."""
-    return f'"{version}.{view.position or 0}.{view.eta_seconds or 0}"'
+def tag(view: JobOut, version: int, locale: Locale) -> str:
+    """The strong ETag (RFC 9110, 8.8.3) of a job's view: the row's version, what stands beside it, the language."""
+    return f'"{version}.{view.position or 0}.{view.eta_seconds or 0}.{locale}"'
 
 
 async def find_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace | None:

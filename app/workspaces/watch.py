@@ -1,7 +1,6 @@
 """Waiting for a job to change, woken by a notification through Redis rather than by asking the database."""
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -25,6 +24,7 @@ class JobWatch:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.closing = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -33,10 +33,16 @@ class JobWatch:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            self._wake_all()
+            # redis-py swallows a cancellation that comes while it connects: ask until it is heard.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=0.1)
+            self.close()
+
+    def close(self) -> None:
+        """The process is told to stop: wake everybody, and let nobody wait any more. May be repeated."""
+        self.closing = True
+        self._wake_all()
 
     @contextmanager
     def changes(self, job_id: object) -> Iterator[asyncio.Event]:

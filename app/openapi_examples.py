@@ -1,0 +1,242 @@
+"""A complete example for every body that the API sends or takes: one story, told by operation and status."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from app.auth.router import SENT, SIGNED_OUT
+from app.auth.schemas import MessageOut, SignedInUser, TokenOut
+from app.catalog.schemas import TemplateOut, TemplatesOut
+from app.errors import FIELD_TEXTS, FieldError
+from app.health.service import Liveness, Readiness
+from app.models import JobKind, JobState, JobStep, UserState, WorkspaceStatus
+from app.users.schemas import DefaultContainer, MeOut, UserOut
+from app.workspaces.errors import FAILURES
+from app.workspaces.router import ALREADY, STARTING
+from app.workspaces.schemas import (
+    JOB_ID,
+    URL,
+    JobFailure,
+    JobOut,
+    JobPage,
+    LaunchOut,
+    StatusOut,
+    TimelineEntry,
+    WorkspaceOut,
+    WorkspacesOut,
+)
+
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+USER_ID = UUID("0f2a9a53-0c0e-4f6e-8a35-6b1d2c9b7e10")
+CONTAINER = "3f4e1c5a9b0d"
+TOKEN = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjFmNmI2MzZjIiwidHlwIjoiYXQrand0In0.eyJzdWIiOiIwZjJhOWE1MyJ9.MEUCIQ"  # noqa: S105
+HELLO = ("Hello", "A small page that shows who and where you are, and answers over a websocket.")
+JUPYTER = ("JupyterLab", "Notebooks, Python and a terminal. Your home directory is kept.")
+
+
+def _at(milliseconds: int) -> datetime:
+    return NOW + timedelta(milliseconds=milliseconds)
+
+
+QUEUED = JobOut(
+    id=UUID(JOB_ID),
+    kind=JobKind.LAUNCH,
+    type="hello",
+    state=JobState.QUEUED,
+    step=JobStep.QUEUED,
+    progress=0,
+    position=1,
+    eta_seconds=0.6,
+    timeline=[TimelineEntry(at=NOW, step=JobStep.QUEUED)],
+    created_at=NOW,
+)
+STEPS = {
+    JobStep.QUEUED: 0,
+    JobStep.CLAIMED: 21,
+    JobStep.CREATING: 30,
+    JobStep.STARTING: 62,
+    JobStep.PROBING: 391,
+    JobStep.READY: 402,
+}
+READY = QUEUED.model_copy(
+    update={
+        "state": JobState.SUCCEEDED,
+        "step": JobStep.READY,
+        "progress": 100,
+        "position": None,
+        "eta_seconds": None,
+        "timeline": [TimelineEntry(at=_at(offset), step=step) for step, offset in STEPS.items()],
+        "started_at": _at(21),
+        "finished_at": _at(402),
+    }
+)
+PULLING = QUEUED.model_copy(
+    update={
+        "type": "jupyter",
+        "state": JobState.RUNNING,
+        "step": JobStep.PULLING,
+        "progress": 18,
+        "position": None,
+        "timeline": [
+            TimelineEntry(at=NOW, step=JobStep.QUEUED),
+            TimelineEntry(at=_at(21), step=JobStep.CLAIMED),
+            TimelineEntry(at=_at(30), step=JobStep.PULLING, detail="12.4 of 80.1 MB"),
+        ],
+        "started_at": _at(21),
+    }
+)
+MISSING = JobFailure(code="image_missing", message=FAILURES["image_missing"].en)
+FAILED = PULLING.model_copy(
+    update={
+        "state": JobState.FAILED,
+        "step": JobStep.FAILED,
+        "eta_seconds": None,
+        "timeline": [
+            TimelineEntry(at=NOW, step=JobStep.QUEUED),
+            TimelineEntry(at=_at(21), step=JobStep.CLAIMED),
+            TimelineEntry(at=_at(48), step=JobStep.FAILED, detail="image_missing"),
+        ],
+        "error": MISSING,
+        "finished_at": _at(48),
+    }
+)
+RESTARTING = QUEUED.model_copy(update={"kind": JobKind.RESTART})
+
+SIGNED_IN = TokenOut(
+    access_token=TOKEN,
+    expires_in=3600,
+    user=SignedInUser(
+        id=USER_ID,
+        email="alice@example.org",
+        slug="alice",
+        is_admin=False,
+        state=UserState.VERIFIED,
+        container_id=None,
+    ),
+    job=QUEUED,
+)
+
+
+def _launched(job: JobOut | None, status: WorkspaceStatus, container: str | None) -> LaunchOut:
+    return LaunchOut(
+        message=(STARTING if job else ALREADY).en,
+        job=job,
+        status_url=f"/api/jobs/{job.id}" if job else None,
+        service_url=URL,
+        container_id=container,
+        status=status,
+    )
+
+
+ME = MeOut(
+    user=UserOut(
+        id=USER_ID,
+        email="alice@example.org",
+        slug="alice",
+        is_admin=False,
+        state=UserState.ACTIVE,
+        last_used=NOW,
+        created_at=NOW - timedelta(days=30),
+    ),
+    container=DefaultContainer(id=CONTAINER, port=8080, status=WorkspaceStatus.RUNNING, service_url=URL),
+)
+CONTAINERS = WorkspacesOut(
+    containers=[
+        WorkspaceOut(
+            type="hello",
+            display_name=HELLO[0],
+            description=HELLO[1],
+            status=WorkspaceStatus.RUNNING,
+            service_url=URL,
+            container_id=CONTAINER,
+            created_at=NOW - timedelta(days=30),
+            last_used=NOW,
+        ),
+        WorkspaceOut(
+            type="jupyter",
+            display_name=JUPYTER[0],
+            description=JUPYTER[1],
+            status=WorkspaceStatus.ERROR,
+            service_url="http://127.0.0.1:8080/alice-jupyter/",
+            created_at=NOW,
+            last_used=NOW,
+            error=MISSING,
+        ),
+    ]
+)
+TEMPLATES = TemplatesOut(
+    templates=[
+        TemplateOut(
+            type="hello",
+            display_name=HELLO[0],
+            description=HELLO[1],
+            default=True,
+            memory_bytes=64 << 20,
+            cpus=0.5,
+            keeps_files=False,
+        ),
+        TemplateOut(
+            type="jupyter",
+            display_name=JUPYTER[0],
+            description=JUPYTER[1],
+            default=False,
+            memory_bytes=1 << 30,
+            cpus=1,
+            keeps_files=True,
+            image="building",
+        ),
+    ]
+)
+
+Bodies = dict[str, BaseModel]
+
+# By operationId and status; each body stands under what it shows.
+ANSWERS: dict[str, dict[str, Bodies]] = {
+    "livez": {"200": {"alive": Liveness()}},
+    "readyz": {
+        "200": {"ready": Readiness(ready=True, database="ok", redis="ok", engine="ok", workers=2)},
+        "503": {
+            "no_worker": Readiness(ready=False, database="ok", redis="ok", engine="down", workers=0),
+            "database_down": Readiness(ready=False, database="down", redis="ok", engine="ok", workers=2),
+        },
+    },
+    "signup": {"200": {"asked": MessageOut(message=SENT.en)}},
+    "login": {"200": {"asked": MessageOut(message=SENT.en)}},
+    **{name: {"200": {"signed_in": SIGNED_IN}} for name in ("verify", "verify_signup", "verify_login")},
+    "logout": {"200": {"signed_out": MessageOut(message=SIGNED_OUT.en)}},
+    "me": {"200": {"active": ME}},
+    "list_containers": {"200": {"one_failed": CONTAINERS}},
+    "list_templates": {"200": {"catalogue": TEMPLATES}},
+    "container_status": {
+        "200": {
+            "running": StatusOut(container_id=CONTAINER, status=WorkspaceStatus.RUNNING),
+            "never_launched": StatusOut(container_id=None, status="no_container"),
+        }
+    },
+    "container_restart": {"202": {"accepted": _launched(RESTARTING, WorkspaceStatus.QUEUED, CONTAINER)}},
+    "container_launch": {
+        "200": {"running": _launched(None, WorkspaceStatus.RUNNING, CONTAINER)},
+        "202": {"accepted": _launched(QUEUED, WorkspaceStatus.QUEUED, None)},
+    },
+    "list_jobs": {"200": {"first_page": JobPage(jobs=[READY], next=READY.id), "last_page": JobPage(jobs=[FAILED])}},
+    "get_job": {"200": {"queued": QUEUED, "running": PULLING, "succeeded": READY, "failed": FAILED}},
+}
+
+
+def _invalid(field: str, code: str, **limits: int) -> FieldError:
+    return FieldError(field=field, code=code, message=FIELD_TEXTS[code].en.format(**limits))
+
+
+# What `invalid_request` complains of, by operationId.
+INVALID: dict[str, FieldError] = {
+    "signup": _invalid("email", "invalid_email"),
+    "login": _invalid("email", "missing"),
+    "verify": _invalid("token", "missing"),
+    "verify_signup": _invalid("token", "missing"),
+    "verify_login": _invalid("token", "string_too_long", max_length=200),
+    "container_restart": _invalid("Idempotency-Key", "string_too_long", max_length=255),
+    "container_launch": _invalid("Idempotency-Key", "string_too_short"),
+    "list_jobs": _invalid("limit", "less_than_equal", le=100),
+    "get_job": _invalid("wait", "less_than_equal", le=30),
+}

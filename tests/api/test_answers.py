@@ -1,0 +1,93 @@
+"""Every answer that the document names is provoked, and is what the document says; nothing else comes."""
+
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from app.errors import AppError
+from app.i18n import Locale
+from app.openapi import operations
+from tests.api.cases import CASES, Key
+from tests.api.conftest import Scene
+
+
+def errors_by_code() -> dict[str, type[AppError]]:
+    return {error.code: error for error in AppError.__subclasses__()}
+
+
+def promised(document: dict[str, Any]) -> set[Key]:
+    found: set[Key] = set()
+    for _, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            problem = response.get("content", {}).get("application/problem+json")
+            for code in problem["examples"] if problem else (None,):
+                found.add((operation["operationId"], int(status), code))
+    return found
+
+
+def response_of(document: dict[str, Any], key: Key) -> dict[str, Any]:
+    for _, _, operation in operations(document):
+        if operation["operationId"] == key[0]:
+            response: dict[str, Any] = operation["responses"][str(key[1])]
+            return response
+    raise KeyError(key)
+
+
+def test_each_answer_of_the_document_has_a_case_and_the_other_way_round(document: dict[str, Any]) -> None:
+    assert promised(document) == set(CASES)
+
+
+@pytest.mark.parametrize("key", sorted(key for key in CASES if key[2]), ids=lambda key: f"{key[0]}-{key[2]}")
+async def test_each_error_is_a_problem_in_the_callers_language(
+    scene: Scene, document: dict[str, Any], key: Key
+) -> None:
+    _, status, code = key
+    assert code
+    error = errors_by_code()[code]
+    locales: tuple[Locale, ...] = ("en", "de")
+    for locale in locales:
+        scene.locale = locale
+        answer = await CASES[key](scene)
+        assert answer.status_code == error.status == status, answer.text
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        body = answer.json()
+        fields = body.pop("errors")
+        assert body == {
+            "type": "about:blank",
+            "title": error.title.say(locale),
+            "status": status,
+            "detail": error.detail.say(locale),
+            "code": code,
+            "error": error.detail.say(locale),
+            "request_id": answer.headers["X-Request-ID"],
+        }
+        assert bool(fields) == (code == "invalid_request")
+        for header in response_of(document, key)["headers"]:
+            assert answer.headers[header]
+
+
+@pytest.mark.parametrize("key", sorted(key for key in CASES if not key[2]), ids=lambda key: f"{key[0]}-{key[1]}")
+async def test_each_other_answer_has_the_fields_of_its_schema(scene: Scene, document: dict[str, Any], key: Key) -> None:
+    answer = await CASES[key](scene)
+    assert answer.status_code == key[1], answer.text
+    response = response_of(document, key)
+    for header in response["headers"]:
+        assert answer.headers[header]
+    content = response.get("content")
+    if not content:
+        assert answer.content == b""
+        return
+    assert answer.headers["Content-Type"] == "application/json"
+    schema = content["application/json"]["schema"]
+    strict = {**schema, "components": closed(document["components"])}
+    jsonschema_rs.validator_for(strict, validate_formats=True).validate(answer.json())
+
+
+def closed(components: dict[str, Any]) -> dict[str, Any]:
+    """The schemas, allowing no field that they do not name."""
+    schemas = {
+        name: {**schema, "additionalProperties": False} if schema["type"] == "object" else schema
+        for name, schema in components["schemas"].items()
+    }
+    return {"schemas": schemas}

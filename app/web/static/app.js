@@ -1,4 +1,4 @@
-// What the pages' own requests do when the server does not answer: say so, and ask again.
+// What stays right while parts of a page are replaced: the focus, and the word when the server does not answer.
 "use strict";
 
 const AGAIN_MS = 2000;
@@ -16,7 +16,12 @@ function failed(event) {
 document.body.addEventListener("htmx:sendError", failed);
 document.body.addEventListener("htmx:responseError", failed);
 document.body.addEventListener("htmx:beforeSwap", (event) => {
-  if (event.detail.shouldSwap) connection.hidden = true;
+  const { shouldSwap, target } = event.detail;
+  if (!shouldSwap) return;
+  connection.hidden = true;
+  // htmx moves the focus to the new element of the same id: whoever pressed a button stays with the card's main part.
+  const main = target.querySelector("[id^='main-']");
+  if (main && target.contains(document.activeElement)) document.activeElement.id = main.id;
 });
 // A page that comes back from the browser's memory follows nothing any more.
 window.addEventListener("pageshow", (event) => {

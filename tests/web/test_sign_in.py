@@ -1,5 +1,6 @@
 """Asking for a link, confirming, signing out."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -7,9 +8,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
+from app.auth.limits import LinkLimits
 from app.auth.tokens import new_token
 from app.models import LinkRequest, MagicLink, utcnow
-from app.resources import Resources
+from app.resources import Resources, make_redis
 from tests.factories import SignedIn
 from tests.web.browsers import Page, make_browser
 
@@ -81,6 +83,18 @@ async def test_the_form_and_the_api_count_together(browser: httpx.AsyncClient) -
     for _ in range(3):
         await browser.post("/api/auth/signup", json={"email": "alice@example.org"})
     assert (await browser.post("/sign-in", data={"email": "alice@example.org"})).status_code == 429
+
+
+async def test_without_redis_the_form_says_to_try_again(app: FastAPI, resources: Resources) -> None:
+    away = make_redis("redis://127.0.0.1:1")
+    limits = LinkLimits(resources.settings, resources.tokens, away)
+    app.state.resources = replace(resources, redis=away, limits=limits)
+    async with make_browser(app) as browser:
+        answer = await browser.post("/sign-in", data={"email": "alice@example.org"})
+    await away.aclose()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "Please try again in a few seconds." in answer.text
+    assert Page(answer.text).find("input", id="email", value="alice@example.org")
 
 
 async def test_the_mailbox_page_tells_how_long_a_link_lives(browser: httpx.AsyncClient) -> None:

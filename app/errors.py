@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -22,6 +22,8 @@ from app.i18n import Locale, Text, negotiate
 
 log = structlog.get_logger(__name__)
 
+# SQLSTATE: connection, serialization, resources, a lock not got in time, an operator's intervention.
+RETRIABLE_STATES = ("08", "40", "53", "55P03", "57")
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -162,7 +164,6 @@ FIELD_TEXTS: dict[str, Text] = {
     "uuid_parsing": Text("This is not an id.", "Das ist keine ID."),
     "int_parsing": Text("This must be a whole number.", "Das muss eine ganze Zahl sein."),
     "float_parsing": Text("This must be a number.", "Das muss eine Zahl sein."),
-    "finite_number": Text("This must be a finite number.", "Das muss eine endliche Zahl sein."),
     "greater_than_equal": Text("This must be {ge:g} or more.", "Das muss mindestens {ge:g} sein."),
     "less_than_equal": Text("This must be {le:g} or less.", "Das darf höchstens {le:g} sein."),
 }
@@ -261,10 +262,18 @@ async def _http(request: Request, error: Exception) -> Response:
     return answer
 
 
+def _is_away(error: Exception) -> bool:
+    """Whether trying again may help: PostgreSQL or Redis is away, starting, or out of connections or patience."""
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        # Without a statement it failed to connect, or to commit.
+        return error.connection_invalidated or error.statement is None or state.startswith(RETRIABLE_STATES)
+    return isinstance(error, OSError | PoolTimeout | RedisError)
+
+
 def unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text."""
-    away = isinstance(error, OSError | OperationalError | InterfaceError | PoolTimeout | RedisError)
-    if away or (isinstance(error, DBAPIError) and error.connection_invalidated):
+    if _is_away(error):
         log.warning("part_unreachable", error=type(error).__name__)
         return render(request, Unavailable())
     log.error("unhandled", exc_info=error)

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api/user", tags=["user"])
     "/me", summary="You and your default workspace", operation_id="me", responses=problems(Unauthorized, Unavailable)
 )
 async def me(session: SessionDep, resources: ResourcesDep, caller: CallerDep) -> MeOut:
-    """Who the token belongs to."""
+    """Who the token belongs to, and where their default workspace answers, launched or not."""
     return await service.view_me(session, resources, caller.user)
 
 

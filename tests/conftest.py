@@ -32,13 +32,14 @@ ROOT = Path(__file__).parent.parent
 INSTANCE = f"t{secrets.token_hex(4)}"
 
 
-SERVERS = {"services", "stack", "engine", "image"}
+WITH_SERVERS = {"runtime", "e2e", "stack"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `unit` whatever asks for no server."""
     for item in items:
-        if isinstance(item, pytest.Function) and not SERVERS.intersection(item.fixturenames):
+        alone = isinstance(item, pytest.Function) and "services" not in item.fixturenames
+        if alone and item.path.parent.name not in WITH_SERVERS:
             item.add_marker("unit")
 
 
@@ -143,6 +144,9 @@ class TestWorker:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            # A message that was cancelled before its function began would raise from close().
+            await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+            worker.tasks.clear()
             await worker.close()
 
 

@@ -63,7 +63,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         logs.configure(pretty=settings.environment == "development")
         stack = AsyncExitStack()
         resources = await stack.enter_async_context(open_resources(settings))
-        runtime = make_runtime(settings.docker_url, publish=settings.docker_publish)
+        runtime = make_runtime(settings.docker_url, publish=settings.docker_publish, starts=settings.engine_starts)
         stack.push_async_callback(runtime.aclose)
         # Containers are asked directly: a proxy from the environment knows nothing of them.
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=2, trust_env=False))

@@ -17,8 +17,7 @@ from app.runtime.base import (
     ContainerExited,
     Endpoint,
     ImageMissing,
-    Phase,
-    Progress,
+    Report,
     RunState,
     RuntimeFault,
     Status,
@@ -28,9 +27,9 @@ from app.runtime.base import (
 from app.workspaces import progress
 from app.workspaces.progress import Claim, LeaseLost, NoSubnet
 from app.workspaces.spec import build_spec, container_name, probe_path
-from app.workspaces.states import pull_progress
 from workers.context import WorkerContext, context_of
 from workers.probe import ProbeTimeout, wait_ready
+from workers.timeline import timeline
 
 log = structlog.get_logger(__name__)
 
@@ -118,63 +117,37 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
 
 
 async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpoint:
-    """Container up, then probed.
-
-    A subnet that something else on the host uses is passed over, in growing strides: whoever else takes networks from
-    the same range has taken neighbours of it too.
-    """
-    resources = context.resources
-    report = _Reporter(context, held)
-    after = -1
-    for attempt in range(SUBNET_TRIES):
-        async with resources.unit_of_work() as session:
-            index = await progress.allocate_subnet(session, resources, held.workspace.id, after=after)
-        spec = build_spec(resources.settings, template, held.workspace, held.slug, index)
-        try:
-            endpoint = await context.runtime.ensure_running(spec, report)
-            break
-        except SubnetTaken:
-            log.warning("subnet_taken", subnet=spec.subnet)
-            after = index + (1 << attempt) - 1
-    else:
-        raise SubnetTaken
-    if report.touched:
-        async with resources.unit_of_work() as session:
-            await progress.step(session, held, JobStep.PROBING)
-    await _probe(context, template, spec, endpoint, held.slug)
+    """Container up, then probed; the timeline is written beside it."""
+    async with timeline(context.resources, held) as report:
+        spec, endpoint = await _ensure_running(context, held, template, report)
+        if report.touched:
+            report.note(JobStep.PROBING)
+        path = probe_path(context.resources.settings, template, route_of(held.slug, template.key))
+        seconds = template.probe.deadline_seconds
+        await wait_ready(context.http, context.runtime, spec.name, endpoint, path, seconds=seconds)
     return endpoint
 
 
-async def _probe(
-    context: WorkerContext, template: Template, spec: WorkspaceSpec, endpoint: Endpoint, slug: str
-) -> None:
-    path = probe_path(context.resources.settings, template, route_of(slug, template.key))
-    seconds = template.probe.deadline_seconds
-    await wait_ready(context.http, context.runtime, spec.name, endpoint, path, seconds=seconds)
+async def _ensure_running(
+    context: WorkerContext, held: Claim, template: Template, report: Report
+) -> tuple[WorkspaceSpec, Endpoint]:
+    """Ask the runtime for the container.
 
-
-class _Reporter:
-    """Writes the runtime's phases on the job's timeline; `touched` says whether there was any."""
-
-    def __init__(self, context: WorkerContext, held: Claim) -> None:
-        self._context = context
-        self._held = held
-        self._phase: Phase | None = None
-
-    @property
-    def touched(self) -> bool:
-        return self._phase is not None
-
-    async def __call__(self, update: Progress) -> None:
-        resources = self._context.resources
+    A subnet that something else on the host uses is passed over, in growing strides: whoever else takes networks from
+    the same range has taken neighbours of it too. Raises `NoSubnet` when the tries are used up, or the range.
+    """
+    resources = context.resources
+    index = held.subnet
+    for attempt in range(SUBNET_TRIES):
+        spec = build_spec(resources.settings, template, held.workspace, held.slug, index)
+        try:
+            return spec, await context.runtime.ensure_running(spec, report)
+        except SubnetTaken:
+            log.warning("subnet_taken", subnet=spec.subnet)
         async with resources.unit_of_work() as session:
-            if update.phase != self._phase:
-                self._phase = update.phase
-                await progress.step(session, self._held, JobStep(update.phase))
-            if update.total_bytes:
-                detail = f"{(update.done_bytes or 0) / 1e6:.1f} of {update.total_bytes / 1e6:.1f} MB"
-                percent = pull_progress(update.done_bytes, update.total_bytes)
-                await progress.pull_moved(session, resources, self._held, percent, detail)
+            after = index + (1 << attempt) - 1
+            index = await progress.allocate_subnet(session, resources, held.workspace.id, after=after)
+    raise NoSubnet
 
 
 async def _being_built(context: WorkerContext, template: Template) -> bool:

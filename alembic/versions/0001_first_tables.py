@@ -239,6 +239,13 @@ def upgrade() -> None:
         "ix_jobs_due", "jobs", ["run_at"], unique=False, postgresql_where=sa.text("state IN ('queued', 'running')")
     )
     op.create_index("ix_jobs_page", "jobs", ["user_id", "created_at", "id"], unique=False)
+    op.create_index(
+        "ix_jobs_recent",
+        "jobs",
+        ["template", "finished_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'succeeded'"),
+    )
     op.create_index(op.f("ix_jobs_workspace_id"), "jobs", ["workspace_id"], unique=False)
     op.create_index(
         "uq_jobs_live",
@@ -325,6 +332,7 @@ def downgrade() -> None:
     op.drop_table("workspace_cookies")
     op.drop_index("uq_jobs_live", table_name="jobs", postgresql_where=sa.text("state IN ('queued', 'running')"))
     op.drop_index(op.f("ix_jobs_workspace_id"), table_name="jobs")
+    op.drop_index("ix_jobs_recent", table_name="jobs", postgresql_where=sa.text("state = 'succeeded'"))
     op.drop_index("ix_jobs_page", table_name="jobs")
     op.drop_index("ix_jobs_due", table_name="jobs", postgresql_where=sa.text("state IN ('queued', 'running')"))
     op.drop_table("jobs")

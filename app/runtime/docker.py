@@ -47,11 +47,14 @@ LONGEST_PAUSE: Final = 1.0
 class DockerRuntime:
     """`Runtime` on Docker Engine 20.10 or later. See `app.runtime.base.Runtime` for what its methods promise.
 
-    `call_seconds` bounds each call to the engine, and not a whole method, which makes several.
+    `starts` is how many containers may be made or started at once: an engine does not get faster past its cores,
+    and everything else on the machine gets slower. `call_seconds` bounds each call to the engine, and not a whole
+    method, which makes several.
     """
 
-    def __init__(self, docker_url: str, *, publish: str, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, docker_url: str, *, publish: str, starts: int, call_seconds: float = CALL_SECONDS) -> None:
         self._url = docker_url
+        self._starts = asyncio.Semaphore(starts)
         self._publish = publish == "loopback"
         self._call_seconds = call_seconds
         self._timeout = ClientTimeout(total=call_seconds)
@@ -152,8 +155,11 @@ class DockerRuntime:
             container_id, state = found.container_id, found.state
             if state is RunState.RUNNING:
                 return found.endpoint
-        if container_id is None or state is RunState.ABSENT or not await self._start(spec, container_id, state, report):
+        if container_id is None or state is RunState.ABSENT:
             return None
+        async with self._starts:
+            if not await self._start(spec, container_id, state, report):
+                return None
         status = await self.status(spec.name)
         if status.state is RunState.EXITED:
             raise ContainerExited(f"the container ended at once, with exit code {status.exit_code}")
@@ -194,9 +200,10 @@ class DockerRuntime:
 
     async def _create_both(self, spec: WorkspaceSpec) -> str | None:
         """The engine looks for the network when the container starts, so both are made at the same time."""
-        network, container = await asyncio.gather(
-            ensure_network(self._docker, spec), self._create_container(spec), return_exceptions=True
-        )
+        async with self._starts:
+            network, container = await asyncio.gather(
+                ensure_network(self._docker, spec), self._create_container(spec), return_exceptions=True
+            )
         if isinstance(network, BaseException):
             raise network
         if isinstance(container, BaseException):

@@ -3,7 +3,7 @@
 A worker that lost its lease, or whose job was superseded, gets `LeaseLost` and changes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +17,6 @@ from app.models import (
     LIVE_STATES,
     Job,
     JobEvent,
-    JobKind,
     JobState,
     JobStep,
     User,
@@ -55,11 +54,15 @@ class Claim:
     generation: int
     workspace: Workspace
     slug: str
+    subnet: int
     deadline: datetime
 
 
 async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Claim | None:
-    """Take a job that waits, or whose worker went silent; None when there is nothing to do (any more)."""
+    """Take a job that waits, or whose worker went silent; None when there is nothing to do (any more).
+
+    Where no subnet is left for its workspace, the job fails here.
+    """
     now = utcnow()
     lease = uuid4()
     due = (Job.state == JobState.QUEUED) & (Job.run_at <= now)
@@ -90,7 +93,12 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
             .where(Workspace.id == job.workspace_id)
         )
     ).one()
-    return Claim(job_id, lease, job.attempts, job.generation, workspace, slug, job.deadline)
+    held = Claim(job_id, lease, job.attempts, job.generation, workspace, slug, -1, job.deadline)
+    try:
+        return replace(held, subnet=await allocate_subnet(session, resources, workspace.id))
+    except NoSubnet:
+        await fail(session, held, "no_subnet")
+        return None
 
 
 async def allocate_subnet(session: AsyncSession, resources: Resources, workspace_id: UUID, *, after: int = -1) -> int:
@@ -98,10 +106,10 @@ async def allocate_subnet(session: AsyncSession, resources: Resources, workspace
 
     Raises `NoSubnet` when the range is used up.
     """
-    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SUBNET_LOCK})
     current = await session.scalar(select(Workspace.subnet).where(Workspace.id == workspace_id))
     if current is not None and current > after:
         return current
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SUBNET_LOCK})
     index = func.generate_series(after + 1, subnet_count(resources.settings) - 1, type_=Integer).column_valued("index")
     taken = select(Workspace.id).where(Workspace.subnet == index).exists()
     free = await session.scalar(select(func.min(index)).where(~taken))

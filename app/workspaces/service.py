@@ -72,6 +72,9 @@ async def launch(
             return await _replay(session, user.id, found.key, seen.job_id)
     workspace = await _lock_workspace(session, user.id, found.key)
     live = await session.scalar(select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES)))
+    if asked:
+        workspace.last_used = utcnow()
+        await _activate(session, user)
     decision = decide(kind, workspace.status, live.kind if live else None, make_sure=not asked)
     job: Job | None
     match decision:
@@ -83,11 +86,6 @@ async def launch(
             if live is not None:
                 await _supersede(session, live)
             job = await _new_job(session, resources, workspace, kind)
-    if asked:
-        workspace.last_used = utcnow()
-        await session.execute(
-            update(User).where(User.id == user.id, User.state == UserState.VERIFIED).values(state=UserState.ACTIVE)
-        )
     if key is not None and job is not None:
         await session.execute(
             update(IdempotencyKey)
@@ -96,6 +94,14 @@ async def launch(
         )
     await session.flush()
     return Launched(workspace, job)
+
+
+async def _activate(session: AsyncSession, user: User) -> None:
+    """The first launch that a user asks for makes them active. `user` may be older than the row."""
+    if user.state != UserState.ACTIVE:
+        await session.execute(
+            update(User).where(User.id == user.id, User.state == UserState.VERIFIED).values(state=UserState.ACTIVE)
+        )
 
 
 async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str) -> IdempotencyKey | None:

@@ -19,7 +19,7 @@ from app.runtime.base import Runtime
 from app.runtime.docker import DockerRuntime
 from tests.runtime.support import DOCKER_URL, Answer, Peer, Steps, Workspaces
 
-RUNTIMES = [pytest.param(lambda: DockerRuntime(DOCKER_URL, publish="never"), id="docker")]
+RUNTIMES = [pytest.param(lambda: DockerRuntime(DOCKER_URL, publish="never", starts=16), id="docker")]
 
 
 @pytest.fixture(params=RUNTIMES)

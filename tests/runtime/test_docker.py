@@ -44,7 +44,7 @@ SPEC = WorkspaceSpec(
 
 @pytest.fixture
 async def docker() -> Any:
-    runtime = DockerRuntime(DOCKER_URL, publish="never")
+    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16)
     yield runtime
     await runtime.aclose()
 
@@ -113,7 +113,7 @@ async def test_every_object_carries_the_labels(
 async def test_a_published_workspace_listens_on_loopback_only(
     engine: aiodocker.Docker, workspace: Workspaces, steps: Steps
 ) -> None:
-    runtime = DockerRuntime(DOCKER_URL, publish="loopback")
+    runtime = DockerRuntime(DOCKER_URL, publish="loopback", starts=16)
     spec = workspace()
     endpoint = await runtime.ensure_running(spec, steps)
     bindings = (await inspect(engine, spec.name))["NetworkSettings"]["Ports"]["8080/tcp"]
@@ -231,7 +231,7 @@ async def test_a_foreign_network_of_our_name_is_not_joined(
 
 @pytest.mark.parametrize("url", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:9"])
 async def test_an_engine_that_is_away_is_unavailable(url: str, steps: Steps) -> None:
-    runtime = DockerRuntime(url, publish="never")
+    runtime = DockerRuntime(url, publish="never", starts=16)
     for call in (
         runtime.ping(), runtime.ensure_running(SPEC, steps), runtime.ensure_stopped("x"), runtime.ensure_absent("x"),
         runtime.status("x"), runtime.list_owned("t"), runtime.has_image("x"), anext(runtime.logs("x")),
@@ -246,7 +246,7 @@ async def test_a_frozen_engine_is_unavailable_in_time(peer: Peer, steps: Steps) 
     async def nothing(method: str, path: str, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
-    runtime = DockerRuntime(await peer(nothing), publish="never", call_seconds=0.5)
+    runtime = DockerRuntime(await peer(nothing), publish="never", starts=16, call_seconds=0.5)
     began = time.monotonic()
     for call in (
         runtime.ping(), runtime.ensure_running(SPEC, steps), runtime.ensure_stopped("x"), runtime.ensure_absent("x"),
@@ -264,7 +264,7 @@ async def test_what_is_no_engine_is_unavailable(peer: Peer, steps: Steps) -> Non
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
         await writer.drain()
 
-    runtime = DockerRuntime(await peer(page), publish="never")
+    runtime = DockerRuntime(await peer(page), publish="never", starts=16)
     for call in (runtime.ping(), runtime.ensure_running(SPEC, steps), runtime.list_owned("t")):
         with pytest.raises(EngineUnavailable):
             await call
@@ -330,7 +330,7 @@ async def test_a_pull_reports_bytes_over_all_layers(peer: Peer, steps: Steps) ->
 async def test_a_pull_that_does_not_bring_the_image_is_an_error(
     peer: Peer, steps: Steps, script: Answer, fault: type[RuntimeFault]
 ) -> None:
-    runtime = DockerRuntime(await peer(script), publish="never")
+    runtime = DockerRuntime(await peer(script), publish="never", starts=16)
     with pytest.raises(fault):
         await runtime.ensure_running(SPEC, steps)
     await runtime.aclose()

@@ -1,0 +1,209 @@
+"""Planted secrets go through a whole run and turn up in no log, no problem, no row and no key of Redis."""
+
+import asyncio
+import base64
+import email
+import email.policy
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from app.db import Base
+from app.resources import Resources
+from app.settings import Settings
+from tests.conftest import TestWorker
+from tests.letters import text_of
+
+PASSWORD = "smtp-password-canary-5c1a"
+
+
+@dataclass
+class Post:
+    """A mail server that wants a password, and refuses it to the first that connects."""
+
+    port: int = 0
+    first: Session | None = None
+    received: list[Envelope] = field(default_factory=list)
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        self.received.append(envelope)
+        return "250 OK"
+
+    def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+        assert data.password.decode() == PASSWORD
+        self.first = self.first or session
+        if session is self.first:
+            return AuthResult(success=False, handled=False)
+        return AuthResult(success=True)
+
+    async def deliver(self, worker: TestWorker) -> None:
+        """Work until the letter has arrived."""
+        async with asyncio.timeout(20):
+            while not self.received:
+                await worker.drain()
+                await asyncio.sleep(0.1)
+
+    def token(self) -> str:
+        """What stands behind the link in the letter."""
+        content = self.received[-1].content
+        assert isinstance(content, bytes)
+        letter = email.message_from_bytes(content, policy=email.policy.default)
+        assert isinstance(letter, EmailMessage)
+        return text_of(letter).partition("#token=")[2].split()[0]
+
+
+@pytest.fixture
+async def post() -> AsyncIterator[Post]:
+    """The mail server of this test alone."""
+    office = Post()
+
+    def answer() -> SMTP:
+        return SMTP(office, hostname="localhost", authenticator=office.authenticate, auth_require_tls=False)
+
+    listener = await asyncio.get_running_loop().create_server(answer, "127.0.0.1", 0)
+    async with listener:
+        office.port = listener.sockets[0].getsockname()[1]
+        yield office
+
+
+@pytest.fixture
+def settings(settings: Settings, post: Post) -> Settings:
+    """With a password for the mail server."""
+    return settings.model_copy(update={"smtp_url": f"smtp://canary:{PASSWORD}@127.0.0.1:{post.port}"})
+
+
+@pytest.fixture
+def logs(app: FastAPI) -> Iterator[io.StringIO]:
+    """All that the process logs, as its operator reads it."""
+    root = logging.getLogger()
+    written = io.StringIO()
+    (handler,) = [one for one in root.handlers if type(one) is logging.StreamHandler]
+    stream = handler.setStream(written)
+    yield written
+    handler.setStream(stream)
+
+
+async def dump_rows(resources: Resources) -> str:
+    """Every row of every table, bytes as hex."""
+    async with resources.engine.connect() as connection:
+        rows = [
+            tuple(row)
+            for table in Base.metadata.sorted_tables
+            for row in await connection.execute(text(f"SELECT * FROM {table.name}"))
+        ]
+    return "\n".join(" ".join(one.hex() if isinstance(one, bytes) else str(one) for one in row) for row in rows)
+
+
+async def dump_redis(resources: Resources) -> str:
+    """Every key and value, whatever its type."""
+    redis: Any = resources.redis
+    found = []
+    for key in await redis.keys("*"):
+        match await redis.type(key):
+            case b"string":
+                value = await redis.get(key)
+            case b"zset":
+                value = await redis.zrange(key, 0, -1)
+            case b"list":
+                value = await redis.lrange(key, 0, -1)
+            case b"hash":
+                value = await redis.hgetall(key)
+            case kind:
+                raise AssertionError(f"{key!r} is a {kind!r}")
+        found.append(f"{key!r} {value!r}")
+    return "\n".join(found)
+
+
+@dataclass
+class Run:
+    """One person's way through the service; keeps every problem and what was stored along the way."""
+
+    client: httpx.AsyncClient
+    resources: Resources
+    problems: list[str] = field(default_factory=list)
+    stored: list[str] = field(default_factory=list)
+
+    async def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        answer = await self.client.request(method, path, **request)
+        if answer.headers.get("Content-Type") == "application/problem+json":
+            self.problems.append(f"{answer.text} {answer.headers}")
+        self.stored += [await dump_rows(self.resources), await dump_redis(self.resources)]
+        return answer
+
+    async def visit(self, uri: str, cookie: str = "") -> httpx.Response:
+        """What the proxy asks for a browser at the workspace's origin."""
+        headers = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": "127.0.0.1:8080", "X-Forwarded-Uri": uri}
+        navigation = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
+        return await self.ask("GET", "/internal/gateway", headers={**headers, **navigation, "Cookie": cookie})
+
+    async def enter(self, session_cookie: str) -> str:
+        """Open the workspace in a browser; returns its cookie."""
+        sent = await self.visit("/canary-hello/")
+        away = urlsplit(sent.headers["Location"])
+        entry = sent.headers["Set-Cookie"].partition(";")[0]
+        session = {"Cookie": f"spawner_session={session_cookie}", "Sec-Fetch-Site": "cross-site"}
+        back = await self.ask("GET", f"{away.path}?{away.query}", headers={**session, "Sec-Fetch-Mode": "navigate"})
+        way_in = urlsplit(back.headers["Location"])
+        entered = await self.visit(f"{way_in.path}?{way_in.query}", entry)
+        cookie = str(entered.headers["Set-Cookie"].partition(";")[0])
+        assert (await self.visit("/canary-hello/", cookie)).headers["X-Upstream"]
+        return cookie.partition("=")[2]
+
+
+async def test_no_secret_turns_up_where_it_does_not_belong(
+    client: httpx.AsyncClient,
+    resources: Resources,
+    settings: Settings,
+    worker: TestWorker,
+    post: Post,
+    logs: io.StringIO,
+) -> None:
+    run = Run(client, resources)
+    await run.ask("POST", "/api/auth/signup", json={"email": "canary@example.org"})
+    await post.deliver(worker)
+    link = post.token()
+    await run.ask("GET", "/api/auth/verify-login", params={"token": f"{link}x"})
+    signed_in = await run.ask("POST", "/api/auth/verify", json={"token": link})
+    await run.ask("POST", "/api/auth/verify", json={"token": link})
+    access, cookie = signed_in.json()["access_token"], client.cookies["spawner_session"]
+    client.cookies.clear()
+    bearer = {"Authorization": f"Bearer {access}"}
+    await run.ask("POST", "/api/container/launch/hello", headers=bearer)
+    await worker.drain()
+    workspace = await run.enter(cookie)
+    await run.ask("GET", "/api/jobs", params={"before": access}, headers=bearer)
+    await run.ask("GET", "/api/nowhere", params={"token": link}, headers=bearer)
+    await run.ask("GET", "/api/user/me", headers={"Authorization": f"Bearer {access}x"})
+    await run.ask("POST", "/api/auth/verify", content=link.encode(), headers={"Content-Type": "application/json"})
+    await run.ask("POST", "/api/auth/logout", headers=bearer)
+    await run.ask("GET", "/api/user/me", headers=bearer)
+
+    statuses = [json.loads(one.partition(" Headers(")[0])["status"] for one in run.problems]
+    assert statuses == [400, 400, 400, 404, 401, 400, 401]
+    assert "mail_deferred" in logs.getvalue()
+    places = {"the logs": logs.getvalue(), "a problem": "".join(run.problems), "storage": "".join(run.stored)}
+    assert "canary@example.org" in places["storage"]
+    secrets = {
+        "SECRET_KEY": settings.secret_key,
+        "the mail server's password": PASSWORD,
+        "the link's token": link,
+        "the session's cookie": cookie,
+        "the access token": access,
+        "the workspace's cookie": workspace,
+    }
+    for name, secret in secrets.items():
+        assert len(secret) > 20
+        for place, said in places.items():
+            for form in (secret, secret.encode().hex(), base64.b64encode(secret.encode()).decode()):
+                assert form not in said, f"{name} stands in {place}"

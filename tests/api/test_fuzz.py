@@ -1,0 +1,72 @@
+"""Schemathesis against the running API: whatever is sent, it answers as its document says, and never crashes."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import schemathesis
+import uvicorn
+from fastapi import FastAPI
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
+from schemathesis.checks import positive_data_acceptance
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+
+from app.main import create_app
+from app.resources import Resources
+from app.settings import Settings
+from deploy.stack.layout import free_port
+from tests.conftest import ROOT
+from tests.factories import SignedIn
+
+EXAMPLES = 25
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The app behind uvicorn, with its own lifespan, in a thread of its own; yields its address."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, proxy_headers=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.started
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+async def beating(resources: Resources) -> None:
+    """A worker whose engine answers."""
+    await resources.redis.set("spawner:worker:one:1", "ok")
+
+
+@pytest.fixture
+def address(settings: Settings, alice: SignedIn, beating: None) -> Iterator[str]:
+    """The API running on real services, where alice is signed in."""
+    with served(create_app(settings)) as url:
+        yield url
+
+
+def load() -> schemathesis.BaseSchema:
+    """The committed document, which another test holds equal to the API's own."""
+    generation = GenerationConfig(max_examples=EXAMPLES, deterministic=True, no_shrink=True)
+    projects = ProjectsConfig(default=ProjectConfig(generation=generation))
+    config = SchemathesisConfig(seed=20261123, projects=projects)
+    return schemathesis.openapi.from_path(ROOT / "docs" / "openapi.json", config=config)
+
+
+@load().parametrize()
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the server serves all of them
+def test_whatever_is_sent_the_answer_is_one_of_the_document(case: Any, address: str, alice: SignedIn) -> None:
+    # An address, a link or a type may fit the schema, and be none of ours all the same.
+    excluded = [positive_data_acceptance]
+    case.call_and_validate(base_url=address, headers=alice.headers, excluded_checks=excluded, timeout=40)

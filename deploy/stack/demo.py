@@ -83,7 +83,7 @@ def _launch(client: httpx.Client, public: str, signed_in: Mapping[str, Any]) -> 
     bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
     with step("Launch") as current:
         answer = _call(client, "POST", f"{public}/api/container/launch/{TEMPLATE}", headers=bearer)
-        status_url = answer.get("status_url") or (signed_in.get("job") or {}).get("status_url")
+        status_url = answer["status_url"]
         current.detail = f"{TEMPLATE}: {answer['status']}"
     if status_url:
         with step("Job"):
@@ -101,7 +101,7 @@ def _follow(client: httpx.Client, url: httpx.URL, bearer: Mapping[str, str]) -> 
     columns = (TextColumn("  [dim]…[/] {task.description:<12}"), BarColumn(40), TimeElapsedColumn())
     deadline, shown = time.monotonic() + LAUNCH_SECONDS, 0
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("queued", total=1.0)
+        bar = progress.add_task("queued", total=100)
         while True:
             job = _call(client, "GET", url.copy_merge_params({"wait": "20"} if shown else {}), headers=bearer)
             for entry in job["timeline"][shown:]:
@@ -109,13 +109,7 @@ def _follow(client: httpx.Client, url: httpx.URL, bearer: Mapping[str, str]) -> 
                     f"    {entry['at']}  {entry['step']:<10} {entry.get('detail') or ''}".rstrip(), markup=False
                 )
             shown = len(job["timeline"])
-            fraction = job.get("progress")
-            progress.update(
-                bar,
-                description=job.get("step") or job["state"],
-                completed=fraction,
-                total=None if fraction is None else 1.0,
-            )
+            progress.update(bar, description=job["step"], completed=job["progress"])
             if job["state"] in _ENDED:
                 return job
             if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
 # `make` lists what there is. Everything runs from .venv, which the first target that needs it makes.
 PYTHON_VENV := .venv/bin/python
 STACK := $(PYTHON_VENV) -m deploy.stack
-CODE := app workers deploy tests
+CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap up down status logs inbox demo clean test lint format bench openapi
@@ -38,6 +38,7 @@ test: bootstrap ## lint, types, and every test on real parts, beside a running s
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict $(CODE)
+	@sh deploy/stack/newer.sh
 	.venv/bin/pytest
 
 lint: bootstrap ## lint and types alone

@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Containers for every person of a team, class or company.",
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
+        redoc_url=None,  # it asks a server of its maker's for a logo
         lifespan=lifespan,
     )
     app.state.settings = settings

@@ -70,11 +70,13 @@ async def launch(
         seen = await _remember(session, user.id, key, f"{kind} {template}")
         if seen is not None:
             return await _replay(session, user.id, found.key, seen.job_id)
+    if asked:
+        # Account before workspace, as a sign-in locks them: the other order could wait in a circle.
+        await _activate(session, user)
     workspace = await _lock_workspace(session, user.id, found.key)
     live = await session.scalar(select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES)))
     if asked:
         workspace.last_used = utcnow()
-        await _activate(session, user)
     decision = decide(kind, workspace.status, live.kind if live else None, make_sure=not asked)
     job: Job | None
     match decision:

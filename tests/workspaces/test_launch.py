@@ -1,11 +1,13 @@
 """Launch and restart through the API, on real Postgres and Redis."""
 
 import asyncio
+from datetime import timedelta
 
 import httpx
 from sqlalchemy import func, select
 
-from app.models import Job, JobKind, JobState, User, UserState, Workspace, WorkspaceStatus
+from app.auth.tokens import new_token
+from app.models import Job, JobKind, JobState, MagicLink, User, UserState, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import service
 from tests.conftest import TestWorker
@@ -282,3 +284,19 @@ async def test_one_user_has_one_workspace_of_a_template(resources: Resources) ->
     await asyncio.gather(*(accept() for _ in range(20)))
     async with resources.unit_of_work() as session:
         assert await session.scalar(select(func.count()).select_from(Workspace)) == 1
+
+
+async def test_launches_and_sign_ins_of_one_user_at_once_do_not_wait_in_a_circle(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    alice = await sign_in(resources)
+    tokens = [new_token() for _ in range(10)]
+    for token in tokens:
+        async with resources.unit_of_work() as session:
+            digest = resources.tokens.hash("link", token)
+            expires = utcnow() + timedelta(minutes=5)
+            session.add(MagicLink(user_id=alice.user.id, token_hash=digest, expires_at=expires))
+    verifies = [client.post("/api/auth/verify", json={"token": token}) for token in tokens]
+    launches = [launch(client, alice) for _ in range(10)]
+    answers = await asyncio.gather(*verifies, *launches)
+    assert sorted(answer.status_code for answer in answers) == [200] + [202] * 10 + [400] * 9

@@ -67,11 +67,12 @@ class Poller:
     async def waiting(self, number: int, *, seen: str | None = None) -> list[asyncio.Task[httpx.Response]]:
         """Start clients that wait for thirty seconds; return once all of them do."""
         tasks = [asyncio.create_task(self.get(seen=seen, wait=30)) for _ in range(number)]
-        await until(lambda: len(self.watch._waiting.get(self.url.rpartition("/")[2], ())) == number)
-        # They have registered; now they read the row, and then wait.
-        await asyncio.sleep(0.3)
-        assert not any(task.done() for task in tasks)
+        await until(lambda: self.asleep() == number)
         return tasks
+
+    def asleep(self) -> int:
+        """How many clients have read the row and await its next change."""
+        return sum(bool(event._waiters) for event in self.watch._waiting.get(self.url.rpartition("/")[2], ()))
 
 
 async def answers(tasks: list[asyncio.Task[httpx.Response]]) -> list[httpx.Response]:

@@ -55,6 +55,11 @@ def make_sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
+def make_reads(engine: AsyncEngine) -> Sessions:
+    """Sessions for single reads: each statement stands alone, so that none pays for BEGIN and ROLLBACK."""
+    return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+
+
 @asynccontextmanager
 async def unit_of_work(sessions: Sessions, outbox: "Outbox") -> AsyncIterator[AsyncSession]:
     """Commit when the block ends, then send what `app.jobs` noted on the session; roll back when it raises."""

@@ -41,7 +41,7 @@ class WorkspaceStatus(enum.StrEnum):
     PAUSED = "paused"
     STOPPING = "stopping"
     STOPPED = "stopped"
-    DELETED = "deleted"
+    DELETING = "deleting"
     ERROR = "error"
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from app.auth.limits import LinkLimits
 from app.auth.tokens import Tokens
 from app.catalog.service import Catalog, load_catalog
-from app.db import Sessions, make_engine, make_sessions, unit_of_work
+from app.db import Sessions, make_engine, make_reads, make_sessions, unit_of_work
 from app.jobs import Outbox
 from app.settings import Settings
 
@@ -26,6 +26,7 @@ class Resources:
     tokens: Tokens
     engine: AsyncEngine
     sessions: Sessions
+    reads: Sessions
     redis: Redis
     limits: LinkLimits
     outbox: Outbox
@@ -57,6 +58,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             tokens=tokens,
             engine=engine,
             sessions=make_sessions(engine),
+            reads=make_reads(engine),
             redis=redis,
             limits=LinkLimits(settings, tokens, redis),
             outbox=Outbox(redis),

@@ -131,7 +131,7 @@ def upgrade() -> None:
                 "paused",
                 "stopping",
                 "stopped",
-                "deleted",
+                "deleting",
                 "error",
                 name="workspace_status",
                 native_enum=False,

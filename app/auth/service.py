@@ -172,6 +172,6 @@ async def _find_caller(resources: Resources, *criteria: ColumnElement[bool]) -> 
         .join(Session, Session.user_id == User.id)
         .where(*criteria, Session.ended_at.is_(None), Session.expires_at > utcnow(), User.blocked_at.is_(None))
     )
-    async with resources.sessions() as session:
+    async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()
     return Caller(user=row[0], session_id=row[1]) if row else None

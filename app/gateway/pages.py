@@ -37,7 +37,7 @@ STATES: dict[WorkspaceStatus, Text] = {
     WorkspaceStatus.STOPPED: Text(
         "It is stopped. Your files are kept.", "Er ist beendet. Die Dateien bleiben erhalten."
     ),
-    WorkspaceStatus.DELETED: Text("It was deleted.", "Er wurde gelöscht."),
+    WorkspaceStatus.DELETING: Text("It is being deleted.", "Er wird gerade gelöscht."),
     WorkspaceStatus.ERROR: Text("It could not be started.", "Er konnte nicht gestartet werden."),
 }
 START = Text("Start it", "Starten")

@@ -30,6 +30,7 @@ MOVING = (
     WorkspaceStatus.STARTING,
     WorkspaceStatus.PROBING,
     WorkspaceStatus.STOPPING,
+    WorkspaceStatus.DELETING,
 )
 
 

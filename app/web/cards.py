@@ -21,9 +21,7 @@ from app.workspaces.watch import JobWatch
 
 BYTES = re.compile(r"([0-9.]+) of ([0-9.]+) MB")
 TONES = {WorkspaceStatus.RUNNING: "good", WorkspaceStatus.ERROR: "bad"}
-IDLE = frozenset(
-    {WorkspaceStatus.NOT_CREATED, WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPED, WorkspaceStatus.DELETED}
-)
+IDLE = frozenset({WorkspaceStatus.NOT_CREATED, WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ STATUSES: dict[WorkspaceStatus, Text] = {
     WorkspaceStatus.PAUSED: Text("Paused", "Angehalten"),
     WorkspaceStatus.STOPPING: Text("Stopping", "Wird beendet"),
     WorkspaceStatus.STOPPED: Text("Stopped", "Beendet"),
-    WorkspaceStatus.DELETED: Text("Deleted", "Gelöscht"),
+    WorkspaceStatus.DELETING: Text("Deleting", "Wird gelöscht"),
     WorkspaceStatus.ERROR: Text("Failed", "Fehlgeschlagen"),
 }
 

@@ -25,7 +25,7 @@ async def poll_job(
     waited_for = known
     with watch.changes(job_id) as changed:
         while True:
-            async with resources.unit_of_work() as session:
+            async with resources.reads() as session:
                 job = await get_job(session, user_id, job_id)
                 view = await view_job(session, job, locale)
             current = tag(view, job.version, locale)

@@ -125,14 +125,14 @@ async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: U
 
 
 async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace:
-    """The user's row for the template, made if it is missing, locked until the transaction ends."""
-    await session.execute(
-        insert(Workspace)
-        .values(user_id=user_id, template=template)
-        .on_conflict_do_nothing(index_elements=["user_id", "template"])
-    )
-    query = owned_workspaces(user_id).where(Workspace.template == template)
-    return (await session.execute(query.with_for_update())).scalar_one()
+    """The user's row for the template, made if it is missing, locked until the transaction ends.
+
+    One statement does both: the update that changes nothing takes the lock.
+    """
+    row = insert(Workspace).values(user_id=user_id, template=template)
+    same = row.on_conflict_do_update(index_elements=["user_id", "template"], set_={"template": row.excluded.template})
+    found = await session.scalars(same.returning(Workspace), execution_options={"populate_existing": True})
+    return found.one()
 
 
 async def _supersede(session: AsyncSession, job: Job) -> None:

@@ -16,7 +16,7 @@ from app.resources import Resources
 from app.web import texts
 from app.workspaces.polling import poll_job
 from app.workspaces.schemas import JobOut, WorkspaceOut
-from app.workspaces.views import list_workspaces
+from app.workspaces.views import list_tagged_workspaces
 from app.workspaces.watch import JobWatch
 
 BYTES = re.compile(r"([0-9.]+) of ([0-9.]+) MB")
@@ -65,25 +65,22 @@ class Card:
         return self.status == WorkspaceStatus.RUNNING
 
 
-async def list_cards(resources: Resources, watch: JobWatch, caller: Caller, locale: Locale) -> list[Card]:
+async def list_cards(resources: Resources, caller: Caller, locale: Locale) -> list[Card]:
     """One card for each template, in the catalogue's order."""
     async with resources.unit_of_work() as session:
-        entries = await list_workspaces(session, resources, caller.user, locale)
+        entries = await list_tagged_workspaces(session, resources, caller.user, locale)
     templates = resources.catalog.templates
     images = await image_states(resources.redis, [template.image for template in templates])
     cards = []
-    for entry, template in zip(entries, templates, strict=True):
-        seen = None
-        if entry.job is not None:
-            _, seen = await poll_job(resources, watch, caller.user.id, entry.job.id, locale, seen=None, wait=0)
+    for (entry, seen), template in zip(entries, templates, strict=True):
         route = route_of(caller.user.slug, template.key)
         cards.append(_card(entry, template, route, images.get(template.image), seen, locale))
     return cards
 
 
-async def find_card(resources: Resources, watch: JobWatch, caller: Caller, locale: Locale, type: str) -> Card:
+async def find_card(resources: Resources, caller: Caller, locale: Locale, type: str) -> Card:
     """The card of one template. Raises `NotFound`."""
-    for card in await list_cards(resources, watch, caller, locale):
+    for card in await list_cards(resources, caller, locale):
         if card.type == type:
             return card
     raise NotFound

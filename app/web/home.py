@@ -31,13 +31,11 @@ SeenDep = Annotated[Seen, Depends(get_seen)]
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-async def home(
-    request: Request, resources: ResourcesDep, watch: WatchDep, caller: MaybeCallerDep, locale: LocaleDep
-) -> Response:
+async def home(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
     """The caller's home; who is not signed in is sent to the form."""
     if caller is None:
         return RedirectResponse("/sign-in", 303)
-    cards = await list_cards(resources, watch, caller, locale)
+    cards = await list_cards(resources, caller, locale)
     new = caller.user.state == UserState.VERIFIED
     default = resources.catalog.default.name.say(locale)
     answer = page(request, "home.html", caller=caller, cards=cards, new=new, default=default)
@@ -57,7 +55,7 @@ async def follow(
 ) -> Response:
     """One card anew, as soon as its job has moved."""
     await wait_for_news(resources, watch, caller, locale, seen)
-    return _fragment(request, await find_card(resources, watch, caller, locale, type), seen.said)
+    return _fragment(request, await find_card(resources, caller, locale, type), seen.said)
 
 
 @router.post("/home/workspaces/{type}/{kind}")
@@ -66,7 +64,6 @@ async def change(
     type: str,
     kind: Literal["launch", "restart"],
     resources: ResourcesDep,
-    watch: WatchDep,
     caller: CallerDep,
     locale: LocaleDep,
 ) -> Response:
@@ -75,7 +72,7 @@ async def change(
         await service.launch(session, resources, caller.user, type, kind=JobKind(kind))
     if not is_htmx(request):
         return RedirectResponse("/", 303)
-    return _fragment(request, await find_card(resources, watch, caller, locale, type), "")
+    return _fragment(request, await find_card(resources, caller, locale, type), "")
 
 
 def _fragment(request: Request, card: Card, said: str) -> Response:

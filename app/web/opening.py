@@ -24,7 +24,6 @@ router = APIRouter(prefix="/open/{route}", include_in_schema=False, dependencies
 async def open_workspace(
     request: Request,
     resources: ResourcesDep,
-    watch: WatchDep,
     caller: MaybeCallerDep,
     locale: LocaleDep,
     to: DestinationDep,
@@ -35,7 +34,7 @@ async def open_workspace(
         remember(answer, resources.settings, to)
         return answer
     url = await _way_in(resources, caller, to)
-    card = await find_card(resources, watch, caller, locale, to.template) if url is None else None
+    card = await find_card(resources, caller, locale, to.template) if url is None else None
     answer = RedirectResponse(url, 303) if url else page(request, "opening.html", caller=caller, card=card, to=to)
     forget(request, answer, resources.settings)
     return answer
@@ -54,7 +53,7 @@ async def follow(
     """The page's panel anew, as soon as the job has moved; once the workspace runs, the browser goes on by itself."""
     _check_owner(caller, to)
     await wait_for_news(resources, watch, caller, locale, seen)
-    card = await find_card(resources, watch, caller, locale, to.template)
+    card = await find_card(resources, caller, locale, to.template)
     return _panel(request, card, to, seen.said)
 
 
@@ -62,7 +61,6 @@ async def follow(
 async def start(
     request: Request,
     resources: ResourcesDep,
-    watch: WatchDep,
     caller: CallerDep,
     locale: LocaleDep,
     to: DestinationDep,
@@ -74,7 +72,7 @@ async def start(
     _check_owner(caller, to)
     async with resources.unit_of_work() as session:
         await service.launch(session, resources, caller.user, to.template)
-    card = await find_card(resources, watch, caller, locale, to.template)
+    card = await find_card(resources, caller, locale, to.template)
     return (
         _panel(request, card, to, "")
         if is_htmx(request)

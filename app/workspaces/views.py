@@ -112,25 +112,37 @@ async def list_workspaces(
     session: AsyncSession, resources: Resources, user: User, locale: Locale
 ) -> list[WorkspaceOut]:
     """One entry for each template, launched or not."""
-    rows = {row.template: row for row in await session.scalars(owned_workspaces(user.id))}
-    live = await session.scalars(select(Job).where(Job.user_id == user.id, Job.state.in_(LIVE_STATES)))
-    jobs = {view.type: view for view in await view_jobs(session, list(live), locale)}
+    return [entry for entry, _ in await list_tagged_workspaces(session, resources, user, locale)]
+
+
+async def list_tagged_workspaces(
+    session: AsyncSession, resources: Resources, user: User, locale: Locale
+) -> list[tuple[WorkspaceOut, str | None]]:
+    """One entry for each template, launched or not, each with the ETag of its live job."""
+    # One statement: between two, a job could end, and its workspace would seem to be on its way for ever.
+    live = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
+    query = select(Workspace, Job).outerjoin(Job, live).where(Workspace.user_id == user.id)
+    rows: dict[str, tuple[Workspace, Job | None]] = {}
+    for workspace, live_job in await session.execute(query):
+        rows[workspace.template] = (workspace, live_job)
+    jobs = [job for _, job in rows.values() if job is not None]
+    views = {job.id: view for job, view in zip(jobs, await view_jobs(session, jobs, locale), strict=True)}
     entries = []
     for template in resources.catalog.templates:
-        row = rows.get(template.key)
+        row, job = rows.get(template.key, (None, None))
+        view = views[job.id] if job else None
         code = row.error_code if row else None
-        entries.append(
-            WorkspaceOut(
-                type=template.key,
-                display_name=template.name.say(locale),
-                description=template.description.say(locale),
-                status=status_of(row),
-                service_url=workspace_url(resources.settings, user.slug, template.key),
-                container_id=row.container_id if row else None,
-                created_at=row.created_at if row else None,
-                last_used=row.last_used if row else None,
-                job=jobs.get(template.key),
-                error=JobFailure(code=code, message=explain(code, locale)) if code else None,
-            )
+        entry = WorkspaceOut(
+            type=template.key,
+            display_name=template.name.say(locale),
+            description=template.description.say(locale),
+            status=status_of(row),
+            service_url=workspace_url(resources.settings, user.slug, template.key),
+            container_id=row.container_id if row else None,
+            created_at=row.created_at if row else None,
+            last_used=row.last_used if row else None,
+            job=view,
+            error=JobFailure(code=code, message=explain(code, locale)) if code else None,
         )
+        entries.append((entry, tag(view, job.version, locale) if view and job else None))
     return entries

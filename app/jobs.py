@@ -13,10 +13,10 @@ from uuid import UUID
 
 import structlog
 from arq.connections import ArqRedis, RedisSettings
+from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,8 @@ def worker_redis(url: str) -> RedisSettings:
     settings = RedisSettings.from_dsn(url)
     settings.conn_retries = 60
     settings.retry = Retry(ExponentialBackoff(cap=1, base=0.05), 60)
-    settings.retry_on_error = [ConnectionError, TimeoutError, RedisError]
+    # A missing socket or an unknown host is a plain OSError. A lost race for a message (WatchError) is no failure.
+    settings.retry_on_error = [OSError, exceptions.ConnectionError, exceptions.TimeoutError]
     return settings
 
 
@@ -101,5 +102,5 @@ class Outbox:
                 )
             for job_id in announced:
                 await self._queue.publish(f"{JOB_CHANNEL}{job_id}", "changed")
-        except (RedisError, OSError) as error:
+        except (exceptions.RedisError, OSError) as error:
             log.warning("queue_unreachable", messages=len(messages), error=type(error).__name__)

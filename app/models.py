@@ -214,6 +214,7 @@ class Job(Base):
     lease: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
     deadline: Mapped[datetime]
+    expected_seconds: Mapped[float | None] = mapped_column(doc="What recent launches took, when it was accepted.")
     error_code: Mapped[str | None] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     started_at: Mapped[datetime | None]

@@ -224,6 +224,7 @@ def upgrade() -> None:
         sa.Column("lease", sa.Uuid(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expected_seconds", sa.Double(), nullable=True),
         sa.Column("error_code", sa.String(length=40), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),

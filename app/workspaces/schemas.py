@@ -37,7 +37,10 @@ class JobOut(BaseModel):
     step: JobStep
     progress: int = Field(ge=0, le=100, description="Percent.", examples=[70])
     position: int | None = Field(None, description="Place in the queue, from 1; null once it runs.")
-    eta_seconds: float | None = Field(None, description="Expected seconds until it ends, from recent launches.")
+    eta_seconds: float | None = Field(
+        None,
+        description="Seconds that recent launches took from acceptance to their end; null once this one has ended.",
+    )
     timeline: list[TimelineEntry]
     error: JobFailure | None = None
     created_at: datetime

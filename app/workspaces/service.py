@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import ScalarSelect, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,6 +30,8 @@ from app.models import (
 from app.resources import Resources
 from app.workspaces.errors import UnknownTemplate
 from app.workspaces.states import Decision, decide
+
+RECENT_LAUNCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +157,37 @@ async def _new_job(session: AsyncSession, resources: Resources, workspace: Works
     if workspace.status != WorkspaceStatus.RUNNING or kind == JobKind.RESTART:
         workspace.status, workspace.status_at = WorkspaceStatus.QUEUED, utcnow()
     workspace.error_code = None
-    job = Job(
+    await session.flush()
+    row = insert(Job).values(
         workspace_id=workspace.id,
         user_id=workspace.user_id,
         template=workspace.template,
         kind=kind,
         generation=workspace.generation,
+        expected_seconds=_expected_seconds(workspace.template),
         deadline=utcnow() + timedelta(seconds=resources.settings.launch_seconds),
     )
-    session.add(job)
-    await session.flush()
+    job = (await session.scalars(row.returning(Job))).one()
     session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED))
     enqueue(session, JobName.DRIVE, job.id)
     return job
+
+
+def _expected_seconds(template: str) -> ScalarSelect[float]:
+    """What recent launches of the template took from acceptance to their end, as part of the insert."""
+    seconds = func.extract("epoch", Job.finished_at - Job.created_at)
+    recent = (
+        select(seconds.label("took"))
+        .where(
+            Job.template == template,
+            Job.state == JobState.SUCCEEDED,
+            Job.kind.in_((JobKind.LAUNCH, JobKind.RESTART)),
+        )
+        .order_by(Job.finished_at.desc())
+        .limit(RECENT_LAUNCHES)
+        .subquery()
+    )
+    return select(func.percentile_cont(0.5).within_group(recent.c.took)).scalar_subquery()
 
 
 def owned_workspaces(user_id: UUID) -> Select[Workspace]:

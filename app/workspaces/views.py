@@ -10,13 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.errors import NotFound
 from app.gateway.names import workspace_url
 from app.i18n import Locale
-from app.models import LIVE_STATES, Job, JobEvent, JobKind, JobState, User, Workspace, WorkspaceStatus
+from app.models import LIVE_STATES, Job, JobEvent, JobState, User, Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces.errors import explain
 from app.workspaces.schemas import JobFailure, JobOut, TimelineEntry, WorkspaceOut
 from app.workspaces.service import owned_workspaces
-
-RECENT_LAUNCHES = 20
 
 
 async def get_job(session: AsyncSession, user_id: UUID, job_id: UUID) -> Job:
@@ -44,7 +42,7 @@ async def view_jobs(session: AsyncSession, jobs: Sequence[Job], locale: Locale) 
         timelines[event.job_id].append(TimelineEntry(at=event.at, step=event.step, detail=event.detail))
     views = []
     for job in jobs:
-        position, eta = await _forecast(session, job) if job.state in LIVE_STATES else (None, None)
+        position = await _position(session, job) if job.state == JobState.QUEUED else None
         failure = JobFailure(code=job.error_code, message=explain(job.error_code, locale)) if job.error_code else None
         views.append(
             JobOut(
@@ -55,7 +53,7 @@ async def view_jobs(session: AsyncSession, jobs: Sequence[Job], locale: Locale) 
                 step=job.step,
                 progress=job.progress,
                 position=position,
-                eta_seconds=eta,
+                eta_seconds=job.expected_seconds if job.state in LIVE_STATES else None,
                 timeline=timelines[job.id],
                 error=failure,
                 created_at=job.created_at,
@@ -71,31 +69,17 @@ async def view_job(session: AsyncSession, job: Job, locale: Locale) -> JobOut:
     return (await view_jobs(session, [job], locale))[0]
 
 
-async def _forecast(session: AsyncSession, job: Job) -> tuple[int | None, float | None]:
-    """Place in the queue, and the seconds that recent jobs of the template took from acceptance to their end."""
+async def _position(session: AsyncSession, job: Job) -> int:
+    """Place in the queue, from 1."""
     earlier = select(func.count()).where(
         Job.state == JobState.QUEUED, tuple_(Job.created_at, Job.id) < tuple_(job.created_at, job.id)
     )
-    recent = (
-        select((Job.finished_at - Job.created_at).label("took"))
-        .where(
-            Job.template == job.template,
-            Job.state == JobState.SUCCEEDED,
-            Job.kind.in_((JobKind.LAUNCH, JobKind.RESTART)),
-        )
-        .order_by(Job.finished_at.desc())
-        .limit(RECENT_LAUNCHES)
-        .subquery()
-    )
-    median = select(func.percentile_cont(0.5).within_group(recent.c.took))
-    before, took = (await session.execute(select(earlier.scalar_subquery(), median.scalar_subquery()))).one()
-    position = before + 1 if job.state == JobState.QUEUED else None
-    return position, round(took.total_seconds(), 1) if took is not None else None
+    return (await session.scalar(earlier) or 0) + 1
 
 
 def tag(view: JobOut, version: int, locale: Locale) -> str:
-    """The strong ETag (RFC 9110, 8.8.3) of a job's view: the row's version, what stands beside it, the language."""
-    return f'"{version}.{view.position or 0}.{view.eta_seconds or 0}.{locale}"'
+    """The strong ETag (RFC 9110, 8.8.3) of a job's view: the row's version, the place in the queue, the language."""
+    return f'"{version}.{view.position or 0}.{locale}"'
 
 
 async def find_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace | None:

@@ -11,7 +11,7 @@ import smtplib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,29 @@ POSTGRES_USER = "pgserver"
 OLDEST_REDIS = (6, 2)
 
 
+class Children:
+    """Private services by name, so that a test can take one away and bring it back. They end with `exits`."""
+
+    def __init__(self, processes: Iterable[Process], logs: Path, exits: ExitStack) -> None:
+        self._processes = {process.name: process for process in processes}
+        self._logs = logs
+        self._exits = exits
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        for name in self._processes:
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        """Run the service, which does not run; returns before it answers."""
+        process = self._processes[name]
+        self._running[name] = self._exits.enter_context(child(process, self._logs / f"{name}.log"))
+
+    def stop(self, name: str) -> None:
+        """Tell the service to stop, and wait until it has."""
+        process, running = self._processes[name], self._running[name]
+        running.send_signal(process.stop_signal)
+        running.wait(process.stop_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Where the private services of one run answer, as the settings of Spawner want to be told."""
@@ -37,6 +60,7 @@ class Services:
     redis_url: str
     smtp_url: str
     maildir: Path
+    children: Children
 
 
 def postgres_process(data: Path, sockets: Path, *, durable: bool = True) -> Process:
@@ -263,9 +287,13 @@ def private_services(root: Path) -> Iterator[Services]:
             mail_process(port, maildir, root),
             postgres_process(base / "postgres", sockets, durable=False),
         )
-        for process in processes:
-            stack.enter_context(child(process, base / f"{process.name}.log"))
-        services = Services(postgres_url(sockets, "spawner"), redis_url(sockets), f"smtp://127.0.0.1:{port}", maildir)
+        services = Services(
+            database_url=postgres_url(sockets, "spawner"),
+            redis_url=redis_url(sockets),
+            smtp_url=f"smtp://127.0.0.1:{port}",
+            maildir=maildir,
+            children=Children(processes, base, stack),
+        )
         ensure_database(sockets, "spawner", base / "postgres.log")
         checks = {"redis": partial(redis_answers, services.redis_url), "mail": partial(smtp_answers, port)}
         for name, check in checks.items():

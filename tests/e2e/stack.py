@@ -15,15 +15,15 @@ import httpx
 
 from app.settings import Settings
 from deploy.stack import web
-from deploy.stack.console import StepFailed, wait_until
+from deploy.stack.console import StepFailed, last_lines, wait_until
 from deploy.stack.demo import find_token
 from deploy.stack.engine import Engine, engine_url
 from deploy.stack.environment import proxy_settings
-from deploy.stack.inbox import read_mails
+from deploy.stack.inbox import Mail, read_mails
 from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
 from deploy.stack.proxy import caddy_process
-from deploy.stack.services import private_services
+from deploy.stack.services import Services, private_services, redis_answers
 
 ROOT = Path(__file__).parent.parent.parent
 BINARIES = Path(sys.executable).parent
@@ -37,7 +37,7 @@ class RunningStack:
 
     public_url: str
     settings: dict[str, str]
-    maildir: Path
+    services: Services
     logs: Path
     engine: Engine
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -70,23 +70,41 @@ class RunningStack:
         self.workers[name].send_signal(signal.SIGKILL)
         self.workers[name].wait(10)
 
+    def stop_redis(self) -> None:
+        """Take Redis away, with all that it holds, until `start_redis`."""
+        self.services.children.stop("redis")
+
+    def start_redis(self) -> None:
+        """Bring an empty Redis back at the same address."""
+        self.services.children.start("redis")
+        failure = partial(StepFailed, "redis does not come back")
+        wait_until(partial(redis_answers, self.services.redis_url), 15, failure)
+
     def client(self) -> httpx.Client:
         """A client that knows `localhost` names and keeps cookies, as a browser."""
         return web.client(40)
 
-    def read_token(self, address: str) -> str:
-        """The token of the latest mail to an address; waits for it."""
-        found: list[str] = []
+    def read_mail(self, address: str) -> Mail:
+        """The latest mail to an address; waits for one."""
+        found: list[Mail] = []
 
         def arrived() -> bool:
-            for mail in read_mails(self.maildir):
-                token = find_token(mail.links) if address in mail.to else None
-                if token and token not in found:
-                    found.append(token)
+            found[:] = [mail for mail in read_mails(self.services.maildir) if address in mail.to]
             return bool(found)
 
-        wait_until(arrived, 20, lambda: StepFailed(f"no mail for {address}", self.logs / "worker-1.log"))
-        return found[-1]
+        wait_until(arrived, 60, lambda: StepFailed(f"no mail for {address}", self.logs / "worker-1.log"))
+        return found[0]
+
+    def read_token(self, address: str) -> str:
+        """The token of the latest mail to an address; waits for one."""
+        token = find_token(self.read_mail(address).links)
+        assert token is not None
+        return token
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of each process's log, for the message of a test that fails."""
+        ends = ((log.stem, last_lines(log, lines)) for log in sorted(self.logs.glob("*.log")))
+        return "\n".join(f"--- {name}\n" + "\n".join(end) for name, end in ends)
 
     def sign_up(self, client: httpx.Client, address: str) -> dict[str, str]:
         """Sign up through the mail, and return the headers of an API client; `client` keeps the cookie."""
@@ -102,11 +120,12 @@ class RunningStack:
         for _ in self.engine.remove_labelled(f"spawner.instance={self.instance}"):
             pass
 
-    def containers(self) -> list[str]:
-        """Names of this installation's containers, in any state."""
-        listing = ["docker", "--host", self.engine.url, "ps", "--all", "--format", "{{.Names}}"]
+    def containers(self) -> dict[str, str]:
+        """This installation's containers in any state: their names, and the engine's ids of them."""
+        listing = ["docker", "--host", self.engine.url, "ps", "--all", "--format", "{{.Names}} {{.ID}}"]
         listing += ["--filter", f"label=spawner.instance={self.instance}"]
-        return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+        listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+        return dict(line.split() for line in listed.splitlines())
 
 
 def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) -> dict[str, str]:
@@ -144,7 +163,7 @@ def running_stack(mode: Mode, instance: str, logs: Path, *, lease_seconds: int =
         migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]
         subprocess.run(migrate, cwd=ROOT, env=environment, check=True, capture_output=True)
         engine = exits.enter_context(closing(Engine(settings["SPAWNER_DOCKER_URL"])))
-        stack = RunningStack(settings["SPAWNER_PUBLIC_URL"], settings, services.maildir, logs, engine)
+        stack = RunningStack(settings["SPAWNER_PUBLIC_URL"], settings, services, logs, engine)
         exits.callback(stack.remove_containers)
         exits.enter_context(stack._exits)
         api = (str(BINARIES / "uvicorn"), "app.main:create_app", "--factory", "--port", str(api_port))

@@ -1,10 +1,16 @@
 """From a mail to a workspace's page, through the real proxy and on the real engine."""
 
+import signal
+import socket
 import time
+from functools import partial
 
 import httpx
 import pytest
+import redis
 
+from app.health.service import WORKER_KEY
+from deploy.stack.console import StepFailed, wait_until
 from tests.e2e.stack import RunningStack
 
 
@@ -47,9 +53,7 @@ def test_a_worker_killed_in_the_middle_of_a_launch_is_replaced_and_one_container
         assert job["state"] == "succeeded", job
         names = [name for name in stack.containers() if "katja-jupyter" in name]
         assert len(names) == 1
-        timeline = job["timeline"]
-        assert isinstance(timeline, list)
-        assert "worker_lost" in [entry["detail"] for entry in timeline]
+        assert "worker_lost" in [entry["detail"] for entry in timeline_of(job)]
 
 
 def wait_for_step(
@@ -62,3 +66,65 @@ def wait_for_step(
             return job
         time.sleep(0.01)
     pytest.fail(f"the job never came to {step}: {job}")
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_launch_to_another_at_once(stack: RunningStack) -> None:
+    with stack.client() as client:
+        headers = stack.sign_up(client, "ines@example.org")
+        # The other one sleeps, so that it is certain who claims.
+        stack.workers["worker-2"].send_signal(signal.SIGSTOP)
+        try:
+            accepted = client.post(f"{stack.public_url}/api/container/launch/jupyter", headers=headers).json()
+            wait_for_step(client, stack, accepted["status_url"], headers, "claimed")
+        finally:
+            stack.workers["worker-2"].send_signal(signal.SIGCONT)
+        stack.workers["worker-1"].terminate()
+        job = follow(client, stack, accepted["status_url"], headers)
+        stack.workers["worker-1"].wait(30)
+        stack.start_worker("worker-1")
+    assert job["state"] == "succeeded", job
+    told = [entry["detail"] for entry in timeline_of(job)]
+    assert "worker_stopping" in told
+    assert "worker_lost" not in told
+    assert len([name for name in stack.containers() if name.endswith("-ines-jupyter")]) == 1
+
+
+def test_a_launch_accepted_while_redis_is_down_is_done_once_it_is_back(stack: RunningStack) -> None:
+    workers = dict(stack.workers)
+    wait_until(partial(all_beat, stack), 30, lambda: StepFailed("a worker is not ready"))
+    with stack.client() as client:
+        headers = stack.sign_up(client, "otto@example.org")
+        stack.stop_redis()
+        try:
+            before = time.monotonic()
+            answer = client.post(f"{stack.public_url}/api/container/launch/jupyter", headers=headers)
+            took = time.monotonic() - before
+            waiting = client.get(f"{stack.public_url}{answer.json()['status_url']}", headers=headers)
+            wait_until(partial(all_miss_redis, stack), 30, lambda: StepFailed("a worker did not notice"))
+        finally:
+            stack.start_redis()
+        assert answer.status_code == 202, answer.text
+        assert took < 3, "the API waited for Redis"
+        assert waiting.json()["state"] == "queued"
+        job = follow(client, stack, answer.json()["status_url"], headers)
+    assert job["state"] == "succeeded", job
+    assert stack.workers == workers
+    wait_until(partial(all_beat, stack), 30, lambda: StepFailed("a worker died of the outage"))
+
+
+def all_beat(stack: RunningStack) -> bool:
+    """Whether each worker process is heard of in Redis."""
+    keys = [f"{WORKER_KEY}{socket.gethostname()}:{worker.pid}" for worker in stack.workers.values()]
+    with redis.Redis.from_url(stack.services.redis_url) as client:
+        return bool(client.exists(*keys) == len(keys))
+
+
+def all_miss_redis(stack: RunningStack) -> bool:
+    logs = [stack.logs / f"{name}.log" for name in stack.workers]
+    return all("heartbeat_lost" in log.read_text() for log in logs)
+
+
+def timeline_of(job: dict[str, object]) -> list[dict[str, object]]:
+    timeline = job["timeline"]
+    assert isinstance(timeline, list)
+    return timeline

@@ -65,6 +65,8 @@ if [ "$(cat .venv/locked 2>/dev/null || true)" != "$wanted" ]; then
     uv=.venv/bin/uv
     if [ ! -x "$uv" ]; then
       say "…" "installing uv"
+      # An environment that uv made has no pip.
+      "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >"$log" 2>&1 || true
       "$python" -m pip install -q --disable-pip-version-check uv >"$log" 2>&1 || { tail -n 8 "$log" >&2; fail "uv could not be installed; log: $log"; }
     fi
   fi

@@ -22,7 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 log = structlog.get_logger(__name__)
 
 QUEUE = "spawner:queue"
+# Says that the queue has something new.
+QUEUE_CHANNEL = "spawner:queue:new"
 JOB_CHANNEL = "spawner:job:"
+CHANGED = "changed"
+ENDED = "ended"
 
 
 class JobName(enum.StrEnum):
@@ -72,9 +76,10 @@ def enqueue(
     session.info.setdefault("messages", []).append(_Message(name, id, attempt, defer))
 
 
-def announce(session: AsyncSession, job_id: UUID) -> None:
-    """Wake those who wait for this job, once the transaction has committed."""
-    session.info.setdefault("announced", set()).add(job_id)
+def announce(session: AsyncSession, job_id: UUID, *, ended: bool = False) -> None:
+    """Wake those who wait for this job, once the transaction has committed; at once if it has ended."""
+    announced: dict[UUID, str] = session.info.setdefault("announced", {})
+    announced[job_id] = ENDED if ended else announced.get(job_id, CHANGED)
 
 
 class Outbox:
@@ -88,10 +93,21 @@ class Outbox:
             default_queue_name=QUEUE,
         )
 
+    async def take(self, message: str) -> None:
+        """Take a claimed job's message out of the queue, where arq leaves it until the job has ended.
+
+        There every worker would ask for it again at each poll. The claim's lease is what makes the job durable. Redis
+        being down is no matter: the message is found claimed.
+        """
+        try:
+            await self._queue.zrem(QUEUE, message)
+        except (exceptions.RedisError, OSError) as error:
+            log.warning("queue_unreachable", error=type(error).__name__)
+
     async def flush(self, session: AsyncSession) -> None:
         """Send and forget. Redis being down is logged, not raised: the rows are the truth."""
         messages: list[_Message] = session.info.pop("messages", [])
-        announced: set[UUID] = session.info.pop("announced", set())
+        announced: dict[UUID, str] = session.info.pop("announced", {})
         try:
             for message in messages:
                 await self._queue.enqueue_job(
@@ -100,7 +116,9 @@ class Outbox:
                     _job_id=f"{message.name}:{message.id}:{message.attempt}",
                     _defer_by=message.defer,
                 )
-            for job_id in announced:
-                await self._queue.publish(f"{JOB_CHANNEL}{job_id}", "changed")
+            if any(message.defer is None for message in messages):
+                await self._queue.publish(QUEUE_CHANNEL, "new")
+            for job_id, news in announced.items():
+                await self._queue.publish(f"{JOB_CHANNEL}{job_id}", news)
         except (exceptions.RedisError, OSError) as error:
             log.warning("queue_unreachable", messages=len(messages), error=type(error).__name__)

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from arq.worker import Worker
 from fastapi import FastAPI
 from sqlalchemy import text
 
@@ -26,7 +25,7 @@ from app.workspaces.watch import JobWatch
 from deploy.stack.services import Services, private_services
 from tests.fakes import FakeRuntime, http_peer
 from workers.context import WorkerContext
-from workers.settings import worker_options
+from workers.worker import Worker
 
 ROOT = Path(__file__).parent.parent
 INSTANCE = f"t{secrets.token_hex(4)}"
@@ -119,8 +118,8 @@ class TestWorker:
 
     def __init__(self, settings: Settings, context: WorkerContext) -> None:
         self.context = context
+        self._settings = settings
         self._options: dict[str, Any] = {
-            **worker_options(settings),
             "on_startup": None,
             "on_shutdown": None,
             "handle_signals": False,
@@ -129,14 +128,14 @@ class TestWorker:
 
     async def drain(self) -> None:
         """Run what is queued, and what that queues, until nothing is left to run now."""
-        worker = Worker(**{**self._options, "burst": True, "cron_jobs": None})
+        worker = Worker(self._settings, **{**self._options, "burst": True, "cron_jobs": None, "poll_delay": 0.02})
         await worker.main()
         await worker.close()
 
     @asynccontextmanager
     async def running(self, *, cron: bool = True) -> AsyncIterator[None]:
         """Work in the background, as a worker process does."""
-        worker = Worker(**{**self._options, **({} if cron else {"cron_jobs": None})})
+        worker = Worker(self._settings, **{**self._options, **({} if cron else {"cron_jobs": None})})
         task = asyncio.create_task(worker.async_run())
         try:
             yield

@@ -1,4 +1,4 @@
-"""How arq runs our workers: `arq workers.settings.WorkerSettings`."""
+"""How arq runs our workers: what they offer, and what they hold open."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,11 @@ import httpx
 import structlog
 from arq import cron, func
 
-from app import log as logs
 from app.jobs import QUEUE, JobName, deserialize, serialize, worker_redis
 from app.mail.sender import SmtpMailer
 from app.resources import open_resources
 from app.runtime import make_runtime
-from app.settings import Settings, load_settings
+from app.settings import Settings
 from workers.context import WorkerContext
 from workers.heartbeat import beat
 from workers.mail import send_link
@@ -28,10 +27,12 @@ log = structlog.get_logger(__name__)
 
 # A bound for arq only: each job has a deadline of its own, which a pull that moves extends.
 JOB_TIMEOUT = 6 * 3600
+# How often a worker looks into the queue without being told to: for messages that were put off, and lost notifications.
+POLL_SECONDS = 0.5
 
 
 def worker_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of `arq.worker.Worker`; tests and the command line build workers from the same ones."""
+    """Arguments of `arq.worker.Worker`."""
     every = settings.reconcile_seconds
     return {
         "functions": [
@@ -46,9 +47,9 @@ def worker_options(settings: Settings) -> dict[str, Any]:
         "job_serializer": serialize,
         "job_deserializer": deserialize,
         "max_jobs": settings.worker_jobs,
-        # Far above what a fleet runs at once: running jobs stay in arq's queue and would hide waiting ones.
+        # Far above what a fleet runs at once: running mail jobs stay in arq's queue and would hide waiting ones.
         "queue_read_limit": max(1000, settings.worker_jobs * 50),
-        "poll_delay": settings.worker_poll_seconds,
+        "poll_delay": POLL_SECONDS,
         "job_timeout": JOB_TIMEOUT,
         # A kept result would block the same message id.
         "keep_result": 0,
@@ -60,7 +61,6 @@ def worker_options(settings: Settings) -> dict[str, Any]:
 
 def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
     async def startup(ctx: dict[str, Any]) -> None:
-        logs.configure(pretty=settings.environment == "development")
         stack = AsyncExitStack()
         resources = await stack.enter_async_context(open_resources(settings))
         runtime = make_runtime(settings.docker_url, publish=settings.docker_publish, starts=settings.engine_starts)
@@ -86,10 +86,3 @@ async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def __getattr__(name: str) -> Any:
-    """Build `WorkerSettings` when arq asks for it, so that importing this module reads no environment."""
-    if name == "WorkerSettings":
-        return type(name, (), worker_options(load_settings()))
-    raise AttributeError(name)

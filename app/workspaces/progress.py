@@ -226,7 +226,7 @@ async def fail_overdue(session: AsyncSession) -> int:
         count += 1
         log.warning("job_overdue", job_id=str(job.id), attempts=job.attempts)
         session.add(JobEvent(job_id=job.id, step=JobStep.FAILED, detail="deadline"))
-        announce(session, job.id)
+        announce(session, job.id, ended=True)
         await session.execute(
             update(Workspace)
             .where(Workspace.id == job.workspace_id, Workspace.generation == job.generation)
@@ -263,7 +263,7 @@ async def _end(
 ) -> None:
     await _write(session, held, **_ended(state, step), **values)
     session.add(JobEvent(job_id=held.job_id, step=step, detail=detail))
-    announce(session, held.job_id)
+    announce(session, held.job_id, ended=True)
 
 
 async def _write(session: AsyncSession, held: Claim, *conditions: Any, **values: Any) -> None:

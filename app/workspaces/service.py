@@ -144,7 +144,7 @@ async def _supersede(session: AsyncSession, job: Job) -> None:
     job.finished_at = utcnow()
     job.version += 1
     session.add(JobEvent(job_id=job.id, step=JobStep.SUPERSEDED))
-    announce(session, job.id)
+    announce(session, job.id, ended=True)
     await session.flush()
 
 

@@ -5,13 +5,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from app.jobs import JOB_CHANNEL
+from app.jobs import ENDED, JOB_CHANNEL
+from app.notifications import beside, listen
 
-log = structlog.get_logger(__name__)
+TOGETHER_SECONDS = 0.05
 
 
 class JobWatch:
@@ -29,15 +28,11 @@ class JobWatch:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listen while the block runs; at its end everybody is woken, so that shutdown waits for no one."""
-        task = asyncio.create_task(self._listen())
-        try:
-            yield
-        finally:
-            # redis-py swallows a cancellation that comes while it connects: ask until it is heard.
-            while not task.done():
-                task.cancel()
-                await asyncio.wait({task}, timeout=0.1)
-            self.close()
+        async with beside(asyncio.create_task(self._listen())):
+            try:
+                yield
+            finally:
+                self.close()
 
     def close(self) -> None:
         """The process is told to stop: wake everybody, and let nobody wait any more. May be repeated."""
@@ -57,21 +52,17 @@ class JobWatch:
                 del self._waiting[str(job_id)]
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                async with self._redis.pubsub() as subscription:
-                    await subscription.psubscribe(f"{JOB_CHANNEL}*")
-                    self._wake_all()
-                    while True:
-                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=10)
-                        if message is not None:
-                            self._wake(message["channel"].decode().removeprefix(JOB_CHANNEL))
-            except (RedisError, OSError) as error:
-                log.warning("watch_interrupted", error=type(error).__name__)
-                await asyncio.sleep(0.5)
+        async for news in listen(self._redis, f"{JOB_CHANNEL}*"):
+            if not news.channel:
+                self._wake_all()
+            elif news.text == ENDED:
+                self._wake(news.channel)
+            else:
+                # Steps often come in pairs: what is close together wakes once.
+                asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake, news.channel)
 
-    def _wake(self, job_id: str) -> None:
-        for event in self._waiting.get(job_id, ()):
+    def _wake(self, channel: str) -> None:
+        for event in self._waiting.get(channel.removeprefix(JOB_CHANNEL), ()):
             event.set()
 
     def _wake_all(self) -> None:

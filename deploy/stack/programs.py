@@ -48,7 +48,7 @@ def application_processes(layout: Layout, settings: Mapping[str, str], ports: Ma
     uvicorn = (str(binaries / "uvicorn"), "app.main:create_app", "--factory", "--host", "127.0.0.1")
     quiet = ("--timeout-graceful-shutdown", "10", "--no-proxy-headers", "--no-server-header", "--no-access-log")
     api = (*uvicorn, "--port", str(ports["api"]), *quiet)
-    worker = (str(binaries / "arq"), "workers.settings.WorkerSettings")
+    worker = (str(layout.python), "-m", "workers")
     code = repr(sorted(settings.items())) + _sources_digest(layout.root)
     caddy = caddy_process(layout.root, layout.state / "caddy", settings)
     # Caddy, too, reads the settings from the file: none of them stands in the supervisor's configuration.

@@ -61,7 +61,7 @@ class RunningStack:
 
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
         """Start one more worker."""
-        command = (str(BINARIES / "arq"), "workers.settings.WorkerSettings")
+        command = (sys.executable, "-m", "workers")
         self.workers[name] = self.start(Process(name, command, ROOT, stop_seconds=30))
         return self.workers[name]
 

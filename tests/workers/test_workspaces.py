@@ -40,7 +40,7 @@ async def accept(resources: Resources, user: User | None = None) -> Job:
 
 
 async def drive(worker: TestWorker, job: Job) -> None:
-    await drive_workspace({"worker": worker.context}, str(job.id))
+    await drive_workspace({"worker": worker.context, "job_id": "a message"}, str(job.id))
 
 
 async def read(resources: Resources, job: Job) -> tuple[Job, Workspace, list[JobEvent]]:
@@ -198,6 +198,21 @@ async def test_a_job_that_runs_twice_at_once_makes_one_container(
     row, _, _ = await read(resources, job)
     assert (row.state, row.attempts) == (JobState.SUCCEEDED, 1)
     assert runtime.calls == 1
+
+
+async def test_a_claimed_job_leaves_the_queue_that_every_worker_reads(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    waiting = []
+
+    async def look(spec: WorkspaceSpec, report: Report) -> None:
+        waiting.append(await resources.redis.zcard("spawner:queue"))
+
+    runtime.before = look
+    await accept(resources)
+    assert await resources.redis.zcard("spawner:queue") == 1
+    await worker.drain()
+    assert waiting == [0]
 
 
 async def test_pull_progress_shows_bytes_and_moves_the_deadline(

@@ -1,0 +1,35 @@
+"""arq's worker, woken when a message comes instead of asking Redis fifty times a second."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import arq.worker
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.jobs import QUEUE_CHANNEL
+from app.notifications import beside, listen
+from app.resources import make_redis
+from app.settings import Settings
+from workers.settings import worker_options
+
+
+class Worker(arq.worker.Worker):
+    """Looks into the queue at each notification, and every half second whatever happens."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(**{**worker_options(settings), **options})
+        self._redis_url = settings.redis_url
+
+    async def main(self) -> None:
+        """Work until cancelled, or until nothing is left if the worker is to end then."""
+        async with make_redis(self._redis_url) as redis, beside(asyncio.create_task(self._look(redis))):
+            await super().main()
+
+    async def _look(self, redis: Redis) -> None:
+        """Start what waits, once the worker itself has started."""
+        async for _ in listen(redis, QUEUE_CHANNEL):
+            if "worker" in self.ctx and self._pool is not None:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._poll_iteration()

@@ -1,4 +1,8 @@
-"""Every dependency of the routes, as Annotated aliases."""
+"""Every dependency of the routes, as Annotated aliases.
+
+All are coroutines, also those that wait for nothing: FastAPI sends a plain function to a thread, which costs more than
+what any of these does.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -16,7 +20,7 @@ from app.workspaces.watch import JobWatch
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-def get_resources(request: Request) -> Resources:
+async def get_resources(request: Request) -> Resources:
     """The bundle that the lifespan opened."""
     resources: Resources = request.app.state.resources
     return resources
@@ -33,10 +37,17 @@ async def get_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
 
 # scope="function" commits before the answer is sent: a 202 is never followed by a failed commit.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
-LocaleDep = Annotated[Locale, Depends(locale_of)]
 
 
-def check_same_origin(request: Request) -> None:
+async def get_locale(request: Request) -> Locale:
+    """The language to answer in."""
+    return locale_of(request)
+
+
+LocaleDep = Annotated[Locale, Depends(get_locale)]
+
+
+async def check_same_origin(request: Request) -> None:
     """Refuse an unsafe request that a browser sends with our cookie from another page.
 
     `Sec-Fetch-Site` decides where the browser sends it; else the Origin must be ours exactly. `same-site` is not
@@ -64,14 +75,14 @@ async def get_caller(request: Request, resources: ResourcesDep) -> Caller | None
     cookie = request.cookies.get(auth.cookie_name(resources.settings))
     if cookie is None:
         return None
-    check_same_origin(request)
+    await check_same_origin(request)
     return await auth.caller_by_cookie(resources, cookie)
 
 
 MaybeCallerDep = Annotated[Caller | None, Depends(get_caller)]
 
 
-def require_caller(caller: MaybeCallerDep) -> Caller:
+async def require_caller(caller: MaybeCallerDep) -> Caller:
     """The caller, or 401."""
     if caller is None:
         raise Unauthorized
@@ -81,7 +92,7 @@ def require_caller(caller: MaybeCallerDep) -> Caller:
 CallerDep = Annotated[Caller, Depends(require_caller)]
 
 
-def get_client(request: Request) -> Client:
+async def get_client(request: Request) -> Client:
     """Where the request comes from; the middleware has settled whose word on that counts."""
     agent = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
     return Client(address=request.client.host[:45] if request.client else "", user_agent=agent[:200])
@@ -100,7 +111,7 @@ IdempotencyKeyDep = Annotated[
 ]
 
 
-def get_watch(request: Request) -> JobWatch:
+async def get_watch(request: Request) -> JobWatch:
     """The process's one subscription to changes of jobs."""
     watch: JobWatch = request.app.state.watch
     return watch

@@ -40,7 +40,7 @@ class Destination:
         return f"/open/{self.route}" + (f"?{self.query}" if self.query else "")
 
 
-def find_destination(
+async def find_destination(
     route: str, path: Annotated[str, Query(alias="next")] = "/", state: str | None = None
 ) -> Destination:
     """Read `/open/{route}`; raises `NotFound` where that can be no workspace's name."""

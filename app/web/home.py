@@ -17,7 +17,7 @@ from app.workspaces import service
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
 
 
-def get_seen(
+async def get_seen(
     job: UUID | None = None,
     etag: Annotated[str | None, Query(alias="seen", max_length=200)] = None,
     said: Annotated[str, Query(max_length=50)] = "",

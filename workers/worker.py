@@ -24,12 +24,24 @@ class Worker(arq.worker.Worker):
 
     async def main(self) -> None:
         """Work until cancelled, or until nothing is left if the worker is to end then."""
-        async with make_redis(self._redis_url) as redis, beside(asyncio.create_task(self._look(redis))):
+        news = asyncio.Event()
+        async with (
+            make_redis(self._redis_url) as redis,
+            beside(asyncio.create_task(_listen(redis, news))),
+            beside(asyncio.create_task(self._look(news))),
+        ):
             await super().main()
 
-    async def _look(self, redis: Redis) -> None:
-        """Start what waits, once the worker itself has started."""
-        async for _ in listen(redis, QUEUE_CHANNEL):
+    async def _look(self, news: asyncio.Event) -> None:
+        """Start what waits, once the worker itself has started. What comes during one look is one more look."""
+        while True:
+            await news.wait()
+            news.clear()
             if "worker" in self.ctx and self._pool is not None:
                 with contextlib.suppress(RedisError, OSError):
                     await self._poll_iteration()
+
+
+async def _listen(redis: Redis, news: asyncio.Event) -> None:
+    async for _ in listen(redis, QUEUE_CHANNEL):
+        news.set()

@@ -32,6 +32,9 @@ from app.workspaces.states import PROGRESS_AT, STATUS_AT
 
 log = structlog.get_logger(__name__)
 
+# Nobody reads these rows through the session afterwards: nothing in it has to follow the update.
+PLAIN = {"synchronize_session": False}
+
 # One number for the whole database: subnets are handed out by one transaction at a time.
 SUBNET_LOCK = 7_201_002
 
@@ -269,7 +272,8 @@ async def _end(
 async def _write(session: AsyncSession, held: Claim, *conditions: Any, **values: Any) -> None:
     values.setdefault("version", Job.version + 1)
     ours = (Job.id == held.job_id, Job.lease == held.lease, Job.state == JobState.RUNNING)
-    found = await session.scalar(update(Job).where(*ours, *conditions).values(**values).returning(Job.id))
+    row = update(Job).where(*ours, *conditions).values(**values).returning(Job.id)
+    found = await session.scalar(row, execution_options=PLAIN)
     if found is None:
         raise LeaseLost
 
@@ -278,5 +282,6 @@ async def _workspace(session: AsyncSession, held: Claim, **values: Any) -> None:
     await session.execute(
         update(Workspace)
         .where(Workspace.id == held.workspace.id, Workspace.generation == held.generation)
-        .values(**values)
+        .values(**values),
+        execution_options=PLAIN,
     )

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from app.jobs import ENDED, JOB_CHANNEL
 from app.notifications import beside, listen
 
-TOGETHER_SECONDS = 0.05
+# How long a step may wait for the next one; the end of a job waits for nothing.
+TOGETHER_SECONDS = 0.2
 
 
 class JobWatch:

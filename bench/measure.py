@@ -144,12 +144,11 @@ class Platform:
                 return
 
     async def posts_meanwhile(self) -> None:
-        """Sixteen launches keep the engine busy; ten more users launch, one after the other."""
-        busy = [asyncio.create_task(self.launch()) for _ in range(AT_ONCE)]
-        await asyncio.sleep(0.5)
+        """Sixteen accepted launches keep the engine busy; ten more users launch, one after the other."""
+        busy = await asyncio.gather(*(self.post() for _ in range(AT_ONCE)))
         self.posts.clear()
         accepted = [await self.post() for _ in range(MEANWHILE)]
-        await asyncio.gather(*busy, *(self.follow(*job) for job in accepted))
+        await asyncio.gather(*(self.follow(*job) for job in (*busy, *accepted)))
 
 
 async def at_once(one: Callable[[], Awaitable[float]]) -> float:

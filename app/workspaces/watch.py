@@ -11,7 +11,7 @@ from app.jobs import ENDED, JOB_CHANNEL
 from app.notifications import beside, listen
 
 # How long a step may wait for the next one; the end of a job waits for nothing.
-TOGETHER_SECONDS = 0.2
+TOGETHER_SECONDS = 0.5
 
 
 class JobWatch:

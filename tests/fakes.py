@@ -76,9 +76,6 @@ class FakeRuntime:
         for event in list[Event]():
             yield event
 
-    async def has_image(self, image: str) -> bool:
-        return True
-
     async def aclose(self) -> None:
         return None
 

@@ -7,14 +7,14 @@ import structlog
 
 from app.auth import links
 from app.mail.sender import MailDeferred, MailRefused
-from workers.context import WorkerContext
+from workers.context import context_of
 
 log = structlog.get_logger(__name__)
 
 
 async def send_link(ctx: dict[str, Any], id: str) -> None:
     """Mail the link that a `link_requests` row asks for; a server that is down is tried again for the link's life."""
-    context: WorkerContext = ctx["worker"]
+    context = context_of(ctx)
     resources = context.resources
     async with resources.unit_of_work() as session:
         delivery = await links.claim_link(session, resources, UUID(id))

@@ -45,8 +45,8 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
         held = await progress.claim(session, context.resources, UUID(id))
     if held is None:
         return
-    await context.resources.outbox.take(ctx["job_id"])
     try:
+        await context.resources.outbox.take(ctx["job_id"])
         await _with_lease(context, held)
     except LeaseLost:
         log.info("lease_lost", attempt=held.attempt)

@@ -198,8 +198,5 @@ class Runtime(Protocol):
         Call it, then list, then iterate, and nothing is missed; when it ends, do so again.
         """
 
-    async def has_image(self, image: str) -> bool:
-        """Say whether the image is on this engine, so that a launch would not pull."""
-
     async def aclose(self) -> None:
         """Close connections. Nothing that runs is stopped."""

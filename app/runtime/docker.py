@@ -129,15 +129,6 @@ class DockerRuntime:
     def events(self, instance: str) -> AsyncIterator[Event]:
         return self._events(instance, since=time.time())
 
-    async def has_image(self, image: str) -> bool:
-        try:
-            await call(self._docker.images.inspect(image))
-        except EngineRefused as refused:
-            if refused.status == 404:
-                return False
-            raise
-        return True
-
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.close()

@@ -190,7 +190,8 @@ async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail:
     )
     session.add(JobEvent(job_id=held.job_id, step=JobStep.RETRYING, detail=detail))
     announce(session, held.job_id)
-    enqueue(session, JobName.DRIVE, held.job_id, attempt=held.attempt, defer=delay)
+    # Without a delay it is news for idle workers, who look at once.
+    enqueue(session, JobName.DRIVE, held.job_id, attempt=held.attempt, defer=delay or None)
 
 
 async def requeue(session: AsyncSession) -> int:

@@ -222,11 +222,6 @@ async def test_a_missing_image_is_an_error_and_leaves_nothing(
     assert time.monotonic() - began < 15
     assert steps.phases == ["creating", "pulling"]
     assert await runtime.list_owned(spec.instance) == []
-    assert not await runtime.has_image(spec.image)
-
-
-async def test_an_image_that_is_here_is_known(runtime: Runtime, image: str) -> None:
-    assert await runtime.has_image(image)
 
 
 async def test_a_subnet_of_another_workspace_is_taken(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:

@@ -234,7 +234,7 @@ async def test_an_engine_that_is_away_is_unavailable(url: str, steps: Steps) -> 
     runtime = DockerRuntime(url, publish="never", starts=16)
     for call in (
         runtime.ping(), runtime.ensure_running(SPEC, steps), runtime.ensure_stopped("x"), runtime.ensure_absent("x"),
-        runtime.status("x"), runtime.list_owned("t"), runtime.has_image("x"), anext(runtime.logs("x")),
+        runtime.status("x"), runtime.list_owned("t"), anext(runtime.logs("x")),
         anext(runtime.logs("x", follow=True)), anext(runtime.events("t")),
     ):  # fmt: skip
         with pytest.raises(EngineUnavailable):
@@ -250,7 +250,7 @@ async def test_a_frozen_engine_is_unavailable_in_time(peer: Peer, steps: Steps) 
     began = time.monotonic()
     for call in (
         runtime.ping(), runtime.ensure_running(SPEC, steps), runtime.ensure_stopped("x"), runtime.ensure_absent("x"),
-        runtime.status("x"), runtime.list_owned("t"), runtime.has_image("x"), anext(runtime.logs("x")),
+        runtime.status("x"), runtime.list_owned("t"), anext(runtime.logs("x")),
         anext(runtime.logs("x", follow=True)), anext(runtime.events("t")),
     ):  # fmt: skip
         with pytest.raises(EngineUnavailable):

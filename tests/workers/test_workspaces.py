@@ -115,6 +115,7 @@ async def test_a_missing_image_that_is_being_built_is_waited_for(
     job = await accept(resources)
     async with worker.running(cron=False):
         await until(lambda: has_state(resources, job, JobState.SUCCEEDED))
+    assert (await read(resources, job))[0].attempts == 2
 
 
 async def test_a_container_that_exits_is_removed_and_the_job_says_exited(

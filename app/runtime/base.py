@@ -2,8 +2,11 @@
 
 A runtime speaks in outcomes, not in an engine's verbs. Every method may be repeated: a second call finds what the
 first one made, by the name and labels that are derived from the spec, and finishes the work. A missing object is
-success for `ensure_absent` and `ensure_stopped`. Every call ends within its deadline; nothing but `RuntimeFault`
-and its subclasses leaves a runtime.
+success for `ensure_absent`, `ensure_stopped` and every `remove_…`. Every call ends within its deadline; nothing but
+`RuntimeFault` and its subclasses leaves a runtime.
+
+Cancelling a call that changes something waits for what was already asked of the engine: once the call has ended, with
+whatever outcome, nothing of it is on its way to the engine any more.
 """
 
 import enum
@@ -22,11 +25,19 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """A network for one workspace at a time: its engine-wide unique name, and its subnet as `address/prefix`."""
+
+    name: str
+    subnet: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkspaceSpec:
     """Everything an engine needs to run one workspace; built from rows and the catalogue, never from a request.
 
-    `name` is the engine-wide unique name of the container and of its network. `incarnation` grows when a restart
-    asks for a new container: a runtime replaces a container of a smaller one and refuses to touch a larger one.
+    `name` is the engine-wide unique name of the container. `incarnation` grows when a restart asks for a new container:
+    a runtime replaces a container of a smaller one and refuses to touch a larger one.
     """
 
     instance: str
@@ -35,7 +46,7 @@ class WorkspaceSpec:
     incarnation: int
     image: str
     port: int
-    subnet: str
+    network: Network
     memory_bytes: int
     cpus: float
     pids: int
@@ -80,11 +91,46 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A container that carries this installation's label."""
+    """A container that carries this installation's label. `network` is the name of the one it is attached to."""
 
     workspace_id: UUID
     name: str
     status: Status
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedVolume:
+    """A named volume that carries this installation's label."""
+
+    workspace_id: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything on the engine that carries an installation's label; of networks, the names."""
+
+    containers: list[Owned]
+    networks: list[str]
+    volumes: list[OwnedVolume]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSize:
+    """What the engine has. Free disk is that of the file system that holds its data, None where it cannot be seen."""
+
+    memory_bytes: int
+    cpus: int
+    disk_free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counters of a running container since its start: seconds of processor, bytes received and sent."""
+
+    cpu_seconds: float
+    network_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +176,7 @@ class EngineUnavailable(RuntimeFault):
 
 
 class ImageMissing(RuntimeFault):
-    """The image is neither here nor at a registry that answers."""
+    """The image is not on the engine; after a pull: nor at a registry that answers."""
 
     code = "image_missing"
 
@@ -143,7 +189,7 @@ class ImagePullFailed(RuntimeFault):
 
 
 class SubnetTaken(RuntimeFault):
-    """Another network on this host overlaps the subnet; the caller chooses another one."""
+    """The network is in use by another container, or its subnet by something else; the caller chooses another one."""
 
     code = "subnet_taken"
 
@@ -166,28 +212,49 @@ class Runtime(Protocol):
     async def ping(self) -> None:
         """Return if the engine answers within two seconds, else raise `EngineUnavailable`."""
 
+    async def size(self) -> EngineSize:
+        """Look at what the engine has."""
+
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
         """Make the workspace's container run and say where it listens.
 
-        Adopts, starts, unpauses or replaces what it finds under the spec's name. Starting is not readiness: the
-        caller probes. Raises `ImageMissing`, `ImagePullFailed`, `SubnetTaken`, `ContainerExited`, `Superseded`,
-        `EngineUnavailable`.
+        Adopts, starts, unpauses or replaces what it finds under the spec's name, and makes the network if it is
+        missing; fetches no image. Starting is not readiness: the caller probes. Raises `ImageMissing`, `SubnetTaken`,
+        `ContainerExited`, `Superseded`, `EngineUnavailable`.
         """
 
-    async def ensure_stopped(self, name: str) -> None:
-        """Stop the container and keep it. It gets ten seconds to end by itself."""
+    async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
+        """Freeze the container if it runs, and look at it. One that does not run is left as it is."""
 
-    async def ensure_absent(self, name: str, *, volume: str | None = None) -> None:
-        """Remove the container, its network, its anonymous volumes, and the named volume if one is given."""
+    async def ensure_stopped(self, name: str, workspace_id: UUID) -> None:
+        """Stop the container, a paused one too, and keep it. It gets ten seconds to end by itself."""
+
+    async def ensure_absent(self, name: str, workspace_id: UUID) -> None:
+        """Remove the container and its anonymous volumes. One of another workspace under this name is left alone."""
+
+    async def ensure_network(self, instance: str, network: Network) -> None:
+        """Make a network in advance. Raises `SubnetTaken`."""
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network that no container uses; one that is used stays."""
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a named volume that no container uses; one that is used stays."""
+
+    async def pull(self, image: str, report: Report) -> None:
+        """Fetch an image. Raises `ImageMissing` where no registry has it, `ImagePullFailed` where the way broke."""
+
+    async def image_digest(self, image: str) -> str | None:
+        """What the image's name stands for on the engine now, as `Endpoint.image_digest` has it; None if absent."""
 
     async def status(self, name: str) -> Status:
         """Look at one container."""
 
-    async def list_owned(self, instance: str) -> list[Owned]:
-        """List every container that carries the installation's label, in any state, without exit codes.
+    async def usage(self, name: str) -> Usage | None:
+        """Read a container's counters; None if it does not run."""
 
-        What is left of a workspace without a container (its network, say) is listed as absent: `ensure_absent` ends it.
-        """
+    async def list_owned(self, instance: str) -> Inventory:
+        """List everything that carries the installation's label, containers in any state, without exit codes."""
 
     def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         """Yield log lines, oldest first, without line ends; ends when the container does or is not there."""

@@ -22,8 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 log = structlog.get_logger(__name__)
 
 QUEUE = "spawner:queue"
-# Says that the queue has something new.
+# What workers listen to: that the queue has something new, and which job was ended from outside.
+WORKER_CHANNELS = "spawner:queue:*"
 QUEUE_CHANNEL = "spawner:queue:new"
+REVOKED_CHANNEL = "spawner:queue:revoked"
 JOB_CHANNEL = "spawner:job:"
 CHANGED = "changed"
 ENDED = "ended"
@@ -82,6 +84,14 @@ def announce(session: AsyncSession, job_id: UUID, *, ended: bool = False) -> Non
     announced[job_id] = ENDED if ended else announced.get(job_id, CHANGED)
 
 
+def revoke(session: AsyncSession, job_id: UUID) -> None:
+    """Tell the worker that holds this job, once the transaction has committed, that it is over.
+
+    A worker that misses it finds out when it next renews its lease.
+    """
+    session.info.setdefault("revoked", []).append(job_id)
+
+
 class Outbox:
     """Sends what a committed session noted."""
 
@@ -108,6 +118,7 @@ class Outbox:
         """Send and forget. Redis being down is logged, not raised: the rows are the truth."""
         messages: list[_Message] = session.info.pop("messages", [])
         announced: dict[UUID, str] = session.info.pop("announced", {})
+        revoked: list[UUID] = session.info.pop("revoked", [])
         try:
             for message in messages:
                 await self._queue.enqueue_job(
@@ -118,6 +129,8 @@ class Outbox:
                 )
             if any(message.defer is None for message in messages):
                 await self._queue.publish(QUEUE_CHANNEL, "new")
+            for job_id in revoked:
+                await self._queue.publish(REVOKED_CHANNEL, str(job_id))
             for job_id, news in announced.items():
                 await self._queue.publish(f"{JOB_CHANNEL}{job_id}", news)
         except (exceptions.RedisError, OSError) as error:

@@ -23,6 +23,7 @@ from app.resources import open_resources
 from app.settings import Settings, load_settings
 from app.users.router import router as users
 from app.web.router import install_pages
+from app.workspaces.jobs_router import router as jobs
 from app.workspaces.router import router as workspaces
 from app.workspaces.watch import JobWatch
 
@@ -52,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, gateway):
+    for router in (health, auth, users, catalog, workspaces, jobs, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)

@@ -178,9 +178,9 @@ class Session(Base):
 class Workspace(Base):
     """One user's instance of one template. `wanted` is what was asked for, `status` what was last seen.
 
-    `generation` grows with each accepted request; what a worker writes is guarded by it. `incarnation` is the number of
-    the container that is wanted: it grows when a restart is claimed. While `reserved_memory` is set the workspace counts
-    against the limits. Only `app.workspaces.states` writes `status`.
+    `generation` grows with each accepted request; what a worker writes is guarded by it. `incarnation` is the number
+    of the container that is wanted: it grows when a restart is claimed. While `reserved_memory` is set the workspace
+    counts against the limits. Only `app.workspaces.states` writes `status`.
     """
 
     __tablename__ = "workspaces"

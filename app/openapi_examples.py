@@ -13,7 +13,7 @@ from app.health.service import Liveness, Readiness
 from app.models import JobKind, JobState, JobStep, UserState, WorkspaceStatus
 from app.users.schemas import DefaultContainer, MeOut, UserOut
 from app.workspaces.errors import FAILURES
-from app.workspaces.router import ALREADY, STARTING
+from app.workspaces.router import ALREADY, UNDER_WAY
 from app.workspaces.schemas import (
     JOB_ID,
     URL,
@@ -120,7 +120,7 @@ SIGNED_IN = TokenOut(
 
 def _launched(job: JobOut | None, status: WorkspaceStatus, container: str | None) -> LaunchOut:
     return LaunchOut(
-        message=(STARTING if job else ALREADY).en,
+        message=(UNDER_WAY[job.kind] if job else ALREADY).en,
         job=job,
         status_url=f"/api/jobs/{job.id}" if job else None,
         service_url=URL,

@@ -68,6 +68,23 @@ class Settings(BaseSettings):
     launch_seconds: int = Field(
         300, ge=5, description="Deadline of a launch or restart, from acceptance; a pull that moves extends it."
     )
+    queue_seconds: int = Field(3600, ge=5, description="How long a launch waits for room at most.")
+    queue_limit: int = Field(200, ge=0, description="Launches that may wait for room; more are refused.")
+    launches_at_once: int = Field(32, ge=1, description="Launches in progress at the engine; others wait their turn.")
+    running_limit: int = Field(0, ge=0, description="Workspaces that run at once; 0 sets no limit.")
+    user_running_limit: int = Field(
+        10, ge=0, description="Workspaces of one user that run at once, unless an admin set another; 0 sets no limit."
+    )
+    memory_overcommit: float = Field(
+        1.0, gt=0, description="Memory that may be promised to workspaces, as a multiple of what the engine has."
+    )
+    cpu_overcommit: float = Field(10.0, gt=0, description="The same for processors.")
+    min_free_disk_mb: int = Field(1024, ge=0, description="With less free on the engine's disk, launches wait.")
+    network_pool: int = Field(16, ge=0, description="Networks kept ready for the next launches.")
+    volume_retention_days: int = Field(30, ge=0, description="How long files outlive a workspace that was deleted.")
+    orphan_seconds: int = Field(
+        30, ge=0, description="How long something of ours on the engine that no row wants is left alone."
+    )
     lease_seconds: float = Field(15, ge=1, description="A worker that is silent this long has lost its job.")
     worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
     engine_starts: int = Field(4, ge=1, description="Containers one worker makes or starts at the engine at once.")

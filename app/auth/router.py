@@ -134,7 +134,7 @@ async def _token_body(
         access_token=signed_in.access_token,
         expires_in=min(settings.access_token_seconds, settings.session_seconds),
         user=view_user(signed_in.user, signed_in.container_id),
-        job=await view_job(session, signed_in.job, locale) if signed_in.job else None,
+        job=await view_job(session, resources, signed_in.job, locale) if signed_in.job else None,
     )
 
 

@@ -19,6 +19,7 @@ from app.models import Bootstrap, Job, MagicLink, Session, User, UserState, utcn
 from app.resources import Resources
 from app.settings import Settings
 from app.workspaces import service as workspaces
+from app.workspaces.errors import Refused
 
 
 class InvalidLink(AppError):
@@ -89,14 +90,24 @@ async def verify(session: AsyncSession, resources: Resources, token: str, client
     user.last_used = utcnow()
     cookie = new_token()
     session_id = await _open_session(session, resources, user.id, cookie, client)
-    launched = await workspaces.launch(session, resources, user, resources.catalog.default.key, asked=False)
+    container_id, job = await _start_default(session, resources, user)
     return SignedIn(
         user=user,
         access_token=resources.tokens.issue(user.id, session_id, is_admin=user.is_admin),
         cookie=cookie,
-        container_id=launched.workspace.container_id,
-        job=launched.job,
+        container_id=container_id,
+        job=job,
     )
+
+
+async def _start_default(session: AsyncSession, resources: Resources, user: User) -> tuple[str | None, Job | None]:
+    """Make sure that the default workspace runs. A limit that refuses it keeps nobody from signing in."""
+    try:
+        async with session.begin_nested():
+            accepted = await workspaces.request(session, resources, user, resources.catalog.default.key, asked=False)
+    except Refused:
+        return None, None
+    return accepted.workspace.container_id, accepted.job
 
 
 async def _spend(session: AsyncSession, digest: bytes) -> User:

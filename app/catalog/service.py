@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -119,6 +119,7 @@ class Template(_Model):
     user: str | None = Field(None, pattern=r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$")
     read_only: bool = Field(False, strict=True)
     strip_prefix: bool = Field(True, strict=True)
+    restart: Literal["on-failure", "never"] = "on-failure"
     default: bool = Field(False, strict=True)
 
 

@@ -69,7 +69,7 @@ async def change(
 ) -> Response:
     """Launch or restart, then show the card; a browser without scripts gets the whole page again."""
     async with resources.unit_of_work() as session:
-        await service.launch(session, resources, caller.user, type, kind=JobKind(kind))
+        await service.request(session, resources, caller.user, type, kind=JobKind(kind))
     if not is_htmx(request):
         return RedirectResponse("/", 303)
     return _fragment(request, await find_card(resources, caller, locale, type), "")

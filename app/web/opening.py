@@ -71,7 +71,7 @@ async def start(
     """
     _check_owner(caller, to)
     async with resources.unit_of_work() as session:
-        await service.launch(session, resources, caller.user, to.template)
+        await service.request(session, resources, caller.user, to.template)
     card = await find_card(resources, caller, locale, to.template)
     return (
         _panel(request, card, to, "")

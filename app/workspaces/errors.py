@@ -11,6 +11,79 @@ class UnknownTemplate(AppError):
     detail = Text("The catalogue has no such type.", "Der Katalog kennt diesen Typ nicht.")
 
 
+class NotCancellable(AppError):
+    code = "not_cancellable"
+    status = 409
+    title = Text("Too late to cancel", "Zu spät zum Abbrechen")
+    detail = Text(
+        "A stop or deletion that has begun cannot be cancelled. Launch the workspace again instead.",
+        "Ein begonnenes Beenden oder Löschen lässt sich nicht abbrechen. Starte den Arbeitsplatz stattdessen neu.",
+    )
+
+
+class Refused(AppError):
+    """A launch that a limit refuses."""
+
+
+class QuotaUserRunning(Refused):
+    code = "quota_user_running"
+    status = 409
+    title = Text("Limit reached", "Limit erreicht")
+    detail = Text(
+        "You have {limit} workspaces running, which is your limit. Stop one of them first.",
+        "Du hast {limit} laufende Arbeitsplätze; mehr erlaubt dein Limit nicht. Beende zuerst einen davon.",
+    )
+
+
+class _Full(Refused):
+    status = 503
+    title = Text("No room right now", "Gerade kein Platz")
+
+
+class CapacityLaunches(_Full):
+    code = "capacity_launches"
+    detail = Text(
+        "Too many launches are waiting already. Try again in a few minutes.",
+        "Es warten schon zu viele Starts. Bitte in einigen Minuten erneut versuchen.",
+    )
+
+
+class CapacityRunning(_Full):
+    code = "capacity_running"
+    detail = Text(
+        "The server runs as many workspaces as it may. Try again later, or ask your operator.",
+        "Auf dem Server laufen so viele Arbeitsplätze, wie erlaubt sind. Bitte später erneut versuchen.",
+    )
+
+
+class CapacityMemory(_Full):
+    code = "capacity_memory"
+    detail = Text(
+        "The server's memory is taken by other workspaces. Try again later, or ask your operator.",
+        "Der Arbeitsspeicher des Servers ist durch andere Arbeitsplätze belegt. Bitte später erneut versuchen.",
+    )
+
+
+class CapacityCpu(_Full):
+    code = "capacity_cpu"
+    detail = Text(
+        "The server's processors are taken by other workspaces. Try again later, or ask your operator.",
+        "Die Prozessoren des Servers sind durch andere Arbeitsplätze belegt. Bitte später erneut versuchen.",
+    )
+
+
+class CapacityDisk(_Full):
+    code = "capacity_disk"
+    detail = Text(
+        "The server's disk is almost full. Tell your operator.",
+        "Die Festplatte des Servers ist fast voll. Bitte den Betreiber informieren.",
+    )
+
+
+CAPACITY: dict[str, type[Refused]] = {
+    error.code: error for error in (CapacityLaunches, CapacityRunning, CapacityMemory, CapacityCpu, CapacityDisk)
+}
+
 FAILURES: dict[str, Text] = {
     "image_missing": Text(
         "The image of this workspace is not on the server. Ask your operator to build or pull it.",
@@ -34,13 +107,14 @@ FAILURES: dict[str, Text] = {
         "Der Server hat kein freies Netz für einen weiteren Arbeitsplatz. Bitte den Betreiber informieren.",
     ),
     "exited": Text(
-        "The workspace ended right after its start. Launch again; if it ends again, tell your operator.",
-        "Der Arbeitsplatz hat sich gleich nach dem Start beendet. "
-        "Bitte erneut starten; sonst den Betreiber informieren.",
+        "The workspace ended by itself. Look at its log, then launch it again; if it ends again, tell your operator.",
+        "Der Arbeitsplatz hat sich von selbst beendet. "
+        "Sieh in sein Protokoll und starte ihn erneut; sonst den Betreiber informieren.",
     ),
     "out_of_memory": Text(
-        "The workspace ran out of memory while it started. Ask your operator for a larger limit.",
-        "Dem Arbeitsplatz ging beim Start der Speicher aus. Bitte den Betreiber um ein höheres Limit.",
+        "The workspace ran out of memory. Launch it again; if it needs more, ask your operator for a larger limit.",
+        "Dem Arbeitsplatz ging der Speicher aus. "
+        "Starte ihn erneut; braucht er mehr, bitte den Betreiber um ein höheres Limit.",
     ),
     "probe_timeout": Text(
         "The workspace started but did not answer in time. Launch again; if it happens again, tell your operator.",
@@ -48,17 +122,25 @@ FAILURES: dict[str, Text] = {
         "Bitte erneut starten; sonst den Betreiber informieren.",
     ),
     "deadline": Text(
-        "The launch took too long and was given up. Launch again.",
-        "Der Start hat zu lange gedauert und wurde abgebrochen. Bitte erneut starten.",
+        "This took too long and was given up. Try again; if it happens again, tell your operator.",
+        "Das hat zu lange gedauert und wurde abgebrochen. Bitte erneut versuchen; sonst den Betreiber informieren.",
     ),
     "template_gone": Text(
         "This type is no longer in the catalogue.",
         "Diesen Typ gibt es im Katalog nicht mehr.",
     ),
+    "removed": Text(
+        "The workspace's container was removed on the server. Launch it again; its files are kept where it keeps any.",
+        "Der Container des Arbeitsplatzes wurde auf dem Server entfernt. "
+        "Starte ihn erneut; Dateien, die er behält, sind noch da.",
+    ),
+    "cancelled": Text("The request was cancelled.", "Die Anfrage wurde abgebrochen."),
     "superseded": Text("A newer request took over.", "Eine neuere Anfrage hat übernommen."),
 }
 
 
 def explain(code: str, locale: Locale) -> str:
     """The sentence for a failure's code."""
+    if code in CAPACITY:
+        return CAPACITY[code].detail.say(locale)
     return FAILURES.get(code, FAILURES["engine_error"]).say(locale)

@@ -27,7 +27,7 @@ async def poll_job(
         while True:
             async with resources.reads() as session:
                 job = await get_job(session, user_id, job_id)
-                view = await view_job(session, job, locale)
+                view = await view_job(session, resources, job, locale)
             current = tag(view, job.version, locale)
             waited_for = waited_for or {current}
             remaining = until - clock()

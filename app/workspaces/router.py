@@ -1,52 +1,69 @@
-"""/api/container and /api/jobs."""
+"""/api/container."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deps import CallerDep, IdempotencyKeyDep, LocaleDep, ResourcesDep, SessionDep, WatchDep
+from app.deps import CallerDep, IdempotencyKeyDep, LocaleDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, IdempotencyConflict, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.gateway.names import workspace_url
 from app.i18n import Locale, Text
 from app.models import JobKind, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces import service, views
-from app.workspaces.errors import UnknownTemplate
-from app.workspaces.polling import poll_job
-from app.workspaces.schemas import JOB_ID, JobOut, JobPage, LaunchOut, StatusOut
+from app.workspaces.errors import CAPACITY, QuotaUserRunning, UnknownTemplate
+from app.workspaces.schemas import LaunchOut, StatusOut, WorkspaceOut
+from app.workspaces.service import Accepted
+from app.workspaces.states import STARTING
+from app.workspaces.volumes import VolumePolicy
 
-router = APIRouter()
-containers = APIRouter(prefix="/api/container", tags=["container"])
-jobs = APIRouter(prefix="/api/jobs", tags=["jobs"])
+router = APIRouter(prefix="/api/container", tags=["container"])
+
+TypePath = Annotated[str, Path(description="Key of a template.", examples=["hello"])]
 
 ALREADY = Text("The workspace is running.", "Der Arbeitsplatz läuft.")
-STARTING = Text("The workspace is starting.", "Der Arbeitsplatz startet.")
+AT_REST = Text("The workspace is not running.", "Der Arbeitsplatz läuft nicht.")
+UNDER_WAY: dict[JobKind, Text] = {
+    JobKind.LAUNCH: Text("The workspace is starting.", "Der Arbeitsplatz startet."),
+    JobKind.RESTART: Text("The workspace is starting.", "Der Arbeitsplatz startet."),
+    JobKind.STOP: Text("The workspace is stopping.", "Der Arbeitsplatz wird beendet."),
+    JobKind.DELETE: Text("The workspace is being deleted.", "Der Arbeitsplatz wird gelöscht."),
+}
+
+CHANGES = (InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, IdempotencyConflict, Unavailable)
+STARTS = problems(*CHANGES, QuotaUserRunning, *CAPACITY.values())
+ENDS = problems(*CHANGES, NotFound)
+
+
+def _nothing(description: str) -> dict[int | str, dict[str, object]]:
+    return {200: {"model": LaunchOut, "description": description}}
 
 
 async def _answer(
     session: AsyncSession,
     resources: Resources,
     slug: str,
-    launched: service.Launched,
+    accepted: Accepted,
+    kind: JobKind,
     locale: Locale,
     response: Response,
 ) -> LaunchOut:
-    job = await views.view_job(session, launched.job, locale) if launched.job else None
+    job = await views.view_job(session, resources, accepted.job, locale) if accepted.job else None
     if job is None:
         response.status_code = 200
+    nothing = ALREADY if kind in STARTING else AT_REST
     return LaunchOut(
-        message=(STARTING if job else ALREADY).say(locale),
+        message=(UNDER_WAY[kind] if job else nothing).say(locale),
         job=job,
         status_url=f"/api/jobs/{job.id}" if job else None,
-        service_url=workspace_url(resources.settings, slug, launched.workspace.template),
-        container_id=launched.workspace.container_id,
-        status=launched.workspace.status,
+        service_url=workspace_url(resources.settings, slug, accepted.workspace.template),
+        container_id=accepted.workspace.container_id,
+        status=accepted.workspace.status,
     )
 
 
-@containers.get(
+@router.get(
     "/status",
     summary="State of the default workspace",
     operation_id="container_status",
@@ -62,14 +79,16 @@ async def status(session: SessionDep, resources: ResourcesDep, caller: CallerDep
     )
 
 
-@containers.post(
+@router.post(
     "/restart",
     status_code=202,
     summary="Replace the default workspace's container",
     operation_id="container_restart",
-    responses=problems(InvalidRequest, Unauthorized, Forbidden, IdempotencyConflict, Unavailable),
+    responses=problems(
+        InvalidRequest, Unauthorized, Forbidden, IdempotencyConflict, Unavailable, QuotaUserRunning, *CAPACITY.values()
+    ),
 )
-async def restart(
+async def restart_default(
     session: SessionDep,
     resources: ResourcesDep,
     caller: CallerDep,
@@ -78,23 +97,20 @@ async def restart(
     key: IdempotencyKeyDep = None,
 ) -> LaunchOut:
     """A new container over the same volume. Poll `status_url` until the job ends."""
-    template = resources.catalog.default.key
-    launched = await service.launch(session, resources, caller.user, template, kind=JobKind.RESTART, key=key)
-    return await _answer(session, resources, caller.user.slug, launched, locale, response)
+    template, kind = resources.catalog.default.key, JobKind.RESTART
+    accepted = await service.request(session, resources, caller.user, template, kind, key=key)
+    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
 
 
-@containers.post(
+@router.post(
     "/launch/{type}",
     status_code=202,
     summary="Make or start a workspace",
     operation_id="container_launch",
-    responses={
-        200: {"model": LaunchOut, "description": "It runs already"},
-        **problems(InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, IdempotencyConflict, Unavailable),
-    },
+    responses={**_nothing("It runs already"), **STARTS},
 )
 async def launch(
-    type: Annotated[str, Path(description="Key of a template.", examples=["hello"])],
+    type: TypePath,
     session: SessionDep,
     resources: ResourcesDep,
     caller: CallerDep,
@@ -103,56 +119,89 @@ async def launch(
     key: IdempotencyKeyDep = None,
 ) -> LaunchOut:
     """Accepted at once; poll `status_url` until the job ends. A launch that runs already answers the same job."""
-    launched = await service.launch(session, resources, caller.user, type, key=key)
-    return await _answer(session, resources, caller.user.slug, launched, locale, response)
+    kind = JobKind.LAUNCH
+    accepted = await service.request(session, resources, caller.user, type, kind, key=key)
+    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
 
 
-@jobs.get(
-    "",
-    summary="List your jobs",
-    operation_id="list_jobs",
-    responses=problems(InvalidRequest, Unauthorized, NotFound, Unavailable),
+@router.post(
+    "/{type}/restart",
+    status_code=202,
+    summary="Replace a workspace's container",
+    operation_id="restart_workspace",
+    responses=STARTS,
 )
-async def list_jobs(
+async def restart(
+    type: TypePath,
     session: SessionDep,
-    caller: CallerDep,
-    locale: LocaleDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Jobs a page.")] = 20,
-    before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
-) -> JobPage:
-    """Newest first, in pages."""
-    rows = await views.list_jobs(session, caller.user.id, limit=limit, before=before)
-    found = await views.view_jobs(session, rows, locale)
-    return JobPage(jobs=found, next=found[-1].id if len(found) == limit else None)
-
-
-@jobs.get(
-    "/{id}",
-    response_model=JobOut,
-    summary="Follow one job",
-    operation_id="get_job",
-    responses={
-        304: {"description": "Unchanged since the ETag in If-None-Match"},
-        **problems(InvalidRequest, Unauthorized, NotFound, Unavailable),
-    },
-)
-async def get_job(
-    id: Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])],
     resources: ResourcesDep,
-    watch: WatchDep,
     caller: CallerDep,
     locale: LocaleDep,
-    *,
-    wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
-    seen: Annotated[str | None, Header(alias="If-None-Match", max_length=200)] = None,
-) -> Response:
-    """With `wait`, answers as soon as the job differs from `If-None-Match` (without it: changes), or time is over."""
-    job, etag = await poll_job(resources, watch, caller.user.id, id, locale, seen=seen, wait=wait)
-    if job is None:
-        return Response(status_code=304, headers={"ETag": etag})
-    # Written out as it is: FastAPI would validate the whole timeline once more, at every poll.
-    return Response(job.model_dump_json(), media_type="application/json", headers={"ETag": etag})
+    response: Response,
+    key: IdempotencyKeyDep = None,
+) -> LaunchOut:
+    """A new container over the same volume, from the image as it is now."""
+    kind = JobKind.RESTART
+    accepted = await service.request(session, resources, caller.user, type, kind, key=key)
+    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
 
 
-router.include_router(containers)
-router.include_router(jobs)
+@router.post(
+    "/{type}/stop",
+    status_code=202,
+    summary="Stop a workspace",
+    operation_id="stop_workspace",
+    responses={**_nothing("It does not run"), **ENDS},
+)
+async def stop(
+    type: TypePath,
+    session: SessionDep,
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    response: Response,
+    key: IdempotencyKeyDep = None,
+) -> LaunchOut:
+    """What runs in it ends; the container and the volume are kept. A launch that is under way is given up for it."""
+    kind = JobKind.STOP
+    accepted = await service.request(session, resources, caller.user, type, kind, key=key)
+    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+
+
+@router.delete(
+    "/{type}",
+    status_code=202,
+    summary="Delete a workspace",
+    operation_id="delete_workspace",
+    responses={**_nothing("There is nothing to delete"), **ENDS},
+)
+async def delete(
+    type: TypePath,
+    session: SessionDep,
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    response: Response,
+    volume: Annotated[
+        VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
+    ] = VolumePolicy.KEEP,
+    key: IdempotencyKeyDep = None,
+) -> LaunchOut:
+    """The container goes, and with `volume=delete` the files at once."""
+    kind = JobKind.DELETE
+    accepted = await service.request(session, resources, caller.user, type, kind, key=key, volume=volume)
+    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+
+
+@router.get(
+    "/{type}",
+    summary="One workspace",
+    operation_id="get_workspace",
+    responses=problems(UnknownTemplate, Unauthorized, Unavailable),
+)
+async def get_workspace(
+    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+) -> WorkspaceOut:
+    """As the list shows it; `not_created` where it was never launched."""
+    template = service.find_template(resources, type)
+    return await views.view_workspace(session, resources, caller.user, template, locale)

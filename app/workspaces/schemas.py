@@ -25,6 +25,8 @@ class JobFailure(BaseModel):
 
     code: str = Field(examples=["image_missing"])
     message: str = Field(examples=["The image of this workspace is not on the server."])
+    exit_code: int | None = Field(None, description="Of the container, where it ended.")
+    log: list[str] | None = Field(None, description="The container's last lines; where one job is asked for.")
 
 
 class JobOut(BaseModel):
@@ -33,13 +35,16 @@ class JobOut(BaseModel):
     id: UUID = Field(examples=[JOB_ID])
     kind: JobKind
     type: str = Field(examples=["hello"], description="Key of the template.")
+    platform: bool = Field(False, description="Begun by the platform: idle, died, cancelled.")
     state: JobState
     step: JobStep
     progress: int = Field(ge=0, le=100, description="Percent.", examples=[70])
     position: int | None = Field(None, description="Place in the queue, from 1; null once it runs.")
     eta_seconds: float | None = Field(
-        None,
-        description="Seconds that recent launches took from acceptance to their end; null once this one has ended.",
+        None, description="Seconds until it has probably ended, from recent launches; null where nobody can say."
+    )
+    waits_for: str | None = Field(
+        None, description="Code of the limit that it waits for.", examples=["capacity_memory"]
     )
     timeline: list[TimelineEntry]
     error: JobFailure | None = None
@@ -56,7 +61,7 @@ class JobPage(BaseModel):
 
 
 class LaunchOut(BaseModel):
-    """The answer to a launch or restart."""
+    """The answer to a launch, restart, stop or deletion."""
 
     message: str = Field(examples=["The workspace is starting."])
     job: JobOut | None
@@ -86,8 +91,9 @@ class WorkspaceOut(BaseModel):
     container_id: str | None = None
     created_at: datetime | None = None
     last_used: datetime | None = None
+    outdated: bool = Field(False, description="A restart would take a newer image.")
     job: JobOut | None = Field(None, description="The job that runs now, if any.")
-    error: JobFailure | None = Field(None, description="Why the last job failed.")
+    error: JobFailure | None = Field(None, description="Why the last job failed, or the workspace ended.")
 
 
 class WorkspacesOut(BaseModel):

@@ -1,4 +1,7 @@
-"""Accepting requests for workspaces: one transaction that locks the row, decides, and writes a job."""
+"""Accepting requests for workspaces: one transaction that locks the row, decides, and writes a job.
+
+Locks are taken in one order everywhere: account, workspace, job; admission's comes last.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,8 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalog.service import Template
-from app.errors import IdempotencyConflict
-from app.jobs import JobName, announce, enqueue
+from app.errors import IdempotencyConflict, NotFound
+from app.jobs import JobName, announce, enqueue, revoke
 from app.models import (
     LIVE_STATES,
     IdempotencyKey,
@@ -22,21 +25,32 @@ from app.models import (
     JobStep,
     User,
     UserState,
-    Wanted,
     Workspace,
     WorkspaceStatus,
     utcnow,
 )
 from app.resources import Resources
-from app.workspaces.errors import UnknownTemplate
-from app.workspaces.states import Decision, decide
+from app.workspaces import admission, volumes
+from app.workspaces.errors import NotCancellable, UnknownTemplate
+from app.workspaces.states import (
+    ALIVE,
+    SETTLED,
+    STARTING,
+    WANTED_AT,
+    WANTED_BY,
+    Decision,
+    asked_status,
+    decide,
+    move,
+)
+from app.workspaces.volumes import VolumePolicy
 
 RECENT_LAUNCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Launched:
-    """What a request came to: `job` is null when the workspace runs already."""
+class Accepted:
+    """What a request came to: `job` is null when there is nothing to do."""
 
     workspace: Workspace
     job: Job | None
@@ -50,46 +64,42 @@ def find_template(resources: Resources, key: str) -> Template:
     return template
 
 
-async def launch(
+async def request(
     session: AsyncSession,
     resources: Resources,
     user: User,
     template: str,
-    *,
     kind: JobKind = JobKind.LAUNCH,
+    *,
     key: str | None = None,
     asked: bool = True,
-) -> Launched:
-    """Accept a launch or restart of the user's workspace of a template.
+    volume: VolumePolicy | None = None,
+) -> Accepted:
+    """Accept a user's request to change their workspace of a template.
 
     Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch
     that the platform begins by itself, at sign-in: it makes sure of the container even where the row says
-    `running`, and leaves the user's state alone. `key` is the caller's Idempotency-Key.
-    Raises `UnknownTemplate`, `IdempotencyConflict`.
+    `running`, and leaves the user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of
+    the files with a deletion.
+    Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`
+    and the refusals of `app.workspaces.admission`.
     """
     found = find_template(resources, template)
     if key is not None:
-        seen = await _remember(session, user.id, key, f"{kind} {template}")
+        seen = await _remember(session, user.id, key, f"{kind} {template} {volume}")
         if seen is not None:
             return await _replay(session, user.id, found.key, seen.job_id)
-    if asked:
+    starts = kind in STARTING
+    if asked and starts:
         # Account before workspace, as a sign-in locks them: the other order could wait in a circle.
         await _activate(session, user)
-    workspace = await _lock_workspace(session, user.id, found.key)
-    live = await session.scalar(select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES)))
-    if asked:
-        workspace.last_used = utcnow()
-    decision = decide(kind, workspace.status, live.kind if live else None, make_sure=not asked)
-    job: Job | None
-    match decision:
-        case Decision.ALREADY_RUNNING:
-            job = None
-        case Decision.SAME_JOB:
-            job = live
-        case Decision.NEW_JOB | Decision.SUPERSEDE:
-            if live is not None:
-                await _supersede(session, live)
-            job = await _new_job(session, resources, workspace, kind)
+    workspace = await _lock_workspace(session, user.id, found.key, make=starts)
+    if asked and starts:
+        workspace.last_used = workspace.active_at = utcnow()
+        workspace.restarts = 0
+    if volume is not None:
+        await volumes.release(session, resources, workspace.id, volume)
+    job = await _accept(session, resources, workspace, kind, make_sure=not asked)
     if key is not None and job is not None:
         await session.execute(
             update(IdempotencyKey)
@@ -97,7 +107,49 @@ async def launch(
             .values(job_id=job.id)
         )
     await session.flush()
-    return Launched(workspace, job)
+    return Accepted(workspace, job)
+
+
+async def begin(
+    session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind, *, defer: timedelta | None = None
+) -> Job | None:
+    """Begin a job of the platform's own on a workspace that the caller has locked; None where a job is live already.
+
+    A launch counts against the limits as one that was asked for does, and waits where there is no room.
+    """
+    live = select(Job.id).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES))
+    if await session.scalar(live) is not None:
+        return None
+    return await _new_job(session, resources, workspace, kind, platform=True, defer=defer)
+
+
+async def cancel(session: AsyncSession, resources: Resources, user_id: UUID, job_id: UUID) -> Job:
+    """Cancel a job of the user's, wherever it is. One that has ended stays as it is.
+
+    One that the engine never heard of leaves the workspace as it was. Else a job of the platform's own brings it to
+    rest: away if there was nothing before, stopped if there was. Raises `NotFound`, and `NotCancellable` for a stop or
+    a deletion that has begun.
+    """
+    owned = (Job.id == job_id, Job.user_id == user_id)
+    workspace_id = await session.scalar(select(Job.workspace_id).where(*owned))
+    if workspace_id is None:
+        raise NotFound
+    workspace = await session.get_one(Workspace, workspace_id, with_for_update={"key_share": True})
+    job = (await session.scalars(select(Job).where(*owned).with_for_update(key_share=True))).one()
+    if job.state not in LIVE_STATES:
+        return job
+    if job.touched and job.kind not in STARTING:
+        raise NotCancellable
+    await _end(session, job, JobState.CANCELLED, JobStep.CANCELLED)
+    if job.touched and not (job.kind == JobKind.LAUNCH and job.was in ALIVE):
+        kind = JobKind.DELETE if job.was == WorkspaceStatus.NOT_CREATED else JobKind.STOP
+        await _new_job(session, resources, workspace, kind, platform=True)
+    else:
+        # What lived before the request may live on: the next look at the engine says.
+        generation, wanted = workspace.generation + 1, WANTED_AT[job.was]
+        await move(session, workspace.id, workspace.generation, job.was, generation=generation, wanted=wanted)
+    await admission.admit(session, resources)
+    return job
 
 
 async def _activate(session: AsyncSession, user: User) -> None:
@@ -120,69 +172,112 @@ async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str
     return seen
 
 
-async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: UUID | None) -> Launched:
+async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: UUID | None) -> Accepted:
     workspace = await session.scalar(owned_workspaces(user_id).where(Workspace.template == template))
     assert workspace is not None, "the request that the key stood for made the row"
-    return Launched(workspace, await session.get(Job, job_id) if job_id else None)
+    return Accepted(workspace, await session.get(Job, job_id) if job_id else None)
 
 
-async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace:
-    """The user's row for the template, made if it is missing, locked until the transaction ends.
+async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str, *, make: bool) -> Workspace:
+    """The user's row for the template, locked until the transaction ends; `make` makes it if it is missing.
 
-    One statement does both: the update that changes nothing takes the lock.
+    One statement does both: the update that changes nothing takes the lock. Raises `NotFound`.
     """
-    row = insert(Workspace).values(user_id=user_id, template=template)
-    same = row.on_conflict_do_update(index_elements=["user_id", "template"], set_={"template": row.excluded.template})
-    found = await session.scalars(same.returning(Workspace), execution_options={"populate_existing": True})
-    return found.one()
+    fresh = {"populate_existing": True}
+    if make:
+        row = insert(Workspace).values(user_id=user_id, template=template)
+        same = row.on_conflict_do_update(
+            index_elements=["user_id", "template"], set_={"generation": Workspace.generation}
+        )
+        return (await session.scalars(same.returning(Workspace), execution_options=fresh)).one()
+    query = owned_workspaces(user_id).where(Workspace.template == template).with_for_update(key_share=True)
+    found = await session.scalar(query, execution_options=fresh)
+    if found is None:
+        raise NotFound
+    return found
 
 
-async def _supersede(session: AsyncSession, job: Job) -> None:
-    """End a live job in favour of a newer one; its worker loses the lease with it."""
-    job.state, job.step, job.error_code = JobState.SUPERSEDED, JobStep.SUPERSEDED, "superseded"
-    job.lease = job.lease_until = None
+async def _accept(
+    session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind, *, make_sure: bool
+) -> Job | None:
+    live = await session.scalar(
+        select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES)).with_for_update(key_share=True)
+    )
+    match decide(kind, workspace.status, live.kind if live else None, make_sure=make_sure):
+        case Decision.NOTHING_TO_DO:
+            return None
+        case Decision.SAME_JOB:
+            return live
+        case Decision.NEW_JOB | Decision.SUPERSEDE:
+            if live is not None:
+                await _end(session, live, JobState.SUPERSEDED, JobStep.SUPERSEDED)
+            return await _new_job(session, resources, workspace, kind, after=live)
+
+
+async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) -> None:
+    """End a live job from outside. It keeps its lease until its worker, who is told, has let go of the engine."""
+    job.state, job.step, job.error_code = state, step, state.value
     job.finished_at = utcnow()
     job.version += 1
-    session.add(JobEvent(job_id=job.id, step=JobStep.SUPERSEDED))
+    session.add(JobEvent(job_id=job.id, step=step))
     announce(session, job.id, ended=True)
+    if job.lease is not None:
+        revoke(session, job.id)
     await session.flush()
 
 
-async def _new_job(session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind) -> Job:
-    workspace.generation += 1
-    workspace.wanted = Wanted.RUNNING
-    if kind == JobKind.RESTART:
-        workspace.incarnation = workspace.generation
-    # A container that runs keeps being reachable until the job touches it.
-    if workspace.status != WorkspaceStatus.RUNNING or kind == JobKind.RESTART:
-        workspace.status, workspace.status_at = WorkspaceStatus.QUEUED, utcnow()
-    workspace.error_code = None
-    await session.flush()
+async def _new_job(
+    session: AsyncSession,
+    resources: Resources,
+    workspace: Workspace,
+    kind: JobKind,
+    *,
+    platform: bool = False,
+    after: Job | None = None,
+    defer: timedelta | None = None,
+) -> Job:
+    """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
+    was = after.was if after else workspace.status
+    await move(
+        session,
+        workspace.id,
+        workspace.generation,
+        asked_status(kind, workspace.status),
+        generation=workspace.generation + 1,
+        wanted=WANTED_BY[kind],
+        error_code=None,
+        exit_code=None,
+    )
+    refusal = await admission.judge(session, resources, workspace) if kind in STARTING else None
+    now = utcnow()
     row = insert(Job).values(
         workspace_id=workspace.id,
         user_id=workspace.user_id,
         template=workspace.template,
         kind=kind,
+        platform=platform,
         generation=workspace.generation,
-        expected_seconds=_expected_seconds(workspace.template),
-        deadline=utcnow() + timedelta(seconds=resources.settings.launch_seconds),
+        was=was if was in SETTLED else WorkspaceStatus.ERROR,
+        touched=after.touched if after else False,
+        expected_seconds=_expected_seconds(workspace.template) if kind in STARTING else None,
+        admitted_at=None if refusal else now,
+        waits_for=refusal,
+        run_at=now + (defer or timedelta(0)),
+        deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=bool(refusal)),
     )
     job = (await session.scalars(row.returning(Job))).one()
-    session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED))
-    enqueue(session, JobName.DRIVE, job.id)
+    session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED, detail=refusal))
+    if not refusal:
+        enqueue(session, JobName.DRIVE, job.id, defer=defer)
     return job
 
 
 def _expected_seconds(template: str) -> ScalarSelect[float]:
-    """What recent launches of the template took from acceptance to their end, as part of the insert."""
-    seconds = func.extract("epoch", Job.finished_at - Job.created_at)
+    """What recent launches of the template took from admission to their end, as part of the insert."""
+    seconds = func.extract("epoch", Job.finished_at - func.coalesce(Job.admitted_at, Job.created_at))
     recent = (
         select(seconds.label("took"))
-        .where(
-            Job.template == template,
-            Job.state == JobState.SUCCEEDED,
-            Job.kind.in_((JobKind.LAUNCH, JobKind.RESTART)),
-        )
+        .where(Job.template == template, Job.state == JobState.SUCCEEDED, Job.kind.in_(STARTING))
         .order_by(Job.finished_at.desc())
         .limit(RECENT_LAUNCHES)
         .subquery()

@@ -5,14 +5,14 @@ import ipaddress
 from app.catalog.service import Template
 from app.gateway.names import base_path, route_of
 from app.models import Workspace
-from app.runtime.base import Volume, WorkspaceSpec
+from app.runtime.base import Network, Volume, WorkspaceSpec
 from app.settings import Settings
 
 SUBNET_PREFIX = 28
 
 
 def container_name(settings: Settings, slug: str, template: str) -> str:
-    """The engine-wide unique name of a workspace's container and network."""
+    """The engine-wide unique name of a workspace's container."""
     return f"{settings.instance}-{route_of(slug, template)}"
 
 
@@ -21,14 +21,21 @@ def subnet_count(settings: Settings) -> int:
     return 1 << (SUBNET_PREFIX - ipaddress.IPv4Network(settings.network_range).prefixlen)
 
 
-def subnet(settings: Settings, index: int) -> str:
-    """The `index`-th /28 of the configured range, from 0."""
+def network(settings: Settings, index: int) -> Network:
+    """The network on the `index`-th /28 of the configured range, from 0. Its name no workspace can have."""
     start = ipaddress.IPv4Network(settings.network_range).network_address
-    return f"{start + (index << (32 - SUBNET_PREFIX))}/{SUBNET_PREFIX}"
+    subnet = f"{start + (index << (32 - SUBNET_PREFIX))}/{SUBNET_PREFIX}"
+    return Network(f"{settings.instance}.{index}", subnet)
+
+
+def network_index(settings: Settings, name: str) -> int | None:
+    """The index of a network by its name; None for names of another kind."""
+    prefix, _, index = name.rpartition(".")
+    return int(index) if prefix == settings.instance and index.isdecimal() else None
 
 
 def build_spec(
-    settings: Settings, template: Template, workspace: Workspace, slug: str, subnet_index: int
+    settings: Settings, template: Template, workspace: Workspace, slug: str, *, index: int, volume: str | None
 ) -> WorkspaceSpec:
     """What the engine shall run for this workspace. The container learns who and where it is, and no secret."""
     route = route_of(slug, template.key)
@@ -48,13 +55,13 @@ def build_spec(
         incarnation=workspace.incarnation,
         image=template.image,
         port=template.port,
-        subnet=subnet(settings, subnet_index),
+        network=network(settings, index),
         memory_bytes=template.limits.memory,
         cpus=template.limits.cpus,
         pids=template.limits.pids,
         environment=environment,
         labels={"spawner.route": route},
-        volume=Volume(f"{name}-data", template.volume) if template.volume else None,
+        volume=Volume(volume, template.volume) if template.volume and volume else None,
         user=template.user,
         read_only=template.read_only,
     )

@@ -1,40 +1,176 @@
-"""The state machine of workspaces and their jobs: what a request does, and what each step looks like from outside."""
+"""The state machine of workspaces and their jobs: what a request does, what a look at the engine means, and `move`.
+
+A workspace has a wanted state, which requests write, and a status, which says what was last seen of it. `move` is the
+only thing that writes a status, and it writes only what `TRANSITIONS` allows.
+"""
 
 import enum
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
-from app.models import JobKind, JobStep, WorkspaceStatus
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import JobKind, JobStep, Wanted, Workspace, WorkspaceStatus, utcnow
+from app.runtime.base import RunState
+from app.settings import Settings
+
+S = WorkspaceStatus
+
+SETTLED = frozenset({S.NOT_CREATED, S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR})
+ON_THE_WAY_UP = frozenset({S.QUEUED, S.PULLING, S.CREATING, S.STARTING, S.PROBING})
+ALIVE = frozenset({S.RUNNING, S.PAUSED})
+# Whatever a workspace is doing, it may be asked to launch, to stop and to go.
+_ASKED = frozenset({S.QUEUED, S.STOPPING, S.DELETING})
+
+TRANSITIONS: dict[WorkspaceStatus, frozenset[WorkspaceStatus]] = {
+    S.NOT_CREATED: _ASKED,
+    **dict.fromkeys(ON_THE_WAY_UP, _ASKED | ON_THE_WAY_UP | SETTLED),
+    S.RUNNING: _ASKED | ON_THE_WAY_UP | {S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR},
+    S.PAUSED: _ASKED | ON_THE_WAY_UP | {S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR},
+    S.STOPPING: _ASKED | SETTLED,
+    S.DELETING: _ASKED | SETTLED,
+    S.STOPPED: _ASKED | {S.STOPPED, S.NOT_CREATED},
+    S.ERROR: _ASKED | {S.ERROR, S.STOPPED, S.NOT_CREATED},
+}
+SOURCES = {to: [status for status in S if to in TRANSITIONS[status]] for to in S}
+
+# What is no longer there holds no memory and no processors.
+RELEASED = frozenset({S.NOT_CREATED, S.STOPPED, S.ERROR})
+
+STOP_SECONDS = 120
+
+
+def allowed(settings: Settings, status: WorkspaceStatus) -> timedelta:
+    """How long a transitional state may last, with its retries; then its job fails with `deadline`.
+
+    Waiting for room has a time of its own. Everything on the way up shares one, which a pull that moves extends.
+    """
+    if status == S.QUEUED:
+        return timedelta(seconds=settings.queue_seconds)
+    if status in ON_THE_WAY_UP:
+        return timedelta(seconds=settings.launch_seconds)
+    return timedelta(seconds=STOP_SECONDS)
+
+
+async def move(
+    session: AsyncSession, workspace_id: UUID, generation: int, to: WorkspaceStatus, /, **values: Any
+) -> bool:
+    """Write a status and what goes with it; False where a newer request has come, or the way there is not legal."""
+    if to in RELEASED:
+        values |= {"host": None, "port": None, "reserved_memory": None, "reserved_cpus": None, "started_at": None}
+    row = (
+        update(Workspace)
+        .where(Workspace.id == workspace_id, Workspace.generation == generation, Workspace.status.in_(SOURCES[to]))
+        .values(status=to, status_at=utcnow(), **values)
+        .returning(Workspace.id)
+    )
+    return await session.scalar(row, execution_options={"synchronize_session": "evaluate"}) is not None
 
 
 class Decision(enum.Enum):
     """What becomes of a request."""
 
-    ALREADY_RUNNING = enum.auto()
+    NOTHING_TO_DO = enum.auto()
     SAME_JOB = enum.auto()
     NEW_JOB = enum.auto()
     SUPERSEDE = enum.auto()
 
 
+# Where a request of a kind has nothing to do, unless its caller wants the engine to be looked at.
+_DONE = {
+    JobKind.LAUNCH: {S.RUNNING},
+    JobKind.RESTART: set[WorkspaceStatus](),
+    JobKind.PAUSE: {S.PAUSED},
+    JobKind.STOP: {S.STOPPED, S.NOT_CREATED},
+    JobKind.DELETE: {S.NOT_CREATED},
+}
+
+WANTED_BY = {
+    JobKind.LAUNCH: Wanted.RUNNING,
+    JobKind.RESTART: Wanted.RUNNING,
+    JobKind.PAUSE: Wanted.PAUSED,
+    JobKind.STOP: Wanted.STOPPED,
+    JobKind.DELETE: Wanted.ABSENT,
+}
+
+# What is wanted of a workspace that is left at a settled status.
+WANTED_AT = {
+    S.NOT_CREATED: Wanted.ABSENT,
+    S.RUNNING: Wanted.RUNNING,
+    S.PAUSED: Wanted.PAUSED,
+    S.STOPPED: Wanted.STOPPED,
+    S.ERROR: Wanted.STOPPED,
+}
+
+STARTING = (JobKind.LAUNCH, JobKind.RESTART)
+
+
 def decide(kind: JobKind, status: WorkspaceStatus, live: JobKind | None, *, make_sure: bool = False) -> Decision:
     """Judge a request by the row's state and its live job.
 
-    A request that the live job fulfils joins it: a launch joins a launch or a restart, a restart joins a restart.
-    Any other newer request replaces the live job. `make_sure` runs a launch even where the row says `running`,
-    for callers who want a container that is gone to be noticed.
+    A request that the live job fulfils joins it: a launch joins a launch or a restart, any other its own kind. Any
+    other newer request replaces the live job. `make_sure` makes a job even where the row says that there is nothing to
+    do, for callers who want a container that is gone to be noticed.
     """
     if live is not None:
         joins = kind == live or (kind == JobKind.LAUNCH and live == JobKind.RESTART)
         return Decision.SAME_JOB if joins else Decision.SUPERSEDE
-    if kind == JobKind.LAUNCH and status == WorkspaceStatus.RUNNING and not make_sure:
-        return Decision.ALREADY_RUNNING
+    if status in _DONE[kind] and not make_sure:
+        return Decision.NOTHING_TO_DO
     return Decision.NEW_JOB
+
+
+def asked_status(kind: JobKind, status: WorkspaceStatus) -> WorkspaceStatus:
+    """What a new job makes of its workspace's status.
+
+    A pause shows when it is there. A container that runs keeps being reachable until a launch touches it.
+    """
+    if kind == JobKind.PAUSE or (kind == JobKind.LAUNCH and status == S.RUNNING):
+        return status
+    return {JobKind.STOP: S.STOPPING, JobKind.DELETE: S.DELETING}.get(kind, S.QUEUED)
+
+
+class Verdict(enum.Enum):
+    """What a look at the engine means for a workspace that no job is changing."""
+
+    AS_IT_IS = enum.auto()
+    RUNS = enum.auto()
+    IS_PAUSED = enum.auto()
+    DIED = enum.auto()
+    LAUNCH = enum.auto()
+    STOP = enum.auto()
+    DELETE = enum.auto()
+
+
+_DRIVE = {Wanted.RUNNING: Verdict.LAUNCH, Wanted.PAUSED: Verdict.LAUNCH, Wanted.STOPPED: Verdict.STOP}
+
+
+def judge(status: WorkspaceStatus, wanted: Wanted, seen: RunState) -> Verdict:
+    """Compare a row with what the engine says: take over what a hand did to a living workspace, drive all else."""
+    exists = seen is not RunState.ABSENT
+    alive = seen in (RunState.RUNNING, RunState.PAUSED)
+    if status not in SETTLED:
+        # A status on its way without a job: rows from a backup. Drive it where it was to go.
+        return _DRIVE.get(wanted, Verdict.DELETE)
+    if status in ALIVE:
+        if seen is RunState.RUNNING:
+            return Verdict.RUNS
+        return Verdict.IS_PAUSED if seen is RunState.PAUSED else Verdict.DIED
+    if wanted == Wanted.ABSENT:
+        return Verdict.DELETE if exists or status != S.NOT_CREATED else Verdict.AS_IT_IS
+    return Verdict.STOP if alive else Verdict.AS_IT_IS
 
 
 # The workspace's status while its job is at a step. A step that is not here leaves the status as it was.
 STATUS_AT: dict[JobStep, WorkspaceStatus] = {
-    JobStep.PULLING: WorkspaceStatus.PULLING,
-    JobStep.CREATING: WorkspaceStatus.CREATING,
-    JobStep.STARTING: WorkspaceStatus.STARTING,
-    JobStep.PROBING: WorkspaceStatus.PROBING,
+    JobStep.PULLING: S.PULLING,
+    JobStep.CREATING: S.CREATING,
+    JobStep.STARTING: S.STARTING,
+    JobStep.PROBING: S.PROBING,
+    JobStep.STOPPING: S.STOPPING,
+    JobStep.DELETING: S.DELETING,
 }
 
 # Percent done when a step begins; a pull moves from its own to the next one's by bytes.
@@ -45,7 +181,11 @@ PROGRESS_AT: dict[JobStep, int] = {
     JobStep.CREATING: 60,
     JobStep.STARTING: 70,
     JobStep.PROBING: 85,
+    JobStep.PAUSING: 50,
+    JobStep.STOPPING: 30,
+    JobStep.DELETING: 30,
     JobStep.READY: 100,
+    JobStep.DONE: 100,
 }
 
 

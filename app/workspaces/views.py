@@ -4,14 +4,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.catalog.service import Template
 from app.errors import NotFound
 from app.gateway.names import workspace_url
 from app.i18n import Locale
-from app.models import LIVE_STATES, Job, JobEvent, JobState, User, Workspace, WorkspaceStatus
+from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, User, Workspace, WorkspaceStatus
 from app.resources import Resources
+from app.workspaces import queue
 from app.workspaces.errors import explain
 from app.workspaces.schemas import JobFailure, JobOut, TimelineEntry, WorkspaceOut
 from app.workspaces.service import owned_workspaces
@@ -34,47 +36,47 @@ async def list_jobs(session: AsyncSession, user_id: UUID, *, limit: int, before:
     return list(await session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
 
 
-async def view_jobs(session: AsyncSession, jobs: Sequence[Job], locale: Locale) -> list[JobOut]:
-    """Jobs with their timelines, and place and ETA where they still wait or run."""
+async def view_jobs(
+    session: AsyncSession, resources: Resources, jobs: Sequence[Job], locale: Locale, *, logs: bool = False
+) -> list[JobOut]:
+    """Jobs with their timelines, and place and ETA where they still wait or run; `logs` adds what failed ones left."""
     timelines: defaultdict[UUID, list[TimelineEntry]] = defaultdict(list)
     ids = [job.id for job in jobs]
     for event in await session.scalars(select(JobEvent).where(JobEvent.job_id.in_(ids)).order_by(JobEvent.id)):
         timelines[event.job_id].append(TimelineEntry(at=event.at, step=event.step, detail=event.detail))
-    views = []
-    for job in jobs:
-        position = await _position(session, job) if job.state == JobState.QUEUED else None
-        failure = JobFailure(code=job.error_code, message=explain(job.error_code, locale)) if job.error_code else None
-        views.append(
-            JobOut(
-                id=job.id,
-                kind=job.kind,
-                type=job.template,
-                state=job.state,
-                step=job.step,
-                progress=job.progress,
-                position=position,
-                eta_seconds=job.expected_seconds if job.state in LIVE_STATES else None,
-                timeline=timelines[job.id],
-                error=failure,
-                created_at=job.created_at,
-                started_at=job.started_at,
-                finished_at=job.finished_at,
-            )
+    places = await queue.positions(session, [job.id for job in jobs if job.state == JobState.QUEUED])
+    return [
+        JobOut(
+            id=job.id,
+            kind=job.kind,
+            type=job.template,
+            platform=job.platform,
+            state=job.state,
+            step=job.step,
+            progress=job.progress,
+            position=places.get(job.id),
+            eta_seconds=queue.eta(resources.settings, job, places.get(job.id)),
+            waits_for=job.waits_for,
+            timeline=timelines[job.id],
+            error=_failure(job, locale, logs=logs),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
         )
-    return views
+        for job in jobs
+    ]
 
 
-async def view_job(session: AsyncSession, job: Job, locale: Locale) -> JobOut:
-    """One job, as `view_jobs` shows it."""
-    return (await view_jobs(session, [job], locale))[0]
+def _failure(job: Job, locale: Locale, *, logs: bool) -> JobFailure | None:
+    if job.error_code is None:
+        return None
+    log = job.log_tail.splitlines() if logs and job.log_tail is not None else None
+    return JobFailure(code=job.error_code, message=explain(job.error_code, locale), exit_code=job.exit_code, log=log)
 
 
-async def _position(session: AsyncSession, job: Job) -> int:
-    """Place in the queue, from 1."""
-    earlier = select(func.count()).where(
-        Job.state == JobState.QUEUED, tuple_(Job.created_at, Job.id) < tuple_(job.created_at, job.id)
-    )
-    return (await session.scalar(earlier) or 0) + 1
+async def view_job(session: AsyncSession, resources: Resources, job: Job, locale: Locale) -> JobOut:
+    """One job, as `view_jobs` shows it, with the container's last lines where it failed."""
+    return (await view_jobs(session, resources, [job], locale, logs=True))[0]
 
 
 def tag(view: JobOut, version: int, locale: Locale) -> str:
@@ -106,27 +108,55 @@ async def list_tagged_workspaces(
     # One statement: between two, a job could end, and its workspace would seem to be on its way for ever.
     live = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
     query = select(Workspace, Job).outerjoin(Job, live).where(Workspace.user_id == user.id)
+    digests = dict((await session.execute(select(Image.name, Image.digest))).tuples().all())
     rows: dict[str, tuple[Workspace, Job | None]] = {}
     for workspace, live_job in await session.execute(query):
         rows[workspace.template] = (workspace, live_job)
     jobs = [job for _, job in rows.values() if job is not None]
-    views = {job.id: view for job, view in zip(jobs, await view_jobs(session, jobs, locale), strict=True)}
+    views = {job.id: view for job, view in zip(jobs, await view_jobs(session, resources, jobs, locale), strict=True)}
     entries = []
     for template in resources.catalog.templates:
         row, job = rows.get(template.key, (None, None))
         view = views[job.id] if job else None
-        code = row.error_code if row else None
-        entry = WorkspaceOut(
-            type=template.key,
-            display_name=template.name.say(locale),
-            description=template.description.say(locale),
-            status=status_of(row),
-            service_url=workspace_url(resources.settings, user.slug, template.key),
-            container_id=row.container_id if row else None,
-            created_at=row.created_at if row else None,
-            last_used=row.last_used if row else None,
-            job=view,
-            error=JobFailure(code=code, message=explain(code, locale)) if code else None,
-        )
+        entry = _entry(resources, user, template, row, view, digests.get(template.image), locale)
         entries.append((entry, tag(view, job.version, locale) if view and job else None))
     return entries
+
+
+async def view_workspace(
+    session: AsyncSession, resources: Resources, user: User, template: Template, locale: Locale
+) -> WorkspaceOut:
+    """The user's workspace of one template, as the list shows it."""
+    entries = await list_workspaces(session, resources, user, locale)
+    return next(entry for entry in entries if entry.type == template.key)
+
+
+def _entry(
+    resources: Resources,
+    user: User,
+    template: Template,
+    row: Workspace | None,
+    job: JobOut | None,
+    digest: str | None,
+    locale: Locale,
+) -> WorkspaceOut:
+    code = row.error_code if row else None
+    return WorkspaceOut(
+        type=template.key,
+        display_name=template.name.say(locale),
+        description=template.description.say(locale),
+        status=status_of(row),
+        service_url=workspace_url(resources.settings, user.slug, template.key),
+        container_id=row.container_id if row else None,
+        created_at=row.created_at if row else None,
+        last_used=row.last_used if row else None,
+        outdated=_outdated(row, digest),
+        job=job,
+        error=JobFailure(code=code, message=explain(code, locale), exit_code=row.exit_code) if row and code else None,
+    )
+
+
+def _outdated(workspace: Workspace | None, digest: str | None) -> bool:
+    """Whether the image's name stands for something newer than what the workspace was made from."""
+    own = workspace.image_digest if workspace else None
+    return own is not None and digest is not None and own != digest

@@ -34,7 +34,7 @@ from workers.workspaces import drive_workspace
 async def accept(resources: Resources, user: User | None = None) -> Job:
     user = user or await make_user(resources)
     async with resources.unit_of_work() as session:
-        launched = await service.launch(session, resources, user, "hello")
+        launched = await service.request(session, resources, user, "hello")
         assert launched.job is not None
         return launched.job
 
@@ -291,7 +291,7 @@ async def test_a_superseded_launch_stops_its_worker(
     driving = asyncio.create_task(drive(worker, first))
     await until(lambda: has_state(resources, first, JobState.RUNNING))
     async with resources.unit_of_work() as session:
-        second = (await service.launch(session, resources, user, "hello", kind=JobKind.RESTART)).job
+        second = (await service.request(session, resources, user, "hello", kind=JobKind.RESTART)).job
     assert second is not None
     await drive(worker, second)
     await driving

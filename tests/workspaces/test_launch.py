@@ -143,7 +143,7 @@ async def test_the_first_asked_for_launch_makes_the_user_active(
 ) -> None:
     alice = await sign_in(resources)
     async with resources.unit_of_work() as session:
-        await service.launch(session, resources, alice.user, "hello", asked=False)
+        await service.request(session, resources, alice.user, "hello", asked=False)
     assert await state_of(resources, alice.user) is UserState.VERIFIED
     await launch(client, alice)
     assert await state_of(resources, alice.user) is UserState.ACTIVE
@@ -162,7 +162,7 @@ async def test_a_sign_in_notices_a_container_that_is_gone_and_makes_it_anew(
     await worker.drain()
     runtime.containers.clear()
     async with resources.unit_of_work() as session:
-        await service.launch(session, resources, alice.user, "hello", asked=False)
+        await service.request(session, resources, alice.user, "hello", asked=False)
     await worker.drain()
     assert len(runtime.containers) == 1
 
@@ -174,7 +174,7 @@ async def test_a_sign_in_leaves_a_running_workspace_reachable(
     await launch(client, alice)
     await worker.drain()
     async with resources.unit_of_work() as session:
-        launched = await service.launch(session, resources, alice.user, "hello", asked=False)
+        launched = await service.request(session, resources, alice.user, "hello", asked=False)
         assert launched.workspace.status is WorkspaceStatus.RUNNING
     await worker.drain()
     assert runtime.created == 1
@@ -223,7 +223,7 @@ async def test_a_launch_while_redis_is_down_is_accepted_and_kept(resources: Reso
     alice = await make_user(resources)
     await resources.redis.aclose()
     async with resources.unit_of_work() as session:
-        launched = await service.launch(session, resources, alice, "hello")
+        launched = await service.request(session, resources, alice, "hello")
     assert launched.job is not None
     assert await count(resources, Job.state == JobState.QUEUED) == 1
 
@@ -266,7 +266,7 @@ async def test_jobs_come_in_pages_newest_first(client: httpx.AsyncClient, resour
     kinds = [JobKind.LAUNCH, JobKind.RESTART]
     async with resources.unit_of_work() as session:
         for kind in kinds:
-            await service.launch(session, resources, alice.user, "hello", kind=kind)
+            await service.request(session, resources, alice.user, "hello", kind=kind)
     first = (await client.get("/api/jobs?limit=1", headers=alice.headers)).json()
     assert [job["kind"] for job in first["jobs"]] == ["restart"]
     second = (await client.get(f"/api/jobs?limit=1&before={first['next']}", headers=alice.headers)).json()
@@ -279,7 +279,7 @@ async def test_one_user_has_one_workspace_of_a_template(resources: Resources) ->
 
     async def accept() -> None:
         async with resources.unit_of_work() as session:
-            await service.launch(session, resources, alice, "hello")
+            await service.request(session, resources, alice, "hello")
 
     await asyncio.gather(*(accept() for _ in range(20)))
     async with resources.unit_of_work() as session:

@@ -1,0 +1,201 @@
+"""Who may start when: limits, the queue before a full engine, and whose turn it is.
+
+Everything is counted and taken under one lock, in the transaction that accepts a launch or ends a job: however many
+come at once, no limit is passed. A launch that finds no room waits as a row; whatever frees room admits the next one.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Subquery, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalog.service import Limits
+from app.jobs import JobName, announce, enqueue
+from app.models import LIVE_STATES, EngineFacts, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.resources import Resources
+from app.settings import Settings
+from app.workspaces.errors import CAPACITY, QuotaUserRunning
+from app.workspaces.states import STARTING, allowed
+
+# One number for the whole database: admission is decided by one transaction at a time.
+ADMISSION_LOCK = 7_201_004
+
+WAITING = (Job.state == JobState.QUEUED) & Job.admitted_at.is_(None)
+STARTING_NOW = Job.state.in_(LIVE_STATES) & Job.admitted_at.is_not(None) & Job.kind.in_(STARTING)
+RETRY_SECONDS = "30"
+
+
+@dataclass(slots=True)
+class Taken:
+    """What is taken of the engine, and what it has; None where that is not known."""
+
+    workspaces: int
+    memory: int
+    cpus: float
+    starting: int
+    waiting: int
+    has_memory: int | None
+    has_cpus: int | None
+    free_disk: int | None
+
+    def add(self, limits: Limits) -> None:
+        """Count one more workspace that starts."""
+        self.workspaces += 1
+        self.memory += limits.memory
+        self.cpus += limits.cpus
+        self.starting += 1
+
+
+def blocker(settings: Settings, taken: Taken, limits: Limits, *, reserved: bool) -> str | None:
+    """The code of the limit that leaves no room for one more, or None. `reserved`: it is counted already."""
+    if taken.starting >= settings.launches_at_once:
+        return "capacity_launches"
+    if reserved:
+        return None
+    if settings.running_limit and taken.workspaces >= settings.running_limit:
+        return "capacity_running"
+    if taken.has_memory and taken.memory + limits.memory > taken.has_memory * settings.memory_overcommit:
+        return "capacity_memory"
+    if taken.has_cpus and taken.cpus + limits.cpus > taken.has_cpus * settings.cpu_overcommit:
+        return "capacity_cpu"
+    if taken.free_disk is not None and taken.free_disk < settings.min_free_disk_mb << 20:
+        return "capacity_disk"
+    return None
+
+
+async def judge(session: AsyncSession, resources: Resources, workspace: Workspace) -> str | None:
+    """Take room for a launch of a workspace that the caller has locked, or say what it must wait for.
+
+    Where others wait, it waits behind them. The lock is held until the transaction ends. Raises `QuotaUserRunning`
+    where the user's own limit is reached, and an error of `CAPACITY` where too many wait already.
+    """
+    settings = resources.settings
+    limits = _limits(resources, workspace.template)
+    await _lock(session)
+    reserved = workspace.reserved_memory is not None
+    taken, users_own, users_limit = await _count(session, workspace)
+    if not reserved and users_own >= (settings.user_running_limit if users_limit is None else users_limit) > 0:
+        raise QuotaUserRunning(limit=users_own)
+    refusal = blocker(settings, taken, limits, reserved=reserved)
+    if taken.waiting and not reserved:
+        refusal = refusal or "capacity_launches"
+    if refusal is None:
+        reserve(resources, workspace)
+    elif taken.waiting >= settings.queue_limit:
+        raise CAPACITY[refusal](headers={"Retry-After": RETRY_SECONDS})
+    return refusal
+
+
+async def admit(session: AsyncSession, resources: Resources) -> int:
+    """Let those in who wait and for whom there is room now; says how many.
+
+    In the order of `turns`, and the first one that does not fit keeps the others waiting: a large workspace is not
+    passed by small ones for ever. To be called where a transaction has freed something, as the last thing it does.
+    """
+    await _lock(session)
+    if await session.scalar(select(Job.id).where(WAITING).limit(1)) is None:
+        return 0
+    taken, _, _ = await _count(session)
+    order = turns()
+    # A row that somebody else has locked is left for the next call: waiting for it here could wait in a circle.
+    query = (
+        select(Job, Workspace)
+        .join(order, order.c.id == Job.id)
+        .join(Workspace, Workspace.id == Job.workspace_id)
+        .order_by(order.c.turn, Job.created_at, Job.id)
+        .limit(resources.settings.launches_at_once)
+        .with_for_update(of=Workspace, skip_locked=True, key_share=True)
+    )
+    admitted = 0
+    for job, workspace in (await session.execute(query, execution_options={"populate_existing": True})).all():
+        limits = _limits(resources, job.template)
+        refusal = blocker(resources.settings, taken, limits, reserved=workspace.reserved_memory is not None)
+        if refusal is not None:
+            await session.execute(
+                update(Job).where(Job.id == job.id, Job.waits_for != refusal).values(waits_for=refusal)
+            )
+            break
+        taken.add(limits)
+        reserve(resources, workspace)
+        await _let_in(session, resources, job)
+        admitted += 1
+    return admitted
+
+
+def reserve(resources: Resources, workspace: Workspace) -> None:
+    """Count a workspace that starts, or was found running, against the limits until its status says that it is gone."""
+    limits = _limits(resources, workspace.template)
+    workspace.reserved_memory, workspace.reserved_cpus = limits.memory, limits.cpus
+
+
+def turns() -> Subquery:
+    """Waiting jobs with their turn: a user's first one comes before anybody's second, running ones counted."""
+    running = (
+        select(Job.user_id, func.count().label("count")).where(STARTING_NOW).group_by(Job.user_id).subquery("running")
+    )
+    place = func.row_number().over(partition_by=Job.user_id, order_by=(Job.created_at, Job.id))
+    return (
+        select(Job.id, (place + func.coalesce(running.c.count, 0)).label("turn"))
+        .outerjoin(running, running.c.user_id == Job.user_id)
+        .where(WAITING)
+        .subquery("turns")
+    )
+
+
+def time_for(settings: Settings, kind: JobKind, *, waits: bool) -> timedelta:
+    """How long a job may take from now on; one that waits for room gets its own time once it is let in."""
+    if waits:
+        return allowed(settings, WorkspaceStatus.QUEUED)
+    return allowed(settings, WorkspaceStatus.STARTING if kind in STARTING else WorkspaceStatus.STOPPING)
+
+
+async def _let_in(session: AsyncSession, resources: Resources, job: Job) -> None:
+    now = utcnow()
+    job.admitted_at = job.run_at = now
+    job.waits_for = None
+    job.deadline = now + time_for(resources.settings, job.kind, waits=False)
+    job.version += 1
+    await session.flush()
+    announce(session, job.id)
+    enqueue(session, JobName.DRIVE, job.id, attempt=job.attempts)
+
+
+async def _lock(session: AsyncSession) -> None:
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADMISSION_LOCK})
+
+
+async def _count(session: AsyncSession, workspace: Workspace | None = None) -> tuple[Taken, int, int | None]:
+    """What is taken; and for a workspace's user: how many workspaces they have or wait for, and their own limit."""
+
+    def scalar(query: Any) -> Any:
+        return query.scalar_subquery()
+
+    reserved = Workspace.reserved_memory.is_not(None)
+    columns = [
+        scalar(select(func.count()).where(reserved)),
+        scalar(select(func.coalesce(func.sum(Workspace.reserved_memory), 0)).where(reserved)),
+        scalar(select(func.coalesce(func.sum(Workspace.reserved_cpus), 0.0)).where(reserved)),
+        scalar(select(func.count()).where(STARTING_NOW)),
+        scalar(select(func.count()).where(WAITING)),
+        scalar(select(EngineFacts.memory_bytes)),
+        scalar(select(EngineFacts.cpus)),
+        scalar(select(EngineFacts.disk_free_bytes)),
+    ]
+    if workspace is None:
+        return Taken(*(await session.execute(select(*columns))).one()), 0, None
+    mine = (Workspace.user_id == workspace.user_id) & (Workspace.id != workspace.id)
+    waiting = select(Job.id).where(Job.workspace_id == Workspace.id, WAITING).exists()
+    columns += [
+        scalar(select(func.count()).where(mine, reserved | waiting)),
+        scalar(select(User.running_limit).where(User.id == workspace.user_id)),
+    ]
+    *figures, users_own, users_limit = (await session.execute(select(*columns))).one()
+    return Taken(*figures), users_own, users_limit
+
+
+def _limits(resources: Resources, template: str) -> Limits:
+    """What a workspace may use; of a template that is gone, nothing: its job fails by itself."""
+    found = resources.catalog.get(template)
+    return found.limits if found else Limits.model_construct(memory=0, cpus=0, pids=0)

@@ -1,0 +1,84 @@
+"""Networks as rows: one for each workspace, handed out from those that are ready, cut from the range where none is.
+
+Rows follow the engine, which the reconciler looks at: it makes networks in advance and takes away what is too many.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Integer, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Network, utcnow
+from app.resources import Resources
+from app.workspaces.spec import subnet_count
+
+# One number for the whole database: fresh subnets are handed out by one transaction at a time.
+SUBNET_LOCK = 7_201_002
+# How long a subnet that something else on the host uses is not tried again.
+REST = timedelta(days=1)
+
+
+class NoSubnet(Exception):
+    """Every /28 of the configured range is taken."""
+
+
+async def allocate(session: AsyncSession, resources: Resources, workspace_id: UUID) -> int:
+    """The index of the workspace's network: the one that it has, one that is ready, or a fresh one.
+
+    Raises `NoSubnet` when the range is used up.
+    """
+    own = await session.scalar(select(Network.index).where(Network.workspace_id == workspace_id))
+    if own is not None:
+        return own
+    free = (
+        select(Network.index)
+        .where(Network.workspace_id.is_(None), Network.ready)
+        .order_by(Network.index)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    taken = await session.scalar(
+        update(Network).where(Network.index == free).values(workspace_id=workspace_id).returning(Network.index)
+    )
+    return taken if taken is not None else await reserve(session, resources, workspace_id=workspace_id)
+
+
+async def reserve(
+    session: AsyncSession, resources: Resources, *, workspace_id: UUID | None = None, after: int = -1
+) -> int:
+    """Take the lowest index above `after` that has no row yet. Raises `NoSubnet`."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SUBNET_LOCK})
+    index = func.generate_series(after + 1, subnet_count(resources.settings) - 1, type_=Integer).column_valued("index")
+    known = select(Network.index).where(Network.index == index).exists()
+    free = await session.scalar(select(func.min(index)).where(~known))
+    if free is None:
+        raise NoSubnet
+    await session.execute(insert(Network).values(index=free, workspace_id=workspace_id, ready=False))
+    return free
+
+
+async def replace(session: AsyncSession, resources: Resources, workspace_id: UUID, index: int, *, after: int) -> int:
+    """Something else uses this one: let it rest, and give the workspace a fresh one above `after`."""
+    await rest(session, index)
+    return await reserve(session, resources, workspace_id=workspace_id, after=after)
+
+
+async def rest(session: AsyncSession, index: int) -> None:
+    """Something else on the host uses this subnet: leave it alone for a day."""
+    row = update(Network).where(Network.index == index)
+    await session.execute(row.values(workspace_id=None, ready=False, rests_until=utcnow() + REST))
+
+
+async def hold(session: AsyncSession, workspace_id: UUID) -> None:
+    """The workspace's container is in its network, so the engine has it."""
+    await session.execute(
+        update(Network).where(Network.workspace_id == workspace_id, ~Network.ready).values(ready=True)
+    )
+
+
+async def give_back(session: AsyncSession, workspace_id: UUID) -> None:
+    """The workspace's container is gone: its network serves the next launch."""
+    await session.execute(update(Network).where(Network.workspace_id == workspace_id).values(workspace_id=None))

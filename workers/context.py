@@ -1,6 +1,6 @@
 """What every job function finds in arq's context under `worker`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -8,16 +8,20 @@ import httpx
 from app.mail.sender import Mailer
 from app.resources import Resources
 from app.runtime.base import Runtime
+from workers.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes."""
+    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes, and the
+    events of the jobs in this worker's hands.
+    """
 
     resources: Resources
     runtime: Runtime
     mailer: Mailer
     http: httpx.AsyncClient
+    revocations: Revocations = field(default_factory=Revocations)
 
 
 def context_of(ctx: dict[str, Any]) -> WorkerContext:

@@ -1,17 +1,32 @@
-"""Makes jobs durable: what the queue lost is sent again, what a dead worker held is taken from it."""
+"""Makes jobs durable, and keeps rows and engine true to each other.
 
+What the queue lost is sent again, what a dead worker held is taken from it, who waits for room is let in; then
+everything on the engine is compared with the rows. Every part may be repeated, and a part that fails keeps no other
+from being done.
+"""
+
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from sqlalchemy import delete, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.auth.links import requeue_links
 from app.gateway.handoff import purge
-from app.models import IdempotencyKey, LinkRequest, MagicLink, Session, utcnow
-from app.workspaces.progress import fail_overdue, requeue
-from workers.context import context_of
+from app.models import EngineFacts, IdempotencyKey, Image, LinkRequest, MagicLink, Session, utcnow
+from app.runtime.base import EngineSize, Inventory, RuntimeFault
+from app.workspaces.admission import admit
+from app.workspaces.claims import requeue
+from app.workspaces.progress import fail_overdue
+from workers.context import WorkerContext, context_of
+from workers.orphans import remove_orphans, remove_volumes
+from workers.pool import keep_networks
+from workers.watch import compare
 
 log = structlog.get_logger(__name__)
 
@@ -28,16 +43,73 @@ EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:
-    """One pass. Every part may be repeated; a pass that finds another one under way does nothing."""
+    """One pass over the rows, then one over the engine."""
     context = context_of(ctx)
-    async with context.resources.unit_of_work() as session:
+    await reconcile_rows(context)
+    await reconcile_engine(context)
+
+
+async def reconcile_rows(context: WorkerContext) -> None:
+    """What needs no engine. A pass that finds another one under way does nothing."""
+    resources = context.resources
+    async with resources.unit_of_work() as session:
         if not await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": RECONCILE_LOCK}):
             return
-        overdue = await fail_overdue(session)
         waiting = await requeue(session)
+        overdue = await fail_overdue(session, resources)
         links = await requeue_links(session)
         await purge(session)
         for column, kept in EXPIRED:
             await session.execute(delete(column.class_).where(column < utcnow() - kept))
-    if overdue or waiting or links:
-        log.info("reconciled", overdue=overdue, waiting=waiting, links=links)
+        admitted = await admit(session, resources)
+    if overdue or waiting or links or admitted:
+        log.info("reconciled", overdue=overdue, waiting=waiting, links=links, admitted=admitted)
+
+
+async def reconcile_engine(context: WorkerContext) -> None:
+    """Compare everything of ours on the engine with the rows. An engine that is away is asked the next time."""
+    settings = context.resources.settings
+    try:
+        size = await context.runtime.size()
+        images = {
+            template.image: await context.runtime.image_digest(template.image)
+            for template in context.resources.catalog.templates
+        }
+        inventory = await context.runtime.list_owned(settings.instance)
+    except RuntimeFault as fault:
+        log.warning("engine_not_compared", code=fault.code)
+        return
+    async with context.resources.unit_of_work() as session:
+        await _note(session, size, images)
+    parts: list[Callable[[WorkerContext, Inventory], Awaitable[int]]] = [
+        compare,
+        remove_orphans,
+        remove_volumes,
+        keep_networks,
+    ]
+    for part in parts:
+        try:
+            count = await part(context, inventory)
+        except (RuntimeFault, SQLAlchemyError, OSError) as error:
+            log.warning("not_reconciled", part=part.__name__, error=type(error).__name__)
+        else:
+            if count:
+                log.info("reconciled", part=part.__name__, count=count)
+
+
+async def _note(session: AsyncSession, size: EngineSize, images: dict[str, str | None]) -> None:
+    """Write down what the engine has: admission counts against it, and lists say which image is newer."""
+    facts = {
+        "memory_bytes": size.memory_bytes,
+        "cpus": size.cpus,
+        "disk_free_bytes": size.disk_free_bytes,
+        "seen_at": utcnow(),
+    }
+    row = insert(EngineFacts).values(id=1, **facts)
+    await session.execute(row.on_conflict_do_update(index_elements=["id"], set_=facts))
+    for name, digest in images.items():
+        if digest is not None:
+            row = insert(Image).values(name=name, digest=digest, seen_at=utcnow())
+            await session.execute(
+                row.on_conflict_do_update(index_elements=["name"], set_={"digest": digest, "seen_at": utcnow()})
+            )

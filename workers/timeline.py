@@ -10,7 +10,7 @@ from app.models import JobStep
 from app.resources import Resources
 from app.runtime.base import Phase, Progress
 from app.workspaces import progress
-from app.workspaces.progress import Claim
+from app.workspaces.claims import Claim
 from app.workspaces.states import pull_progress
 
 

@@ -1,4 +1,4 @@
-"""arq's worker, woken when a message comes instead of asking Redis fifty times a second."""
+"""arq's worker, woken when a message comes instead of asking Redis fifty times a second, and told of what is over."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,11 @@ import arq.worker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.jobs import QUEUE_CHANNEL
+from app.jobs import REVOKED_CHANNEL, WORKER_CHANNELS
 from app.notifications import beside, listen
 from app.resources import make_redis
 from app.settings import Settings
+from workers.context import WorkerContext
 from workers.settings import worker_options
 
 
@@ -27,7 +28,7 @@ class Worker(arq.worker.Worker):
         news = asyncio.Event()
         async with (
             make_redis(self._redis_url) as redis,
-            beside(asyncio.create_task(_listen(redis, news))),
+            beside(asyncio.create_task(self._listen(redis, news))),
             beside(asyncio.create_task(self._look(news))),
         ):
             await super().main()
@@ -41,7 +42,13 @@ class Worker(arq.worker.Worker):
                 with contextlib.suppress(RedisError, OSError):
                     await self._poll_iteration()
 
-
-async def _listen(redis: Redis, news: asyncio.Event) -> None:
-    async for _ in listen(redis, QUEUE_CHANNEL):
-        news.set()
+    async def _listen(self, redis: Redis, news: asyncio.Event) -> None:
+        """Hear of new messages, and of jobs in our hands that were ended from outside."""
+        async for heard in listen(redis, WORKER_CHANNELS):
+            context: WorkerContext | None = self.ctx.get("worker")
+            if context is not None and not heard.channel:
+                context.revocations.note_all()
+            if context is not None and heard.channel == REVOKED_CHANNEL:
+                context.revocations.note(heard.text)
+            else:
+                news.set()

@@ -1,0 +1,41 @@
+"""What pauses, stops and removes a workspace."""
+
+from app.models import JobStep
+from app.runtime.base import RunState
+from app.workspaces import progress
+from app.workspaces.claims import Claim
+from workers.checkpoints import Checkpoint, reached
+from workers.context import WorkerContext
+
+
+async def pause(context: WorkerContext, held: Claim) -> None:
+    """Freeze the container. One that does not run any more is left to those who watch the engine."""
+    await _note(context, held, JobStep.PAUSING)
+    status = await context.runtime.ensure_paused(held.container, held.workspace.id)
+    await reached(Checkpoint.PAUSED, held)
+    outcome = progress.paused if status.state is RunState.PAUSED else progress.unchanged
+    async with context.resources.unit_of_work() as session:
+        await outcome(session, context.resources, held)
+
+
+async def stop(context: WorkerContext, held: Claim) -> None:
+    """End the container and keep it."""
+    await _note(context, held, JobStep.STOPPING)
+    await context.runtime.ensure_stopped(held.container, held.workspace.id)
+    await reached(Checkpoint.STOPPED, held)
+    async with context.resources.unit_of_work() as session:
+        await progress.stopped(session, context.resources, held)
+
+
+async def delete(context: WorkerContext, held: Claim) -> None:
+    """Remove the container. Its volume goes, or stays, by its own row."""
+    await _note(context, held, JobStep.DELETING)
+    await context.runtime.ensure_absent(held.container, held.workspace.id)
+    await reached(Checkpoint.REMOVED, held)
+    async with context.resources.unit_of_work() as session:
+        await progress.removed(session, context.resources, held)
+
+
+async def _note(context: WorkerContext, held: Claim, step: JobStep) -> None:
+    async with context.resources.unit_of_work() as session:
+        await progress.step(session, held, step)

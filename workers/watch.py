@@ -1,0 +1,104 @@
+"""Notices what happened to containers without anybody asking: the engine's events, and a look at everything.
+
+Events come within a moment but may be lost; the look finds whatever was missed. Both only compare: what follows is
+written by `app.workspaces.seen`, for a row that no job is changing.
+"""
+
+import asyncio
+import contextlib
+from uuid import UUID
+
+import structlog
+from sqlalchemy import or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.models import LIVE_STATES, Job, User, Workspace, WorkspaceStatus
+from app.runtime.base import Inventory, RunState, RuntimeFault, Status
+from app.workspaces import seen
+from app.workspaces.spec import container_name
+from app.workspaces.states import Verdict, judge
+from workers.context import WorkerContext
+
+log = structlog.get_logger(__name__)
+
+NEWS = frozenset({"die", "oom", "pause", "unpause", "destroy", "start"})
+# How long an event waits for the workspace's live job, at most; a pull may take longer, and the next look finds it.
+PATIENCE_SECONDS = 60
+LOOK_SECONDS = 0.5
+PAUSE_SECONDS = 1
+
+
+async def watch(context: WorkerContext) -> None:
+    """Follow the engine's events until cancelled; after each break subscribe anew and look at everything once."""
+    looks: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            try:
+                events = context.runtime.events(context.resources.settings.instance)
+                await compare(context, await context.runtime.list_owned(context.resources.settings.instance))
+                async for event in events:
+                    if event.action in NEWS:
+                        task = asyncio.create_task(_after_jobs(context, event.workspace_id))
+                        looks.add(task)
+                        task.add_done_callback(looks.discard)
+            except (RuntimeFault, SQLAlchemyError, OSError) as error:
+                log.warning("events_interrupted", error=type(error).__name__)
+            await asyncio.sleep(PAUSE_SECONDS)
+    finally:
+        for task in looks:
+            task.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+
+async def _after_jobs(context: WorkerContext, workspace_id: UUID) -> None:
+    """Look at a workspace as soon as no job is changing it."""
+    with contextlib.suppress(RuntimeFault, SQLAlchemyError, OSError):
+        for _ in range(int(PATIENCE_SECONDS / LOOK_SECONDS)):
+            if await look(context, workspace_id):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def look(context: WorkerContext, workspace_id: UUID) -> bool:
+    """Ask the engine for one workspace's container and compare. False while a job is live."""
+    resources = context.resources
+    live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES)).exists()
+    query = select(Workspace.template, User.slug, live).join(User).where(Workspace.id == workspace_id)
+    async with resources.reads() as session:
+        row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return True
+    template, slug, busy = row
+    if busy:
+        return False
+    status = await context.runtime.status(container_name(resources.settings, slug, template))
+    async with resources.unit_of_work() as session:
+        return await seen.look(session, resources, workspace_id, status)
+
+
+async def compare(context: WorkerContext, inventory: Inventory) -> int:
+    """Look at every workspace whose row does not fit what the engine listed; says how many those are."""
+    found = {owned.workspace_id: owned.status for owned in inventory.containers}
+    live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES)).exists()
+    resting = Workspace.status.in_([WorkspaceStatus.NOT_CREATED, WorkspaceStatus.STOPPED])
+    query = select(Workspace).where(or_(~resting, Workspace.id.in_(list(found))), ~live)
+    async with context.resources.reads() as session:
+        workspaces = list(await session.scalars(query))
+    strange = [row.id for row in workspaces if not _fits(row, found.get(row.id, Status(RunState.ABSENT)))]
+    for workspace_id in strange:
+        await look(context, workspace_id)
+    return len(strange)
+
+
+def _fits(workspace: Workspace, status: Status) -> bool:
+    match judge(workspace.status, workspace.wanted, status.state):
+        case Verdict.AS_IT_IS:
+            return True
+        case Verdict.RUNS:
+            there = status.endpoint
+            same = there is not None and (there.host, there.port) == (workspace.host, workspace.port)
+            return same and workspace.status == WorkspaceStatus.RUNNING and workspace.reserved_memory is not None
+        case Verdict.IS_PAUSED:
+            return workspace.status == WorkspaceStatus.PAUSED
+        case _:
+            return False

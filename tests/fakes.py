@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.runtime.base import (
@@ -46,7 +46,7 @@ class FakeContainer:
     endpoint: Endpoint
     state: RunState = RunState.RUNNING
     exit_code: int | None = None
-    usage: Usage = Usage(0.0, 0)
+    usage: Usage = field(default_factory=lambda: Usage(0.0, 0))
 
 
 class FakeRuntime:

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -216,4 +215,7 @@ class DockerRuntime:
 
 def _free_bytes(folder: str) -> int | None:
     """Look at the engine's folder, which is there only if the engine runs on this machine and in its file system."""
-    return shutil.disk_usage(folder).free if Path(folder).is_dir() else None
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None

@@ -55,8 +55,8 @@ class Launch:
                 await self._own_network(container_id, await self._network())
         if container_id is None or state is RunState.ABSENT:
             return None
-        await self.report(Progress(Phase.STARTING))
         async with self.starts:
+            await self.report(Progress(Phase.STARTING))
             if not await self._start(container_id, state):
                 return None
         container = await self.containers.inspect(self.spec.name)
@@ -92,9 +92,10 @@ class Launch:
         return None
 
     async def _own_network(self, container_id: str, fault: RuntimeFault | None) -> None:
-        """Let a container that never ran have its network for itself, or remove it again and raise.
+        """Let a container that never ran have its network for itself; else remove it again and raise.
 
-        Of two containers of one network, each of which is made before this looks, at least one sees the other.
+        Of two containers of one network, each of which is made before this looks, at least one sees the other. After
+        trouble that may pass, the container stays for the next call, which comes by here again.
         """
         if fault is None:
             owner = {INSTANCE: self.spec.instance, WORKSPACE: str(self.spec.workspace_id)}
@@ -102,7 +103,8 @@ class Launch:
             if all(owner.items() <= (user["Labels"] or {}).items() for user in users):
                 return
             fault = SubnetTaken(f"another container uses the network {self.spec.network.name}")
-        await self.containers.remove(container_id, orderly=False)
+        if not fault.transient:
+            await self.containers.remove(container_id, orderly=False)
         raise fault
 
     async def _create_container(self) -> str | None:

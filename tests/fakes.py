@@ -3,81 +3,215 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
 
 from app.runtime.base import (
     Endpoint,
+    EngineSize,
     Event,
+    ImageMissing,
+    Inventory,
+    Network,
     Owned,
+    OwnedVolume,
     Phase,
     Progress,
     Report,
     RunState,
     Status,
+    SubnetTaken,
     Superseded,
+    Usage,
     WorkspaceSpec,
 )
 
 Hook = Callable[[WorkspaceSpec, Report], Awaitable[None]]
+PullHook = Callable[[str, Report], Awaitable[None]]
+DIGEST = "sha256:0"
 
 
 async def nothing(spec: WorkspaceSpec, report: Report) -> None:
     """Let `ensure_running` pass."""
 
 
+async def arrives(image: str, report: Report) -> None:
+    """Let `pull` pass."""
+
+
+@dataclass
+class FakeContainer:
+    """What `FakeRuntime` knows of a container beside its spec."""
+
+    endpoint: Endpoint
+    state: RunState = RunState.RUNNING
+    exit_code: int | None = None
+    usage: Usage = field(default_factory=lambda: Usage(0.0, 0))
+
+
 class FakeRuntime:
-    """Containers in a dictionary. `before` runs at the start of every `ensure_running` and may wait or raise."""
+    """Containers in a dictionary. `before` runs at the start of every `ensure_running` and may wait or raise.
+
+    `before_pull` does so for `pull`. Images are there, with `DIGEST` unless `digests` says otherwise, until a test puts
+    them into `missing`; a pull takes them out. What a test puts into `happened` comes out of `events`, in one stream of
+    all that read them, until it puts None. `exit_code` and `out_of_memory` hold for every container.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.containers: dict[str, WorkspaceSpec] = {}
+        self.state: dict[str, FakeContainer] = {}
         self.stopped: set[str] = set()
+        self.networks: dict[str, tuple[str, Network]] = {}
+        self.volumes: dict[str, tuple[str, UUID]] = {}
+        self.digests: dict[str, str] = {}
+        self.missing: set[str] = set()
+        self.pulled: list[str] = []
+        self.happened: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.engine_size = EngineSize(memory_bytes=8 << 30, cpus=4, disk_free_bytes=100 << 30)
         self.created = 0
         self.calls = 0
         self.exit_code: int | None = None
         self.out_of_memory = False
         self.before: Hook = nothing
+        self.before_pull: PullHook = arrives
+
+    def end(self, name: str, exit_code: int = 1) -> None:
+        """Let a container end by itself."""
+        self.state[name].state, self.state[name].exit_code = RunState.EXITED, exit_code
+
+    def vanish(self, name: str) -> None:
+        """Let somebody else remove a container."""
+        del self.containers[name], self.state[name]
 
     async def ping(self) -> None:
         return None
+
+    async def size(self) -> EngineSize:
+        return self.engine_size
 
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
         self.calls += 1
         await self.before(spec, report)
         current = self.containers.get(spec.name)
-        if current is not None and current.incarnation > spec.incarnation:
-            raise Superseded
-        if current is None or current.incarnation < spec.incarnation:
-            await report(Progress(Phase.CREATING))
-            self.containers[spec.name] = spec
-            self.created += 1
-            await report(Progress(Phase.STARTING))
-        self.stopped.discard(spec.name)
-        return Endpoint("127.0.0.1", self.port, f"container-{self.created}", "sha256:0")
+        if current is not None and current.workspace_id == spec.workspace_id:
+            if current.incarnation > spec.incarnation:
+                raise Superseded
+            if current.incarnation == spec.incarnation:
+                return self._wake(spec.name)
+        await report(Progress(Phase.CREATING))
+        self._require(spec)
+        self.networks.setdefault(spec.network.name, (spec.instance, spec.network))
+        if spec.volume is not None:
+            self.volumes.setdefault(spec.volume.name, (spec.instance, spec.workspace_id))
+        self.created += 1
+        endpoint = Endpoint("127.0.0.1", self.port, f"container-{self.created}", self._digest(spec.image))
+        self.containers[spec.name], self.state[spec.name] = spec, FakeContainer(endpoint)
+        await report(Progress(Phase.STARTING))
+        return self._wake(spec.name)
 
-    async def ensure_stopped(self, name: str) -> None:
-        self.stopped.add(name)
+    async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
+        if not self._is_of(name, workspace_id):
+            return Status(RunState.ABSENT)
+        if self.state[name].state is RunState.RUNNING:
+            self.state[name].state = RunState.PAUSED
+        return self._look(name)
 
-    async def ensure_absent(self, name: str, *, volume: str | None = None) -> None:
-        self.containers.pop(name, None)
+    async def ensure_stopped(self, name: str, workspace_id: UUID) -> None:
+        if self._is_of(name, workspace_id):
+            self.stopped.add(name)
+            if self.state[name].state is not RunState.EXITED:
+                self.end(name, exit_code=143)
+
+    async def ensure_absent(self, name: str, workspace_id: UUID) -> None:
+        if self._is_of(name, workspace_id):
+            self.vanish(name)
+
+    async def ensure_network(self, instance: str, network: Network) -> None:
+        if any(name != network.name and other.subnet == network.subnet for name, (_, other) in self.networks.items()):
+            raise SubnetTaken
+        self.networks.setdefault(network.name, (instance, network))
+
+    async def remove_network(self, name: str) -> None:
+        if not any(spec.network.name == name for spec in self.containers.values()):
+            self.networks.pop(name, None)
+
+    async def remove_volume(self, name: str) -> None:
+        if not any(spec.volume is not None and spec.volume.name == name for spec in self.containers.values()):
+            self.volumes.pop(name, None)
+
+    async def pull(self, image: str, report: Report) -> None:
+        await report(Progress(Phase.PULLING))
+        await self.before_pull(image, report)
+        self.pulled.append(image)
+        self.missing.discard(image)
+
+    async def image_digest(self, image: str) -> str | None:
+        return None if image in self.missing else self._digest(image)
 
     async def status(self, name: str) -> Status:
         if self.exit_code is not None:
             return Status(RunState.EXITED, exit_code=self.exit_code, out_of_memory=self.out_of_memory)
-        return Status(RunState.RUNNING if name in self.containers else RunState.ABSENT)
+        return self._look(name)
 
-    async def list_owned(self, instance: str) -> list[Owned]:
-        return []
+    async def usage(self, name: str) -> Usage | None:
+        state = self._look(name).state
+        return self.state[name].usage if state in (RunState.RUNNING, RunState.PAUSED) else None
+
+    async def list_owned(self, instance: str) -> Inventory:
+        containers = [
+            Owned(spec.workspace_id, name, self._look(name), spec.network.name)
+            for name, spec in self.containers.items()
+            if spec.instance == instance
+        ]
+        volumes = [OwnedVolume(owner, name) for name, (other, owner) in self.volumes.items() if other == instance]
+        return Inventory(containers, [name for name, (other, _) in self.networks.items() if other == instance], volumes)
 
     async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         for line in list[str]():
             yield line
 
     async def events(self, instance: str) -> AsyncIterator[Event]:
-        for event in list[Event]():
+        while (event := await self.happened.get()) is not None:
             yield event
 
     async def aclose(self) -> None:
         return None
+
+    def _require(self, spec: WorkspaceSpec) -> None:
+        if spec.image in self.missing:
+            raise ImageMissing
+        for other in self.containers.values():
+            if other.network.name == spec.network.name and other.workspace_id != spec.workspace_id:
+                raise SubnetTaken
+
+    def _wake(self, name: str) -> Endpoint:
+        container = self.state[name]
+        container.state, container.exit_code = RunState.RUNNING, None
+        self.stopped.discard(name)
+        return container.endpoint
+
+    def _is_of(self, name: str, workspace_id: UUID) -> bool:
+        return name in self.containers and self.containers[name].workspace_id == workspace_id
+
+    def _digest(self, image: str) -> str:
+        return self.digests.get(image, DIGEST)
+
+    def _look(self, name: str) -> Status:
+        if name not in self.containers:
+            return Status(RunState.ABSENT)
+        container = self.state.get(name)
+        if container is None:
+            # A test put it there by hand.
+            return Status(RunState.RUNNING)
+        alive = container.state in (RunState.RUNNING, RunState.PAUSED)
+        return Status(
+            state=container.state,
+            container_id=container.endpoint.container_id,
+            incarnation=self.containers[name].incarnation,
+            endpoint=container.endpoint if alive else None,
+            exit_code=container.exit_code,
+        )
 
 
 @asynccontextmanager

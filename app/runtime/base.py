@@ -251,7 +251,10 @@ class Runtime(Protocol):
         """Look at one container."""
 
     async def usage(self, name: str) -> Usage | None:
-        """Read a container's counters; None if it does not run."""
+        """Read a container's counters; None if it does not run.
+
+        An engine may look once a second and let a caller wait for that: ask for many containers at once.
+        """
 
     async def list_owned(self, instance: str) -> Inventory:
         """List everything that carries the installation's label, containers in any state, without exit codes."""

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
 from uuid import UUID
 
 import aiodocker
@@ -13,31 +15,29 @@ from aiodocker.volumes import DockerVolume
 from aiohttp import ClientTimeout
 
 from app.runtime.base import (
-    ContainerExited,
     Endpoint,
+    EngineSize,
     EngineUnavailable,
     Event,
-    ImageMissing,
     ImagePullFailed,
-    Owned,
-    Phase,
-    Progress,
+    Inventory,
+    Network,
     Report,
     RunState,
-    RuntimeFault,
     Status,
-    Superseded,
+    Usage,
     WorkspaceSpec,
 )
-from app.runtime.docker_calls import EngineRefused, call
-from app.runtime.docker_networks import drop_duplicates, ensure_network, list_networks, remove_networks
-from app.runtime.docker_objects import INSTANCE, WORKSPACE, container_body, owned_of, status_of
+from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
+from app.runtime.docker_containers import Containers
+from app.runtime.docker_launch import Launch
+from app.runtime.docker_networks import ensure_network, list_networks, remove_network
+from app.runtime.docker_objects import INSTANCE, WORKSPACE, owned_of, status_of, usage_of, volume_of
 from app.runtime.docker_pull import pull
 from app.runtime.docker_streams import log_lines, next_object, stream
 
 CALL_SECONDS: Final = 30.0
 PING_SECONDS: Final = 2.0
-STOP_SECONDS: Final = 10
 EVENTS_SILENCE_SECONDS: Final = 60.0
 ACTIONS: Final = ("start", "die", "oom", "pause", "unpause", "destroy")
 RACES: Final = 12
@@ -57,16 +57,18 @@ class DockerRuntime:
         self._starts = asyncio.Semaphore(starts)
         self._publish = publish == "loopback"
         self._call_seconds = call_seconds
-        self._timeout = ClientTimeout(total=call_seconds)
-        self._stop_timeout = ClientTimeout(total=STOP_SECONDS + call_seconds)
         self._client: aiodocker.Docker | None = None
 
     @property
     def _docker(self) -> aiodocker.Docker:
         """Made at the first call: the client's session belongs to the loop that it is made in."""
         if self._client is None:
-            self._client = aiodocker.Docker(self._url, timeout=self._timeout)
+            self._client = aiodocker.Docker(self._url, timeout=ClientTimeout(total=self._call_seconds))
         return self._client
+
+    @property
+    def _containers(self) -> Containers:
+        return Containers(self._docker, self._call_seconds)
 
     async def ping(self) -> None:
         try:
@@ -75,51 +77,116 @@ class DockerRuntime:
         except TimeoutError as error:
             raise EngineUnavailable("the engine did not answer in time") from error
 
+    async def size(self) -> EngineSize:
+        info = await call(self._docker.system.info())
+        free = await asyncio.to_thread(_free_bytes, info["DockerRootDir"]) if self._url.startswith("unix:") else None
+        return EngineSize(info["MemTotal"], info["NCPU"], free)
+
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
+        launch = Launch(self._docker, self._containers, self._starts, self._publish, spec, report)
         for race in range(RACES):
             if race:
                 # Somebody else is making or removing the same container: give them time, then look again.
                 await asyncio.sleep(min(0.01 * 2**race, LONGEST_PAUSE))
-            endpoint = await self._advance(spec, report)
+            endpoint = await launch.advance()
             if endpoint is not None:
                 return endpoint
         raise EngineUnavailable(f"the container {spec.name} kept changing under us")
 
-    async def ensure_stopped(self, name: str) -> None:
-        container = await self._inspect(name)
-        if container is not None:
-            await self._stop(container["Id"])
+    async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
+        for _ in range(RACES):
+            container = await self._containers.inspect_of(name, workspace_id)
+            if container is None:
+                return Status(RunState.ABSENT)
+            status = status_of(container)
+            if status.state is not RunState.RUNNING:
+                return status
+            try:
+                await self._containers.pause(container["Id"])
+            except EngineRefused as refused:
+                # It ended, or another call was faster: look again.
+                if refused.status not in (404, 409):
+                    raise
+            else:
+                return replace(status, state=RunState.PAUSED)
+        raise EngineUnavailable(f"the container {name} kept changing under us")
 
-    async def ensure_absent(self, name: str, *, volume: str | None = None) -> None:
-        container = await self._inspect(name)
+    async def ensure_stopped(self, name: str, workspace_id: UUID) -> None:
+        container = await self._containers.inspect_of(name, workspace_id)
         if container is not None:
-            # A volume that stays deserves an orderly end of what writes to it.
-            await self._remove(container["Id"], orderly=volume is None)
-        await remove_networks(self._docker, name)
-        if volume is not None:
-            with _missing_is_fine():
-                await call(DockerVolume(self._docker, volume).delete())
+            await self._containers.stop(container["Id"])
+
+    async def ensure_absent(self, name: str, workspace_id: UUID) -> None:
+        container = await self._containers.inspect_of(name, workspace_id)
+        if container is not None:
+            # What writes to a volume that stays deserves an orderly end; a paused one has long been idle.
+            orderly = status_of(container).state is RunState.RUNNING
+            await self._containers.remove(container["Id"], orderly=orderly)
+
+    async def ensure_network(self, instance: str, network: Network) -> None:
+        await ensure_network(self._docker, instance, network)
+
+    async def remove_network(self, name: str) -> None:
+        await remove_network(self._docker, name)
+
+    async def remove_volume(self, name: str) -> None:
+        volume = DockerVolume(self._docker, name)
+        with missing_is_fine():
+            labels = (await call(volume.show()))["Labels"] or {}
+            if INSTANCE not in labels or WORKSPACE not in labels:
+                return
+            try:
+                await settle(volume.delete())
+            except EngineRefused as refused:
+                # A container uses it, running or not.
+                if refused.status != 409:
+                    raise
+
+    async def pull(self, image: str, report: Report) -> None:
+        await pull(self._docker, image, report)
+        if await self.image_digest(image) is None:
+            raise ImagePullFailed(f"the pull of {image} ended early")
+
+    async def image_digest(self, image: str) -> str | None:
+        with missing_is_fine():
+            digest: str = (await call(self._docker.images.inspect(image)))["Id"]
+            return digest
+        return None
 
     async def status(self, name: str) -> Status:
-        container = await self._inspect(name)
+        container = await self._containers.inspect(name)
         return Status(RunState.ABSENT) if container is None else status_of(container)
 
-    async def list_owned(self, instance: str) -> list[Owned]:
-        filters = json.dumps({"label": [f"{INSTANCE}={instance}", WORKSPACE]})
-        containers = await call(self._docker.containers.list(all="true", filters=filters))
-        owned = [owned_of(container) for container in containers]
-        names = {item.name for item in owned}
-        for network in await list_networks(self._docker, instance):
-            if network["Name"] not in names:
-                owned.append(Owned(UUID(network["Labels"][WORKSPACE]), network["Name"], Status(RunState.ABSENT)))
-        return owned
+    async def usage(self, name: str) -> Usage | None:
+        params = {"stream": "false", "one-shot": "true"}
+        path = f"containers/{name}/stats"
+        seconds = self._call_seconds
+        with missing_is_fine():
+            async with stream(
+                self._docker, "GET", path, params, answer_seconds=seconds, silence_seconds=seconds
+            ) as content:
+                return usage_of(await next_object(content))
+        return None
+
+    async def list_owned(self, instance: str) -> Inventory:
+        label = [f"{INSTANCE}={instance}", WORKSPACE]
+        containers, networks, volumes = await asyncio.gather(
+            call(self._docker.containers.list(all="true", filters=json.dumps({"label": label}))),
+            list_networks(self._docker, instance),
+            call(self._docker.volumes.list(filters={"label": label})),
+        )
+        return Inventory(
+            [owned_of(container) for container in containers],
+            networks,
+            [volume_of(volume) for volume in volumes["Volumes"] or []],
+        )
 
     async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0", "tail": str(tail)}
         path = f"containers/{name}/logs"
         seconds = self._call_seconds
         silence = None if follow else seconds
-        with _missing_is_fine():
+        with missing_is_fine():
             async with stream(
                 self._docker, "GET", path, params, answer_seconds=seconds, silence_seconds=silence
             ) as content:
@@ -132,128 +199,6 @@ class DockerRuntime:
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.close()
-
-    async def _advance(self, spec: WorkspaceSpec, report: Report) -> Endpoint | None:
-        """Bring the container one whole way to running; None says that another call interfered."""
-        container = await self._inspect(spec.name)
-        if container is not None and _outdated(spec, container):
-            await self._remove(container["Id"], orderly=True)
-            container = None
-        if container is None:
-            container_id, state = await self._create(spec, report), RunState.CREATED
-        else:
-            found = status_of(container)
-            container_id, state = found.container_id, found.state
-            if state is RunState.RUNNING:
-                return found.endpoint
-        if container_id is None or state is RunState.ABSENT:
-            return None
-        async with self._starts:
-            if not await self._start(spec, container_id, state, report):
-                return None
-        status = await self.status(spec.name)
-        if status.state is RunState.EXITED:
-            raise ContainerExited(f"the container ended at once, with exit code {status.exit_code}")
-        return status.endpoint
-
-    async def _inspect(self, name: str) -> dict[str, Any] | None:
-        try:
-            container = await call(self._docker.containers.container(name).show())
-        except EngineRefused as refused:
-            if refused.status == 404:
-                return None
-            raise
-        if WORKSPACE not in (container["Config"]["Labels"] or {}):
-            raise RuntimeFault(f"the container {name} belongs to somebody else")
-        return container
-
-    async def _create(self, spec: WorkspaceSpec, report: Report) -> str | None:
-        """Make network and container, after a pull if need be; None if the container's name is just being used."""
-        await report(Progress(Phase.CREATING))
-        try:
-            return await self._create_both(spec)
-        except EngineRefused as refused:
-            if refused.status != 404:
-                raise
-        try:
-            await pull(self._docker, spec.image, report)
-        except (ImageMissing, ImagePullFailed):
-            await remove_networks(self._docker, spec.name)
-            raise
-        await report(Progress(Phase.CREATING))
-        try:
-            return await self._create_both(spec)
-        except EngineRefused as refused:
-            if refused.status != 404:
-                raise
-            await remove_networks(self._docker, spec.name)
-            raise ImagePullFailed(f"the pull of {spec.image} ended early") from refused
-
-    async def _create_both(self, spec: WorkspaceSpec) -> str | None:
-        """The engine looks for the network when the container starts, so both are made at the same time."""
-        async with self._starts:
-            network, container = await asyncio.gather(
-                ensure_network(self._docker, spec), self._create_container(spec), return_exceptions=True
-            )
-        if isinstance(network, BaseException):
-            raise network
-        if isinstance(container, BaseException):
-            raise container
-        return container
-
-    async def _create_container(self, spec: WorkspaceSpec) -> str | None:
-        body = container_body(spec, publish=self._publish)
-        try:
-            container = await call(self._docker.containers.create(body, name=spec.name))
-        except EngineRefused as refused:
-            if refused.status == 409 or _network_lost(refused):
-                return None
-            raise
-        return container.id
-
-    async def _start(self, spec: WorkspaceSpec, container_id: str, state: RunState, report: Report) -> bool:
-        """Start or unpause; False if the container is not in that state any more or had to be removed."""
-        await report(Progress(Phase.STARTING))
-        container = self._docker.containers.container(container_id)
-        try:
-            await call(container.unpause() if state is RunState.PAUSED else container.start())
-        except EngineRefused as refused:
-            if not _network_lost(refused):
-                if refused.status in (404, 409) or "is not paused" in str(refused):
-                    return False
-                raise
-        else:
-            return True
-        await ensure_network(self._docker, spec)
-        await drop_duplicates(self._docker, spec.name)
-        try:
-            await call(container.start())
-        except EngineRefused as refused:
-            if not _network_lost(refused):
-                raise
-            # It once ran in a network that is gone, and insists on that one's id.
-            await self._remove(container_id, orderly=False)
-            return False
-        return True
-
-    async def _stop(self, container_id: str) -> None:
-        container = self._docker.containers.container(container_id)
-        with _missing_is_fine():
-            await call(container.stop(t=STOP_SECONDS, timeout=self._stop_timeout))
-
-    async def _remove(self, container_id: str, *, orderly: bool) -> None:
-        """Remove the container with its anonymous volumes and wait until it is gone."""
-        if orderly:
-            await self._stop(container_id)
-        container = self._docker.containers.container(container_id)
-        with _missing_is_fine():
-            try:
-                await call(container.delete(force=True, v=True, timeout=self._timeout))
-            except EngineRefused as refused:
-                if refused.status != 409:
-                    raise
-                # Somebody else is removing it.
-                await call(container.wait(condition="removed", timeout=self._timeout))
 
     async def _events(self, instance: str, *, since: float) -> AsyncIterator[Event]:
         filters = {"type": ["container"], "event": ACTIONS, "label": [f"{INSTANCE}={instance}", WORKSPACE]}
@@ -268,29 +213,9 @@ class DockerRuntime:
                     yield Event(UUID(message["Actor"]["Attributes"][WORKSPACE]), message["Action"])
 
 
-def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
-    """Say whether the container must make way. One of another workspace under this name is what a deletion left."""
-    labels = container["Config"]["Labels"]
-    if labels.get(INSTANCE) != spec.instance:
-        raise RuntimeFault(f"the container {spec.name} belongs to somebody else")
-    if labels[WORKSPACE] != str(spec.workspace_id) or container["State"]["Status"] == "dead":
-        return True
-    incarnation = status_of(container).incarnation
-    if incarnation > spec.incarnation:
-        raise Superseded(f"{spec.name} runs incarnation {incarnation}, not {spec.incarnation}")
-    return incarnation < spec.incarnation
-
-
-def _network_lost(refused: EngineRefused) -> bool:
-    """Recognise a start that failed because the network is absent, or is there twice."""
-    text = str(refused)
-    return (refused.status == 404 and text.startswith("network ")) or "is ambiguous" in text
-
-
-@contextmanager
-def _missing_is_fine() -> Iterator[None]:
+def _free_bytes(folder: str) -> int | None:
+    """Look at the engine's folder, which is there only if the engine runs on this machine and in its file system."""
     try:
-        yield
-    except EngineRefused as refused:
-        if refused.status != 404:
-            raise
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None

@@ -1,5 +1,6 @@
 """Calls to the engine, and what their failures mean."""
 
+import asyncio
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -41,7 +42,36 @@ def engine_errors() -> Iterator[None]:
         raise EngineUnavailable("what answered is not a Docker engine") from error
 
 
+@contextmanager
+def missing_is_fine() -> Iterator[None]:
+    """Pass over the engine's answer that there is no such thing."""
+    try:
+        yield
+    except EngineRefused as refused:
+        if refused.status != 404:
+            raise
+
+
 async def call(pending: Awaitable[T]) -> T:
     """Await one call to the engine under `engine_errors`."""
     with engine_errors():
         return await pending
+
+
+async def settle(pending: Awaitable[T]) -> T:
+    """Await one call that changes something. Cancelled, it ends no sooner than the engine has answered or timed out.
+
+    A request whose connection is closed under it may still be carried out, after whatever comes next.
+    """
+    task = asyncio.ensure_future(call(pending))
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # or asyncio complains that nobody looked at it
+    raise cancelled

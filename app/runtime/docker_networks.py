@@ -1,70 +1,105 @@
-"""One bridge network for each workspace."""
+"""Bridge networks, each for one workspace at a time."""
 
 import asyncio
 import ipaddress
+import json
 from typing import Any, Final
 
 import aiodocker
+from aiodocker.containers import DockerContainer
 from aiodocker.networks import DockerNetwork
 
-from app.runtime.base import RuntimeFault, SubnetTaken, WorkspaceSpec
-from app.runtime.docker_calls import EngineRefused, call
-from app.runtime.docker_objects import INSTANCE, WORKSPACE, network_body
+from app.runtime.base import Network, RuntimeFault, SubnetTaken
+from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
+from app.runtime.docker_objects import INSTANCE, is_workspace_network, network_body
 
 # A network holds its subnet for about a tenth of a second before the engine lists it.
 IN_FLIGHT_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 0.05
 
 
-async def ensure_network(docker: aiodocker.Docker, spec: WorkspaceSpec) -> None:
-    """Make the workspace's network or adopt the one that bears its name, whatever that one's subnet is.
+async def ensure_network(docker: aiodocker.Docker, instance: str, network: Network) -> None:
+    """Look for the network, which costs little, and make it where it is missing. One that is there keeps its subnet.
 
     Raises `SubnetTaken` if another network overlaps, and `RuntimeFault` if the name belongs to somebody else.
     """
     try:
-        await call(docker.networks.create(network_body(spec)))
+        _require_own(instance, [await call(DockerNetwork(docker, network.name).show())])
     except EngineRefused as refused:
-        if refused.status == 409:
-            _require_own(spec, await _named(docker, spec.name))
-        elif "overlap" in str(refused).lower():
-            await _adopt_overlapping(docker, spec)
+        if refused.status == 404:
+            await _create(docker, instance, network)
+        elif "is ambiguous" in str(refused):
+            await _drop_duplicates(docker, instance, network.name)
         else:
             raise
 
 
-async def list_networks(docker: aiodocker.Docker, instance: str) -> list[dict[str, Any]]:
-    """List the networks that carry the installation's label."""
-    return await call(docker.networks.list(filters={"label": f"{INSTANCE}={instance}"}))
+async def list_networks(docker: aiodocker.Docker, instance: str) -> list[str]:
+    """Name the workspaces' networks that carry the installation's label."""
+    networks = await call(docker.networks.list(filters={"label": f"{INSTANCE}={instance}"}))
+    return sorted({network["Name"] for network in networks if is_workspace_network(network)})
 
 
-async def drop_duplicates(docker: aiodocker.Docker, name: str) -> None:
+async def users_of(docker: aiodocker.Docker, name: str) -> list[DockerContainer]:
+    """List the containers of a network, whoever's, those that never ran and those that have ended too."""
+    filters = json.dumps({"network": [name]})
+    return await call(docker.containers.list(all="true", filters=filters))
+
+
+async def _drop_duplicates(docker: aiodocker.Docker, instance: str, name: str) -> None:
     """Leave the oldest network of that name. The engine checks names without a lock, so two may be made at once."""
-    for network in (await _named(docker, name))[1:]:
+    networks = await _named(docker, name)
+    _require_own(instance, networks)
+    for network in networks[1:]:
         await _delete(docker, network["Id"])
 
 
-async def remove_networks(docker: aiodocker.Docker, name: str) -> None:
-    """Remove every network of that name that is a workspace's."""
+async def remove_network(docker: aiodocker.Docker, name: str) -> None:
+    """Remove every network of that name that is a workspace's, unless a container is in it, running or not."""
     for network in await _named(docker, name):
-        if WORKSPACE in network["Labels"]:
-            await _delete(docker, network["Id"])
+        if not is_workspace_network(network) or await users_of(docker, name):
+            continue
+        if not await _delete(docker, network["Id"]):
+            await _drop_endpoints(docker, name, network["Id"])
 
 
-async def _delete(docker: aiodocker.Docker, identifier: str) -> None:
-    network = DockerNetwork(docker, identifier)
+async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> None:
     try:
+        await settle(docker.networks.create(network_body(instance, network)))
+    except EngineRefused as refused:
+        if refused.status == 409:
+            _require_own(instance, await _named(docker, network.name))
+        elif "overlap" in str(refused).lower():
+            await _adopt_overlapping(docker, instance, network)
+        else:
+            raise
+
+
+async def _delete(docker: aiodocker.Docker, identifier: str) -> bool:
+    """Say whether the network is gone; one with endpoints stays."""
+    with missing_is_fine():
         try:
-            await call(network.delete())
+            await settle(DockerNetwork(docker, identifier).delete())
         except EngineRefused as refused:
             if "active endpoints" not in str(refused):
                 raise
-            # An engine that was killed keeps endpoints of containers that are gone.
-            for container in (await call(network.show()))["Containers"]:
-                await call(network.disconnect({"Container": container, "Force": True}))
-            await call(network.delete())
-    except EngineRefused as refused:
-        if refused.status != 404:
-            raise
+            return False
+    return True
+
+
+async def _drop_endpoints(docker: aiodocker.Docker, name: str, identifier: str) -> None:
+    """Remove a network with what an engine that was killed kept in it: endpoints of containers that are gone.
+
+    What is there before a look that finds no container is no container's; by its own name alone can it be removed.
+    """
+    network = DockerNetwork(docker, identifier)
+    with missing_is_fine():
+        endpoints = (await call(network.show()))["Containers"].values()
+        if await users_of(docker, name):
+            return
+        for endpoint in endpoints:
+            await settle(network.disconnect({"Container": endpoint["Name"], "Force": True}))
+        await _delete(docker, identifier)
 
 
 async def _named(docker: aiodocker.Docker, name: str) -> list[dict[str, Any]]:
@@ -73,24 +108,24 @@ async def _named(docker: aiodocker.Docker, name: str) -> list[dict[str, Any]]:
     return sorted((item for item in networks if item["Name"] == name), key=lambda item: (item["Created"], item["Id"]))
 
 
-async def _adopt_overlapping(docker: aiodocker.Docker, spec: WorkspaceSpec) -> None:
+async def _adopt_overlapping(docker: aiodocker.Docker, instance: str, network: Network) -> None:
     """Tell our own network, which another call is just making, from somebody else's on the same subnet."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + IN_FLIGHT_SECONDS
     while clock() < deadline:
         networks = await call(docker.networks.list())
-        if own := [item for item in networks if item["Name"] == spec.name]:
-            return _require_own(spec, own)
-        if any(_overlaps(item, spec.subnet) for item in networks):
+        if own := [item for item in networks if item["Name"] == network.name]:
+            return _require_own(instance, own)
+        if any(_overlaps(item, network.subnet) for item in networks):
             break
         await asyncio.sleep(LOOK_SECONDS)
-    raise SubnetTaken(f"{spec.subnet} overlaps with another network of this engine")
+    raise SubnetTaken(f"{network.subnet} overlaps with another network of this engine")
 
 
-def _require_own(spec: WorkspaceSpec, networks: list[dict[str, Any]]) -> None:
+def _require_own(instance: str, networks: list[dict[str, Any]]) -> None:
     for network in networks:
-        if (network["Labels"] or {}).get(INSTANCE) != spec.instance:
-            raise RuntimeFault(f"the network {spec.name} belongs to somebody else")
+        if (network["Labels"] or {}).get(INSTANCE) != instance:
+            raise RuntimeFault(f"the network {network['Name']} belongs to somebody else")
 
 
 def _overlaps(network: dict[str, Any], subnet: str) -> bool:

@@ -6,12 +6,14 @@ from uuid import UUID
 
 from aiodocker.containers import DockerContainer
 
-from app.runtime.base import Endpoint, Owned, RunState, Status, WorkspaceSpec
+from app.runtime.base import Endpoint, Network, Owned, OwnedVolume, RunState, Status, Usage, WorkspaceSpec
 
 INSTANCE: Final = "spawner.instance"
 WORKSPACE: Final = "spawner.workspace"
 INCARNATION: Final = "spawner.incarnation"
 PORT: Final = "spawner.port"
+# Marks a network that is made for workspaces, one after the other.
+NETWORK: Final = "spawner.network"
 
 LOOPBACK: Final = "127.0.0.1"
 TMPFS: Final = "rw,nosuid,nodev,size=64m,mode=1777"
@@ -30,26 +32,26 @@ STATES: Final = {
 
 
 def identity(spec: WorkspaceSpec) -> dict[str, str]:
-    """Labels that every object of a workspace carries, and keeps when its container is replaced."""
+    """Labels that a workspace's container and volume carry."""
     return {**spec.labels, INSTANCE: spec.instance, WORKSPACE: str(spec.workspace_id)}
 
 
-def network_body(spec: WorkspaceSpec) -> dict[str, Any]:
+def network_body(instance: str, network: Network) -> dict[str, Any]:
     return {
-        "Name": spec.name,
+        "Name": network.name,
         "Driver": "bridge",
         "CheckDuplicate": True,
-        "IPAM": {"Driver": "default", "Config": [{"Subnet": spec.subnet}]},
-        "Labels": identity(spec),
+        "IPAM": {"Driver": "default", "Config": [{"Subnet": network.subnet}]},
+        "Labels": {INSTANCE: instance, NETWORK: "workspace"},
     }
 
 
 def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
-    """Describe the container. It names its network rather than the network's id, so the network may come later."""
+    """Describe the container. It names its network, which may be made later: the engine looks for it at the start."""
     port = f"{spec.port}/tcp"
     labels = {**identity(spec), INCARNATION: str(spec.incarnation), PORT: str(spec.port)}
     host: dict[str, Any] = {
-        "NetworkMode": spec.name,
+        "NetworkMode": spec.network.name,
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,
         "NanoCpus": round(spec.cpus * 1_000_000_000),
@@ -106,16 +108,38 @@ def owned_of(container: DockerContainer) -> Owned:
     """Read one entry of a listing, which knows neither exit codes nor why a container ended."""
     labels = container["Labels"]
     ports = {f"{item['PrivatePort']}/tcp": [{"HostPort": item.get("PublicPort")}] for item in container["Ports"] or []}
-    network = {"Ports": ports, "Networks": container["NetworkSettings"]["Networks"]}
+    networks = container["NetworkSettings"]["Networks"]
     state = STATES[container["State"]]
     alive = state in (RunState.RUNNING, RunState.PAUSED)
     status = Status(
         state=state,
         container_id=container["Id"],
         incarnation=int(labels.get(INCARNATION, 0)),
-        endpoint=_endpoint(container["Id"], container["ImageID"], labels, network) if alive else None,
+        endpoint=_endpoint(container["Id"], container["ImageID"], labels, {"Ports": ports, "Networks": networks})
+        if alive
+        else None,
     )
-    return Owned(UUID(labels[WORKSPACE]), container["Names"][0].removeprefix("/"), status)
+    name = container["Names"][0].removeprefix("/")
+    return Owned(UUID(labels[WORKSPACE]), name, status, next(iter(networks), None))
+
+
+def is_workspace_network(network: Mapping[str, Any]) -> bool:
+    """Tell networks of workspaces. Earlier versions named each after its workspace and labelled it with its id."""
+    labels = network["Labels"] or {}
+    return INSTANCE in labels and (NETWORK in labels or WORKSPACE in labels)
+
+
+def volume_of(volume: Mapping[str, Any]) -> OwnedVolume:
+    """Read one entry of a listing."""
+    return OwnedVolume(UUID(volume["Labels"][WORKSPACE]), volume["Name"])
+
+
+def usage_of(stats: Mapping[str, Any] | None) -> Usage | None:
+    """Read a container's counters; the engine answers with empty ones, or with nothing, where it does not run."""
+    if not stats or not stats["cpu_stats"]["cpu_usage"]["total_usage"]:
+        return None
+    transferred = sum(item["rx_bytes"] + item["tx_bytes"] for item in (stats.get("networks") or {}).values())
+    return Usage(stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1_000_000_000, transferred)
 
 
 def _endpoint(identifier: str, image: str, labels: Mapping[str, str], network: Mapping[str, Any]) -> Endpoint | None:

@@ -8,13 +8,30 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from app.runtime.base import Progress, WorkspaceSpec
+import httpx
+
+from app.runtime.base import Endpoint, Network, Progress, RunState, Runtime, Volume, WorkspaceSpec
 from app.settings import LOCAL_DOCKER
 
 DOCKER_URL = os.environ.get("SPAWNER_DOCKER_URL") or os.environ.get("DOCKER_HOST") or LOCAL_DOCKER
 PORT = 8080
 # What the container does is a shell script that the test passes in.
 SERVE = "exec busybox httpd -f -p 8080 -h /"
+
+VERSION = {"Version": "20.10.24", "ApiVersion": "1.41"}
+# What is asked of engines that are no true ones.
+SPEC = WorkspaceSpec(
+    instance="t",
+    workspace_id=uuid4(),
+    name="t-peer",
+    incarnation=1,
+    image="example/app:1",
+    port=1,
+    network=Network("t-net-0", "10.214.0.0/28"),
+    memory_bytes=1 << 25,
+    cpus=1,
+    pids=8,
+)
 
 Answer = Callable[[str, str, asyncio.StreamWriter], Awaitable[None]]
 Peer = Callable[[Answer], Awaitable[str]]
@@ -40,7 +57,7 @@ class Workspaces:
                 "incarnation": 1,
                 "image": self.image,
                 "port": PORT,
-                "subnet": next(self.subnets),
+                "network": self.network(),
                 "memory_bytes": 32 << 20,
                 "cpus": 0.5,
                 "pids": 32,
@@ -50,6 +67,13 @@ class Workspaces:
         )
         self.made.append(spec)
         return spec
+
+    def network(self) -> Network:
+        """A network that nobody has made yet."""
+        return Network(f"{self.instance}-net-{secrets.token_hex(4)}", next(self.subnets))
+
+    def volume(self) -> Volume:
+        return Volume(f"{self.instance}-{secrets.token_hex(4)}", "/data")
 
 
 class Steps:
@@ -80,3 +104,26 @@ async def eventually(look: Callable[[], Awaitable[bool]], *, seconds: float = 10
             if await look():
                 return
             await asyncio.sleep(0.02)
+
+
+async def settled(runtime: Runtime, spec: WorkspaceSpec, state: RunState) -> None:
+    """Return once the container is in that state."""
+
+    async def reached() -> bool:
+        return (await runtime.status(spec.name)).state is state
+
+    await eventually(reached)
+
+
+async def fetch(endpoint: Endpoint, path: str) -> str:
+    """Read a file of the container through its web server, which may need a moment to listen."""
+    async with httpx.AsyncClient(base_url=f"http://{endpoint.host}:{endpoint.port}", trust_env=False) as client:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    response = await client.get(path)
+                except httpx.ConnectError:
+                    await asyncio.sleep(0.02)
+                    continue
+                response.raise_for_status()
+                return response.text

@@ -1,52 +1,20 @@
-"""What every runtime promises (app.runtime.base.Runtime), on its real engine."""
+"""What every runtime promises (app.runtime.base.Runtime), on its real engine: containers that run."""
 
 import asyncio
-import time
 from dataclasses import replace
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from app.runtime.base import (
     ContainerExited,
-    Endpoint,
-    Event,
     ImageMissing,
     RunState,
     Runtime,
     RuntimeFault,
-    SubnetTaken,
     Superseded,
-    Volume,
-    WorkspaceSpec,
 )
-from tests.runtime.support import Steps, Workspaces, eventually
-
-
-async def fetch(endpoint: Endpoint, path: str) -> str:
-    """Read a file of the container through its web server, which may need a moment to listen."""
-    async with httpx.AsyncClient(base_url=f"http://{endpoint.host}:{endpoint.port}", trust_env=False) as client:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    response = await client.get(path)
-                except httpx.ConnectError:
-                    await asyncio.sleep(0.02)
-                    continue
-                response.raise_for_status()
-                return response.text
-
-
-async def settle(runtime: Runtime, spec: WorkspaceSpec, state: RunState) -> None:
-    async def reached() -> bool:
-        return (await runtime.status(spec.name)).state is state
-
-    await eventually(reached)
-
-
-async def collect(runtime: Runtime, spec: WorkspaceSpec, *, follow: bool = False) -> list[str]:
-    return [line async for line in runtime.logs(spec.name, follow=follow)]
+from tests.runtime.support import Steps, Workspaces, eventually, fetch, settled
 
 
 async def test_a_workspace_runs_and_answers(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
@@ -71,7 +39,7 @@ async def test_eight_at_once_make_one_container(runtime: Runtime, workspace: Wor
     spec = workspace()
     endpoints = await asyncio.gather(*(runtime.ensure_running(spec, steps) for _ in range(8)))
     assert len(set(endpoints)) == 1
-    assert [item.name for item in await runtime.list_owned(spec.instance)] == [spec.name]
+    assert [item.name for item in (await runtime.list_owned(spec.instance)).containers] == [spec.name]
 
 
 async def test_launches_and_removals_at_once_end_in_what_is_asked_last(
@@ -79,7 +47,7 @@ async def test_launches_and_removals_at_once_end_in_what_is_asked_last(
 ) -> None:
     spec = workspace()
     for _ in range(3):
-        calls = runtime.ensure_running(spec, steps), runtime.ensure_absent(spec.name)
+        calls = runtime.ensure_running(spec, steps), runtime.ensure_absent(spec.name, spec.workspace_id)
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             assert not isinstance(outcome, BaseException) or isinstance(outcome, RuntimeFault)
     endpoint = await runtime.ensure_running(spec, steps)
@@ -93,7 +61,7 @@ async def test_a_larger_incarnation_replaces_the_container(
     first = await runtime.ensure_running(spec, steps)
     second = await runtime.ensure_running(replace(spec, incarnation=2, memory_bytes=48 << 20), steps)
     assert first.container_id != second.container_id
-    owned = await runtime.list_owned(spec.instance)
+    owned = (await runtime.list_owned(spec.instance)).containers
     assert [(item.name, item.status.incarnation) for item in owned] == [(spec.name, 2)]
 
 
@@ -110,17 +78,17 @@ async def test_what_a_deleted_workspace_left_is_replaced(runtime: Runtime, works
     await runtime.ensure_running(left, steps)
     spec = replace(left, workspace_id=uuid4(), incarnation=1)
     await runtime.ensure_running(spec, steps)
-    owned = await runtime.list_owned(spec.instance)
+    owned = (await runtime.list_owned(spec.instance)).containers
     assert [(item.workspace_id, item.status.incarnation) for item in owned] == [(spec.workspace_id, 1)]
 
 
 async def test_a_stopped_workspace_starts_again(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
     spec = workspace()
     first = await runtime.ensure_running(spec, steps)
-    await runtime.ensure_stopped(spec.name)
+    await runtime.ensure_stopped(spec.name, spec.workspace_id)
     stopped = await runtime.status(spec.name)
     assert (stopped.state, stopped.endpoint) == (RunState.EXITED, None)
-    await runtime.ensure_stopped(spec.name)
+    await runtime.ensure_stopped(spec.name, spec.workspace_id)
     again = await runtime.ensure_running(spec, steps)
     assert again.container_id == first.container_id
 
@@ -130,7 +98,7 @@ async def test_a_crashed_workspace_starts_again(runtime: Runtime, workspace: Wor
         script="[ -e /again ] && exec busybox httpd -f -p 8080 -h /; echo > /again; busybox sleep 0.3; exit 3"
     )
     await runtime.ensure_running(spec, steps)
-    await settle(runtime, spec, RunState.EXITED)
+    await settled(runtime, spec, RunState.EXITED)
     assert (await runtime.status(spec.name)).exit_code == 3
     await runtime.ensure_running(spec, steps)
     assert (await runtime.status(spec.name)).state is RunState.RUNNING
@@ -150,7 +118,7 @@ async def test_a_container_that_ends_at_once_is_an_error_with_its_log(
         return False
 
     await eventually(seen)
-    assert set(await collect(runtime, spec)) == {"no such luck"}
+    assert {line async for line in runtime.logs(spec.name)} == {"no such luck"}
     assert (await runtime.status(spec.name)).exit_code == 9
 
 
@@ -159,46 +127,28 @@ async def test_a_workspace_that_needs_too_much_memory_says_so(
 ) -> None:
     spec = workspace(script="busybox sleep 0.5; exec busybox tail /dev/zero", memory_bytes=16 << 20)
     await runtime.ensure_running(spec, steps)
-    await settle(runtime, spec, RunState.EXITED)
+    await settled(runtime, spec, RunState.EXITED)
     status = await runtime.status(spec.name)
     assert (status.out_of_memory, status.exit_code) == (True, 137)
-
-
-async def test_absent_twice_is_fine_and_leaves_nothing(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    spec = workspace()
-    await runtime.ensure_running(spec, steps)
-    for _ in range(2):
-        await runtime.ensure_absent(spec.name)
-        assert (await runtime.status(spec.name)).state is RunState.ABSENT
-        assert await runtime.list_owned(spec.instance) == []
-    await runtime.ensure_stopped(spec.name)
-    assert await collect(runtime, spec) == []
-
-
-async def test_four_removals_at_once_are_fine(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    spec = workspace(volume=Volume(f"{workspace.instance}-{uuid4().hex}", "/data"))
-    await runtime.ensure_running(spec, steps)
-    assert spec.volume is not None
-    await asyncio.gather(*(runtime.ensure_absent(spec.name, volume=spec.volume.name) for _ in range(4)))
-    assert await runtime.list_owned(spec.instance) == []
 
 
 async def test_a_volume_outlives_its_container_until_it_is_removed_too(
     runtime: Runtime, workspace: Workspaces, steps: Steps
 ) -> None:
     script = "echo x >> /data/starts; exec busybox httpd -f -p 8080 -h /data"
-    volume = Volume(f"{workspace.instance}-{uuid4().hex}", "/data")
+    volume = workspace.volume()
     spec = workspace(script=script, user="1000", volume=volume)
     for starts, step in enumerate((None, "stop", "replace", "remove"), start=1):
         if step == "stop":
-            await runtime.ensure_stopped(spec.name)
+            await runtime.ensure_stopped(spec.name, spec.workspace_id)
         elif step == "replace":
             spec = replace(spec, incarnation=2)
         elif step == "remove":
-            await runtime.ensure_absent(spec.name)
+            await runtime.ensure_absent(spec.name, spec.workspace_id)
         endpoint = await runtime.ensure_running(spec, steps)
         assert await fetch(endpoint, "/starts") == "x\n" * starts
-    await runtime.ensure_absent(spec.name, volume=volume.name)
+    await runtime.ensure_absent(spec.name, spec.workspace_id)
+    await runtime.remove_volume(volume.name)
     endpoint = await runtime.ensure_running(spec, steps)
     assert await fetch(endpoint, "/starts") == "x\n"
 
@@ -207,74 +157,9 @@ async def test_a_fresh_volume_belongs_to_the_user_of_the_image(
     runtime: Runtime, workspace: Workspaces, steps: Steps
 ) -> None:
     script = "echo mine > /data/file; exec busybox httpd -f -p 8080 -h /data"
-    volume = Volume(f"{workspace.instance}-{uuid4().hex}", "/data")
+    volume = workspace.volume()
     endpoint = await runtime.ensure_running(workspace(script=script, user="1000", volume=volume), steps)
     assert await fetch(endpoint, "/file") == "mine\n"
-
-
-async def test_a_missing_image_is_an_error_and_leaves_nothing(
-    runtime: Runtime, workspace: Workspaces, steps: Steps
-) -> None:
-    spec = workspace(image="spawner-test/nowhere:1")
-    began = time.monotonic()
-    with pytest.raises(ImageMissing):
-        await runtime.ensure_running(spec, steps)
-    assert time.monotonic() - began < 15
-    assert steps.phases == ["creating", "pulling"]
-    assert await runtime.list_owned(spec.instance) == []
-
-
-async def test_a_subnet_of_another_workspace_is_taken(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    first, second = workspace(), workspace()
-    await runtime.ensure_running(first, steps)
-    with pytest.raises(SubnetTaken):
-        await runtime.ensure_running(replace(second, subnet=first.subnet), steps)
-    await runtime.ensure_running(second, steps)
-    assert len(await runtime.list_owned(first.instance)) == 2
-
-
-async def test_log_lines_come_whole_and_in_order(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    spec = workspace(script="for i in 1 2 3 4 5; do echo line $i; done; echo üü; exec busybox sleep 60")
-    await runtime.ensure_running(spec, steps)
-    expected = [f"line {number}" for number in range(1, 6)] + ["üü"]
-
-    async def complete() -> bool:
-        return await collect(runtime, spec) == expected
-
-    await eventually(complete)
-    assert [line async for line in runtime.logs(spec.name, tail=2)] == expected[-2:]
-
-
-async def test_followed_logs_end_with_the_container(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    spec = workspace(script="echo begin; busybox sleep 0.5; echo end")
-    await runtime.ensure_running(spec, steps)
-    async with asyncio.timeout(10):
-        assert await collect(runtime, spec, follow=True) == ["begin", "end"]
-
-
-async def test_events_of_owned_containers_are_seen(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    spec = workspace()
-    stream = runtime.events(spec.instance)
-    other = runtime.events("another")
-    await runtime.ensure_running(spec, steps)
-    await runtime.ensure_stopped(spec.name)
-    await runtime.ensure_absent(spec.name)
-    seen: list[str] = []
-    async with asyncio.timeout(10):
-        async for event in stream:
-            assert event == Event(spec.workspace_id, event.action)
-            seen.append(event.action)
-            if event.action == "destroy":
-                break
-    assert seen == ["start", "die", "destroy"]
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await anext(other)
-
-
-async def test_nothing_of_another_installation_is_listed(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    await runtime.ensure_running(workspace(), steps)
-    assert await runtime.list_owned("another") == []
 
 
 async def test_the_container_knows_only_what_it_is_told(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
@@ -285,13 +170,27 @@ async def test_the_container_knows_only_what_it_is_told(runtime: Runtime, worksp
     assert names == {"SCRIPT", "SPAWNER_TEMPLATE", "EMPTY", "PATH", "HOSTNAME", "HOME", "SHLVL", "PWD"}
 
 
-async def test_a_listing_agrees_with_a_look(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
+async def test_a_missing_image_is_an_error_at_once_and_leaves_no_container(
+    runtime: Runtime, workspace: Workspaces, steps: Steps
+) -> None:
+    spec = workspace(image="spawner-test/nowhere:1")
+    async with asyncio.timeout(2):
+        with pytest.raises(ImageMissing):
+            await runtime.ensure_running(spec, steps)
+    assert steps.phases == ["creating"]
+    assert (await runtime.list_owned(spec.instance)).containers == []
+
+
+async def test_a_pull_that_no_registry_answers_is_a_missing_image(runtime: Runtime, steps: Steps) -> None:
+    with pytest.raises(ImageMissing):
+        await runtime.pull("spawner-test/nowhere:1", steps)
+    assert steps.phases == ["pulling"]
+
+
+async def test_an_images_name_stands_for_what_runs_under_it(
+    runtime: Runtime, workspace: Workspaces, steps: Steps
+) -> None:
     spec = workspace()
-    await runtime.ensure_running(spec, steps)
-    (owned,) = await runtime.list_owned(spec.instance)
-    assert owned.workspace_id == spec.workspace_id
-    assert owned.status == await runtime.status(spec.name)
-
-
-async def test_the_engine_answers_a_ping(runtime: Runtime) -> None:
-    await runtime.ping()
+    endpoint = await runtime.ensure_running(spec, steps)
+    assert await runtime.image_digest(spec.image) == endpoint.image_digest
+    assert await runtime.image_digest("spawner-test/nowhere:1") is None

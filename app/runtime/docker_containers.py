@@ -1,0 +1,77 @@
+"""One container at a time: look, stop, pause, remove."""
+
+from typing import Any, Final
+from uuid import UUID
+
+import aiodocker
+from aiohttp import ClientTimeout
+
+from app.runtime.base import RuntimeFault
+from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
+from app.runtime.docker_objects import WORKSPACE
+
+STOP_SECONDS: Final = 10
+
+
+class Containers:
+    """The containers of one engine. `call_seconds` bounds each call, and a stop beyond the grace that it gives."""
+
+    def __init__(self, docker: aiodocker.Docker, call_seconds: float) -> None:
+        self._docker = docker
+        # The client library lets some calls wait for ever unless they are told otherwise.
+        self._timeout = ClientTimeout(total=call_seconds)
+        self._stop_timeout = ClientTimeout(total=STOP_SECONDS + call_seconds)
+
+    async def inspect(self, name: str) -> dict[str, Any] | None:
+        """Look at a workspace's container by its name; None if there is none."""
+        container = await self._show(name)
+        if container is not None and _workspace_of(container) is None:
+            raise RuntimeFault(f"the container {name} belongs to somebody else")
+        return container
+
+    async def inspect_of(self, name: str, workspace_id: UUID) -> dict[str, Any] | None:
+        """Look at this workspace's container by its name; what else bears the name is as good as none."""
+        container = await self._show(name)
+        return container if container is not None and _workspace_of(container) == str(workspace_id) else None
+
+    async def start(self, container_id: str) -> None:
+        await settle(self._docker.containers.container(container_id).start())
+
+    async def pause(self, container_id: str) -> None:
+        await settle(self._docker.containers.container(container_id).pause())
+
+    async def unpause(self, container_id: str) -> None:
+        await settle(self._docker.containers.container(container_id).unpause())
+
+    async def stop(self, container_id: str) -> None:
+        """Ask it to end, and end it after the grace. The engine itself wakes a paused one to hear this."""
+        container = self._docker.containers.container(container_id)
+        with missing_is_fine():
+            await settle(container.stop(t=STOP_SECONDS, timeout=self._stop_timeout))
+
+    async def remove(self, container_id: str, *, orderly: bool) -> None:
+        """Remove the container with its anonymous volumes and wait until it is gone."""
+        if orderly:
+            await self.stop(container_id)
+        container = self._docker.containers.container(container_id)
+        with missing_is_fine():
+            try:
+                await settle(container.delete(force=True, v=True, timeout=self._timeout))
+            except EngineRefused as refused:
+                if refused.status != 409:
+                    raise
+                # Somebody else is removing it.
+                await call(container.wait(condition="removed", timeout=self._timeout))
+
+    async def _show(self, name: str) -> dict[str, Any] | None:
+        try:
+            return await call(self._docker.containers.container(name).show())
+        except EngineRefused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+
+def _workspace_of(container: dict[str, Any]) -> str | None:
+    label: str | None = (container["Config"]["Labels"] or {}).get(WORKSPACE)
+    return label

@@ -1,0 +1,168 @@
+"""A workspace's way from whatever the engine has of it to a running container."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import aiodocker
+
+from app.runtime.base import (
+    ContainerExited,
+    Endpoint,
+    ImageMissing,
+    Phase,
+    Progress,
+    Report,
+    RunState,
+    RuntimeFault,
+    Status,
+    SubnetTaken,
+    Superseded,
+    WorkspaceSpec,
+)
+from app.runtime.docker_calls import EngineRefused, settle
+from app.runtime.docker_containers import Containers
+from app.runtime.docker_networks import ensure_network, users_of
+from app.runtime.docker_objects import INSTANCE, WORKSPACE, container_body, status_of
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One call of `ensure_running`. `publish` gives the container a port of the host; `starts` bounds the load."""
+
+    docker: aiodocker.Docker
+    containers: Containers
+    starts: asyncio.Semaphore
+    publish: bool
+    spec: WorkspaceSpec
+    report: Report
+
+    async def advance(self) -> Endpoint | None:
+        """Bring the container one whole way to running; None says that another call interfered."""
+        container = await self.containers.inspect(self.spec.name)
+        if container is not None and _outdated(self.spec, container):
+            await self.containers.remove(container["Id"], orderly=True)
+            container = None
+        if container is None:
+            container_id, state = await self._create(), RunState.CREATED
+        else:
+            found = status_of(container)
+            container_id, state = found.container_id, found.state
+            if state is RunState.RUNNING:
+                return found.endpoint
+            if container_id is not None and state is RunState.CREATED:
+                # Whoever made it may have died before its network was looked at.
+                await self._own_network(container_id, await self._network())
+        if container_id is None or state is RunState.ABSENT:
+            return None
+        async with self.starts:
+            await self.report(Progress(Phase.STARTING))
+            if not await self._start(container_id, state):
+                return None
+        container = await self.containers.inspect(self.spec.name)
+        status = Status(RunState.ABSENT) if container is None else status_of(container)
+        if status.state is RunState.EXITED:
+            raise ContainerExited(f"the container ended at once, with exit code {status.exit_code}")
+        return status.endpoint
+
+    async def _create(self) -> str | None:
+        """Make the container, and the network if it is missing; None if the container's name is just being used.
+
+        The engine looks for the network only when the container starts, so both are asked for at the same time.
+        """
+        await self.report(Progress(Phase.CREATING))
+        async with self.starts:
+            fault, made = await asyncio.gather(self._network(), self._create_container(), return_exceptions=True)
+        if isinstance(fault, BaseException) and not isinstance(fault, RuntimeFault):
+            raise fault
+        if isinstance(made, BaseException):
+            raise made
+        if made is not None:
+            await self._own_network(made, fault)
+        elif fault is not None:
+            raise fault
+        return made
+
+    async def _network(self) -> RuntimeFault | None:
+        """See that the network is there, or say why it cannot be used."""
+        try:
+            await ensure_network(self.docker, self.spec.instance, self.spec.network)
+        except RuntimeFault as fault:
+            return fault
+        return None
+
+    async def _own_network(self, container_id: str, fault: RuntimeFault | None) -> None:
+        """Let a container that never ran have its network for itself; else remove it again and raise.
+
+        Of two containers of one network, each of which is made before this looks, at least one sees the other. After
+        trouble that may pass, the container stays for the next call, which comes by here again.
+        """
+        if fault is None:
+            owner = {INSTANCE: self.spec.instance, WORKSPACE: str(self.spec.workspace_id)}
+            users = await users_of(self.docker, self.spec.network.name)
+            if all(owner.items() <= (user["Labels"] or {}).items() for user in users):
+                return
+            fault = SubnetTaken(f"another container uses the network {self.spec.network.name}")
+        if not fault.transient:
+            await self.containers.remove(container_id, orderly=False)
+        raise fault
+
+    async def _create_container(self) -> str | None:
+        body = container_body(self.spec, publish=self.publish)
+        try:
+            container = await settle(self.docker.containers.create(body, name=self.spec.name))
+        except EngineRefused as refused:
+            if refused.status == 409 or _network_lost(refused):
+                return None
+            if refused.status == 404 and "no such image" in str(refused).lower():
+                raise ImageMissing(f"{self.spec.image} is not on this engine") from refused
+            raise
+        return container.id
+
+    async def _start(self, container_id: str, state: RunState) -> bool:
+        """Start or unpause; False if the container is not in that state any more or had to be removed."""
+        try:
+            if state is RunState.PAUSED:
+                await self.containers.unpause(container_id)
+            else:
+                await self.containers.start(container_id)
+        except EngineRefused as refused:
+            if _network_lost(refused):
+                return await self._start_with_network(container_id)
+            if refused.status in (404, 409) or "is not paused" in str(refused):
+                return False
+            raise
+        return True
+
+    async def _start_with_network(self, container_id: str) -> bool:
+        await ensure_network(self.docker, self.spec.instance, self.spec.network)
+        try:
+            await self.containers.start(container_id)
+        except EngineRefused as refused:
+            if not _network_lost(refused):
+                raise
+            # It once ran in a network that is gone, and insists on that one's id.
+            await self.containers.remove(container_id, orderly=False)
+            return False
+        return True
+
+
+def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
+    """Say whether the container must make way. One of another workspace under this name is what a deletion left."""
+    labels = container["Config"]["Labels"]
+    if labels.get(INSTANCE) != spec.instance:
+        raise RuntimeFault(f"the container {spec.name} belongs to somebody else")
+    if labels[WORKSPACE] != str(spec.workspace_id) or container["State"]["Status"] == "dead":
+        return True
+    status = status_of(container)
+    if status.incarnation > spec.incarnation:
+        raise Superseded(f"{spec.name} runs incarnation {status.incarnation}, not {spec.incarnation}")
+    elsewhere = container["HostConfig"]["NetworkMode"] != spec.network.name
+    # What ran once keeps its network; what never ran was made for one that its maker gave up.
+    return status.incarnation < spec.incarnation or (status.state is RunState.CREATED and elsewhere)
+
+
+def _network_lost(refused: EngineRefused) -> bool:
+    """Recognise a start that failed because the network is absent, or is there twice."""
+    text = str(refused)
+    return (refused.status == 404 and text.startswith("network ")) or "is ambiguous" in text

@@ -19,7 +19,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.networks import DockerNetwork
 
 from app.resources import open_resources
-from app.workspaces.spec import subnet
+from app.workspaces import spec
 from tests.e2e.stack import RunningStack
 from tests.factories import SignedIn, sign_in
 
@@ -62,7 +62,7 @@ class Raw:
             {
                 "Name": name,
                 "Labels": self._label,
-                "IPAM": {"Config": [{"Subnet": subnet(self._settings, self._next)}]},
+                "IPAM": {"Config": [{"Subnet": spec.network(self._settings, self._next).subnet}]},
             }
         )
         self._made.append(network)

@@ -96,7 +96,7 @@ class FakeRuntime:
         current = self.containers.get(spec.name)
         if current is not None and current.workspace_id == spec.workspace_id:
             if current.incarnation > spec.incarnation:
-                raise Superseded
+                raise Superseded(current.incarnation)
             if current.incarnation == spec.incarnation:
                 return self._wake(spec.name)
         await report(Progress(Phase.CREATING))

@@ -21,6 +21,7 @@ from workers.context import WorkerContext
 from workers.heartbeat import beat
 from workers.mail import send_link
 from workers.reconcile import reconcile
+from workers.watch import watch
 from workers.workspaces import drive_workspace
 
 log = structlog.get_logger(__name__)
@@ -69,8 +70,8 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=2, trust_env=False))
         mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
         context = WorkerContext(resources, runtime, mailer, http)
-        heart = asyncio.create_task(beat(context))
-        stack.push_async_callback(_stop, heart)
+        for beside in (beat, watch):
+            stack.push_async_callback(_stop, asyncio.create_task(beside(context)))
         ctx["worker"] = context
         ctx["stack"] = stack
         log.info("worker_ready", jobs=settings.worker_jobs)

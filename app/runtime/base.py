@@ -201,9 +201,13 @@ class ContainerExited(RuntimeFault):
 
 
 class Superseded(RuntimeFault):
-    """The engine holds a newer incarnation than the one asked for."""
+    """The engine holds a newer incarnation than the one asked for: `incarnation`."""
 
     code = "superseded"
+
+    def __init__(self, incarnation: int) -> None:
+        super().__init__(f"the engine holds incarnation {incarnation}")
+        self.incarnation = incarnation
 
 
 class Runtime(Protocol):

@@ -156,7 +156,7 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
         return True
     status = status_of(container)
     if status.incarnation > spec.incarnation:
-        raise Superseded(f"{spec.name} runs incarnation {status.incarnation}, not {spec.incarnation}")
+        raise Superseded(status.incarnation)
     elsewhere = container["HostConfig"]["NetworkMode"] != spec.network.name
     # What ran once keeps its network; what never ran was made for one that its maker gave up.
     return status.incarnation < spec.incarnation or (status.state is RunState.CREATED and elsewhere)

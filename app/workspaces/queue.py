@@ -26,7 +26,8 @@ async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID
         .where(Job.state == JobState.QUEUED)
         .subquery()
     )
-    return dict((await session.execute(select(line).where(line.c.id.in_(job_ids)))).tuples().all())
+    rows = await session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(job_ids)))
+    return dict(rows.all())
 
 
 def eta(settings: Settings, job: Job, position: int | None) -> float | None:

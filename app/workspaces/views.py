@@ -108,7 +108,7 @@ async def list_tagged_workspaces(
     # One statement: between two, a job could end, and its workspace would seem to be on its way for ever.
     live = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
     query = select(Workspace, Job).outerjoin(Job, live).where(Workspace.user_id == user.id)
-    digests = dict((await session.execute(select(Image.name, Image.digest))).tuples().all())
+    digests = dict((await session.execute(select(Image.name, Image.digest))).all())
     rows: dict[str, tuple[Workspace, Job | None]] = {}
     for workspace, live_job in await session.execute(query):
         rows[workspace.template] = (workspace, live_job)

@@ -6,7 +6,7 @@ from sqlalchemy import select, text, update
 
 from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.workspaces import progress
+from app.workspaces import claims
 from tests.conftest import TestWorker
 from tests.factories import sign_in
 from tests.workers.test_workspaces import accept, has_state, read, until
@@ -33,7 +33,7 @@ async def test_a_job_that_waits_in_the_queue_is_not_sent_twice(resources: Resour
 async def test_a_job_of_a_silent_worker_is_given_to_another(resources: Resources, worker: TestWorker) -> None:
     job = await accept(resources)
     async with resources.unit_of_work() as session:
-        assert await progress.claim(session, resources, job.id) is not None
+        assert await claims.claim(session, resources, job.id) is not None
     async with resources.unit_of_work() as session:
         await session.execute(update(Job).values(lease_until=utcnow() - timedelta(seconds=1)))
     await resources.redis.flushall()

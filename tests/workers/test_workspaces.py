@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.models import Job, JobEvent, JobKind, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
+from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import (
     ContainerExited,
@@ -23,7 +24,7 @@ from app.runtime.base import (
     SubnetTaken,
     WorkspaceSpec,
 )
-from app.workspaces import progress, service
+from app.workspaces import claims, service
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime, http_peer
@@ -167,8 +168,8 @@ async def test_a_subnet_that_the_host_uses_already_is_passed_over(
     await drive(worker, job)
     row, workspace, _ = await read(resources, job)
     assert row.state is JobState.SUCCEEDED
-    assert workspace.subnet == 7
-    assert [spec.subnet for spec in runtime.containers.values()] == ["10.215.0.112/28"]
+    assert await networks_of(resources) == {workspace.id: 7}
+    assert [spec.network.subnet for spec in runtime.containers.values()] == ["10.215.0.112/28"]
 
 
 async def test_a_range_without_a_free_subnet_is_a_failure_that_says_so(
@@ -187,8 +188,14 @@ async def test_a_range_without_a_free_subnet_is_a_failure_that_says_so(
 async def test_concurrent_launches_get_subnets_of_their_own(resources: Resources, worker: TestWorker) -> None:
     jobs = [await accept(resources, await make_user(resources, f"user{number}")) for number in range(12)]
     await asyncio.gather(*(drive(worker, job) for job in jobs))
+    assert sorted((await networks_of(resources)).values()) == list(range(12))
+
+
+async def networks_of(resources: Resources) -> dict[UUID, int]:
+    """The indices of the networks that workspaces have."""
+    query = select(Network.workspace_id, Network.index).where(Network.workspace_id.is_not(None))
     async with resources.unit_of_work() as session:
-        assert set(await session.scalars(select(Workspace.subnet))) == set(range(12))
+        return {workspace_id: index for workspace_id, index in await session.execute(query) if workspace_id}
 
 
 async def test_a_job_that_runs_twice_at_once_makes_one_container(
@@ -242,7 +249,7 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(
         async with resources.unit_of_work() as session:
             expired = utcnow() - timedelta(seconds=1)
             await session.execute(update(Job).where(Job.id == job.id).values(lease_until=expired))
-            assert await progress.claim(session, resources, job.id) is not None
+            assert await claims.claim(session, resources, job.id) is not None
 
     runtime.before = steal
     await drive(worker, job)

@@ -28,7 +28,7 @@ def test_a_request_joins_a_live_job_that_fulfils_it_and_replaces_any_other(
 
 
 def test_a_launch_of_a_running_workspace_makes_no_job() -> None:
-    assert decide(JobKind.LAUNCH, WorkspaceStatus.RUNNING, None) is Decision.ALREADY_RUNNING
+    assert decide(JobKind.LAUNCH, WorkspaceStatus.RUNNING, None) is Decision.NOTHING_TO_DO
 
 
 def test_a_launch_that_must_be_sure_looks_at_the_engine_even_when_the_row_says_running() -> None:
@@ -37,7 +37,7 @@ def test_a_launch_that_must_be_sure_looks_at_the_engine_even_when_the_row_says_r
 
 @given(st.sampled_from(LAUNCHES), st.sampled_from(WorkspaceStatus))
 def test_without_a_live_job_nothing_is_superseded(kind: JobKind, status: WorkspaceStatus) -> None:
-    assert decide(kind, status, None) in (Decision.NEW_JOB, Decision.ALREADY_RUNNING)
+    assert decide(kind, status, None) in (Decision.NEW_JOB, Decision.NOTHING_TO_DO)
 
 
 @given(st.integers(0, 10**12) | st.none(), st.integers(0, 10**12) | st.none())

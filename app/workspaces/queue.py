@@ -18,7 +18,7 @@ async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID
         return {}
     order = turns()
     place = func.row_number().over(
-        order_by=(Job.admitted_at.asc().nulls_last(), func.coalesce(order.c.turn, 0), Job.created_at, Job.id)
+        order_by=(Job.admitted_at.asc().nulls_last(), order.c.turn, order.c.since, Job.id)
     )
     line = (
         select(Job.id, place.label("place"))

@@ -1,7 +1,7 @@
 """A runtime that behaves, or fails, as a test wants; it keeps what an engine would keep."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from app.runtime.base import (
@@ -68,7 +68,7 @@ class FakeRuntime:
     async def list_owned(self, instance: str) -> list[Owned]:
         return []
 
-    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
+    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         for line in list[str]():
             yield line
 

@@ -14,11 +14,13 @@ from arq import cron, func
 
 from app.jobs import QUEUE, JobName, deserialize, serialize, worker_redis
 from app.mail.sender import SmtpMailer
+from app.notifications import beside
 from app.resources import open_resources
 from app.runtime import make_runtime
 from app.settings import Settings
 from workers.context import WorkerContext
 from workers.heartbeat import beat
+from workers.logs import serve_logs
 from workers.mail import send_link
 from workers.reconcile import reconcile
 from workers.workspaces import drive_workspace
@@ -71,6 +73,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         context = WorkerContext(resources, runtime, mailer, http)
         heart = asyncio.create_task(beat(context))
         stack.push_async_callback(_stop, heart)
+        await stack.enter_async_context(beside(asyncio.create_task(serve_logs(context))))
         ctx["worker"] = context
         ctx["stack"] = stack
         log.info("worker_ready", jobs=settings.worker_jobs)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 from uuid import UUID
@@ -114,7 +114,7 @@ class DockerRuntime:
                 owned.append(Owned(UUID(network["Labels"][WORKSPACE]), network["Name"], Status(RunState.ABSENT)))
         return owned
 
-    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
+    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0", "tail": str(tail)}
         path = f"containers/{name}/logs"
         seconds = self._call_seconds

@@ -122,6 +122,7 @@ class _Reading:
         except _ReaderGone:
             return
         except RuntimeFault as fault:
+            log.info("log_not_read", code=fault.code, error=str(fault))
             reason = fault.code
         except (RedisError, SQLAlchemyError, OSError) as error:
             log.warning("log_reading_failed", error=type(error).__name__)

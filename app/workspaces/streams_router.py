@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from fastapi.sse import EventSourceResponse
 
 from app.deps import CallerDep, LocaleDep, ResourcesDep, WatchDep
 from app.errors import InvalidRequest, NotFound, Unauthorized, Unavailable, problems
@@ -31,11 +30,11 @@ STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
 @router.get(
     "/api/jobs/{id}/events",
     tags=["jobs"],
-    response_class=EventSourceResponse,
+    response_class=Response,
     summary="Follow one job by events",
     operation_id="job_events",
     responses={
-        200: {"description": "Server-Sent Events, until the job has ended"},
+        200: {"description": "Server-Sent Events, until the job has ended", "content": STREAM},
         204: {"description": "The job has ended, and Last-Event-ID names its last event: do not come back"},
         **problems(InvalidRequest, Unauthorized, NotFound, Unavailable),
     },

@@ -17,6 +17,7 @@ from app.resources import Resources
 from app.runtime.base import EngineUnavailable, RunState, Status
 from app.settings import Settings
 from app.workspaces import logs as protocol
+from tests.api.conftest import NO_REDIS, serving
 from tests.api.streaming import Sent, Served, Stream, eventually, eventually_so, make_workspace, served
 from tests.conftest import worker_on
 from tests.factories import SignedIn, sign_in
@@ -255,6 +256,16 @@ async def test_without_a_worker_the_log_is_unavailable_in_five_seconds(api: Serv
         assert (answer.status_code, answer.json()["code"]) == (503, "logs_unavailable")
         assert answer.headers["Retry-After"] == "5"
     assert await keys_left(resources) == []
+
+
+async def test_without_redis_the_service_is_unavailable(
+    settings: Settings, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user)
+    async with serving(settings.model_copy(update={"redis_url": NO_REDIS})) as client:
+        for path in (LOGS, FOLLOW):
+            answer = await client.get(path, headers=alice.headers)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
 async def test_an_engine_that_does_not_answer_makes_the_log_unavailable_at_once(

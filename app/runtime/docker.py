@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -174,7 +174,7 @@ class DockerRuntime:
             [volume_of(volume) for volume in volumes["Volumes"] or []],
         )
 
-    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
+    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0", "tail": str(tail)}
         path = f"containers/{name}/logs"
         seconds = self._call_seconds

@@ -144,6 +144,8 @@ def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) 
         "SPAWNER_CATALOG": str(ROOT / "images" / "catalog.yaml"),
         "SPAWNER_LEASE_SECONDS": str(lease_seconds),
         "SPAWNER_RECONCILE_SECONDS": "1",
+        "SPAWNER_DRAIN_SECONDS": "0",
+        "SPAWNER_ORPHAN_SECONDS": "2",
     }
     return {**settings, **proxy_settings(settings, api_port)}
 

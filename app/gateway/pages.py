@@ -48,7 +48,7 @@ STATES: dict[WorkspaceStatus, Text] = {
     ),
     WorkspaceStatus.DELETING: Text(
         "It is being deleted. In a moment you can launch it anew.",
-        "Er wird gerade gelöscht. Gleich kannst du ihn neu starten.",
+        "Er wird gerade gelöscht. Gleich kannst du ihn von Neuem starten.",
     ),
     WorkspaceStatus.ERROR: Text(
         "It could not be started, or it ended by itself.",

@@ -130,6 +130,7 @@ PAGE: dict[str, Text] = {
     "cancel": Text("Cancel", "Abbrechen"),
     "more": Text("More", "Mehr"),
     "wakes": Text("Paused: opening it wakes it.", "Angehalten: Öffnen weckt ihn auf."),
+    "wakes_too": Text("Opening it wakes it.", "Öffnen weckt ihn auf."),
     "outdated": Text("A newer image is there: a restart takes it.", "Es gibt ein neueres Image: Neu starten nimmt es."),
     "stop": Text("Stop", "Beenden"),
     "stop_ends": Text(
@@ -201,11 +202,7 @@ PAGE: dict[str, Text] = {
         "As soon as it runs, this page takes you there.", "Sobald er läuft, geht es von hier aus von selbst weiter."
     ),
     "ending_lead": Text("In a moment you can start it again.", "Gleich kannst du ihn wieder starten."),
-    "paused_lead": Text(
-        "This workspace is paused. Once it is awake, it goes on where it was.",
-        "Dieser Arbeitsplatz ist angehalten. Ist er wach, geht es darin weiter, wo es aufgehört hat.",
-    ),
-    "wake": Text("Wake it", "Aufwecken"),
+    "wake": Text("Wake and open it", "Aufwecken und öffnen"),
     "not_running": Text("This workspace is not running.", "Dieser Arbeitsplatz läuft nicht."),
     "start": Text("Start it", "Starten"),
     "go_there": Text("Go to the workspace", "Zum Arbeitsplatz"),

@@ -17,6 +17,7 @@ from tests.e2e.browser import (
     person,
     restart,
     sign_up,
+    stop,
     wait_running,
 )
 from tests.e2e.stack import RunningStack
@@ -143,6 +144,9 @@ def test_a_person_signs_up_works_in_two_workspaces_and_signs_out_and_a_stranger_
         assert before.keys() == after.keys()
         assert not set(before.values()) & set(after.values())
         read_kept(rosa, "rosa")
+        stop(rosa, "hello")
+        launch(rosa, "hello")
+        see_hello(rosa, "rosa")
         with person(browser, stack) as stranger:
             sign_up(stranger, "egon@example.org")
             wait_running(stranger, "hello")

@@ -246,23 +246,26 @@ STEPS: dict[JobStep, Text] = {
 # What a launch waits for, by the code of the limit.
 WAITS: dict[str, Text] = {
     "capacity_launches": Text(
-        "Others are starting right now. It follows by itself.", "Gerade starten andere. Er folgt von selbst."
+        "Others are starting right now. This one follows by itself.", "Gerade starten andere. Dieser folgt von selbst."
     ),
     "capacity_running": Text(
-        "The server runs as many workspaces as it may. It starts as soon as somebody stops one.",
-        "Der Server führt so viele Arbeitsplätze aus, wie er darf. Er startet, sobald jemand einen beendet.",
+        "The server runs as many workspaces as it may. This one starts as soon as somebody stops another.",
+        "Auf dem Server laufen so viele Arbeitsplätze, wie erlaubt sind. "
+        "Dieser startet, sobald jemand einen anderen beendet.",
     ),
     "capacity_memory": Text(
-        "The server's memory is taken. It starts as soon as somebody stops a workspace.",
-        "Der Arbeitsspeicher des Servers ist belegt. Er startet, sobald jemand einen Arbeitsplatz beendet.",
+        "The server's memory is taken by other workspaces. This one starts as soon as somebody stops another.",
+        "Der Arbeitsspeicher des Servers ist durch andere Arbeitsplätze belegt. "
+        "Dieser startet, sobald jemand einen anderen beendet.",
     ),
     "capacity_cpu": Text(
-        "The server's processors are taken. It starts as soon as somebody stops a workspace.",
-        "Die Prozessoren des Servers sind belegt. Er startet, sobald jemand einen Arbeitsplatz beendet.",
+        "The server's processors are taken by other workspaces. This one starts as soon as somebody stops another.",
+        "Die Prozessoren des Servers sind durch andere Arbeitsplätze belegt. "
+        "Dieser startet, sobald jemand einen anderen beendet.",
     ),
     "capacity_disk": Text(
-        "The server's disk is almost full. It starts as soon as there is space; tell your operator.",
-        "Die Festplatte des Servers ist fast voll. Er startet, sobald Platz ist; bitte den Betreiber informieren.",
+        "The server's disk is almost full. This one starts as soon as there is space; tell your operator.",
+        "Die Festplatte des Servers ist fast voll. Dieser startet, sobald Platz ist; bitte den Betreiber informieren.",
     ),
 }
 

@@ -243,9 +243,9 @@ async def test_a_launch_that_waits_says_for_what_and_at_which_place(
     async with make_browser(app, alice) as hers, make_browser(app, alice, locale="de") as ihrer:
         answer = await hers.post(f"{PATH}/launch", headers=HTMX)
         german = await ihrer.get("/")
-    assert "memory is taken. It starts as soon as somebody stops" in " ".join(Page(answer.text).words)
+    assert "memory is taken by other workspaces. This one starts as soon as" in " ".join(Page(answer.text).words)
     assert "next in the queue" in answer.text
-    assert "sobald jemand einen Arbeitsplatz beendet" in german.text
+    assert "sobald jemand einen anderen beendet" in german.text
     assert forms(answer.text) == {"cancel"}
 
 

@@ -1,5 +1,7 @@
 """The way into a workspace: on to it where it runs, else a page that starts it and then goes there."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -9,7 +11,7 @@ from app.errors import NotFound
 from app.gateway.handoff import enter_url
 from app.models import WorkspaceStatus
 from app.resources import Resources
-from app.web.cards import Card, find_card, wait_for_news
+from app.web.cards import Card, attempt, find_card, wait_for_news
 from app.web.destination import Destination, DestinationDep, forget, remember
 from app.web.failures import is_htmx
 from app.web.home import SeenDep
@@ -70,14 +72,14 @@ async def start(
     The answer is a page rather than a redirect: a form's redirects may not lead to another origin.
     """
     _check_owner(caller, to)
-    async with resources.unit_of_work() as session:
-        await service.request(session, resources, caller.user, to.template)
+    refusal = await attempt(resources, lambda session: service.request(session, resources, caller.user, to.template))
     card = await find_card(resources, caller, locale, to.template)
-    return (
-        _panel(request, card, to, "")
-        if is_htmx(request)
-        else page(request, "opening.html", caller=caller, card=card, to=to)
-    )
+    if refusal is not None:
+        card = replace(card, refused=refusal.detail.say(locale, **refusal.values))
+    if is_htmx(request):
+        return _panel(request, card, to, "")
+    status, headers = (refusal.status, refusal.headers) if refusal else (200, {})
+    return page(request, "opening.html", status=status, headers=headers, caller=caller, card=card, to=to)
 
 
 async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str | None:

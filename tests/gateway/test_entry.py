@@ -288,6 +288,10 @@ async def test_short_names_lead_to_canonical_ones(site: Site) -> None:
         (WorkspaceStatus.STARTING, "It is starting", "Er startet", "3"),
         (WorkspaceStatus.ERROR, "could not be started", "nicht gestartet werden", "30"),
         (WorkspaceStatus.PAUSED, "It is paused", "Er ist angehalten", "30"),
+        (WorkspaceStatus.PAUSED, "Wake it", "Aufwecken", "30"),
+        (WorkspaceStatus.QUEUED, "or for room on the server", "auf dem Server Platz", "3"),
+        (WorkspaceStatus.STOPPING, "you can start it again", "wieder starten", "3"),
+        (WorkspaceStatus.DELETING, "you can launch it anew", "von Neuem starten", "3"),
         (WorkspaceStatus.NOT_CREATED, "not been launched", "noch nicht gestartet", "30"),
     ],
 )

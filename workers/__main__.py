@@ -15,7 +15,7 @@ from workers.worker import Worker
 EXIT_SECONDS = 10
 
 
-def leave_in_time(signal: Signals) -> None:
+def leave_in_time(_: Signals) -> None:
     """The worker has drained and is ending; should it hang in that, end the process."""
     asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
 

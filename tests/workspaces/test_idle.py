@@ -54,7 +54,7 @@ def template(*, pause: int = 0, stop: int = 0, end: int = 0) -> Template:
         description=Localized(en="a", de="a"),
         image="a",
         port=1,
-        limits=Limits(memory="64M", cpus=1, pids=9),  # type: ignore[arg-type]  # as the file has it
+        limits=Limits(memory="64M", cpus=1, pids=9),
         probe=Probe(path="/", deadline_seconds=1),
         idle_pause=pause,
         idle_stop=stop,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select, text, update
 from websockets.asyncio.client import ClientConnection
 
 from app.gateway import waking
@@ -205,12 +205,21 @@ async def test_a_request_to_a_running_workspace_costs_one_query_and_is_noted_onc
     assert (await row(site, owned)).active_at == before
 
 
-async def test_use_of_a_workspace_that_has_changed_is_judged_anew(site: Site) -> None:
+async def test_use_that_comes_while_a_pause_begins_waits_for_it_and_is_judged_anew(site: Site) -> None:
     owned = await site.own()
     template = site.resources.catalog.default
     activity, stale = Activity(), owned.workspace.generation
-    await pause_begins(site.resources, owned)
-    assert not await activity.note(site.resources, owned.workspace.id, stale, template)
+
+    async def waits_for_the_row() -> bool:
+        async with site.resources.reads() as session:
+            return bool(await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+    async with site.resources.unit_of_work() as session:
+        workspace = await session.get_one(Workspace, owned.workspace.id, with_for_update=True)
+        await service.begin(session, site.resources, workspace, JobKind.PAUSE, reason="idle_pause")
+        noting = asyncio.create_task(activity.note(site.resources, owned.workspace.id, stale, template))
+        await until(waits_for_the_row)
+    assert not await noting
     assert (await row(site, owned)).active_at is None
     assert await activity.note(site.resources, owned.workspace.id, stale + 1, template)
     assert (await row(site, owned)).active_at is not None

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     )
     worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
     engine_starts: int = Field(4, ge=1, description="Containers one worker makes or starts at the engine at once.")
+    usage_seconds: float = Field(
+        30, ge=1, description="Interval at which the counters of workspaces with an idle limit are read."
+    )
     reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler; must divide 60.")
 
     @field_validator("cors_origins", "trusted_proxies", "signup_domains", mode="before")

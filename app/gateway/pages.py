@@ -12,6 +12,8 @@ from app.gateway.service import MOVING, Refusal
 from app.i18n import Locale, Text
 from app.models import WorkspaceStatus
 from app.settings import Settings
+from app.workspaces.errors import Refused
+from app.workspaces.states import ON_THE_WAY_UP
 
 _FOLDER = Path(__file__).parent
 _STYLE = (_FOLDER / "page.css").read_text("utf-8")
@@ -58,6 +60,7 @@ STATES: dict[WorkspaceStatus, Text] = {
 START = Text("Start it", "Starten")
 WAKE = Text("Wake it", "Aufwecken")
 PROGRESS = Text("Show progress", "Fortschritt anzeigen")
+STARTING = Text("Workspace is starting", "Arbeitsplatz startet")
 OPEN = Text("Open it again", "Noch einmal öffnen")
 HOME = Text("Go to my home page", "Zur Startseite")
 
@@ -67,7 +70,7 @@ def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     error, moving = refusal.error, refusal.status in MOVING
     if isinstance(error, InvalidCode):
         text, action = error.detail, OPEN
-    elif isinstance(error, WorkspaceUnreachable):
+    elif isinstance(error, WorkspaceUnreachable | Refused):
         text, action = error.detail, HOME
     else:
         text = STATES[refusal.status or WorkspaceStatus.NOT_CREATED]
@@ -78,8 +81,8 @@ def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
         style=_STYLE,
         refresh=error.headers["Retry-After"] if moving else None,
         name=refusal.route.name,
-        title=error.title.say(locale),
-        text=text.say(locale),
+        title=(STARTING if refusal.status in ON_THE_WAY_UP else error.title).say(locale),
+        text=text.say(locale, **error.values),
         link=f"{settings.public_url}/{link}",
         action=action.say(locale),
     )

@@ -9,7 +9,6 @@ from app.auth.service import Caller
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
 from app.errors import NotFound
 from app.gateway.handoff import enter_url
-from app.models import WorkspaceStatus
 from app.resources import Resources
 from app.web.cards import Card, attempt, find_card, wait_for_news
 from app.web.destination import Destination, DestinationDep, forget, remember
@@ -17,6 +16,7 @@ from app.web.failures import is_htmx
 from app.web.home import SeenDep
 from app.web.rendering import page
 from app.workspaces import service
+from app.workspaces.states import ALIVE
 from app.workspaces.views import find_workspace, status_of
 
 router = APIRouter(prefix="/open/{route}", include_in_schema=False, dependencies=[Depends(check_same_origin)])
@@ -83,11 +83,12 @@ async def start(
 
 
 async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str | None:
-    """The address that leads into the workspace while it runs; raises `NotFound` where it is not the caller's."""
+    """The address that leads into the workspace while it lives; raises `NotFound` where it is not the caller's."""
     _check_owner(caller, to)
     async with resources.unit_of_work() as session:
         workspace = await find_workspace(session, caller.user.id, to.template)
-        if status_of(workspace) != WorkspaceStatus.RUNNING:
+        # A paused one wakes at the gateway.
+        if status_of(workspace) not in ALIVE:
             return None
         return await enter_url(session, resources, caller, to.route, to.path, to.state)
 

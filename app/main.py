@@ -25,6 +25,7 @@ from app.users.router import router as users
 from app.web.router import install_pages
 from app.workspaces.jobs_router import router as jobs
 from app.workspaces.router import router as workspaces
+from app.workspaces.streams_router import router as streams
 from app.workspaces.watch import JobWatch
 
 
@@ -53,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, jobs, gateway):
+    for router in (health, auth, users, catalog, workspaces, jobs, streams, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)
@@ -99,7 +100,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestContext)

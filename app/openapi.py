@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 
 from app.errors import MEDIA_TYPE, Problem
-from app.openapi_examples import ANSWERS, INVALID
+from app.openapi_examples import ANSWERS, INVALID, STREAMS
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
@@ -153,6 +153,9 @@ def _complete_response(name: str, status: str, response: dict[str, Any], schemas
         body["examples"] = {
             shown: {"value": jsonable_encoder(example)} for shown, example in ANSWERS[name][status].items()
         }
+
+    if "text/event-stream" in content:
+        content["text/event-stream"]["examples"] = {"events": {"value": STREAMS[name]}}
 
 
 def _name(schema: dict[str, str]) -> str:

@@ -21,6 +21,7 @@ from app.workspaces.schemas import (
     JobOut,
     JobPage,
     LaunchOut,
+    LogOut,
     StatusOut,
     TimelineEntry,
     WorkspaceOut,
@@ -188,6 +189,7 @@ TEMPLATES = TemplatesOut(
         ),
     ]
 )
+LINES = ["listening on port 8080", "10.213.0.1 GET / 200"]
 
 Bodies = dict[str, BaseModel]
 
@@ -221,6 +223,21 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
     },
     "list_jobs": {"200": {"first_page": JobPage(jobs=[READY], next=READY.id), "last_page": JobPage(jobs=[FAILED])}},
     "get_job": {"200": {"queued": QUEUED, "running": PULLING, "succeeded": READY, "failed": FAILED}},
+    "container_logs": {"200": {"last_lines": LogOut(lines=LINES)}},
+}
+
+# What a whole stream looks like, by operationId.
+STREAMS: dict[str, str] = {
+    "job_events": "retry: 1000\n\n"
+    + "".join(
+        f"event: job\ndata: {job.model_dump_json()}\nid: {tag}\n\n"
+        for job, tag in ((QUEUED, '"1.1.en"'), (READY, '"7.0.en"'))
+    ),
+    "container_logs": "retry: 1000\n\n"
+    + "".join(
+        f'event: log\ndata: {{"line": "{line}"}}\nid: 1795426200000-{index}\n\n' for index, line in enumerate(LINES)
+    )
+    + ": ping\n\nevent: end\ndata: {}\nid: end\n\n",
 }
 
 
@@ -238,5 +255,7 @@ INVALID: dict[str, FieldError] = {
     "container_restart": _invalid("Idempotency-Key", "string_too_long", max_length=255),
     "container_launch": _invalid("Idempotency-Key", "string_too_short"),
     "list_jobs": _invalid("limit", "less_than_equal", le=100),
+    "job_events": _invalid("id", "uuid_parsing"),
+    "container_logs": _invalid("tail", "less_than_equal", le=2000),
     "get_job": _invalid("wait", "less_than_equal", le=30),
 }

@@ -1,13 +1,22 @@
 """How each answer that the document names is provoked: one case for each operation, status and code."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
+from app.models import JobState
+from app.notifications import beside
+from app.runtime.base import EngineUnavailable, Status
 from tests.api.conftest import Scene
+from tests.api.streaming import make_job, make_workspace
+from tests.factories import sign_in
+from tests.fakes import FakeRuntime
+from workers.logs import serve_logs
 
 Provoke = Callable[[Scene], Awaitable[httpx.Response]]
 Key = tuple[str, int, str | None]
@@ -33,6 +42,8 @@ CALLS: dict[str, tuple[str, str]] = {
     "container_launch": ("POST", "/api/container/launch/hello"),
     "list_jobs": ("GET", "/api/jobs"),
     "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
+    "job_events": ("GET", f"/api/jobs/{NOWHERE}/events"),
+    "container_logs": ("GET", "/api/container/hello/logs"),
 }
 ASKING = ("signup", "login")
 BY_QUERY = ("verify_signup", "verify_login")
@@ -47,7 +58,10 @@ SIGNED_IN = (
     "container_launch",
     "list_jobs",
     "get_job",
+    "job_events",
+    "container_logs",
 )
+STREAMING = ("job_events", "container_logs")
 CHANGING = ("logout", "container_restart", "container_launch")
 ACCEPTING = ("container_restart", "container_launch")
 
@@ -101,6 +115,43 @@ async def reads_job_again(scene: Scene) -> httpx.Response:
     return await call(scene, "get_job", path=first.request.url.path, headers=headers)
 
 
+async def reads_events(scene: Scene) -> httpx.Response:
+    job = await make_job(scene.resources, scene.alice.user, JobState.SUCCEEDED)
+    return await call(scene, "job_events", path=f"/api/jobs/{job.id}/events")
+
+
+async def has_the_last_event(scene: Scene) -> httpx.Response:
+    first = await reads_events(scene)
+    seen = first.text.rpartition("id: ")[2].strip()
+    headers = {**scene.alice.headers, "Last-Event-ID": seen}
+    return await call(scene, "job_events", path=first.request.url.path, headers=headers)
+
+
+async def reads_log(scene: Scene) -> httpx.Response:
+    await make_workspace(scene.resources, scene.alice.user)
+    async with beside(asyncio.create_task(serve_logs(scene.worker.context))):
+        return await call(scene, "container_logs")
+
+
+async def has_the_logs_end(scene: Scene) -> httpx.Response:
+    headers = {**scene.alice.headers, "Last-Event-ID": "end"}
+    return await call(scene, "container_logs", params={"follow": True}, headers=headers)
+
+
+class Away(FakeRuntime):
+    """An engine that does not answer."""
+
+    async def status(self, name: str) -> Status:
+        raise EngineUnavailable
+
+
+async def finds_no_engine(scene: Scene) -> httpx.Response:
+    scene.alice = await sign_in(scene.resources, f"u{scene.locale}")
+    await make_workspace(scene.resources, scene.alice.user)
+    async with beside(asyncio.create_task(serve_logs(replace(scene.worker.context, runtime=Away(0))))):
+        return await call(scene, "container_logs")
+
+
 async def misses_database(name: str, scene: Scene) -> httpx.Response:
     return await call(scene, name, client=await scene.without_database(), **good(name))
 
@@ -145,7 +196,7 @@ async def uses_key_again(name: str, scene: Scene) -> httpx.Response:
 
 
 CASES: dict[Key, Provoke] = {
-    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in ACCEPTING},
+    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in (*ACCEPTING, *STREAMING)},
     **{(name, 200, None): partial(spends, name) for name in SPENDING},
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
@@ -155,6 +206,18 @@ CASES: dict[Key, Provoke] = {
     ),
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),
     ("list_jobs", 404, "not_found"): partial(call, name="list_jobs", params={"before": NOWHERE}),
+    ("job_events", 200, None): reads_events,
+    ("job_events", 204, None): has_the_last_event,
+    ("job_events", 400, "invalid_request"): partial(call, name="job_events", path="/api/jobs/1/events"),
+    ("job_events", 404, "not_found"): partial(call, name="job_events"),
+    ("container_logs", 200, None): reads_log,
+    ("container_logs", 204, None): has_the_logs_end,
+    ("container_logs", 400, "invalid_request"): partial(call, name="container_logs", params={"tail": 2001}),
+    ("container_logs", 400, "unknown_template"): partial(
+        call, name="container_logs", path="/api/container/nonsense/logs"
+    ),
+    ("container_logs", 404, "no_container"): partial(call, name="container_logs"),
+    ("container_logs", 503, "logs_unavailable"): finds_no_engine,
     ("get_job", 200, None): reads_job,
     ("get_job", 304, None): reads_job_again,
     ("get_job", 400, "invalid_request"): partial(call, name="get_job", params={"wait": 31}),
@@ -162,7 +225,7 @@ CASES: dict[Key, Provoke] = {
     **{
         (name, 200, None): partial(succeeds, name)
         for name in CALLS
-        if name not in (*SPENDING, *ACCEPTING, "get_job", "readyz")
+        if name not in (*SPENDING, *ACCEPTING, *STREAMING, "get_job", "readyz")
     },
     **{(name, 202, None): partial(succeeds, name) for name in ACCEPTING},
     **{(name, 303, None): partial(navigates, name) for name in BY_QUERY},

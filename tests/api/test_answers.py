@@ -78,6 +78,9 @@ async def test_each_other_answer_has_the_fields_of_its_schema(scene: Scene, docu
     if not content:
         assert answer.content == b""
         return
+    if "application/json" not in content:
+        assert answer.headers["Content-Type"].partition(";")[0] in content
+        return
     assert answer.headers["Content-Type"] == "application/json"
     schema = content["application/json"]["schema"]
     strict = {**schema, "components": closed(document["components"])}

@@ -1,12 +1,12 @@
 """The state machine, driven at random: whatever is asked, whoever dies, rows and engine agree in the end."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,18 +15,25 @@ import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as profile
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import select, text
 
 from app import clock
 from app.db import Base
-from app.models import LIVE_STATES, Job, JobKind, JobState, User, Wanted, Workspace, WorkspaceStatus
+from app.errors import NotFound
+from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
 from app.resources import Resources, open_resources
-from app.runtime.base import RunState
+from app.runtime.base import RunState, RuntimeFault
 from app.settings import Settings
 from app.workspaces import service
 from app.workspaces.errors import NotCancellable, Refused
-from app.errors import NotFound
 from app.workspaces.spec import container_name
 from app.workspaces.states import ALIVE, TRANSITIONS, WANTED_AT
 from tests.factories import make_user
@@ -196,8 +203,7 @@ class Machine(RuleBasedStateMachine):
     def take(self, number: int, live: bool) -> None:
         job = self.pick(number, live=live)
         if job is not None:
-            id = str(job.id)
-            self.begin(lambda context: drive_workspace({"worker": context, "job_id": "message"}, id))
+            self.begin(lambda context: drive_workspace({"worker": context, "job_id": "message"}, str(job.id)))
 
     @precondition(lambda self: self.workers)
     @rule(number=which, answer=answers)
@@ -266,8 +272,13 @@ class Machine(RuleBasedStateMachine):
     def look(self, number: int) -> None:
         rows = self.run(self.rows())
         if rows:
-            id = rows[number % len(rows)].id
-            self.begin(lambda context: look(context, id))
+            workspace_id = rows[number % len(rows)].id
+
+            async def watch(context: WorkerContext) -> None:
+                with contextlib.suppress(RuntimeFault):
+                    await look(context, workspace_id)
+
+            self.begin(watch)
 
     @rule()
     def reconcile(self) -> None:
@@ -326,19 +337,15 @@ class Machine(RuleBasedStateMachine):
             self.run(reconcile_engine(self.plain))
             if not self.run(self.jobs(live=True)):
                 return
-        left = [f"{j.kind} {j.state} {j.step} waits for {j.waits_for}, attempts {j.attempts}, lease until {j.lease_until}, deadline {j.deadline} at {j.run_at} {clock.source()}" for j in self.run(self.jobs(live=True))]
-        raise AssertionError(f"jobs never end: {left}")
+        raise AssertionError(f"jobs never end: {self.run(self.history())}")
 
     async def agree(self) -> None:
+        history = await self.history()
         owned = {spec.workspace_id: spec for spec in self.engine.containers.values()}
         for row in await self.rows():
             slug = next(user.slug for user in self.users.values() if user.id == row.user_id)
             status = await self.engine.status(container_name(self.world.settings, slug, row.template))
-            told = f"{row.template} of {slug} says {row.status}, wanted {row.wanted}; the engine says {status.state}"
-            told += f"; {row.error_code}"
-            for job in await self.jobs(live=False):
-                if job.workspace_id == row.id:
-                    told += f"\n{job.kind} {job.platform} {job.state} {job.error_code} was {job.was} touched {job.touched} attempts {job.attempts} {job.created_at} {job.started_at} {job.finished_at} deadline {job.deadline}"
+            told = f"{row.template} of {slug}: {row.status}, wanted {row.wanted}; the engine: {status.state}\n{history}"
             assert status.state in SEEN[row.status], told
             assert row.status is S.ERROR or row.wanted == WANTED_AT[row.status], told
             assert (row.reserved_memory is not None) == (row.status in ALIVE), f"{told}; room {row.reserved_memory}"
@@ -348,7 +355,6 @@ class Machine(RuleBasedStateMachine):
                 assert owned[row.id].incarnation == row.incarnation, told
             wish = self.wishes.get(row.id)
             assert wish is None or row.status in MEANT[wish], f"{told}; last asked for: {wish}"
-
 
     # How rules reach things.
 
@@ -372,6 +378,13 @@ class Machine(RuleBasedStateMachine):
     def pick(self, number: int, *, live: bool = True) -> Job | None:
         jobs = self.run(self.jobs(live=live))
         return jobs[number % len(jobs)] if jobs else None
+
+    async def history(self) -> str:
+        return "\n".join(
+            f"{job.kind} of {job.template} {job.workspace_id}: {job.state} {job.error_code}, was {job.was}, touched "
+            f"{job.touched}, attempts {job.attempts}, lease until {job.lease_until}, finished {job.finished_at}"
+            for job in await self.jobs(live=False)
+        )
 
     async def jobs(self, *, live: bool) -> list[Job]:
         query = select(Job).order_by(Job.created_at, Job.id)

@@ -43,6 +43,7 @@ class Outcome:
     accepted: int = 0
     census: Census = field(default_factory=Census)
     skipped: str = ""
+    last_sick: set[UUID | str] = field(default_factory=set)
     misses: list[str] = field(default_factory=list)
 
 
@@ -111,8 +112,7 @@ async def strike(arena: Arena, sampler: Sampler, name: str, warm_seconds: float)
     except TimeoutError as error:
         outcome.misses.append(str(error))
     ended = time.monotonic()
-    if not await healed(arena):
-        outcome.misses.append(f"not in order {QUIET_SECONDS} s after the fault's end")
+    outcome.last_sick = await heal(arena)
     outcome.healed = time.monotonic() - ended
     await arena.load.pause()
     outcome.census, _ = await wait_quiet(arena.stack, arena.resources, arena.load.accepted, QUIET_SECONDS)
@@ -121,21 +121,23 @@ async def strike(arena: Arena, sampler: Sampler, name: str, warm_seconds: float)
     return outcome
 
 
-async def healed(arena: Arena) -> bool:
-    """Wait until every job and workspace that the fault left behind is in order, whatever came since."""
+async def heal(arena: Arena) -> set[UUID | str]:
+    """Wait until all that the fault left in disorder is in order, whatever came since; returns what was so last."""
     began = time.monotonic()
-    sick: set[object] | None = None
+    sick: set[UUID | str] | None = None
+    last: set[UUID | str] = set()
     while time.monotonic() - began < QUIET_SECONDS:
         with contextlib.suppress(EngineFailed, SQLAlchemyError, OSError):
             now = await _sick(arena)
             sick = now if sick is None else sick & now
             if not sick:
-                return True
+                break
+            last = sick
         await asyncio.sleep(0.25)
-    return False
+    return last
 
 
-async def _sick(arena: Arena) -> set[object]:
+async def _sick(arena: Arena) -> set[UUID | str]:
     census = await count(arena.stack, arena.resources, ())
     async with arena.resources.reads() as session:
         live: Iterable[UUID] = await session.scalars(select(Job.id).where(Job.state.in_(LIVE_STATES)))
@@ -145,7 +147,8 @@ async def _sick(arena: Arena) -> set[object]:
 async def _judge(arena: Arena, sampler: Sampler, outcome: Outcome) -> None:
     census = outcome.census
     if outcome.healed > HEAL_SECONDS:
-        outcome.misses.append(f"healed after {outcome.healed:.1f} s")
+        told = [await tell(arena.resources, sick) if isinstance(sick, UUID) else sick for sick in outcome.last_sick]
+        outcome.misses.append("\n".join([f"healed after {outcome.healed:.1f} s, last:", *told]))
     for what, offenders in (("lost", census.lost), ("wrong", census.wrong)):
         for offender, why in offenders.items():
             outcome.misses.append(f"{what}: {offender}: {why}\n{await tell(arena.resources, offender)}")

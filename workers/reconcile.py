@@ -43,10 +43,12 @@ EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:
-    """One pass over the rows, then one over the engine."""
+    """One pass over the rows, then one over the engine; while that is slow, no second one begins behind it."""
     context = context_of(ctx)
     await reconcile_rows(context)
-    await reconcile_engine(context)
+    if not context.comparing.locked():
+        async with context.comparing:
+            await reconcile_engine(context)
 
 
 async def reconcile_rows(context: WorkerContext) -> None:

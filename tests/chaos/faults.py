@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from app.jobs import QUEUE, JobName, deserialize, serialize
-from app.runtime.docker_objects import INSTANCE, WORKSPACE
+from app.runtime.docker_objects import INSTANCE, NETWORK, WORKSPACE
 from deploy.stack.services import ensure_database
 from tests.chaos.arena import Arena
 from tests.chaos.daemon import own_daemon, restart
@@ -139,7 +139,8 @@ async def ghosts(arena: Arena) -> AsyncIterator[None]:
         name = f"{arena.stack.instance}-ghost{nobody.hex[:6]}"
         labels = ["--label", label, "--label", f"{WORKSPACE}={nobody}"]
         await arena.docker("run", "--detach", "--network", "none", "--name", name, *labels, "spawner/hello:1")
-    await arena.docker("network", "create", "--label", label, f"{arena.stack.instance}.ghost")
+    labels = ["--label", label, "--label", f"{NETWORK}=workspace"]
+    await arena.docker("network", "create", *labels, f"{arena.stack.instance}.ghost")
     yield
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import clock
-from app.models import LIVE_STATES, Job
+from app.models import LIVE_STATES, Job, JobKind, JobState, utcnow
 from app.resources import open_resources
 from deploy.stack.engine import EngineFailed
 from tests.chaos import deaths  # noqa: F401  # registers its fault
@@ -27,6 +28,8 @@ from tests.e2e.stack import RunningStack, running_stack
 
 HEAL_SECONDS = 15
 QUIET_SECONDS = 60
+# Faults that end containers; no other may.
+HANDS = frozenset({"containers-killed", "containers-paused", "containers-removed"})
 SETTINGS = {
     "SPAWNER_ORPHAN_SECONDS": "2",
     "SPAWNER_RECONCILE_SECONDS": "1",
@@ -101,7 +104,7 @@ async def supervise(stack: RunningStack) -> None:
 
 async def strike(arena: Arena, sampler: Sampler, name: str, warm_seconds: float) -> Outcome:
     """Load, the fault, the time until what it left is in order; then quiet, and the count."""
-    outcome, before = Outcome(name), len(arena.load.accepted)
+    outcome, before, since = Outcome(name), len(arena.load.accepted), utcnow()
     arena.load.resume()
     await asyncio.sleep(warm_seconds)
     try:
@@ -118,6 +121,8 @@ async def strike(arena: Arena, sampler: Sampler, name: str, warm_seconds: float)
     outcome.census, _ = await wait_quiet(arena.stack, arena.resources, arena.load.accepted, QUIET_SECONDS)
     outcome.accepted = len(arena.load.accepted) - before
     await _judge(arena, sampler, outcome)
+    if name not in HANDS:
+        outcome.misses += await _stopped(arena, since)
     return outcome
 
 
@@ -142,6 +147,17 @@ async def _sick(arena: Arena) -> set[UUID | str]:
     async with arena.resources.reads() as session:
         live: Iterable[UUID] = await session.scalars(select(Job.id).where(Job.state.in_(LIVE_STATES)))
         return {*live, *census.wrong, *census.orphans}
+
+
+async def _stopped(arena: Arena, since: datetime) -> list[str]:
+    """Workspaces that the platform had to launch again by itself, though no hand and no cancelled job touched them."""
+    cancelled = select(Job.workspace_id).where(Job.state == JobState.CANCELLED)
+    query = select(Job).where(
+        Job.platform, Job.kind == JobKind.LAUNCH, Job.created_at >= since, Job.workspace_id.not_in(cancelled)
+    )
+    async with arena.resources.reads() as session:
+        jobs = list(await session.scalars(query))
+    return [f"stopped by the fault:\n{await tell(arena.resources, job.workspace_id)}" for job in jobs]
 
 
 async def _judge(arena: Arena, sampler: Sampler, outcome: Outcome) -> None:

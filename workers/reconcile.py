@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy import delete, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
@@ -92,7 +93,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
     for part in parts:
         try:
             count = await part(context, inventory)
-        except (RuntimeFault, SQLAlchemyError, OSError) as error:
+        except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
             log.warning("not_reconciled", part=part.__name__, error=type(error).__name__)
         else:
             if count:

@@ -138,7 +138,7 @@ async def ghosts(arena: Arena) -> AsyncIterator[None]:
         nobody = uuid4()
         name = f"{arena.stack.instance}-ghost{nobody.hex[:6]}"
         labels = ["--label", label, "--label", f"{WORKSPACE}={nobody}"]
-        await arena.docker("run", "--detach", "--network", "none", "--name", name, *labels, "spawner/hello:1")
+        await arena.docker("run", "--detach", "--init", "--network", "none", "--name", name, *labels, "spawner/hello:1")
     labels = ["--label", label, "--label", f"{NETWORK}=workspace"]
     await arena.docker("network", "create", *labels, f"{arena.stack.instance}.ghost")
     yield

@@ -69,9 +69,9 @@ async def test_the_suite_kills_workers_wherever_a_job_comes_by(
 def test_nothing_is_lost_doubled_or_left_behind_whatever_dies(sample_images: None, tmp_path: Path) -> None:
     async def strike_all() -> list[str]:
         missed = []
-        async with arena_of(stack, control, seed=20, people=10, pace=3.0, scale=0.3, pairs=5) as (arena, sampler):
+        async with arena_of(stack, control, seed=20, people=8, pace=3.0, scale=0.25, pairs=4) as (arena, sampler):
             for name in SHORT:
-                outcome = await strike(arena, sampler, name, warm_seconds=1.5)
+                outcome = await strike(arena, sampler, name, warm_seconds=1.0)
                 missed += [f"{name}: {miss}" for miss in outcome.misses]
         return missed
 

@@ -39,17 +39,19 @@ async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
     containers = {owned.name: owned.workspace_id for owned in inventory.containers if owned.workspace_id not in known}
     networks = {name for name in inventory.networks if network_index(resources.settings, name) not in indices}
     due = await _due(context, [*containers, *networks])
-    removed = await asyncio.gather(*(_remove(context, name, containers.get(name)) for name in due[:AT_ONCE]))
+    turn = asyncio.Semaphore(AT_ONCE)
+    removed = await asyncio.gather(*(_remove(context, turn, name, containers.get(name)) for name in due))
     return sum(removed)
 
 
-async def _remove(context: WorkerContext, name: str, workspace_id: UUID | None) -> bool:
+async def _remove(context: WorkerContext, turn: asyncio.Semaphore, name: str, workspace_id: UUID | None) -> bool:
     """Remove a container, or a network where no workspace is named; False where it stays for now."""
     try:
-        if workspace_id is not None:
-            await context.runtime.ensure_absent(name, workspace_id)
-        else:
-            await context.runtime.remove_network(name)
+        async with turn:
+            if workspace_id is not None:
+                await context.runtime.ensure_absent(name, workspace_id)
+            else:
+                await context.runtime.remove_network(name)
     except RuntimeFault as fault:
         log.warning("orphan_stays", name=name, code=fault.code)
         return False

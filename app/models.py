@@ -1,19 +1,20 @@
 """Tables and the enums of their states. Times are aware and UTC; secrets are keyed hashes."""
 
 import enum
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import BigInteger, CheckConstraint, Enum, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import clock
 from app.db import Base
 
 
 def utcnow() -> datetime:
     """The time now, aware, in UTC."""
-    return datetime.now(UTC)
+    return clock.source()
 
 
 def _enum(kind: type[enum.StrEnum], *, name: str = "") -> Enum:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 INSTANCE = f"t{secrets.token_hex(4)}"
 
 
-WITH_SERVERS = {"runtime", "e2e", "stack"}
+WITH_SERVERS = {"runtime", "e2e", "stack", "chaos"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

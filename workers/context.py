@@ -1,5 +1,6 @@
 """What every job function finds in arq's context under `worker`."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,8 @@ from workers.revocations import Revocations
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes, and the
-    events of the jobs in this worker's hands.
+    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes, the events
+    of the jobs in this worker's hands, and a lock that is held while it compares the whole engine.
     """
 
     resources: Resources
@@ -22,6 +23,7 @@ class WorkerContext:
     mailer: Mailer
     http: httpx.AsyncClient
     revocations: Revocations = field(default_factory=Revocations)
+    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def context_of(ctx: dict[str, Any]) -> WorkerContext:

@@ -1,8 +1,10 @@
 """Takes away what carries our label on the engine and no row wants."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import delete, select
@@ -17,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 # When each orphan was first seen. A Redis that lost it starts the time of grace anew.
 ORPHANS_KEY = "spawner:orphans"
+# A container may take ten seconds to end: a pass that removed one after the other would have no time for the rest.
+AT_ONCE = 8
 
 
 async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
@@ -35,17 +39,23 @@ async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
     containers = {owned.name: owned.workspace_id for owned in inventory.containers if owned.workspace_id not in known}
     networks = {name for name in inventory.networks if network_index(resources.settings, name) not in indices}
     due = await _due(context, [*containers, *networks])
-    removed = 0
-    for name in due:
-        try:
-            if name in containers:
-                await context.runtime.ensure_absent(name, containers[name])
+    turn = asyncio.Semaphore(AT_ONCE)
+    removed = await asyncio.gather(*(_remove(context, turn, name, containers.get(name)) for name in due))
+    return sum(removed)
+
+
+async def _remove(context: WorkerContext, turn: asyncio.Semaphore, name: str, workspace_id: UUID | None) -> bool:
+    """Remove a container, or a network where no workspace is named; False where it stays for now."""
+    try:
+        async with turn:
+            if workspace_id is not None:
+                await context.runtime.ensure_absent(name, workspace_id)
             else:
                 await context.runtime.remove_network(name)
-            removed += 1
-        except RuntimeFault as fault:
-            log.warning("orphan_stays", name=name, code=fault.code)
-    return removed
+    except RuntimeFault as fault:
+        log.warning("orphan_stays", name=name, code=fault.code)
+        return False
+    return True
 
 
 async def _due(context: WorkerContext, names: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy import delete, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,10 +45,12 @@ EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:
-    """One pass over the rows, then one over the engine."""
+    """One pass over the rows, then one over the engine; while that is slow, no second one begins behind it."""
     context = context_of(ctx)
     await reconcile_rows(context)
-    await reconcile_engine(context)
+    if not context.comparing.locked():
+        async with context.comparing:
+            await reconcile_engine(context)
 
 
 async def reconcile_rows(context: WorkerContext) -> None:
@@ -92,7 +95,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
     for part in parts:
         try:
             count = await part(context, inventory)
-        except (RuntimeFault, SQLAlchemyError, OSError) as error:
+        except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
             log.warning("not_reconciled", part=part.__name__, error=type(error).__name__)
         else:
             if count:

@@ -63,17 +63,19 @@ async def look(context: WorkerContext, workspace_id: UUID) -> bool:
     """Ask the engine for one workspace's container and compare. False while a job is live."""
     resources = context.resources
     live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES)).exists()
-    query = select(Workspace.template, User.slug, live).join(User).where(Workspace.id == workspace_id)
+    query = (
+        select(Workspace.template, Workspace.generation, User.slug, live).join(User).where(Workspace.id == workspace_id)
+    )
     async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()
     if row is None:
         return True
-    template, slug, busy = row
+    template, generation, slug, busy = row
     if busy:
         return False
     status = await context.runtime.status(container_name(resources.settings, slug, template))
     async with resources.unit_of_work() as session:
-        return await seen.look(session, resources, workspace_id, status)
+        return await seen.look(session, resources, workspace_id, generation, status)
 
 
 async def compare(context: WorkerContext, inventory: Inventory) -> int:

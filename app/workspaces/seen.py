@@ -26,17 +26,20 @@ HELD = timedelta(minutes=10)
 BEGIN = {Verdict.LAUNCH: JobKind.LAUNCH, Verdict.STOP: JobKind.STOP, Verdict.DELETE: JobKind.DELETE}
 
 
-async def look(session: AsyncSession, resources: Resources, workspace_id: UUID, status: Status) -> bool:
+async def look(
+    session: AsyncSession, resources: Resources, workspace_id: UUID, generation: int, status: Status
+) -> bool:
     """Compare a workspace's row with its container, and write or begin what follows. May be repeated.
 
-    False where a job is live: its worker writes what it sees, and whoever wants to be sure looks again afterwards.
+    `generation` is the row's from before the engine was asked. False where a job has begun since, or is live: its
+    worker writes what it sees, and whoever wants to be sure looks again afterwards.
     """
     query = select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
     workspace = await session.scalar(query)
     if workspace is None:
         return True
     live = select(Job.id).where(Job.workspace_id == workspace_id, Job.state.in_(LIVE_STATES))
-    if await session.scalar(live) is not None:
+    if workspace.generation != generation or await session.scalar(live) is not None:
         return False
     match judge(workspace.status, workspace.wanted, status.state):
         case Verdict.AS_IT_IS:

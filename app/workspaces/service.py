@@ -210,7 +210,11 @@ async def _accept(
     live = await session.scalar(
         select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES)).with_for_update(key_share=True)
     )
-    match decide(kind, workspace.status, live.kind if live else None, make_sure=make_sure):
+    decision = decide(kind, workspace.status, live.kind if live else None, make_sure=make_sure)
+    if live is not None and live.deadline <= utcnow():
+        # The reconciler is about to fail it: nobody joins it any more.
+        decision = Decision.SUPERSEDE
+    match decision:
         case Decision.NOTHING_TO_DO:
             return None
         case Decision.SAME_JOB:

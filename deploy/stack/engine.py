@@ -135,6 +135,12 @@ class Engine:
         except httpx.HTTPError as error:
             raise EngineFailed(str(error)) from None
 
+    def list_labelled(self, label: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """List the containers with a label in any state, as the engine describes them, and the names of networks."""
+        filters = {"filters": json.dumps({"label": [label]})}
+        containers: list[dict[str, Any]] = self._json("GET", "/containers/json", params={**filters, "all": "1"})
+        return containers, [network["Name"] for network in self._json("GET", "/networks", params=filters)]
+
     def remove_labelled(self, label: str) -> Iterator[str]:
         """Remove every container, network and volume with a label, and name each one as it goes."""
         filters = {"filters": json.dumps({"label": [label]})}

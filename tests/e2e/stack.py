@@ -40,7 +40,9 @@ class RunningStack:
     services: Services
     logs: Path
     engine: Engine
+    worker_module: str = "workers"
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    parts: dict[str, tuple[Process, subprocess.Popen[bytes]]] = field(default_factory=dict)
     _exits: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -61,9 +63,20 @@ class RunningStack:
 
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
         """Start one more worker."""
-        command = (sys.executable, "-m", "workers")
+        command = (sys.executable, "-m", self.worker_module)
         self.workers[name] = self.start(Process(name, command, ROOT, stop_seconds=30))
         return self.workers[name]
+
+    def start_part(self, process: Process) -> None:
+        """Start the API or the proxy, by its name."""
+        self.parts[process.name] = (process, self.start(process))
+
+    def restart_part(self, name: str) -> None:
+        """SIGKILL the API or the proxy, and start it again."""
+        process, running = self.parts[name]
+        running.kill()
+        running.wait(10)
+        self.start_part(process)
 
     def kill_worker(self, name: str) -> None:
         """SIGKILL: the worker has no chance to say anything."""
@@ -152,9 +165,19 @@ def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) 
 
 @contextmanager
 def running_stack(
-    mode: Mode, instance: str, logs: Path, *, lease_seconds: int = 2, changes: Mapping[str, str] | None = None
+    mode: Mode,
+    instance: str,
+    logs: Path,
+    *,
+    lease_seconds: int = 2,
+    worker_module: str = "workers",
+    api_factory: str = "app.main:create_app",
+    changes: Mapping[str, str] | None = None,
 ) -> Iterator[RunningStack]:
-    """Run a whole installation, `changes` over its settings; at the end nothing is left, on the engine neither."""
+    """Run a whole installation; at the end nothing of it is left, on the engine neither.
+
+    `worker_module` and `api_factory` are other entry points of the same parts; `changes` go over its settings.
+    """
     with private_services(ROOT) as services, ExitStack() as exits:
         api_port = free_port()
         settings = make_settings(mode, instance, api_port, lease_seconds)
@@ -168,14 +191,14 @@ def running_stack(
         migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]
         subprocess.run(migrate, cwd=ROOT, env=environment, check=True, capture_output=True)
         engine = exits.enter_context(closing(Engine(settings["SPAWNER_DOCKER_URL"])))
-        stack = RunningStack(settings["SPAWNER_PUBLIC_URL"], settings, services, logs, engine)
+        stack = RunningStack(settings["SPAWNER_PUBLIC_URL"], settings, services, logs, engine, worker_module)
         exits.callback(stack.remove_containers)
         exits.enter_context(stack._exits)
-        api = (str(BINARIES / "uvicorn"), "app.main:create_app", "--factory", "--port", str(api_port))
-        stack.start(Process("api", (*api, "--no-proxy-headers", "--timeout-graceful-shutdown", "5"), ROOT))
+        api = (str(BINARIES / "uvicorn"), api_factory, "--factory", "--port", str(api_port))
+        stack.start_part(Process("api", (*api, "--no-proxy-headers", "--timeout-graceful-shutdown", "5"), ROOT))
         stack.start_worker("worker-1")
         stack.start_worker("worker-2")
-        stack.start(caddy_process(ROOT, logs / "caddy", settings))
+        stack.start_part(caddy_process(ROOT, logs / "caddy", settings))
         wait_until(partial(_ready, stack), 60, partial(StepFailed, "the stack is not ready", logs / "api.log"))
         yield stack
 

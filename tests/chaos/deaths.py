@@ -1,0 +1,56 @@
+"""A worker dies at every point that every kind of job comes by."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+
+from app.models import JobKind, Workspace
+from tests.chaos.arena import Arena
+from tests.chaos.control import CHECKPOINTS
+from tests.chaos.faults import fault
+from tests.factories import SignedIn
+from workers.checkpoints import Checkpoint
+
+PAIRS = [(kind, checkpoint) for kind, checkpoints in CHECKPOINTS.items() for checkpoint in checkpoints]
+FIRE_SECONDS = 20
+
+
+@fault
+async def worker_deaths(arena: Arena) -> AsyncIterator[None]:
+    """One point after the other, while others work; whoever comes by first is hit."""
+    pairs = arena.dice.sample(PAIRS, len(PAIRS) if arena.pairs is None else arena.pairs)
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        for kind, checkpoint in pairs:
+            arena.control.arm(kind, checkpoint)
+
+            async def fired(kind: JobKind = kind, checkpoint: Checkpoint = checkpoint) -> bool:
+                if arena.control.armed(kind, checkpoint):
+                    await _provoke(arena, http, kind)
+                    await asyncio.sleep(0.2)
+                return not arena.control.armed(kind, checkpoint)
+
+            await arena.until(fired, FIRE_SECONDS, f"a worker dies at {kind}:{checkpoint}")
+    yield
+
+
+async def _provoke(arena: Arena, http: httpx.AsyncClient, kind: JobKind) -> None:
+    """Ask for something that comes by, as one of the people whose workspace rests."""
+    running = await arena.running()
+    if kind == JobKind.PAUSE:
+        if running:
+            await arena.pause(arena.dice.choice(running))
+        else:
+            await arena.load.act(http, _person(arena, running, idle=True), "launch")
+    elif kind == JobKind.LAUNCH:
+        await arena.load.act(http, _person(arena, running, idle=True), "launch")
+    else:
+        await arena.load.act(http, _person(arena, running, idle=False), str(kind))
+
+
+def _person(arena: Arena, running: list[Workspace], *, idle: bool) -> SignedIn:
+    """Somebody whose workspace runs, or does not; anybody where there is none."""
+    owners = {workspace.user_id for workspace in running}
+    people = arena.load.signed_in
+    fitting = [person for person in people if (person.user.id not in owners) == idle]
+    return arena.dice.choice(fitting or people)

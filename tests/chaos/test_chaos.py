@@ -1,0 +1,80 @@
+"""A short cut of `make chaos`: the same faults at a smaller scale, on one installation."""
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import pytest
+
+from app.models import JobKind
+from app.resources import Resources
+from app.workspaces import service
+from app.workspaces.claims import Claim
+from tests.chaos.control import CHECKPOINTS
+from tests.chaos.suite import arena_of, installation, strike
+from tests.conftest import TestWorker
+from tests.factories import make_user
+from tests.fakes import FakeRuntime
+from workers import checkpoints
+from workers.checkpoints import Checkpoint
+
+# Those that take long, or that others on this machine would feel, are left to `make chaos`.
+SHORT = (
+    "workers-killed",
+    "worker-deaths",
+    "api-killed",
+    "redis-flushed",
+    "messages-repeated",
+    "containers-removed",
+    "clock-jumped",
+)
+
+
+async def test_the_suite_kills_workers_wherever_a_job_comes_by(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    seen: dict[JobKind, list[Checkpoint]] = {}
+
+    async def note(checkpoint: Checkpoint, held: Claim) -> None:
+        seen.setdefault(held.kind, []).append(checkpoint)
+
+    user = await make_user(resources)
+
+    async def drive(kind: JobKind) -> None:
+        async with resources.unit_of_work() as session:
+            accepted = await service.request(session, resources, user, "hello", kind)
+        assert accepted.job is not None
+        await worker.drain()
+
+    checkpoints.listeners.append(note)
+    try:
+        for kind in (JobKind.LAUNCH, JobKind.RESTART):
+            runtime.missing.add("spawner/hello:1")
+            await drive(kind)
+        async with resources.unit_of_work() as session:
+            row = await session.scalar(service.owned_workspaces(user.id).with_for_update(key_share=True))
+            assert row is not None
+            await service.begin(session, resources, row, JobKind.PAUSE)
+        await worker.drain()
+        for kind in (JobKind.STOP, JobKind.DELETE):
+            await drive(kind)
+    finally:
+        checkpoints.listeners.remove(note)
+    assert {kind: tuple(points) for kind, points in seen.items()} == CHECKPOINTS
+    assert {point for points in CHECKPOINTS.values() for point in points} == set(Checkpoint)
+    assert set(CHECKPOINTS) == set(JobKind)
+
+
+@pytest.mark.timeout(180)
+def test_nothing_is_lost_doubled_or_left_behind_whatever_dies(sample_images: None, tmp_path: Path) -> None:
+    async def strike_all() -> list[str]:
+        missed = []
+        async with arena_of(stack, control, seed=20, people=8, pace=3.0, scale=0.25, pairs=4) as (arena, sampler):
+            for name in SHORT:
+                outcome = await strike(arena, sampler, name, warm_seconds=1.0)
+                missed += [f"{name}: {miss}" for miss in outcome.misses]
+        return missed
+
+    with installation(f"c{secrets.token_hex(4)}", tmp_path) as (stack, control):
+        missed = asyncio.run(strike_all())
+        assert not missed, "\n".join([*missed, stack.tail()])

@@ -1,0 +1,81 @@
+"""A worker as it is, which dies where the suite wants it, and believes what the suite tells of clock and disk."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import uvloop
+
+from app import log
+from app.models import JobKind
+from app.runtime.base import Endpoint, EngineSize, ImageMissing, Report, Runtime, WorkspaceSpec
+from app.settings import load_settings
+from app.workspaces.claims import Claim
+from tests.chaos.control import Control, from_environment
+from workers import checkpoints
+from workers.checkpoints import Checkpoint
+from workers.context import WorkerContext
+from workers.settings import worker_options
+from workers.worker import Worker
+
+STARTING = (JobKind.LAUNCH, JobKind.RESTART)
+
+
+class ToldRuntime:
+    """The real engine, but for what the suite says of its disk and its images."""
+
+    def __init__(self, runtime: Runtime, control: Control) -> None:
+        self._runtime = runtime
+        self._control = control
+        self._missed: set[str] = set()
+
+    async def size(self) -> EngineSize:
+        size = await self._runtime.size()
+        return replace(size, disk_free_bytes=0) if self._control.disk_is_full else size
+
+    async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
+        """An image is missing once where a worker is to die after a pull."""
+        if any(self._control.armed(kind, Checkpoint.PULLED) for kind in STARTING) and spec.name not in self._missed:
+            self._missed.add(spec.name)
+            raise ImageMissing
+        self._missed.discard(spec.name)
+        return await self._runtime.ensure_running(spec, report)
+
+    async def pull(self, image: str, report: Report) -> None:
+        """It was there all the time."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+
+def dies_at(control: Control) -> checkpoints.Listener:
+    """SIGKILL this process at the first armed point that a job comes by."""
+
+    async def listener(checkpoint: Checkpoint, held: Claim) -> None:
+        if control.disarm(held.kind, checkpoint):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return listener
+
+
+def told(startup: Callable[[dict[str, Any]], Awaitable[None]], control: Control) -> Callable[[dict[str, Any]], Any]:
+    """Start as ever, then put the suite between the jobs and the engine."""
+
+    async def start(ctx: dict[str, Any]) -> None:
+        await startup(ctx)
+        context: WorkerContext = ctx["worker"]
+        ctx["worker"] = replace(context, runtime=cast(Runtime, ToldRuntime(context.runtime, control)))
+
+    return start
+
+
+if __name__ == "__main__":
+    control = from_environment()
+    settings = load_settings()
+    log.configure(pretty=True)
+    checkpoints.listeners.append(dies_at(control))
+    asyncio.set_event_loop(uvloop.new_event_loop())
+    Worker(settings, on_startup=told(worker_options(settings)["on_startup"], control)).run()

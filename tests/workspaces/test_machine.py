@@ -1,0 +1,428 @@
+"""The state machine, driven at random: whatever is asked, whoever dies, rows and engine agree in the end."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import select, text
+
+from app import clock
+from app.db import Base
+from app.errors import NotFound
+from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
+from app.resources import Resources, open_resources
+from app.runtime.base import RunState, RuntimeFault
+from app.settings import Settings
+from app.workspaces import service
+from app.workspaces.errors import NotCancellable, Refused
+from app.workspaces.spec import container_name
+from app.workspaces.states import ALIVE, TRANSITIONS, WANTED_AT
+from tests.factories import make_user
+from tests.fakes import FakeRuntime
+from tests.workspaces.stepped import Answer, Call, SteppedWorker, finish, settle
+from workers.context import WorkerContext
+from workers.reconcile import reconcile_engine, reconcile_rows
+from workers.watch import look
+from workers.workspaces import drive_workspace
+
+EXAMPLES = int(os.environ.get("SPAWNER_MACHINE_EXAMPLES", "0"))
+T = TypeVar("T")
+PLACES = [("alice", "hello"), ("alice", "jupyter"), ("bob", "hello")]
+places = st.sampled_from(PLACES)
+which = st.integers(0, 1000)
+answers = st.sampled_from([Answer.DONE] * 6 + [Answer.LATE, Answer.LATE, Answer.REFUSED, Answer.LOST, Answer.BROKEN])
+asked_for = st.sampled_from([JobKind.LAUNCH, JobKind.LAUNCH, JobKind.RESTART, JobKind.STOP, JobKind.DELETE])
+WORKERS = 4
+S = WorkspaceStatus
+
+# The database itself notes what happens to rows: no write of the code's escapes it.
+NOTE = """
+CREATE TABLE IF NOT EXISTS noted (id bigserial PRIMARY KEY, old text, new text, fell boolean);
+TRUNCATE noted;
+CREATE OR REPLACE FUNCTION note_workspace() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO noted (old, new, fell) VALUES (OLD.status, NEW.status, NEW.generation < OLD.generation); RETURN NEW;
+END $$;
+CREATE OR REPLACE FUNCTION note_job() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO noted (old, new, fell) VALUES (OLD.state, NEW.state, true); RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER note_workspace AFTER UPDATE ON workspaces FOR EACH ROW
+  WHEN (OLD.status <> NEW.status OR OLD.generation <> NEW.generation) EXECUTE FUNCTION note_workspace();
+CREATE OR REPLACE TRIGGER note_job AFTER UPDATE ON jobs FOR EACH ROW
+  WHEN (OLD.state NOT IN ('queued', 'running') AND OLD.state <> NEW.state) EXECUTE FUNCTION note_job();
+"""
+FORGET = """
+DROP TRIGGER IF EXISTS note_workspace ON workspaces; DROP TRIGGER IF EXISTS note_job ON jobs;
+DROP FUNCTION IF EXISTS note_workspace; DROP FUNCTION IF EXISTS note_job; DROP TABLE IF EXISTS noted;
+"""
+
+
+class World:
+    """Connections that all runs of the machine share, on a loop of their own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.settings = settings.model_copy(update={"launches_at_once": 2, "network_pool": 2, "lease_seconds": 15.0})
+        self._exits = AsyncExitStack()
+        self.resources: Resources
+        self.http: httpx.AsyncClient
+        self.ahead = timedelta(0)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def open(self) -> None:
+        async def opened() -> None:
+            self.resources = await self._exits.enter_async_context(open_resources(self.settings))
+            ready = httpx.MockTransport(lambda request: httpx.Response(200))
+            self.http = await self._exits.enter_async_context(httpx.AsyncClient(transport=ready))
+
+        self.run(opened())
+        clock.source = lambda: clock.system() + self.ahead
+
+    def close(self) -> None:
+        clock.source = clock.system
+        self.run(self.script(FORGET))
+        self.run(self._exits.aclose())
+        self.loop.close()
+
+    async def script(self, statements: str) -> None:
+        async with self.resources.engine.begin() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None
+            await raw.execute(statements)
+
+    async def clear(self) -> None:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        await self.script(f"{NOTE} TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        await self.resources.redis.flushall()
+        self.ahead = timedelta(0)
+
+
+@pytest.fixture
+def world(settings: Settings) -> Iterator[World]:
+    made = World(settings)
+    made.open()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Machine(RuleBasedStateMachine):
+    """Two users, three workspaces, a few workers; each rule is one thing that may happen next."""
+
+    world: World
+
+    @initialize()
+    def start(self) -> None:
+        self.run = self.world.run
+        self.resources = self.world.resources
+        self.engine = FakeRuntime(1)
+        self.workers: list[SteppedWorker] = []
+        self.late: list[Call] = []
+        self.wishes: dict[UUID, JobKind] = {}
+        self.run(self.world.clear())
+        self.users: dict[str, User] = {}
+        for slug in ("alice", "bob"):
+            self.users[slug] = self.run(make_user(self.resources, slug))
+        self.platform = SteppedWorker(self.resources, self.engine, self.world.http)
+        self.plain = replace(self.platform.context, runtime=self.engine)
+        self.run(reconcile_engine(self.plain))
+
+    # What users and the platform ask for.
+
+    @rule(place=places, kind=asked_for, asked=st.sampled_from([True, True, True, False]))
+    def request(self, place: tuple[str, str], kind: JobKind, asked: bool) -> None:
+        async def request() -> None:
+            async with self.resources.unit_of_work() as session:
+                own = kind == JobKind.LAUNCH and not asked
+                accepted = await service.request(
+                    session, self.resources, self.users[place[0]], place[1], kind, asked=not own
+                )
+                self.wishes[accepted.workspace.id] = kind
+
+        try:
+            self.run(request())
+        except (NotFound, Refused):
+            return
+        self.rest()
+
+    @rule(place=places)
+    def pause_idle(self, place: tuple[str, str]) -> None:
+        async def pause() -> None:
+            async with self.resources.unit_of_work() as session:
+                mine = service.owned_workspaces(self.users[place[0]].id).where(Workspace.template == place[1])
+                row = await session.scalar(mine.with_for_update(key_share=True))
+                if row is not None and row.status is S.RUNNING:
+                    self.wishes.pop(row.id, None)
+                    await service.begin(session, self.resources, row, JobKind.PAUSE)
+
+        self.run(pause())
+        self.rest()
+
+    @rule(number=which)
+    def cancel(self, number: int) -> None:
+        job = self.pick(number)
+        if job is None:
+            return
+
+        async def cancel() -> None:
+            async with self.resources.unit_of_work() as session:
+                await service.cancel(session, self.resources, job.user_id, job.id)
+
+        try:
+            self.run(cancel())
+        except NotCancellable:
+            return
+        self.wishes.pop(job.workspace_id, None)
+        self.rest()
+
+    # Workers: messages come twice and in any order, engines take their time, processes die.
+
+    @precondition(lambda self: len(self.workers) < WORKERS)
+    @rule(number=which, live=st.sampled_from([True, True, True, False]))
+    def take(self, number: int, live: bool) -> None:
+        job = self.pick(number, live=live)
+        if job is not None:
+            self.begin(lambda context: drive_workspace({"worker": context, "job_id": "message"}, str(job.id)))
+
+    @precondition(lambda self: self.workers)
+    @rule(number=which, answer=answers)
+    def step(self, number: int, answer: Answer) -> None:
+        if answer is Answer.BROKEN:
+            self.wishes.clear()
+        self.workers[number % len(self.workers)].go_on(answer)
+        self.rest()
+
+    @precondition(lambda self: self.workers)
+    @rule(number=which)
+    def step_twice(self, number: int) -> None:
+        worker = self.workers[number % len(self.workers)]
+        for _ in range(2):
+            worker.go_on(Answer.DONE)
+            self.rest()
+
+    @precondition(lambda self: self.workers)
+    @rule(number=which, arrives=st.booleans())
+    def kill(self, number: int, arrives: bool) -> None:
+        worker = self.workers.pop(number % len(self.workers))
+        call = self.run(worker.die())
+        if call is not None and arrives:
+            self.late.append(call)
+        self.rest()
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def arrive_late(self) -> None:
+        self.wishes.clear()
+        self.run(finish(self.late.pop(0)))
+
+    # Time.
+
+    @rule()
+    def renew(self) -> None:
+        self.world.ahead += timedelta(seconds=4)
+        for worker in self.workers:
+            worker.context.revocations.note_all()
+        self.rest()
+
+    @rule(seconds=st.sampled_from([20, 40, 400]))
+    def jump(self, seconds: int) -> None:
+        self.wishes.clear()
+        self.world.ahead += timedelta(seconds=seconds)
+
+    # Hands at the engine, and those who watch it.
+
+    @precondition(lambda self: self.engine.containers)
+    @rule(number=which, deed=st.sampled_from(["die", "end", "vanish", "pause", "run"]))
+    def meddle(self, number: int, deed: str) -> None:
+        name = sorted(self.engine.containers)[number % len(self.engine.containers)]
+        self.wishes.clear()
+        container = self.engine.state[name]
+        if deed == "vanish":
+            self.engine.vanish(name)
+        elif deed in ("die", "end"):
+            self.engine.end(name, int(deed == "die"))
+        elif deed == "pause" and container.state is RunState.RUNNING:
+            container.state = RunState.PAUSED
+        elif deed == "run":
+            container.state, container.exit_code = RunState.RUNNING, None
+
+    @precondition(lambda self: len(self.workers) < WORKERS)
+    @rule(number=which)
+    def look(self, number: int) -> None:
+        rows = self.run(self.rows())
+        if rows:
+            workspace_id = rows[number % len(rows)].id
+
+            async def watch(context: WorkerContext) -> None:
+                with contextlib.suppress(RuntimeFault):
+                    await look(context, workspace_id)
+
+            self.begin(watch)
+
+    @rule()
+    def reconcile(self) -> None:
+        self.run(reconcile_rows(self.plain))
+        self.run(reconcile_engine(self.plain))
+        self.rest()
+
+    # What always holds, and what holds once all is quiet.
+
+    @invariant()
+    def moves_are_legal(self) -> None:
+        async def noted() -> list[tuple[str, str, bool]]:
+            async with self.resources.reads() as session:
+                rows = await session.execute(text("SELECT old, new, fell FROM noted ORDER BY id"))
+                return [(old, new, fell) for old, new, fell in rows]
+
+        if not hasattr(self, "resources"):
+            return
+        for old, new, fell in self.run(noted()):
+            assert not fell, f"a generation shrank, or a job that had ended changed: {old} -> {new}"
+            assert old == new or S(new) in TRANSITIONS[S(old)], f"{old} -> {new}"
+
+    @invariant()
+    def one_container_a_workspace(self) -> None:
+        if hasattr(self, "engine"):
+            owners = [spec.workspace_id for spec in self.engine.containers.values()]
+            assert len(owners) == len(set(owners))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "plain"):
+            return
+        try:
+            self.come_to_rest()
+            self.run(self.agree())
+        finally:
+            for worker in self.workers:
+                self.run(worker.die())
+
+    def come_to_rest(self) -> None:
+        """No more faults: dead workers' calls arrive, the others go on, and the platform works as it does."""
+        for call in self.late:
+            self.wishes.clear()
+            self.run(finish(call))
+        for _ in range(60):
+            if not self.workers:
+                break
+            for worker in self.workers:
+                worker.go_on(Answer.DONE)
+            self.rest()
+        assert not self.workers, "a worker never ends"
+        for _ in range(40):
+            self.world.ahead += timedelta(seconds=16)
+            self.run(reconcile_rows(self.plain))
+            for job in self.run(self.jobs(live=True)):
+                self.run(drive_workspace({"worker": self.plain, "job_id": "message"}, str(job.id)))
+            self.run(reconcile_engine(self.plain))
+            if not self.run(self.jobs(live=True)):
+                return
+        raise AssertionError(f"jobs never end: {self.run(self.history())}")
+
+    async def agree(self) -> None:
+        history = await self.history()
+        owned = {spec.workspace_id: spec for spec in self.engine.containers.values()}
+        for row in await self.rows():
+            slug = next(user.slug for user in self.users.values() if user.id == row.user_id)
+            status = await self.engine.status(container_name(self.world.settings, slug, row.template))
+            told = f"{row.template} of {slug}: {row.status}, wanted {row.wanted}; the engine: {status.state}\n{history}"
+            assert status.state in SEEN[row.status], told
+            assert row.status is S.ERROR or row.wanted == WANTED_AT[row.status], told
+            assert (row.reserved_memory is not None) == (row.status in ALIVE), f"{told}; room {row.reserved_memory}"
+            if row.status in ALIVE:
+                assert status.endpoint is not None
+                assert (row.host, row.port) == (status.endpoint.host, status.endpoint.port), told
+                assert owned[row.id].incarnation == row.incarnation, told
+            wish = self.wishes.get(row.id)
+            assert wish is None or row.status in MEANT[wish], f"{told}; last asked for: {wish}"
+
+    # How rules reach things.
+
+    def begin(self, work: Callable[[WorkerContext], Coroutine[Any, Any, object]]) -> None:
+        worker = SteppedWorker(self.resources, self.engine, self.world.http)
+
+        async def begin() -> None:
+            worker.begin(work)
+
+        self.run(begin())
+        self.workers.append(worker)
+        self.rest()
+
+    def rest(self) -> None:
+        self.run(settle(self.workers))
+        for worker in self.workers:
+            if worker.task.done() and not worker.task.cancelled() and (error := worker.task.exception()):
+                raise error
+        self.workers = [worker for worker in self.workers if not worker.task.done()]
+
+    def pick(self, number: int, *, live: bool = True) -> Job | None:
+        jobs = self.run(self.jobs(live=live))
+        return jobs[number % len(jobs)] if jobs else None
+
+    async def history(self) -> str:
+        return "\n".join(
+            f"{job.kind} of {job.template} {job.workspace_id}: {job.state} {job.error_code}, was {job.was}, touched "
+            f"{job.touched}, attempts {job.attempts}, lease until {job.lease_until}, finished {job.finished_at}"
+            for job in await self.jobs(live=False)
+        )
+
+    async def jobs(self, *, live: bool) -> list[Job]:
+        query = select(Job).order_by(Job.created_at, Job.id)
+        async with self.resources.reads() as session:
+            return list(await session.scalars(query.where(Job.state.in_(LIVE_STATES)) if live else query))
+
+    async def rows(self) -> list[Workspace]:
+        async with self.resources.reads() as session:
+            return list(await session.scalars(select(Workspace).order_by(Workspace.created_at)))
+
+
+GONE = {RunState.ABSENT, RunState.EXITED, RunState.CREATED}
+SEEN = {
+    S.NOT_CREATED: {RunState.ABSENT},
+    S.RUNNING: {RunState.RUNNING},
+    S.PAUSED: {RunState.PAUSED},
+    S.STOPPED: GONE,
+    S.ERROR: GONE,
+}
+MEANT = {
+    JobKind.LAUNCH: {S.RUNNING},
+    JobKind.RESTART: {S.RUNNING},
+    JobKind.STOP: {S.STOPPED, S.NOT_CREATED},
+    JobKind.DELETE: {S.NOT_CREATED},
+}
+
+
+def test_rows_and_engine_agree_in_the_end_whatever_happens(world: World) -> None:
+    machine = type("Driven", (Machine,), {"world": world})
+    run_state_machine_as_test(
+        machine,
+        settings=profile(
+            max_examples=EXAMPLES or 30,
+            stateful_step_count=30,
+            derandomize=not EXAMPLES,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate, Phase.shrink] if os.environ.get("SHRINK") else [Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -25,7 +25,7 @@ operator.
 
 **Languages.** Texts follow `Accept-Language`: English or German.
 
-**Repeating.** Launch and restart accept `Idempotency-Key`: the same key and request answer the same job.
+**Repeating.** Launch, restart, stop and delete accept `Idempotency-Key`: the same key and request answer the same job.
 """
 
 TAGS = [

@@ -13,7 +13,7 @@ from app.health.service import Liveness, Readiness
 from app.models import JobKind, JobState, JobStep, UserState, WorkspaceStatus
 from app.users.schemas import DefaultContainer, MeOut, UserOut
 from app.workspaces.errors import FAILURES
-from app.workspaces.router import ALREADY, UNDER_WAY
+from app.workspaces.router import ALREADY, AT_REST, UNDER_WAY
 from app.workspaces.schemas import (
     JOB_ID,
     URL,
@@ -101,7 +101,45 @@ FAILED = PULLING.model_copy(
         "finished_at": _at(48),
     }
 )
+WAITING = QUEUED.model_copy(
+    update={
+        "position": 3,
+        "eta_seconds": None,
+        "waits_for": "capacity_memory",
+        "timeline": [TimelineEntry(at=NOW, step=JobStep.QUEUED, detail="capacity_memory")],
+    }
+)
+ENDED = QUEUED.model_copy(
+    update={
+        "state": JobState.FAILED,
+        "step": JobStep.FAILED,
+        "position": None,
+        "eta_seconds": None,
+        "timeline": [
+            *(TimelineEntry(at=_at(offset), step=step) for step, offset in list(STEPS.items())[:-1]),
+            TimelineEntry(at=_at(804), step=JobStep.FAILED, detail="exit code 3"),
+        ],
+        "error": JobFailure(
+            code="exited", message=FAILURES["exited"].en, exit_code=3, log=["server: cannot read /data/settings"]
+        ),
+        "started_at": _at(21),
+        "finished_at": _at(804),
+    }
+)
+CANCELLED = QUEUED.model_copy(
+    update={
+        "state": JobState.CANCELLED,
+        "step": JobStep.CANCELLED,
+        "position": None,
+        "eta_seconds": None,
+        "timeline": [TimelineEntry(at=NOW, step=JobStep.QUEUED), TimelineEntry(at=_at(900), step=JobStep.CANCELLED)],
+        "error": JobFailure(code="cancelled", message=FAILURES["cancelled"].en),
+        "finished_at": _at(900),
+    }
+)
 RESTARTING = QUEUED.model_copy(update={"kind": JobKind.RESTART})
+STOPPING = QUEUED.model_copy(update={"kind": JobKind.STOP, "eta_seconds": None})
+DELETING = QUEUED.model_copy(update={"kind": JobKind.DELETE, "eta_seconds": None})
 
 SIGNED_IN = TokenOut(
     access_token=TOKEN,
@@ -119,8 +157,9 @@ SIGNED_IN = TokenOut(
 
 
 def _launched(job: JobOut | None, status: WorkspaceStatus, container: str | None) -> LaunchOut:
+    nothing = ALREADY if status == WorkspaceStatus.RUNNING else AT_REST
     return LaunchOut(
-        message=(UNDER_WAY[job.kind] if job else ALREADY).en,
+        message=(UNDER_WAY[job.kind] if job else nothing).en,
         job=job,
         status_url=f"/api/jobs/{job.id}" if job else None,
         service_url=URL,
@@ -217,10 +256,33 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
     "container_restart": {"202": {"accepted": _launched(RESTARTING, WorkspaceStatus.QUEUED, CONTAINER)}},
     "container_launch": {
         "200": {"running": _launched(None, WorkspaceStatus.RUNNING, CONTAINER)},
-        "202": {"accepted": _launched(QUEUED, WorkspaceStatus.QUEUED, None)},
+        "202": {
+            "accepted": _launched(QUEUED, WorkspaceStatus.QUEUED, None),
+            "waits_for_room": _launched(WAITING, WorkspaceStatus.QUEUED, None),
+        },
     },
+    "restart_workspace": {"202": {"accepted": _launched(RESTARTING, WorkspaceStatus.QUEUED, CONTAINER)}},
+    "stop_workspace": {
+        "200": {"stopped": _launched(None, WorkspaceStatus.STOPPED, CONTAINER)},
+        "202": {"accepted": _launched(STOPPING, WorkspaceStatus.STOPPING, CONTAINER)},
+    },
+    "delete_workspace": {
+        "200": {"deleted": _launched(None, WorkspaceStatus.NOT_CREATED, None)},
+        "202": {"accepted": _launched(DELETING, WorkspaceStatus.DELETING, CONTAINER)},
+    },
+    "get_workspace": {"200": {"running": CONTAINERS.containers[0], "failed": CONTAINERS.containers[1]}},
     "list_jobs": {"200": {"first_page": JobPage(jobs=[READY], next=READY.id), "last_page": JobPage(jobs=[FAILED])}},
-    "get_job": {"200": {"queued": QUEUED, "running": PULLING, "succeeded": READY, "failed": FAILED}},
+    "get_job": {
+        "200": {
+            "queued": QUEUED,
+            "waits_for_room": WAITING,
+            "running": PULLING,
+            "succeeded": READY,
+            "failed": FAILED,
+            "ended_by_itself": ENDED,
+        }
+    },
+    "cancel_job": {"200": {"cancelled": CANCELLED, "over_already": READY}},
 }
 
 
@@ -237,6 +299,10 @@ INVALID: dict[str, FieldError] = {
     "verify_login": _invalid("token", "string_too_long", max_length=200),
     "container_restart": _invalid("Idempotency-Key", "string_too_long", max_length=255),
     "container_launch": _invalid("Idempotency-Key", "string_too_short"),
+    "restart_workspace": _invalid("Idempotency-Key", "string_too_long", max_length=255),
+    "stop_workspace": _invalid("Idempotency-Key", "string_too_short"),
+    "delete_workspace": _invalid("volume", "enum"),
+    "cancel_job": _invalid("id", "uuid_parsing"),
     "list_jobs": _invalid("limit", "less_than_equal", le=100),
     "get_job": _invalid("wait", "less_than_equal", le=30),
 }

@@ -30,9 +30,10 @@ class QuotaUserRunning(Refused):
     status = 409
     title = Text("Limit reached", "Limit erreicht")
     detail = Text(
-        "You have {limit} workspaces running, which is your limit. Stop one of them first.",
-        "Du hast {limit} laufende Arbeitsplätze; mehr erlaubt dein Limit nicht. Beende zuerst einen davon.",
+        "You may run {limit} workspaces at once, and do. Stop one of them first.",
+        "Du darfst {limit} Arbeitsplätze gleichzeitig betreiben und tust das schon. Beende zuerst einen davon.",
     )
+    example = {"limit": 10}
 
 
 class _Full(Refused):

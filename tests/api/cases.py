@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
+from sqlalchemy import update
 
+from app.models import EngineFacts, Job
 from tests.api.conftest import Scene
 
 Provoke = Callable[[Scene], Awaitable[httpx.Response]]
@@ -31,25 +33,33 @@ CALLS: dict[str, tuple[str, str]] = {
     "container_status": ("GET", "/api/container/status"),
     "container_restart": ("POST", "/api/container/restart"),
     "container_launch": ("POST", "/api/container/launch/hello"),
+    "restart_workspace": ("POST", "/api/container/hello/restart"),
+    "stop_workspace": ("POST", "/api/container/hello/stop"),
+    "delete_workspace": ("DELETE", "/api/container/hello"),
+    "get_workspace": ("GET", "/api/container/hello"),
     "list_jobs": ("GET", "/api/jobs"),
     "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
+    "cancel_job": ("POST", f"/api/jobs/{NOWHERE}/cancel"),
 }
 ASKING = ("signup", "login")
 BY_QUERY = ("verify_signup", "verify_login")
 SPENDING = ("verify", *BY_QUERY)
-SIGNED_IN = (
-    "logout",
+STARTING = ("container_restart", "container_launch", "restart_workspace")
+ENDING = ("stop_workspace", "delete_workspace")
+ACCEPTING = (*STARTING, *ENDING)
+CHANGING = ("logout", *ACCEPTING, "cancel_job")
+READING = (
     "me",
     "list_containers",
     "list_templates",
     "container_status",
-    "container_restart",
-    "container_launch",
+    "get_workspace",
     "list_jobs",
     "get_job",
 )
-CHANGING = ("logout", "container_restart", "container_launch")
-ACCEPTING = ("container_restart", "container_launch")
+SIGNED_IN = (*CHANGING, *READING)
+# What an error's text is filled with when it is provoked below.
+VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}}
 
 
 async def call(scene: Scene, name: str, *, client: httpx.AsyncClient | None = None, **request: Any) -> httpx.Response:
@@ -89,6 +99,56 @@ async def navigates(name: str, scene: Scene) -> httpx.Response:
 async def runs_already(scene: Scene) -> httpx.Response:
     await scene.launched(run=True)
     return await call(scene, "container_launch")
+
+
+async def ends(name: str, scene: Scene) -> httpx.Response:
+    await scene.launched()
+    return await call(scene, name)
+
+
+async def has_ended_already(name: str, scene: Scene) -> httpx.Response:
+    await ends(name, scene)
+    await scene.worker.drain()
+    return await call(scene, name)
+
+
+async def names_no_type(name: str, scene: Scene) -> httpx.Response:
+    return await call(scene, name, path=CALLS[name][1].replace("hello", "nonsense"))
+
+
+async def reaches_own_limit(name: str, scene: Scene) -> httpx.Response:
+    await scene.launched(type="jupyter")
+    return await call(scene, name, client=await scene.with_settings(user_running_limit=1))
+
+
+async def finds_no_room(name: str, settings: dict[str, object], scene: Scene) -> httpx.Response:
+    """The engine is full by one of its limits, and nobody may wait."""
+    await scene.launched(type="jupyter")
+    async with scene.resources.unit_of_work() as session:
+        await session.merge(EngineFacts(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
+    return await call(scene, name, client=await scene.with_settings(queue_limit=0, **settings))
+
+
+FULL: dict[str, dict[str, object]] = {
+    "capacity_launches": {"launches_at_once": 1},
+    "capacity_running": {"running_limit": 1},
+    "capacity_memory": {"memory_overcommit": 0.1},
+    "capacity_cpu": {"cpu_overcommit": 0.1},
+    "capacity_disk": {"min_free_disk_mb": 9 << 10},
+}
+
+
+async def cancels(scene: Scene) -> httpx.Response:
+    return await call(scene, "cancel_job", path=f"{(await scene.launched())['status_url']}/cancel")
+
+
+async def cancels_too_late(scene: Scene) -> httpx.Response:
+    """The stop has begun: a worker has it."""
+    await scene.launched(run=True)
+    job = (await call(scene, "stop_workspace")).json()["job"]["id"]
+    async with scene.resources.unit_of_work() as session:
+        await session.execute(update(Job).where(Job.id == UUID(job)).values(touched=True))
+    return await call(scene, "cancel_job", path=f"/api/jobs/{job}/cancel")
 
 
 async def reads_job(scene: Scene) -> httpx.Response:
@@ -139,32 +199,40 @@ async def sends_long_key(name: str, scene: Scene) -> httpx.Response:
 
 async def uses_key_again(name: str, scene: Scene) -> httpx.Response:
     headers = {**scene.alice.headers, "Idempotency-Key": uuid4().hex}
-    other = "container_launch" if name == "container_restart" else "container_restart"
+    other = "container_launch" if name != "container_launch" else "container_restart"
     await call(scene, other, headers=headers)
     return await call(scene, name, headers=headers)
 
 
 CASES: dict[Key, Provoke] = {
-    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in ACCEPTING},
     **{(name, 200, None): partial(spends, name) for name in SPENDING},
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
     ("container_launch", 200, None): runs_already,
-    ("container_launch", 400, "unknown_template"): partial(
-        call, name="container_launch", path="/api/container/launch/nonsense"
-    ),
+    **{(name, 200, None): partial(has_ended_already, name) for name in ENDING},
+    **{
+        (name, 400, "unknown_template"): partial(names_no_type, name)
+        for name in (*ACCEPTING, "get_workspace")
+        if name != "container_restart"
+    },
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),
     ("list_jobs", 404, "not_found"): partial(call, name="list_jobs", params={"before": NOWHERE}),
     ("get_job", 200, None): reads_job,
     ("get_job", 304, None): reads_job_again,
     ("get_job", 400, "invalid_request"): partial(call, name="get_job", params={"wait": 31}),
     ("get_job", 404, "not_found"): partial(call, name="get_job"),
+    ("cancel_job", 200, None): cancels,
+    ("cancel_job", 400, "invalid_request"): partial(call, name="cancel_job", path="/api/jobs/x/cancel"),
+    ("cancel_job", 404, "not_found"): partial(call, name="cancel_job"),
+    ("cancel_job", 409, "not_cancellable"): cancels_too_late,
+    **{(name, 404, "not_found"): partial(call, name=name) for name in ENDING},
     **{
         (name, 200, None): partial(succeeds, name)
         for name in CALLS
-        if name not in (*SPENDING, *ACCEPTING, "get_job", "readyz")
+        if name not in (*SPENDING, *ACCEPTING, "get_job", "cancel_job", "readyz")
     },
-    **{(name, 202, None): partial(succeeds, name) for name in ACCEPTING},
+    **{(name, 202, None): partial(succeeds, name) for name in STARTING},
+    **{(name, 202, None): partial(ends, name) for name in ENDING},
     **{(name, 303, None): partial(navigates, name) for name in BY_QUERY},
     **{(name, 400, "invalid_request"): partial(sends_nothing, name) for name in (*ASKING, *SPENDING)},
     **{(name, 400, "invalid_request"): partial(sends_long_key, name) for name in ACCEPTING},
@@ -173,6 +241,8 @@ CASES: dict[Key, Provoke] = {
     **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in CHANGING},
     **{(name, 403, "blocked"): partial(spends_blocked, name) for name in SPENDING},
     **{(name, 409, "idempotency_conflict"): partial(uses_key_again, name) for name in ACCEPTING},
+    **{(name, 409, "quota_user_running"): partial(reaches_own_limit, name) for name in STARTING},
+    **{(name, 503, code): partial(finds_no_room, name, FULL[code]) for name in STARTING for code in FULL},
     **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*ASKING, "verify")},
     **{(name, 429, "rate_limited"): partial(asks_too_often, name) for name in ASKING},
     **{(name, 503, "unavailable"): partial(misses_database, name) for name in CALLS if name not in ("livez", "readyz")},

@@ -97,13 +97,12 @@ async def test_an_unknown_address_is_a_problem(client: httpx.AsyncClient, langua
 async def test_a_method_that_an_address_does_not_know_is_a_problem_that_names_those_it_knows(
     client: httpx.AsyncClient,
 ) -> None:
-    for method, path in CALLS.values():
-        for other in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"):
-            if other == method:
-                continue
+    for path in {path for _, path in CALLS.values()}:
+        known = {method for method, other in CALLS.values() if other == path}
+        for other in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"} - known:
             answer = await client.request(other, path)
             assert answer.status_code == 405, (other, path)
-            assert answer.headers["Allow"] == method
+            assert set(answer.headers["Allow"].split(", ")) == known
             assert answer.headers["Content-Type"] == "application/problem+json"
             if other == "HEAD":
                 assert answer.content == b""

@@ -25,6 +25,7 @@ from app.users.router import router as users
 from app.web.router import install_pages
 from app.workspaces.jobs_router import router as jobs
 from app.workspaces.router import router as workspaces
+from app.workspaces.volumes_router import router as volumes
 from app.workspaces.watch import JobWatch
 
 
@@ -53,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, jobs, gateway):
+    for router in (health, auth, users, catalog, workspaces, jobs, volumes, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)

@@ -34,6 +34,7 @@ TAGS = [
     {"name": "catalogue", "description": "What may be launched."},
     {"name": "container", "description": "Workspaces of the caller."},
     {"name": "jobs", "description": "Accepted requests and how far they are."},
+    {"name": "volumes", "description": "Files that outlive their workspaces."},
     {"name": "health", "description": "For probes."},
 ]
 

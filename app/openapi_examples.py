@@ -17,12 +17,15 @@ from app.workspaces.router import ALREADY, AT_REST, UNDER_WAY
 from app.workspaces.schemas import (
     JOB_ID,
     URL,
+    VOLUME_ID,
     JobFailure,
     JobOut,
     JobPage,
     LaunchOut,
     StatusOut,
     TimelineEntry,
+    VolumeOut,
+    VolumesOut,
     WorkspaceOut,
     WorkspacesOut,
 )
@@ -228,6 +231,9 @@ TEMPLATES = TemplatesOut(
     ]
 )
 
+VOLUME = VolumeOut(id=UUID(VOLUME_ID), type="jupyter", created_at=NOW - timedelta(days=30), delete_at=None, in_use=True)
+KEPT = VOLUME.model_copy(update={"delete_at": NOW + timedelta(days=30), "in_use": False})
+
 Bodies = dict[str, BaseModel]
 
 # By operationId and status; each body stands under what it shows.
@@ -282,6 +288,7 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
             "ended_by_itself": ENDED,
         }
     },
+    "list_volumes": {"200": {"in_use": VolumesOut(volumes=[VOLUME]), "kept": VolumesOut(volumes=[KEPT])}},
     "cancel_job": {"200": {"cancelled": CANCELLED, "over_already": READY}},
 }
 
@@ -302,6 +309,7 @@ INVALID: dict[str, FieldError] = {
     "restart_workspace": _invalid("Idempotency-Key", "string_too_long", max_length=255),
     "stop_workspace": _invalid("Idempotency-Key", "string_too_short"),
     "delete_workspace": _invalid("volume", "enum"),
+    "delete_volume": _invalid("id", "uuid_parsing"),
     "cancel_job": _invalid("id", "uuid_parsing"),
     "list_jobs": _invalid("limit", "less_than_equal", le=100),
     "get_job": _invalid("wait", "less_than_equal", le=30),

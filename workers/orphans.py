@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 # When each orphan was first seen. A Redis that lost it starts the time of grace anew.
 ORPHANS_KEY = "spawner:orphans"
+LINGER = timedelta(minutes=1)
 
 
 async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
@@ -65,15 +67,18 @@ async def _due(context: WorkerContext, names: Iterable[str]) -> list[str]:
 async def remove_volumes(context: WorkerContext, inventory: Inventory) -> int:
     """Remove the volumes whose time has come, and the rows of those that are gone; says how many of the former.
 
-    One that a container still uses stays, and is asked for again the next time.
+    One that a container still uses stays, and is asked for again the next time. The row outlives the volume by a
+    minute: its name is given to nobody while a launch that was called off may still be making it.
     """
     resources = context.resources
-    async with resources.reads() as session:
-        due = set(await session.scalars(select(Volume.name).where(Volume.delete_at <= utcnow())))
+    async with resources.unit_of_work() as session:
+        # The locks wait for a launch that takes one of them back at this moment.
+        query = select(Volume.name).where(Volume.delete_at <= utcnow()).with_for_update()
+        due = set(await session.scalars(query))
     there = {volume.name for volume in inventory.volumes}
     for name in due & there:
         await context.runtime.remove_volume(name)
     if gone := due - there:
         async with resources.unit_of_work() as session:
-            await session.execute(delete(Volume).where(Volume.name.in_(gone), Volume.delete_at <= utcnow()))
+            await session.execute(delete(Volume).where(Volume.name.in_(gone), Volume.delete_at <= utcnow() - LINGER))
     return len(due & there)

@@ -21,6 +21,16 @@ class NotCancellable(AppError):
     )
 
 
+class VolumeInUse(AppError):
+    code = "volume_in_use"
+    status = 409
+    title = Text("Volume in use", "Volume wird benutzt")
+    detail = Text(
+        "A workspace uses these files. Delete the workspace first; stopping it is not enough.",
+        "Ein Arbeitsplatz benutzt diese Dateien. Lösche zuerst den Arbeitsplatz; ihn zu beenden, reicht nicht.",
+    )
+
+
 class Refused(AppError):
     """A launch that a limit refuses."""
 

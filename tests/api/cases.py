@@ -6,9 +6,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from app.models import EngineFacts, Job
+from app.models import EngineFacts, Job, Volume, Workspace
 from tests.api.conftest import Scene
 
 Provoke = Callable[[Scene], Awaitable[httpx.Response]]
@@ -37,6 +37,8 @@ CALLS: dict[str, tuple[str, str]] = {
     "stop_workspace": ("POST", "/api/container/hello/stop"),
     "delete_workspace": ("DELETE", "/api/container/hello"),
     "get_workspace": ("GET", "/api/container/hello"),
+    "list_volumes": ("GET", "/api/volumes"),
+    "delete_volume": ("DELETE", f"/api/volumes/{NOWHERE}"),
     "list_jobs": ("GET", "/api/jobs"),
     "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
     "cancel_job": ("POST", f"/api/jobs/{NOWHERE}/cancel"),
@@ -47,13 +49,14 @@ SPENDING = ("verify", *BY_QUERY)
 STARTING = ("container_restart", "container_launch", "restart_workspace")
 ENDING = ("stop_workspace", "delete_workspace")
 ACCEPTING = (*STARTING, *ENDING)
-CHANGING = ("logout", *ACCEPTING, "cancel_job")
+CHANGING = ("logout", *ACCEPTING, "cancel_job", "delete_volume")
 READING = (
     "me",
     "list_containers",
     "list_templates",
     "container_status",
     "get_workspace",
+    "list_volumes",
     "list_jobs",
     "get_job",
 )
@@ -151,6 +154,30 @@ async def cancels_too_late(scene: Scene) -> httpx.Response:
     return await call(scene, "cancel_job", path=f"/api/jobs/{job}/cancel")
 
 
+async def volume_of(scene: Scene, **values: object) -> str:
+    """The path of a volume of alice's."""
+    async with scene.resources.unit_of_work() as session:
+        volume = Volume(name=uuid4().hex, user_id=scene.alice.user.id, template="jupyter", **values)
+        session.add(volume)
+    return f"/api/volumes/{volume.id}"
+
+
+async def deletes_volume(scene: Scene) -> httpx.Response:
+    return await call(scene, "delete_volume", path=await volume_of(scene))
+
+
+async def deletes_used_volume(scene: Scene) -> httpx.Response:
+    await scene.launched()
+    async with scene.resources.unit_of_work() as session:
+        workspace_id = await session.scalar(select(Workspace.id))
+    return await call(scene, "delete_volume", path=await volume_of(scene, workspace_id=workspace_id))
+
+
+async def lists_volumes(scene: Scene) -> httpx.Response:
+    await volume_of(scene)
+    return await call(scene, "list_volumes")
+
+
 async def reads_job(scene: Scene) -> httpx.Response:
     return await call(scene, "get_job", path=(await scene.launched())["status_url"])
 
@@ -221,6 +248,10 @@ CASES: dict[Key, Provoke] = {
     ("get_job", 304, None): reads_job_again,
     ("get_job", 400, "invalid_request"): partial(call, name="get_job", params={"wait": 31}),
     ("get_job", 404, "not_found"): partial(call, name="get_job"),
+    ("delete_volume", 204, None): deletes_volume,
+    ("delete_volume", 400, "invalid_request"): partial(call, name="delete_volume", path="/api/volumes/x"),
+    ("delete_volume", 404, "not_found"): partial(call, name="delete_volume"),
+    ("delete_volume", 409, "volume_in_use"): deletes_used_volume,
     ("cancel_job", 200, None): cancels,
     ("cancel_job", 400, "invalid_request"): partial(call, name="cancel_job", path="/api/jobs/x/cancel"),
     ("cancel_job", 404, "not_found"): partial(call, name="cancel_job"),
@@ -229,8 +260,9 @@ CASES: dict[Key, Provoke] = {
     **{
         (name, 200, None): partial(succeeds, name)
         for name in CALLS
-        if name not in (*SPENDING, *ACCEPTING, "get_job", "cancel_job", "readyz")
+        if name not in (*SPENDING, *ACCEPTING, "get_job", "cancel_job", "delete_volume", "readyz")
     },
+    ("list_volumes", 200, None): lists_volumes,
     **{(name, 202, None): partial(succeeds, name) for name in STARTING},
     **{(name, 202, None): partial(ends, name) for name in ENDING},
     **{(name, 303, None): partial(navigates, name) for name in BY_QUERY},

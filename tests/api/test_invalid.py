@@ -45,6 +45,7 @@ INVALID: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
         [("limit", "int_parsing"), ("before", "uuid_parsing")],
     ),
     ("GET", "/api/jobs/x", {}, [("id", "uuid_parsing")]),
+    ("DELETE", "/api/volumes/x", {}, [("id", "uuid_parsing")]),
     ("POST", "/api/jobs/x/cancel", {}, [("id", "uuid_parsing")]),
     ("POST", "/api/container/hello/restart", {"headers": KEY}, [("Idempotency-Key", "string_too_long")]),
     ("POST", "/api/container/hello/stop", {"headers": KEY}, [("Idempotency-Key", "string_too_long")]),

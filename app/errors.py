@@ -94,6 +94,15 @@ class Forbidden(AppError):
     )
 
 
+class NotAdmin(AppError):
+    code = "not_admin"
+    status = 403
+    title = Text("Admins only", "Nur für Administratoren")
+    detail = Text(
+        "This is for admins of this installation.", "Das ist Administratoren dieser Installation vorbehalten."
+    )
+
+
 class NotFound(AppError):
     code = "not_found"
     status = 404

@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
+from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.catalog.router import router as catalog
 from app.gateway.router import router as gateway
@@ -54,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, jobs, volumes, gateway):
+    for router in (health, auth, users, catalog, workspaces, jobs, volumes, admin, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)
@@ -99,7 +100,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )

@@ -9,8 +9,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 
+from app import openapi_admin, openapi_examples
 from app.errors import MEDIA_TYPE, Problem
-from app.openapi_examples import ANSWERS, INVALID
+
+ANSWERS = openapi_examples.ANSWERS | openapi_admin.ANSWERS
+INVALID = openapi_examples.INVALID | openapi_admin.INVALID
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
@@ -35,6 +38,7 @@ TAGS = [
     {"name": "container", "description": "Workspaces of the caller."},
     {"name": "jobs", "description": "Accepted requests and how far they are."},
     {"name": "volumes", "description": "Files that outlive their workspaces."},
+    {"name": "admin", "description": "For admins of the installation."},
     {"name": "health", "description": "For probes."},
 ]
 

@@ -293,24 +293,25 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
 }
 
 
-def _invalid(field: str, code: str, **limits: int) -> FieldError:
+def invalid(field: str, code: str, **limits: int) -> FieldError:
+    """One complaint, as the API words it."""
     return FieldError(field=field, code=code, message=FIELD_TEXTS[code].en.format(**limits))
 
 
 # What `invalid_request` complains of, by operationId.
 INVALID: dict[str, FieldError] = {
-    "signup": _invalid("email", "invalid_email"),
-    "login": _invalid("email", "missing"),
-    "verify": _invalid("token", "missing"),
-    "verify_signup": _invalid("token", "missing"),
-    "verify_login": _invalid("token", "string_too_long", max_length=200),
-    "container_restart": _invalid("Idempotency-Key", "string_too_long", max_length=255),
-    "container_launch": _invalid("Idempotency-Key", "string_too_short"),
-    "restart_workspace": _invalid("Idempotency-Key", "string_too_long", max_length=255),
-    "stop_workspace": _invalid("Idempotency-Key", "string_too_short"),
-    "delete_workspace": _invalid("volume", "enum"),
-    "delete_volume": _invalid("id", "uuid_parsing"),
-    "cancel_job": _invalid("id", "uuid_parsing"),
-    "list_jobs": _invalid("limit", "less_than_equal", le=100),
-    "get_job": _invalid("wait", "less_than_equal", le=30),
+    "signup": invalid("email", "invalid_email"),
+    "login": invalid("email", "missing"),
+    "verify": invalid("token", "missing"),
+    "verify_signup": invalid("token", "missing"),
+    "verify_login": invalid("token", "string_too_long", max_length=200),
+    "container_restart": invalid("Idempotency-Key", "string_too_long", max_length=255),
+    "container_launch": invalid("Idempotency-Key", "string_too_short"),
+    "restart_workspace": invalid("Idempotency-Key", "string_too_long", max_length=255),
+    "stop_workspace": invalid("Idempotency-Key", "string_too_short"),
+    "delete_workspace": invalid("volume", "enum"),
+    "delete_volume": invalid("id", "uuid_parsing"),
+    "cancel_job": invalid("id", "uuid_parsing"),
+    "list_jobs": invalid("limit", "less_than_equal", le=100),
+    "get_job": invalid("wait", "less_than_equal", le=30),
 }

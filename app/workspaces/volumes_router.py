@@ -38,6 +38,7 @@ async def list_volumes(session: SessionDep, caller: CallerDep) -> VolumesOut:
     status_code=204,
     summary="Delete a volume",
     operation_id="delete_volume",
+    response_description="Deleted",
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, VolumeInUse, Unavailable),
 )
 async def delete_volume(id: VolumePath, session: SessionDep, caller: CallerDep) -> None:

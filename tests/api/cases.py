@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from app.models import EngineFacts, Job, Volume, Workspace
 from tests.api.conftest import Scene
+from workers.reconcile import reconcile_engine
 
 Provoke = Callable[[Scene], Awaitable[httpx.Response]]
 Key = tuple[str, int, str | None]
@@ -39,6 +40,11 @@ CALLS: dict[str, tuple[str, str]] = {
     "get_workspace": ("GET", "/api/container/hello"),
     "list_volumes": ("GET", "/api/volumes"),
     "delete_volume": ("DELETE", f"/api/volumes/{NOWHERE}"),
+    "list_users": ("GET", "/api/admin/users"),
+    "limit_user": ("PUT", f"/api/admin/users/{NOWHERE}/limits"),
+    "delete_user": ("DELETE", f"/api/admin/users/{NOWHERE}"),
+    "list_mails": ("GET", "/api/admin/mails"),
+    "overview": ("GET", "/api/admin/overview"),
     "list_jobs": ("GET", "/api/jobs"),
     "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
     "cancel_job": ("POST", f"/api/jobs/{NOWHERE}/cancel"),
@@ -60,15 +66,19 @@ READING = (
     "list_jobs",
     "get_job",
 )
-SIGNED_IN = (*CHANGING, *READING)
+SILENT = ("delete_volume", "delete_user")
+ADMINISTERING = ("limit_user", "delete_user")
+ADMIN = (*ADMINISTERING, "list_users", "list_mails", "overview")
+SIGNED_IN = (*CHANGING, *READING, *ADMIN)
 # What an error's text is filled with when it is provoked below.
 VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}}
 
 
 async def call(scene: Scene, name: str, *, client: httpx.AsyncClient | None = None, **request: Any) -> httpx.Response:
-    """Call an operation as alice, unless headers are given, in the scene's language."""
+    """Call an operation as alice or an admin, unless headers are given, in the scene's language."""
     method, path = CALLS[name]
-    headers = request.pop("headers", scene.alice.headers if name in SIGNED_IN else {})
+    who = scene.admin if name in ADMIN else scene.alice
+    headers = request.pop("headers", who.headers if name in SIGNED_IN else {})
     headers = {**headers, "Accept-Language": scene.locale}
     return await (client or scene.client).request(method, request.pop("path", path), headers=headers, **request)
 
@@ -79,6 +89,8 @@ def good(name: str, token: str = "x") -> dict[str, Any]:
         return {"json": {"email": ADDRESS}}
     if name in BY_QUERY:
         return {"params": {"token": token}}
+    if name == "limit_user":
+        return {"json": {"running_limit": 2}}
     return {"json": {"token": token}} if name == "verify" else {}
 
 
@@ -197,8 +209,35 @@ async def is_stranger(name: str, scene: Scene) -> httpx.Response:
 
 
 async def comes_from_elsewhere(name: str, scene: Scene) -> httpx.Response:
-    cookie = "; ".join(f"{key}={value}" for key, value in scene.alice.cookies.items())
-    return await call(scene, name, headers={"Cookie": cookie, "Origin": "http://127.0.0.1:8080"})
+    who = scene.admin if name in ADMIN else scene.alice
+    cookie = "; ".join(f"{key}={value}" for key, value in who.cookies.items())
+    return await call(scene, name, headers={"Cookie": cookie, "Origin": "http://127.0.0.1:8080"}, **good(name))
+
+
+async def is_no_admin(name: str, scene: Scene) -> httpx.Response:
+    return await call(scene, name, headers=scene.alice.headers, **good(name))
+
+
+async def sets_limit(scene: Scene) -> httpx.Response:
+    path = f"/api/admin/users/{scene.alice.user.id}/limits"
+    return await call(scene, "limit_user", path=path, json={"running_limit": None})
+
+
+async def deletes_user(user: str, scene: Scene) -> httpx.Response:
+    who = {"alice": scene.alice, "admin": scene.admin}[user]
+    return await call(scene, "delete_user", path=f"/api/admin/users/{who.user.id}")
+
+
+async def lists_mails(scene: Scene) -> httpx.Response:
+    await call(scene, "signup", **good("signup"))
+    return await call(scene, "list_mails", params={"state": "queued"})
+
+
+async def looks_over(scene: Scene) -> httpx.Response:
+    """With something in most parts."""
+    await scene.launched()
+    await reconcile_engine(scene.worker.context)
+    return await call(scene, "overview")
 
 
 async def sends_nothing(name: str, scene: Scene) -> httpx.Response:
@@ -232,10 +271,27 @@ async def uses_key_again(name: str, scene: Scene) -> httpx.Response:
 
 
 CASES: dict[Key, Provoke] = {
+    # What needs more than a call is said again below.
+    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in (*STARTING, *SILENT)},
     **{(name, 200, None): partial(spends, name) for name in SPENDING},
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
     ("container_launch", 200, None): runs_already,
+    ("list_users", 400, "invalid_request"): partial(call, name="list_users", params={"before": "x"}),
+    ("list_users", 404, "not_found"): partial(call, name="list_users", params={"before": NOWHERE}),
+    ("limit_user", 200, None): sets_limit,
+    ("limit_user", 400, "invalid_request"): partial(call, name="limit_user", json={"running_limit": -1}),
+    ("limit_user", 404, "not_found"): partial(succeeds, "limit_user"),
+    ("limit_user", 413, "too_large"): partial(sends_too_much, "limit_user"),
+    ("delete_user", 204, None): partial(deletes_user, "alice"),
+    ("delete_user", 400, "invalid_request"): partial(call, name="delete_user", path="/api/admin/users/x"),
+    ("delete_user", 404, "not_found"): partial(call, name="delete_user"),
+    ("delete_user", 409, "last_admin"): partial(deletes_user, "admin"),
+    ("list_mails", 200, None): lists_mails,
+    ("list_mails", 400, "invalid_request"): partial(call, name="list_mails", params={"state": "lost"}),
+    ("list_mails", 404, "not_found"): partial(call, name="list_mails", params={"before": NOWHERE}),
+    ("overview", 200, None): looks_over,
+    **{(name, 403, "not_admin"): partial(is_no_admin, name) for name in ADMIN},
     **{(name, 200, None): partial(has_ended_already, name) for name in ENDING},
     **{
         (name, 400, "unknown_template"): partial(names_no_type, name)
@@ -257,11 +313,6 @@ CASES: dict[Key, Provoke] = {
     ("cancel_job", 404, "not_found"): partial(call, name="cancel_job"),
     ("cancel_job", 409, "not_cancellable"): cancels_too_late,
     **{(name, 404, "not_found"): partial(call, name=name) for name in ENDING},
-    **{
-        (name, 200, None): partial(succeeds, name)
-        for name in CALLS
-        if name not in (*SPENDING, *ACCEPTING, "get_job", "cancel_job", "delete_volume", "readyz")
-    },
     ("list_volumes", 200, None): lists_volumes,
     **{(name, 202, None): partial(succeeds, name) for name in STARTING},
     **{(name, 202, None): partial(ends, name) for name in ENDING},
@@ -270,7 +321,7 @@ CASES: dict[Key, Provoke] = {
     **{(name, 400, "invalid_request"): partial(sends_long_key, name) for name in ACCEPTING},
     **{(name, 400, "invalid_link"): partial(succeeds, name) for name in SPENDING},
     **{(name, 401, "unauthorized"): partial(is_stranger, name) for name in SIGNED_IN},
-    **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in CHANGING},
+    **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in (*CHANGING, *ADMINISTERING)},
     **{(name, 403, "blocked"): partial(spends_blocked, name) for name in SPENDING},
     **{(name, 409, "idempotency_conflict"): partial(uses_key_again, name) for name in ACCEPTING},
     **{(name, 409, "quota_user_running"): partial(reaches_own_limit, name) for name in STARTING},

@@ -43,6 +43,7 @@ class Scene:
     resources: Resources
     worker: TestWorker
     alice: SignedIn
+    admin: SignedIn
     exits: AsyncExitStack
     locale: Locale = "en"
 
@@ -82,9 +83,10 @@ async def alice(resources: Resources) -> SignedIn:
 async def scene(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, alice: SignedIn
 ) -> AsyncIterator[Scene]:
-    """The API, whole or broken, and alice."""
+    """The API, whole or broken, alice, and an admin."""
+    admin = await sign_in(resources, await make_user(resources, "root", is_admin=True))
     async with AsyncExitStack() as exits:
-        yield Scene(client, resources, worker, alice, exits)
+        yield Scene(client, resources, worker, alice, admin, exits)
 
 
 @pytest.fixture(scope="package")

@@ -175,6 +175,7 @@ FIELD_TEXTS: dict[str, Text] = {
     "uuid_parsing": Text("This is not an id.", "Das ist keine ID."),
     "enum": Text("This is none of the values that are allowed here.", "Das ist keiner der erlaubten Werte."),
     "int_parsing": Text("This must be a whole number.", "Das muss eine ganze Zahl sein."),
+    "bool_parsing": Text("This must be true or false.", "Das muss true oder false sein."),
     "float_parsing": Text("This must be a number.", "Das muss eine Zahl sein."),
     "greater_than_equal": Text("This must be {ge:g} or more.", "Das muss mindestens {ge:g} sein."),
     "less_than_equal": Text("This must be {le:g} or less.", "Das darf höchstens {le:g} sein."),
@@ -288,7 +289,7 @@ def _allowed(request: Request) -> str:
     return ", ".join(known)
 
 
-def _is_away(error: Exception) -> bool:
+def is_away(error: Exception) -> bool:
     """Whether trying again may help: PostgreSQL or Redis is away, starting, or out of connections or patience."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
@@ -299,7 +300,7 @@ def _is_away(error: Exception) -> bool:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text."""
-    if _is_away(error):
+    if is_away(error):
         log.warning("part_unreachable", error=type(error).__name__)
         return render(request, Unavailable())
     log.error("unhandled", exc_info=error)

@@ -26,6 +26,7 @@ from app.users.router import router as users
 from app.web.router import install_pages
 from app.workspaces.jobs_router import router as jobs
 from app.workspaces.router import router as workspaces
+from app.workspaces.streams_router import router as streams
 from app.workspaces.volumes_router import router as volumes
 from app.workspaces.watch import JobWatch
 
@@ -55,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, jobs, volumes, admin, gateway):
+    for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)
@@ -101,7 +102,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestContext)

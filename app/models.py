@@ -277,7 +277,9 @@ class Job(Base):
     kind: Mapped[JobKind] = mapped_column(_enum(JobKind))
     platform: Mapped[bool] = mapped_column(default=False, doc="Begun by the platform rather than asked for.")
     generation: Mapped[int]
-    was: Mapped[WorkspaceStatus] = mapped_column(_enum(WorkspaceStatus, name="was"))
+    was: Mapped[WorkspaceStatus] = mapped_column(
+        _enum(WorkspaceStatus, name="was"), default=WorkspaceStatus.NOT_CREATED
+    )
     touched: Mapped[bool] = mapped_column(default=False)
     state: Mapped[JobState] = mapped_column(_enum(JobState), default=JobState.QUEUED)
     step: Mapped[JobStep] = mapped_column(_enum(JobStep), default=JobStep.QUEUED)

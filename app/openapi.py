@@ -159,6 +159,9 @@ def _complete_response(name: str, status: str, response: dict[str, Any], schemas
             shown: {"value": jsonable_encoder(example)} for shown, example in ANSWERS[name][status].items()
         }
 
+    if "text/event-stream" in content:
+        content["text/event-stream"]["examples"] = {"events": {"value": openapi_examples.STREAMS[name]}}
+
 
 def _name(schema: dict[str, str]) -> str:
     """The name of the component that a schema refers to."""

@@ -22,6 +22,7 @@ from app.workspaces.schemas import (
     JobOut,
     JobPage,
     LaunchOut,
+    LogOut,
     StatusOut,
     TimelineEntry,
     VolumeOut,
@@ -230,6 +231,7 @@ TEMPLATES = TemplatesOut(
         ),
     ]
 )
+LINES = ["listening on port 8080", "10.213.0.1 GET / 200"]
 
 VOLUME = VolumeOut(id=UUID(VOLUME_ID), type="jupyter", created_at=NOW - timedelta(days=30), delete_at=None, in_use=True)
 KEPT = VOLUME.model_copy(update={"delete_at": NOW + timedelta(days=30), "in_use": False})
@@ -290,6 +292,21 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
     },
     "list_volumes": {"200": {"in_use": VolumesOut(volumes=[VOLUME]), "kept": VolumesOut(volumes=[KEPT])}},
     "cancel_job": {"200": {"cancelled": CANCELLED, "over_already": READY}},
+    "container_logs": {"200": {"last_lines": LogOut(lines=LINES)}},
+}
+
+# What a whole stream looks like, by operationId.
+STREAMS: dict[str, str] = {
+    "job_events": "retry: 1000\n\n"
+    + "".join(
+        f"event: job\ndata: {job.model_dump_json()}\nid: {tag}\n\n"
+        for job, tag in ((QUEUED, '"1.1.en"'), (READY, '"7.0.en"'))
+    ),
+    "container_logs": "retry: 1000\n\n"
+    + "".join(
+        f'event: log\ndata: {{"line": "{line}"}}\nid: 1795426200000-{index}\n\n' for index, line in enumerate(LINES)
+    )
+    + ": ping\n\nevent: end\ndata: {}\nid: end\n\n",
 }
 
 
@@ -312,6 +329,8 @@ INVALID: dict[str, FieldError] = {
     "delete_workspace": invalid("volume", "enum"),
     "delete_volume": invalid("id", "uuid_parsing"),
     "cancel_job": invalid("id", "uuid_parsing"),
+    "job_events": invalid("id", "uuid_parsing"),
+    "container_logs": invalid("tail", "less_than_equal", le=2000),
     "list_jobs": invalid("limit", "less_than_equal", le=100),
     "get_job": invalid("wait", "less_than_equal", le=30),
 }

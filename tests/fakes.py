@@ -1,7 +1,7 @@
 """A runtime that behaves, or fails, as a test wants; it keeps what an engine would keep."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -167,7 +167,7 @@ class FakeRuntime:
         volumes = [OwnedVolume(owner, name) for name, (other, owner) in self.volumes.items() if other == instance]
         return Inventory(containers, [name for name, (other, _) in self.networks.items() if other == instance], volumes)
 
-    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
+    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         for line in list[str]():
             yield line
 

@@ -1,7 +1,6 @@
 """How arq runs our workers: what they offer, and what they hold open."""
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -14,11 +13,13 @@ from arq import cron, func
 
 from app.jobs import QUEUE, JobName, deserialize, serialize, worker_redis
 from app.mail.sender import SmtpMailer
+from app.notifications import beside
 from app.resources import open_resources
 from app.runtime import make_runtime
 from app.settings import Settings
 from workers.context import WorkerContext
 from workers.heartbeat import beat
+from workers.logs import serve_logs
 from workers.mail import send_link
 from workers.reconcile import reconcile
 from workers.watch import watch
@@ -70,8 +71,8 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=2, trust_env=False))
         mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
         context = WorkerContext(resources, runtime, mailer, http)
-        for beside in (beat, watch):
-            stack.push_async_callback(_stop, asyncio.create_task(beside(context)))
+        for lasting in (beat, watch, serve_logs):
+            await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
         ctx["worker"] = context
         ctx["stack"] = stack
         log.info("worker_ready", jobs=settings.worker_jobs)
@@ -81,9 +82,3 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
 
 async def _shutdown(ctx: dict[str, Any]) -> None:
     await ctx["stack"].aclose()
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

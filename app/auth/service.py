@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.tokens import InvalidToken, new_token
-from app.errors import AppError
+from app.errors import AppError, Unauthorized
 from app.i18n import Text
 from app.models import Bootstrap, Job, MagicLink, Session, User, UserState, utcnow
 from app.resources import Resources
@@ -175,6 +175,12 @@ async def caller_by_access_token(resources: Resources, token: str) -> Caller | N
 async def caller_by_cookie(resources: Resources, cookie: str) -> Caller | None:
     """Who shows this cookie; None unless its session lives."""
     return await _find_caller(resources, Session.cookie_hash == resources.tokens.hash("session", cookie))
+
+
+async def confirm(resources: Resources, caller: Caller) -> None:
+    """Look again, in the middle of a long answer; raises `Unauthorized` once the session has ended or is blocked."""
+    if await _find_caller(resources, Session.id == caller.session_id) is None:
+        raise Unauthorized
 
 
 async def _find_caller(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:

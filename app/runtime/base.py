@@ -10,7 +10,7 @@ whatever outcome, nothing of it is on its way to the engine any more.
 """
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -263,8 +263,11 @@ class Runtime(Protocol):
     async def list_owned(self, instance: str) -> Inventory:
         """List everything that carries the installation's label, containers in any state, without exit codes."""
 
-    def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
-        """Yield log lines, oldest first, without line ends; ends when the container does or is not there."""
+    def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
+        """Yield log lines, oldest first, without line ends; ends when the container does or is not there.
+
+        What exceeds 64 KiB of a line is left out. Closing it lets go of the engine.
+        """
 
     def events(self, instance: str) -> AsyncIterator[Event]:
         """Yield events of owned containers from the moment of this call on, until the connection breaks or is silent.

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -85,29 +85,22 @@ class DockerRuntime:
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
         launch = Launch(self._docker, self._containers, self._starts, self._publish, spec, report)
         for race in range(RACES):
-            if race:
-                # Somebody else is making or removing the same container: give them time, then look again.
-                await asyncio.sleep(min(0.01 * 2**race, LONGEST_PAUSE))
+            await _give_way(race)
             endpoint = await launch.advance()
             if endpoint is not None:
                 return endpoint
         raise EngineUnavailable(f"the container {spec.name} kept changing under us")
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
-        for _ in range(RACES):
+        for race in range(RACES):
+            await _give_way(race)
             container = await self._containers.inspect_of(name, workspace_id)
             if container is None:
                 return Status(RunState.ABSENT)
             status = status_of(container)
             if status.state is not RunState.RUNNING:
                 return status
-            try:
-                await self._containers.pause(container["Id"])
-            except EngineRefused as refused:
-                # It ended, or another call was faster: look again.
-                if refused.status not in (404, 409):
-                    raise
-            else:
+            if await self._containers.pause(container["Id"]):
                 return replace(status, state=RunState.PAUSED)
         raise EngineUnavailable(f"the container {name} kept changing under us")
 
@@ -181,7 +174,7 @@ class DockerRuntime:
             [volume_of(volume) for volume in volumes["Volumes"] or []],
         )
 
-    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
+    async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0", "tail": str(tail)}
         path = f"containers/{name}/logs"
         seconds = self._call_seconds
@@ -211,6 +204,12 @@ class DockerRuntime:
             with suppress(EngineUnavailable):
                 while (message := await next_object(content)) is not None:
                     yield Event(UUID(message["Actor"]["Attributes"][WORKSPACE]), message["Action"])
+
+
+async def _give_way(race: int) -> None:
+    """Before another look, give whoever else is changing the same container time."""
+    if race:
+        await asyncio.sleep(min(0.01 * 2**race, LONGEST_PAUSE))
 
 
 def _free_bytes(folder: str) -> int | None:

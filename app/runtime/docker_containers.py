@@ -1,5 +1,6 @@
 """One container at a time: look, stop, pause, remove."""
 
+from collections.abc import Awaitable
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settl
 from app.runtime.docker_objects import WORKSPACE
 
 STOP_SECONDS: Final = 10
+WRONG_STATE: Final = ("is not paused", "cannot pause a ", "cannot resume a ")
 
 
 class Containers:
@@ -37,11 +39,13 @@ class Containers:
     async def start(self, container_id: str) -> None:
         await settle(self._docker.containers.container(container_id).start())
 
-    async def pause(self, container_id: str) -> None:
-        await settle(self._docker.containers.container(container_id).pause())
+    async def pause(self, container_id: str) -> bool:
+        """Freeze it; False if it is not running any more."""
+        return await _in_state(self._docker.containers.container(container_id).pause())
 
-    async def unpause(self, container_id: str) -> None:
-        await settle(self._docker.containers.container(container_id).unpause())
+    async def unpause(self, container_id: str) -> bool:
+        """Wake it; False if it is not paused any more."""
+        return await _in_state(self._docker.containers.container(container_id).unpause())
 
     async def stop(self, container_id: str) -> None:
         """Ask it to end, and end it after the grace. The engine itself wakes a paused one to hear this."""
@@ -70,6 +74,18 @@ class Containers:
             if refused.status == 404:
                 return None
             raise
+
+
+async def _in_state(pending: Awaitable[None]) -> bool:
+    """Say whether the container was in the state that the change needs."""
+    try:
+        await settle(pending)
+    except EngineRefused as refused:
+        # For a moment after another call's change, the engine's own view is behind its container's.
+        if refused.status in (404, 409) or any(words in str(refused) for words in WRONG_STATE):
+            return False
+        raise
+    return True
 
 
 def _workspace_of(container: dict[str, Any]) -> str | None:

@@ -121,15 +121,14 @@ class Launch:
 
     async def _start(self, container_id: str, state: RunState) -> bool:
         """Start or unpause; False if the container is not in that state any more or had to be removed."""
+        if state is RunState.PAUSED:
+            return await self.containers.unpause(container_id)
         try:
-            if state is RunState.PAUSED:
-                await self.containers.unpause(container_id)
-            else:
-                await self.containers.start(container_id)
+            await self.containers.start(container_id)
         except EngineRefused as refused:
             if _network_lost(refused):
                 return await self._start_with_network(container_id)
-            if refused.status in (404, 409) or "is not paused" in str(refused):
+            if refused.status in (404, 409):
                 return False
             raise
         return True

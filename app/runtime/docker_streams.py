@@ -15,6 +15,8 @@ from aiohttp import ClientTimeout, StreamReader
 from app.runtime.docker_calls import EngineRefused, engine_errors
 
 FRAME_HEADER: Final = 8
+# Bytes. What a container writes without ever ending the line must not fill the memory.
+LONGEST_LINE: Final = 64 * 1024
 
 
 @asynccontextmanager
@@ -59,7 +61,7 @@ async def next_object(content: StreamReader) -> dict[str, Any] | None:
 
 
 async def log_lines(content: StreamReader) -> AsyncIterator[str]:
-    """Split frames of both output streams into lines, the last of which may lack its end."""
+    """Split frames of both output streams into lines, the last of which may lack its end; what is too long is cut."""
     pending = b""
     while True:
         with engine_errors():
@@ -70,6 +72,7 @@ async def log_lines(content: StreamReader) -> AsyncIterator[str]:
                 break
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
-            yield line.decode(errors="replace")
+            yield line[:LONGEST_LINE].decode(errors="replace")
+        pending = pending[:LONGEST_LINE]
     if pending:
         yield pending.decode(errors="replace")

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Subquery, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.catalog.service import Limits
 from app.jobs import JobName, announce, enqueue
@@ -105,7 +106,7 @@ async def admit(session: AsyncSession, resources: Resources) -> int:
         select(Job, Workspace)
         .join(order, order.c.id == Job.id)
         .join(Workspace, Workspace.id == Job.workspace_id)
-        .order_by(order.c.turn, Job.created_at, Job.id)
+        .order_by(order.c.turn, order.c.since, Job.id)
         .limit(resources.settings.launches_at_once)
         .with_for_update(of=Workspace, skip_locked=True, key_share=True)
     )
@@ -132,13 +133,22 @@ def reserve(resources: Resources, workspace: Workspace) -> None:
 
 
 def turns() -> Subquery:
-    """Waiting jobs with their turn: a user's first one comes before anybody's second, running ones counted."""
+    """Waiting jobs with their turn: a user's first one comes before anybody's second, running ones counted.
+
+    Between those of one turn it counts since when: since the job waits, or since its user was last let in.
+    """
+    earlier = aliased(Job)
+    served = select(func.max(earlier.admitted_at)).where(earlier.user_id == Job.user_id).scalar_subquery()
     running = (
         select(Job.user_id, func.count().label("count")).where(STARTING_NOW).group_by(Job.user_id).subquery("running")
     )
     place = func.row_number().over(partition_by=Job.user_id, order_by=(Job.created_at, Job.id))
     return (
-        select(Job.id, (place + func.coalesce(running.c.count, 0)).label("turn"))
+        select(
+            Job.id,
+            (place + func.coalesce(running.c.count, 0)).label("turn"),
+            func.greatest(Job.created_at, served).label("since"),
+        )
         .outerjoin(running, running.c.user_id == Job.user_id)
         .where(WAITING)
         .subquery("turns")

@@ -95,6 +95,32 @@ CAPACITY: dict[str, type[Refused]] = {
     error.code: error for error in (CapacityLaunches, CapacityRunning, CapacityMemory, CapacityCpu, CapacityDisk)
 }
 
+
+class NoContainer(AppError):
+    code = "no_container"
+    status = 404
+    title = Text("No container", "Kein Container")
+    detail = Text(
+        "There is no workspace of this type yet: launch it first.",
+        "Es gibt noch keinen Arbeitsplatz dieses Typs: bitte zuerst starten.",
+    )
+
+
+class LogsUnavailable(AppError):
+    code = "logs_unavailable"
+    status = 503
+    title = Text("No log right now", "Gerade kein Protokoll")
+    detail = Text(
+        "The log cannot be read right now: no worker is free, or the container engine does not answer. "
+        "Try again in a few seconds.",
+        "Das Protokoll lässt sich gerade nicht lesen: Kein Worker ist frei, oder die Container-Engine antwortet nicht. "
+        "Bitte in einigen Sekunden erneut versuchen.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
 FAILURES: dict[str, Text] = {
     "image_missing": Text(
         "The image of this workspace is not on the server. Ask your operator to build or pull it.",

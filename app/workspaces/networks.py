@@ -51,9 +51,10 @@ async def reserve(
 ) -> int:
     """Take the lowest index above `after` that has no row yet. Raises `NoSubnet`."""
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SUBNET_LOCK})
-    index = func.generate_series(after + 1, subnet_count(resources.settings) - 1, type_=Integer).column_valued("index")
-    known = select(Network.index).where(Network.index == index).exists()
-    free = await session.scalar(select(func.min(index)).where(~known))
+    all_above = func.generate_series(after + 1, subnet_count(resources.settings) - 1, type_=Integer)
+    candidate = all_above.column_valued("candidate")
+    known = select(Network.index).where(Network.index == candidate).exists()
+    free = await session.scalar(select(func.min(candidate)).where(~known))
     if free is None:
         raise NoSubnet
     await session.execute(insert(Network).values(index=free, workspace_id=workspace_id, ready=False))

@@ -1,14 +1,20 @@
-"""Reading a job once, or until it changes. No database session is open while anybody waits."""
+"""Reading a job once, until it changes, or until it ends. No database session is open while anybody waits."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from uuid import UUID
 
+from app.auth.service import Caller, confirm
 from app.i18n import Locale
 from app.models import LIVE_STATES
 from app.resources import Resources
 from app.workspaces.schemas import JobOut
 from app.workspaces.views import get_job, tag, view_job
 from app.workspaces.watch import JobWatch
+
+# Seconds after which one that follows a job hears that nothing has changed, and is asked who it is.
+KEEP_ALIVE_SECONDS = 15
+LONGEST_SECONDS = 600
 
 
 async def poll_job(
@@ -20,19 +26,49 @@ async def poll_job(
     next change from now. Raises `NotFound`.
     """
     known = {part.strip().removeprefix("W/") for part in seen.split(",")} if seen else set()
+    view, current = await _read(resources, watch, user_id, job_id, locale, known=known, wait=wait)
+    return (None if current in known else view), current
+
+
+async def follow_job(
+    resources: Resources, watch: JobWatch, caller: Caller, job_id: UUID, locale: Locale, *, seen: str | None
+) -> AsyncGenerator[tuple[JobOut, str] | None, None]:
+    """Yield the job and its ETag whenever it differs from `seen`, the last one that was yielded, until it has ended.
+
+    None says that nothing has changed for a while; nothing at all comes where `seen` is the tag of a job that has
+    ended. Ends early after ten minutes, and when the process is told to stop. Raises `NotFound`, and `Unauthorized` in
+    place of news for a caller whose session has ended.
+    """
+    clock = asyncio.get_running_loop().time
+    until = clock() + LONGEST_SECONDS
+    view, current = await _read(resources, watch, caller.user.id, job_id, locale, known=set(), wait=0)
+    if current == seen and view.state not in LIVE_STATES:
+        return
+    while True:
+        yield None if current == seen else (view, current)
+        seen = current
+        if view.state not in LIVE_STATES or watch.closing or clock() >= until:
+            return
+        wait = min(KEEP_ALIVE_SECONDS, until - clock())
+        view, current = await _read(resources, watch, caller.user.id, job_id, locale, known={seen}, wait=wait)
+        await confirm(resources, caller)
+
+
+async def _read(
+    resources: Resources, watch: JobWatch, user_id: UUID, job_id: UUID, locale: Locale, *, known: set[str], wait: float
+) -> tuple[JobOut, str]:
     clock = asyncio.get_running_loop().time
     until = clock() + wait
-    waited_for = known
     with watch.changes(job_id) as changed:
         while True:
             async with resources.reads() as session:
                 job = await get_job(session, user_id, job_id)
                 view = await view_job(session, resources, job, locale)
             current = tag(view, job.version, locale)
-            waited_for = waited_for or {current}
+            known = known or {current}
             remaining = until - clock()
-            if current not in waited_for or job.state not in LIVE_STATES or remaining <= 0 or watch.closing:
-                return (None if current in known else view), current
+            if current not in known or job.state not in LIVE_STATES or remaining <= 0 or watch.closing:
+                return view, current
             try:
                 await asyncio.wait_for(changed.wait(), remaining)
             except TimeoutError:

@@ -17,9 +17,7 @@ async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID
     if not job_ids:
         return {}
     order = turns()
-    place = func.row_number().over(
-        order_by=(Job.admitted_at.asc().nulls_last(), func.coalesce(order.c.turn, 0), Job.created_at, Job.id)
-    )
+    place = func.row_number().over(order_by=(Job.admitted_at.asc().nulls_last(), order.c.turn, order.c.since, Job.id))
     line = (
         select(Job.id, place.label("place"))
         .outerjoin(order, order.c.id == Job.id)

@@ -117,3 +117,9 @@ class WorkspacesOut(BaseModel):
     """One entry for each template of the catalogue."""
 
     containers: list[WorkspaceOut]
+
+
+class LogOut(BaseModel):
+    """The last lines of a container's log, oldest first."""
+
+    lines: list[str] = Field(examples=[["listening on port 8080"]])

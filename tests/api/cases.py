@@ -1,6 +1,8 @@
 """How each answer that the document names is provoked: one case for each operation, status and code."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,90 +10,36 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import select, update
 
-from app.models import EngineFacts, Job, Volume, Workspace
+from app.models import EngineFacts, Job, JobState, Volume, Workspace
+from app.notifications import beside
+from app.runtime.base import EngineUnavailable, Status
+from tests.api.calls import (
+    ACCEPTING,
+    ADMIN,
+    ADMINISTERING,
+    ASKING,
+    BY_QUERY,
+    CALLS,
+    CHANGING,
+    ENDING,
+    NOWHERE,
+    SIGNED_IN,
+    SILENT,
+    SPENDING,
+    STARTING,
+    STREAMING,
+    call,
+    good,
+)
 from tests.api.conftest import Scene
+from tests.api.streaming import make_job, make_workspace
+from tests.factories import sign_in
+from tests.fakes import FakeRuntime
+from workers.logs import serve_logs
 from workers.reconcile import reconcile_engine
 
 Provoke = Callable[[Scene], Awaitable[httpx.Response]]
 Key = tuple[str, int, str | None]
-
-NOWHERE = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
-ADDRESS = "alice@example.org"
-
-# Method and path of every operation; `{job}` is one of alice's jobs.
-CALLS: dict[str, tuple[str, str]] = {
-    "livez": ("GET", "/livez"),
-    "readyz": ("GET", "/readyz"),
-    "signup": ("POST", "/api/auth/signup"),
-    "login": ("POST", "/api/auth/login"),
-    "verify": ("POST", "/api/auth/verify"),
-    "verify_signup": ("GET", "/api/auth/verify-signup"),
-    "verify_login": ("GET", "/api/auth/verify-login"),
-    "logout": ("POST", "/api/auth/logout"),
-    "me": ("GET", "/api/user/me"),
-    "list_containers": ("GET", "/api/user/containers"),
-    "list_templates": ("GET", "/api/templates"),
-    "container_status": ("GET", "/api/container/status"),
-    "container_restart": ("POST", "/api/container/restart"),
-    "container_launch": ("POST", "/api/container/launch/hello"),
-    "restart_workspace": ("POST", "/api/container/hello/restart"),
-    "stop_workspace": ("POST", "/api/container/hello/stop"),
-    "delete_workspace": ("DELETE", "/api/container/hello"),
-    "get_workspace": ("GET", "/api/container/hello"),
-    "list_volumes": ("GET", "/api/volumes"),
-    "delete_volume": ("DELETE", f"/api/volumes/{NOWHERE}"),
-    "list_users": ("GET", "/api/admin/users"),
-    "limit_user": ("PUT", f"/api/admin/users/{NOWHERE}/limits"),
-    "delete_user": ("DELETE", f"/api/admin/users/{NOWHERE}"),
-    "list_mails": ("GET", "/api/admin/mails"),
-    "overview": ("GET", "/api/admin/overview"),
-    "list_jobs": ("GET", "/api/jobs"),
-    "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
-    "cancel_job": ("POST", f"/api/jobs/{NOWHERE}/cancel"),
-}
-ASKING = ("signup", "login")
-BY_QUERY = ("verify_signup", "verify_login")
-SPENDING = ("verify", *BY_QUERY)
-STARTING = ("container_restart", "container_launch", "restart_workspace")
-ENDING = ("stop_workspace", "delete_workspace")
-ACCEPTING = (*STARTING, *ENDING)
-CHANGING = ("logout", *ACCEPTING, "cancel_job", "delete_volume")
-READING = (
-    "me",
-    "list_containers",
-    "list_templates",
-    "container_status",
-    "get_workspace",
-    "list_volumes",
-    "list_jobs",
-    "get_job",
-)
-SILENT = ("delete_volume", "delete_user")
-ADMINISTERING = ("limit_user", "delete_user")
-ADMIN = (*ADMINISTERING, "list_users", "list_mails", "overview")
-SIGNED_IN = (*CHANGING, *READING, *ADMIN)
-# What an error's text is filled with when it is provoked below.
-VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}}
-
-
-async def call(scene: Scene, name: str, *, client: httpx.AsyncClient | None = None, **request: Any) -> httpx.Response:
-    """Call an operation as alice or an admin, unless headers are given, in the scene's language."""
-    method, path = CALLS[name]
-    who = scene.admin if name in ADMIN else scene.alice
-    headers = request.pop("headers", who.headers if name in SIGNED_IN else {})
-    headers = {**headers, "Accept-Language": scene.locale}
-    return await (client or scene.client).request(method, request.pop("path", path), headers=headers, **request)
-
-
-def good(name: str, token: str = "x") -> dict[str, Any]:
-    """A body or query that an operation accepts."""
-    if name in ASKING:
-        return {"json": {"email": ADDRESS}}
-    if name in BY_QUERY:
-        return {"params": {"token": token}}
-    if name == "limit_user":
-        return {"json": {"running_limit": 2}}
-    return {"json": {"token": token}} if name == "verify" else {}
 
 
 async def succeeds(name: str, scene: Scene) -> httpx.Response:
@@ -200,6 +148,43 @@ async def reads_job_again(scene: Scene) -> httpx.Response:
     return await call(scene, "get_job", path=first.request.url.path, headers=headers)
 
 
+async def reads_events(scene: Scene) -> httpx.Response:
+    job = await make_job(scene.resources, scene.alice.user, JobState.SUCCEEDED)
+    return await call(scene, "job_events", path=f"/api/jobs/{job.id}/events")
+
+
+async def has_the_last_event(scene: Scene) -> httpx.Response:
+    first = await reads_events(scene)
+    seen = first.text.rpartition("id: ")[2].strip()
+    headers = {**scene.alice.headers, "Last-Event-ID": seen}
+    return await call(scene, "job_events", path=first.request.url.path, headers=headers)
+
+
+async def reads_log(scene: Scene) -> httpx.Response:
+    await make_workspace(scene.resources, scene.alice.user)
+    async with beside(asyncio.create_task(serve_logs(scene.worker.context))):
+        return await call(scene, "container_logs")
+
+
+async def has_the_logs_end(scene: Scene) -> httpx.Response:
+    headers = {**scene.alice.headers, "Last-Event-ID": "end"}
+    return await call(scene, "container_logs", params={"follow": True}, headers=headers)
+
+
+class Away(FakeRuntime):
+    """An engine that does not answer."""
+
+    async def status(self, name: str) -> Status:
+        raise EngineUnavailable
+
+
+async def finds_no_engine(scene: Scene) -> httpx.Response:
+    scene.alice = await sign_in(scene.resources, f"u{scene.locale}")
+    await make_workspace(scene.resources, scene.alice.user)
+    async with beside(asyncio.create_task(serve_logs(replace(scene.worker.context, runtime=Away(0))))):
+        return await call(scene, "container_logs")
+
+
 async def misses_database(name: str, scene: Scene) -> httpx.Response:
     return await call(scene, name, client=await scene.without_database(), **good(name))
 
@@ -272,7 +257,7 @@ async def uses_key_again(name: str, scene: Scene) -> httpx.Response:
 
 CASES: dict[Key, Provoke] = {
     # What needs more than a call is said again below.
-    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in (*STARTING, *SILENT)},
+    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in (*STARTING, *SILENT, *STREAMING)},
     **{(name, 200, None): partial(spends, name) for name in SPENDING},
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
@@ -300,6 +285,18 @@ CASES: dict[Key, Provoke] = {
     },
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),
     ("list_jobs", 404, "not_found"): partial(call, name="list_jobs", params={"before": NOWHERE}),
+    ("job_events", 200, None): reads_events,
+    ("job_events", 204, None): has_the_last_event,
+    ("job_events", 400, "invalid_request"): partial(call, name="job_events", path="/api/jobs/1/events"),
+    ("job_events", 404, "not_found"): partial(call, name="job_events"),
+    ("container_logs", 200, None): reads_log,
+    ("container_logs", 204, None): has_the_logs_end,
+    ("container_logs", 400, "invalid_request"): partial(call, name="container_logs", params={"tail": 2001}),
+    ("container_logs", 400, "unknown_template"): partial(
+        call, name="container_logs", path="/api/container/nonsense/logs"
+    ),
+    ("container_logs", 404, "no_container"): partial(call, name="container_logs"),
+    ("container_logs", 503, "logs_unavailable"): finds_no_engine,
     ("get_job", 200, None): reads_job,
     ("get_job", 304, None): reads_job_again,
     ("get_job", 400, "invalid_request"): partial(call, name="get_job", params={"wait": 31}),

@@ -8,7 +8,8 @@ import pytest
 from app.errors import AppError
 from app.i18n import Locale
 from app.openapi import operations
-from tests.api.cases import CASES, VALUES, Key
+from tests.api.calls import VALUES
+from tests.api.cases import CASES, Key
 from tests.api.conftest import Scene
 
 
@@ -82,6 +83,9 @@ async def test_each_other_answer_has_the_fields_of_its_schema(scene: Scene, docu
     content = response.get("content")
     if not content:
         assert answer.content == b""
+        return
+    if "application/json" not in content:
+        assert answer.headers["Content-Type"].partition(";")[0] in content
         return
     assert answer.headers["Content-Type"] == "application/json"
     schema = content["application/json"]["schema"]

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from app.models import Session
 from app.resources import Resources
 from app.settings import Settings
-from tests.api.cases import CALLS, good
+from tests.api.calls import CALLS, good
 from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
 from tests.auth.conftest import make_link
 from tests.factories import SignedIn, make_user
@@ -138,14 +138,14 @@ async def test_a_database_that_refuses_is_unavailable_not_a_crash(settings: Sett
         assert answer.headers["Retry-After"] == "5"
 
 
-async def test_without_redis_only_asking_for_links_is_unavailable(settings: Settings, scene: Scene) -> None:
+async def test_without_redis_only_links_and_logs_are_unavailable(settings: Settings, scene: Scene) -> None:
     async with serving(settings.model_copy(update={"redis_url": NO_REDIS})) as client:
         for name, (method, path) in CALLS.items():
             if name in ("readyz", "logout"):
                 continue
             token = await scene.link()
             answer = await client.request(method, path, headers=scene.alice.headers, **good(name, token))
-            assert (answer.status_code == 503) == (name in ("signup", "login")), (name, answer.text)
+            assert (answer.status_code == 503) == (name in ("signup", "login", "container_logs")), (name, answer.text)
             assert (answer.headers.get("Retry-After") == "5") == (answer.status_code == 503)
 
 

@@ -11,6 +11,7 @@ from tests.factories import SignedIn
 JSON = {"Content-Type": "application/json"}
 KEY = {"Idempotency-Key": "k" * 256}
 JOB = "/api/jobs/7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
+LOGS = "/api/container/hello/logs"
 
 # Method, path, what is sent, and what is complained of.
 INVALID: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
@@ -56,6 +57,14 @@ INVALID: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
     ("GET", JOB, {"params": {"wait": "nan"}}, [("wait", "less_than_equal")]),
     ("GET", JOB, {"params": {"wait": "soon"}}, [("wait", "float_parsing")]),
     ("GET", JOB, {"headers": {"If-None-Match": '"x"' * 100}}, [("If-None-Match", "string_too_long")]),
+    ("GET", f"{JOB}/events", {"headers": {"Last-Event-ID": "x" * 201}}, [("Last-Event-ID", "string_too_long")]),
+    ("GET", LOGS, {"params": {"tail": 2001}}, [("tail", "less_than_equal")]),
+    (
+        "GET",
+        LOGS,
+        {"params": {"tail": -1, "follow": "?"}},
+        [("tail", "greater_than_equal"), ("follow", "bool_parsing")],
+    ),
 ]
 
 

@@ -1,6 +1,7 @@
 """What every runtime promises (app.runtime.base.Runtime), on its real engine: containers that run."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -194,3 +195,19 @@ async def test_an_images_name_stands_for_what_runs_under_it(
     endpoint = await runtime.ensure_running(spec, steps)
     assert await runtime.image_digest(spec.image) == endpoint.image_digest
     assert await runtime.image_digest("spawner-test/nowhere:1") is None
+
+
+async def test_a_launch_that_is_cancelled_at_any_moment_is_finished_by_the_next(
+    runtime: Runtime, workspace: Workspaces, steps: Steps
+) -> None:
+    for milliseconds in (0, 2, 5, 10, 20, 40, 80, 160):
+        spec = workspace()
+        await runtime.ensure_network(spec.instance, spec.network)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(milliseconds / 1000):
+                await runtime.ensure_running(spec, steps)
+        before = await runtime.status(spec.name)
+        endpoint = await runtime.ensure_running(spec, steps)
+        assert before.container_id in (None, endpoint.container_id)
+        assert (await runtime.status(spec.name)).state is RunState.RUNNING
+        await runtime.ensure_absent(spec.name, spec.workspace_id)

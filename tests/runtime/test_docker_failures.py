@@ -201,3 +201,24 @@ async def test_endpoints_of_containers_that_are_gone_do_not_keep_a_network(peer:
     await runtime.remove_network("x")
     assert (endpoints, len(asked)) == (set(), 2)
     await runtime.aclose()
+
+
+async def test_an_engine_whose_view_of_a_pause_is_behind_is_asked_again(peer: Peer, steps: Steps) -> None:
+    """As two calls at once make it, seldom: the engine still calls paused what another call has just woken."""
+    looks = iter([container("paused"), container("running")])
+    engine = SlowEngine(None)
+
+    async def behind(method: str, path: str, writer: asyncio.StreamWriter) -> None:
+        if path.endswith("/unpause"):
+            message = "Cannot unpause container c: cannot resume a running process: unknown"
+            writer.write(reply(500, {"message": message}))
+            await writer.drain()
+            return
+        if path.endswith("/containers/t-peer/json"):
+            address = {"Networks": {"t-net-0": {"IPAddress": "10.214.0.2"}}}
+            engine.container = next(looks) | {"NetworkSettings": address}
+        await engine(method, path, writer)
+
+    runtime = DockerRuntime(await peer(behind), publish="never", starts=16)
+    assert (await runtime.ensure_running(SPEC, steps)).host == "10.214.0.2"
+    await runtime.aclose()

@@ -10,7 +10,7 @@ from app.workspaces import claims
 from tests.conftest import TestWorker
 from tests.factories import sign_in
 from tests.workers.test_workspaces import accept, has_state, read, until
-from workers.reconcile import RECONCILE_LOCK, reconcile
+from workers.reconcile import RECONCILE_LOCK, reconcile, reconcile_rows
 
 
 async def test_a_job_that_never_reached_redis_is_sent_again(resources: Resources, worker: TestWorker) -> None:
@@ -65,7 +65,7 @@ async def test_an_overdue_job_of_an_older_generation_leaves_the_workspace_alone(
     async with resources.unit_of_work() as session:
         await session.execute(update(Job).values(deadline=utcnow() - timedelta(seconds=1)))
         await session.execute(update(Workspace).values(generation=9, status=WorkspaceStatus.RUNNING))
-    await reconcile({"worker": worker.context})
+    await reconcile_rows(worker.context)
     _, workspace, _ = await read(resources, job)
     assert workspace.status is WorkspaceStatus.RUNNING
 

@@ -100,7 +100,10 @@ async def test_a_transient_error_that_outlasts_the_deadline_fails_with_its_cause
 
 
 async def test_a_missing_image_fails_at_once(resources: Resources, worker: TestWorker, runtime: FakeRuntime) -> None:
-    runtime.before = failing(ImageMissing())
+    async def nowhere(image: str, report: Report) -> None:
+        raise ImageMissing
+
+    runtime.missing, runtime.before_pull = {"spawner/hello:1"}, nowhere
     job = await accept(resources)
     await drive(worker, job)
     row, workspace, _ = await read(resources, job)
@@ -283,7 +286,7 @@ async def test_a_lease_is_renewed_while_a_slow_launch_goes_on(
     assert await has_state(resources, job, JobState.SUCCEEDED)
 
 
-async def test_a_superseded_launch_stops_its_worker(
+async def test_a_superseded_launch_lets_go_before_the_newer_job_begins(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     stuck = asyncio.Event()
@@ -301,7 +304,10 @@ async def test_a_superseded_launch_stops_its_worker(
         second = (await service.request(session, resources, user, "hello", kind=JobKind.RESTART)).job
     assert second is not None
     await drive(worker, second)
+    assert await has_state(resources, second, JobState.QUEUED)
+    worker.context.revocations.note(str(first.id))
     await driving
+    await worker.drain()
     assert await has_state(resources, first, JobState.SUPERSEDED)
     assert await has_state(resources, second, JobState.SUCCEEDED)
     assert [spec.incarnation for spec in runtime.containers.values()] == [2]

@@ -1,0 +1,185 @@
+"""A container's log for its owner. Only workers reach the engine: what they read comes through Redis.
+
+The reader writes a request, tells every worker of it, and keeps a key alive for as long as it reads. The first worker
+to take the request puts the lines into a stream, of which the reader deletes what it has read: its length is how far
+the reader is behind, and the worker waits when that is too far. Every key has a life of seconds.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.auth.service import Caller, confirm
+from app.models import WorkspaceStatus
+from app.notifications import beside
+from app.resources import Resources
+from app.workspaces.errors import LogsUnavailable, NoContainer
+from app.workspaces.polling import KEEP_ALIVE_SECONDS, LONGEST_SECONDS
+from app.workspaces.service import find_template
+from app.workspaces.views import find_workspace, status_of
+from app.workspaces.watch import JobWatch
+
+LOGS_CHANNEL = "spawner:logs:new"
+# Seconds that keys live without being renewed: a request that nobody took, a side that went silent.
+REQUEST_LIFE = 30
+SIDE_LIFE = 5
+STREAM_LIFE = 30
+# What an entry of the stream holds: that the engine has answered, a line, or why no more come.
+BEGUN, LINE, END = "begun", "line", "end"
+ENDED = "ended"
+
+ANSWER_SECONDS = 5
+ROUND_SECONDS = 1
+CONFIRM_SECONDS = 2
+READ_SECONDS = 20
+BATCH = 200
+
+
+class LogRequest(BaseModel):
+    """What a worker is asked for."""
+
+    workspace_id: UUID
+    tail: int
+    follow: bool
+
+
+class LogKeys(NamedTuple):
+    """The keys of one reading."""
+
+    request: str
+    worker: str
+    reader: str
+    stream: str
+
+
+class LogLine(NamedTuple):
+    """A line without its end. Ids grow in the order of lines, across readings too."""
+
+    id: str
+    text: str
+
+
+def log_keys(id: str) -> LogKeys:
+    """The keys of the reading with this id."""
+    stream = f"spawner:logs:{id}"
+    return LogKeys(f"{stream}:request", f"{stream}:worker", f"{stream}:reader", stream)
+
+
+async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUID:
+    """The caller's workspace of a template that may have a log; raises `UnknownTemplate`, `NoContainer`."""
+    key = find_template(resources, template).key
+    async with resources.reads() as session:
+        workspace = await find_workspace(session, user_id, key)
+    if workspace is None or status_of(workspace) == WorkspaceStatus.NOT_CREATED:
+        raise NoContainer
+    return workspace.id
+
+
+async def read_log(resources: Resources, user_id: UUID, template: str, *, tail: int) -> list[str]:
+    """The last lines of a workspace's log, oldest first. Raises `UnknownTemplate`, `NoContainer`, `LogsUnavailable`."""
+    request = LogRequest(workspace_id=await find_logged(resources, user_id, template), tail=tail, follow=False)
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(READ_SECONDS), aclosing(_read(resources.redis, request)) as batches:
+            async for batch in batches:
+                lines += [line.text for line in batch]
+    except TimeoutError:
+        raise LogsUnavailable from None
+    return lines
+
+
+async def follow_log(
+    resources: Resources, watch: JobWatch, caller: Caller, template: str, *, tail: int
+) -> AsyncGenerator[list[LogLine] | None, None]:
+    """Yield lines as they come, an empty list at first and when none came for a while; None once the log has ended.
+
+    Ends early after ten minutes, and when the process is told to stop. Raises what `read_log` does, and
+    `Unauthorized` for a caller whose session has ended.
+    """
+    clock = asyncio.get_running_loop().time
+    until = clock() + LONGEST_SECONDS
+    request = LogRequest(workspace_id=await find_logged(resources, caller.user.id, template), tail=tail, follow=True)
+    said = confirmed = clock()
+    async with aclosing(_read(resources.redis, request)) as batches:
+        yield await anext(batches)
+        async for batch in batches:
+            if watch.closing or clock() >= until:
+                return
+            if clock() - confirmed >= CONFIRM_SECONDS:
+                await confirm(resources, caller)
+                confirmed = clock()
+            if batch or clock() - said >= KEEP_ALIVE_SECONDS:
+                yield batch
+                said = clock()
+    yield None
+
+
+async def _read(redis: Redis, request: LogRequest) -> AsyncGenerator[list[LogLine], None]:
+    """Yield lines as they come, an empty list at first and whenever a second passes without."""
+    reading = uuid4().hex
+    keys = log_keys(reading)
+    await redis.set(keys.reader, "", ex=SIDE_LIFE)
+    await redis.set(keys.request, request.model_dump_json(), ex=REQUEST_LIFE)
+    try:
+        async with beside(asyncio.create_task(_stay(redis, keys.reader))):
+            last = await _begin(redis, reading)
+            yield []
+            while True:
+                entries = await _entries(redis, keys, last)
+                lines = [LogLine(entry, fields[LINE]) for entry, fields in entries if LINE in fields]
+                if lines or not entries:
+                    yield lines
+                if not entries and not await redis.exists(keys.worker):
+                    raise LogsUnavailable
+                for entry, fields in entries[-1:]:
+                    last = entry
+                    if END in fields:
+                        if fields[END] != ENDED:
+                            raise LogsUnavailable
+                        return
+    finally:
+        with suppress(RedisError, OSError):
+            await redis.delete(*keys)
+
+
+async def _begin(redis: Redis, reading: str) -> str:
+    """Ask until a worker has the engine's answer; returns where to read on. Raises `LogsUnavailable`."""
+    keys = log_keys(reading)
+    # Once a second: workers that had to subscribe anew may have missed it.
+    for _ in range(ANSWER_SECONDS // ROUND_SECONDS):
+        await redis.publish(LOGS_CHANNEL, reading)
+        entries = await _entries(redis, keys, "0", count=1)
+        if entries:
+            last, fields = entries[0]
+            if BEGUN not in fields:
+                raise LogsUnavailable
+            return last
+    raise LogsUnavailable
+
+
+async def _entries(redis: Redis, keys: LogKeys, last: str, *, count: int = BATCH) -> list[tuple[str, dict[str, str]]]:
+    """Take the entries after `last` out of the stream; none if a second passes without."""
+    answer = await redis.xread({keys.stream: last}, count=count, block=ROUND_SECONDS * 1000)
+    if not answer:
+        return []
+    [(_, entries)] = answer
+    await redis.xdel(keys.stream, *(entry for entry, _ in entries))
+    return [
+        (entry.decode(), {name.decode(): value.decode() for name, value in fields.items()}) for entry, fields in entries
+    ]
+
+
+async def _stay(redis: Redis, key: str) -> None:
+    """Keep the reader's key alive, also while the client is slow to take what it got."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + LONGEST_SECONDS
+    while clock() < until:
+        with suppress(RedisError, OSError):
+            await redis.set(key, "", ex=SIDE_LIFE)
+        await asyncio.sleep(ROUND_SECONDS)

@@ -1,17 +1,33 @@
 """The operator's commands: `spawner …`."""
 
+import asyncio
 import json
 import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.admin.service import limit_user
+from app.auth.addresses import InvalidAddress, normalise
 from app.catalog.service import load_catalog
+from app.errors import AppError
 from app.main import create_app
+from app.models import User
+from app.resources import Resources, open_resources
 from app.settings import Settings, load_settings
+from app.users.accounts import find_by_email
+from app.users.service import delete_user
+
+MOST = 10_000
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate Spawner.")
+user = typer.Typer(no_args_is_help=True, help="Accounts.")
+app.add_typer(user, name="user")
+
+Address = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 
 
 @app.command()
@@ -34,6 +50,57 @@ def check() -> None:
     settings = load_settings()
     catalog = load_catalog(settings.catalog)
     typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")
+
+
+@user.command()
+def delete(
+    address: Address,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete an account with its workspaces and files."""
+    if not yes:
+        typer.confirm(f"Delete {address} with all workspaces and files? They never come back", abort=True)
+
+    async def work(session: AsyncSession, resources: Resources, found: User) -> str:
+        await delete_user(session, resources, found.id)
+        return f"{found.email} is deleted; workers remove the containers and files within a minute"
+
+    _change(address, work)
+
+
+@user.command()
+def limit(
+    address: Address,
+    limit: Annotated[str, typer.Argument(help="Workspaces at once; 0 sets no limit, none follows the settings.")],
+) -> None:
+    """Set how many workspaces a user may run at once."""
+    if limit != "none" and not (limit.isdecimal() and int(limit) <= MOST):
+        raise typer.BadParameter(f"must be a number up to {MOST}, or none")
+
+    async def work(session: AsyncSession, _: Resources, found: User) -> str:
+        await limit_user(session, found.id, None if limit == "none" else int(limit))
+        return f"{found.email}: {limit}"
+
+    _change(address, work)
+
+
+def _change(address: str, work: Callable[[AsyncSession, Resources, User], Awaitable[str]]) -> None:
+    """Do something with an account in one transaction, and say what; or say why not, and end with 1."""
+
+    async def run() -> str:
+        async with open_resources(load_settings()) as resources, resources.unit_of_work() as session:
+            try:
+                found = await find_by_email(session, normalise(address))
+            except InvalidAddress:
+                found = None
+            if found is None:
+                raise SystemExit(f"there is no account of {address}")
+            return await work(session, resources, found)
+
+    try:
+        typer.echo(asyncio.run(run()))
+    except AppError as error:
+        raise SystemExit(error.detail.say("en", **error.values)) from None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import service as auth
 from app.auth.service import Caller, Client
-from app.errors import Forbidden, Unauthorized, locale_of
+from app.errors import Forbidden, NotAdmin, Unauthorized, locale_of
 from app.gateway.activity import Activity
 from app.i18n import Locale
 from app.resources import Resources
@@ -91,6 +91,16 @@ async def require_caller(caller: MaybeCallerDep) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(require_caller)]
+
+
+async def require_admin(caller: CallerDep) -> Caller:
+    """The caller where they are an admin, else 403; the row counts, not the token's claim."""
+    if not caller.user.is_admin:
+        raise NotAdmin
+    return caller
+
+
+AdminDep = Annotated[Caller, Depends(require_admin)]
 
 
 async def get_client(request: Request) -> Client:

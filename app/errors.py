@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.i18n import Locale, Text, negotiate
 
@@ -49,12 +50,13 @@ class Problem(BaseModel):
 
 
 class AppError(Exception):
-    """Base of what a service may raise. `values` fill the placeholders of `detail`."""
+    """Base of what a service may raise. `values` fill the placeholders of `detail`; in the document `example` does."""
 
     code: ClassVar[str]
     status: ClassVar[int]
     title: ClassVar[Text]
     detail: ClassVar[Text]
+    example: ClassVar[Mapping[str, object]] = {}
 
     def __init__(self, *, headers: Mapping[str, str] | None = None, **values: object) -> None:
         super().__init__(self.code)
@@ -89,6 +91,15 @@ class Forbidden(AppError):
     detail = Text(
         "This request came from another site and was refused.",
         "Diese Anfrage kam von einer anderen Website und wurde abgelehnt.",
+    )
+
+
+class NotAdmin(AppError):
+    code = "not_admin"
+    status = 403
+    title = Text("Admins only", "Nur für Administratoren")
+    detail = Text(
+        "This is for admins of this installation.", "Das ist Administratoren dieser Installation vorbehalten."
     )
 
 
@@ -162,6 +173,7 @@ FIELD_TEXTS: dict[str, Text] = {
         "Der Inhalt muss ein JSON-Objekt sein, gesendet als application/json.",
     ),
     "uuid_parsing": Text("This is not an id.", "Das ist keine ID."),
+    "enum": Text("This is none of the values that are allowed here.", "Das ist keiner der erlaubten Werte."),
     "int_parsing": Text("This must be a whole number.", "Das muss eine ganze Zahl sein."),
     "bool_parsing": Text("This must be true or false.", "Das muss true oder false sein."),
     "float_parsing": Text("This must be a number.", "Das muss eine Zahl sein."),
@@ -195,12 +207,13 @@ def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
 
 def _example(error: type[AppError]) -> Problem:
     missing = FieldError(field="email", code="missing", message=FIELD_TEXTS["missing"].en)
+    detail = error.detail.say("en", **error.example)
     return Problem(
         title=error.title.en,
         status=error.status,
-        detail=error.detail.en,
+        detail=detail,
         code=error.code,
-        error=error.detail.en,
+        error=detail,
         request_id="5f0c2d9e1b7a4c38",
         errors=[missing] if error is InvalidRequest else [],
     )
@@ -259,8 +272,21 @@ async def _http(request: Request, error: Exception) -> Response:
     else:  # FastAPI could not read the body: its bytes are no text, say
         body = _field_error({"type": "json_invalid", "loc": ("body",)}, locale_of(request))
         answer = render(request, InvalidRequest(), [body])
-    answer.headers.update(error.headers or {})  # 405 names the methods that are allowed
+    answer.headers.update(error.headers or {})
+    if "Allow" in answer.headers:
+        answer.headers["Allow"] = _allowed(request)
     return answer
+
+
+def _allowed(request: Request) -> str:
+    """The methods that an address knows: Starlette names those of its first route alone."""
+    routes = request.app.routes
+    known = (
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
+    return ", ".join(known)
 
 
 def is_away(error: Exception) -> bool:

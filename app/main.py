@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
+from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.catalog.router import router as catalog
 from app.gateway.activity import Activity
@@ -27,6 +28,7 @@ from app.web.router import install_pages
 from app.workspaces.jobs_router import router as jobs
 from app.workspaces.router import router as workspaces
 from app.workspaces.streams_router import router as streams
+from app.workspaces.volumes_router import router as volumes
 from app.workspaces.watch import JobWatch
 
 
@@ -56,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.activity = Activity()
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, jobs, streams, gateway):
+    for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)
@@ -101,7 +103,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )

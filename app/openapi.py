@@ -9,8 +9,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 
+from app import openapi_admin, openapi_examples
 from app.errors import MEDIA_TYPE, Problem
-from app.openapi_examples import ANSWERS, INVALID, STREAMS
+
+ANSWERS = openapi_examples.ANSWERS | openapi_admin.ANSWERS
+INVALID = openapi_examples.INVALID | openapi_admin.INVALID
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
@@ -25,7 +28,7 @@ operator.
 
 **Languages.** Texts follow `Accept-Language`: English or German.
 
-**Repeating.** Launch and restart accept `Idempotency-Key`: the same key and request answer the same job.
+**Repeating.** Launch, restart, stop and delete accept `Idempotency-Key`: the same key and request answer the same job.
 """
 
 TAGS = [
@@ -34,6 +37,8 @@ TAGS = [
     {"name": "catalogue", "description": "What may be launched."},
     {"name": "container", "description": "Workspaces of the caller."},
     {"name": "jobs", "description": "Accepted requests and how far they are."},
+    {"name": "volumes", "description": "Files that outlive their workspaces."},
+    {"name": "admin", "description": "For admins of the installation."},
     {"name": "health", "description": "For probes."},
 ]
 
@@ -155,7 +160,7 @@ def _complete_response(name: str, status: str, response: dict[str, Any], schemas
         }
 
     if "text/event-stream" in content:
-        content["text/event-stream"]["examples"] = {"events": {"value": STREAMS[name]}}
+        content["text/event-stream"]["examples"] = {"events": {"value": openapi_examples.STREAMS[name]}}
 
 
 def _name(schema: dict[str, str]) -> str:

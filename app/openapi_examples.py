@@ -13,10 +13,11 @@ from app.health.service import Liveness, Readiness
 from app.models import JobKind, JobState, JobStep, UserState, WorkspaceStatus
 from app.users.schemas import DefaultContainer, MeOut, UserOut
 from app.workspaces.errors import FAILURES
-from app.workspaces.router import ALREADY, UNDER_WAY
+from app.workspaces.router import ALREADY, AT_REST, UNDER_WAY
 from app.workspaces.schemas import (
     JOB_ID,
     URL,
+    VOLUME_ID,
     IdleOut,
     JobFailure,
     JobOut,
@@ -25,6 +26,8 @@ from app.workspaces.schemas import (
     LogOut,
     StatusOut,
     TimelineEntry,
+    VolumeOut,
+    VolumesOut,
     WorkspaceOut,
     WorkspacesOut,
 )
@@ -103,7 +106,45 @@ FAILED = PULLING.model_copy(
         "finished_at": _at(48),
     }
 )
+WAITING = QUEUED.model_copy(
+    update={
+        "position": 3,
+        "eta_seconds": None,
+        "waits_for": "capacity_memory",
+        "timeline": [TimelineEntry(at=NOW, step=JobStep.QUEUED, detail="capacity_memory")],
+    }
+)
+ENDED = QUEUED.model_copy(
+    update={
+        "state": JobState.FAILED,
+        "step": JobStep.FAILED,
+        "position": None,
+        "eta_seconds": None,
+        "timeline": [
+            *(TimelineEntry(at=_at(offset), step=step) for step, offset in list(STEPS.items())[:-1]),
+            TimelineEntry(at=_at(804), step=JobStep.FAILED, detail="exit code 3"),
+        ],
+        "error": JobFailure(
+            code="exited", message=FAILURES["exited"].en, exit_code=3, log=["server: cannot read /data/settings"]
+        ),
+        "started_at": _at(21),
+        "finished_at": _at(804),
+    }
+)
+CANCELLED = QUEUED.model_copy(
+    update={
+        "state": JobState.CANCELLED,
+        "step": JobStep.CANCELLED,
+        "position": None,
+        "eta_seconds": None,
+        "timeline": [TimelineEntry(at=NOW, step=JobStep.QUEUED), TimelineEntry(at=_at(900), step=JobStep.CANCELLED)],
+        "error": JobFailure(code="cancelled", message=FAILURES["cancelled"].en),
+        "finished_at": _at(900),
+    }
+)
 RESTARTING = QUEUED.model_copy(update={"kind": JobKind.RESTART})
+STOPPING = QUEUED.model_copy(update={"kind": JobKind.STOP, "eta_seconds": None})
+DELETING = QUEUED.model_copy(update={"kind": JobKind.DELETE, "eta_seconds": None})
 
 SIGNED_IN = TokenOut(
     access_token=TOKEN,
@@ -121,8 +162,9 @@ SIGNED_IN = TokenOut(
 
 
 def _launched(job: JobOut | None, status: WorkspaceStatus, container: str | None) -> LaunchOut:
+    nothing = ALREADY if status == WorkspaceStatus.RUNNING else AT_REST
     return LaunchOut(
-        message=(UNDER_WAY[job.kind] if job else ALREADY).en,
+        message=(UNDER_WAY[job.kind] if job else nothing).en,
         job=job,
         status_url=f"/api/jobs/{job.id}" if job else None,
         service_url=URL,
@@ -203,6 +245,9 @@ TEMPLATES = TemplatesOut(
 )
 LINES = ["listening on port 8080", "10.213.0.1 GET / 200"]
 
+VOLUME = VolumeOut(id=UUID(VOLUME_ID), type="jupyter", created_at=NOW - timedelta(days=30), delete_at=None, in_use=True)
+KEPT = VOLUME.model_copy(update={"delete_at": NOW + timedelta(days=30), "in_use": False})
+
 Bodies = dict[str, BaseModel]
 
 # By operationId and status; each body stands under what it shows.
@@ -231,11 +276,35 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
     "container_restart": {"202": {"accepted": _launched(RESTARTING, WorkspaceStatus.QUEUED, CONTAINER)}},
     "container_launch": {
         "200": {"running": _launched(None, WorkspaceStatus.RUNNING, CONTAINER)},
-        "202": {"accepted": _launched(QUEUED, WorkspaceStatus.QUEUED, None)},
+        "202": {
+            "accepted": _launched(QUEUED, WorkspaceStatus.QUEUED, None),
+            "waits_for_room": _launched(WAITING, WorkspaceStatus.QUEUED, None),
+        },
     },
     "extend_workspace": {"200": {"extended": EXTENDED}},
+    "restart_workspace": {"202": {"accepted": _launched(RESTARTING, WorkspaceStatus.QUEUED, CONTAINER)}},
+    "stop_workspace": {
+        "200": {"stopped": _launched(None, WorkspaceStatus.STOPPED, CONTAINER)},
+        "202": {"accepted": _launched(STOPPING, WorkspaceStatus.STOPPING, CONTAINER)},
+    },
+    "delete_workspace": {
+        "200": {"deleted": _launched(None, WorkspaceStatus.NOT_CREATED, None)},
+        "202": {"accepted": _launched(DELETING, WorkspaceStatus.DELETING, CONTAINER)},
+    },
+    "get_workspace": {"200": {"running": CONTAINERS.containers[0], "failed": CONTAINERS.containers[1]}},
     "list_jobs": {"200": {"first_page": JobPage(jobs=[READY], next=READY.id), "last_page": JobPage(jobs=[FAILED])}},
-    "get_job": {"200": {"queued": QUEUED, "running": PULLING, "succeeded": READY, "failed": FAILED}},
+    "get_job": {
+        "200": {
+            "queued": QUEUED,
+            "waits_for_room": WAITING,
+            "running": PULLING,
+            "succeeded": READY,
+            "failed": FAILED,
+            "ended_by_itself": ENDED,
+        }
+    },
+    "list_volumes": {"200": {"in_use": VolumesOut(volumes=[VOLUME]), "kept": VolumesOut(volumes=[KEPT])}},
+    "cancel_job": {"200": {"cancelled": CANCELLED, "over_already": READY}},
     "container_logs": {"200": {"last_lines": LogOut(lines=LINES)}},
 }
 
@@ -254,21 +323,27 @@ STREAMS: dict[str, str] = {
 }
 
 
-def _invalid(field: str, code: str, **limits: int) -> FieldError:
+def invalid(field: str, code: str, **limits: int) -> FieldError:
+    """One complaint, as the API words it."""
     return FieldError(field=field, code=code, message=FIELD_TEXTS[code].en.format(**limits))
 
 
 # What `invalid_request` complains of, by operationId.
 INVALID: dict[str, FieldError] = {
-    "signup": _invalid("email", "invalid_email"),
-    "login": _invalid("email", "missing"),
-    "verify": _invalid("token", "missing"),
-    "verify_signup": _invalid("token", "missing"),
-    "verify_login": _invalid("token", "string_too_long", max_length=200),
-    "container_restart": _invalid("Idempotency-Key", "string_too_long", max_length=255),
-    "container_launch": _invalid("Idempotency-Key", "string_too_short"),
-    "list_jobs": _invalid("limit", "less_than_equal", le=100),
-    "job_events": _invalid("id", "uuid_parsing"),
-    "container_logs": _invalid("tail", "less_than_equal", le=2000),
-    "get_job": _invalid("wait", "less_than_equal", le=30),
+    "signup": invalid("email", "invalid_email"),
+    "login": invalid("email", "missing"),
+    "verify": invalid("token", "missing"),
+    "verify_signup": invalid("token", "missing"),
+    "verify_login": invalid("token", "string_too_long", max_length=200),
+    "container_restart": invalid("Idempotency-Key", "string_too_long", max_length=255),
+    "container_launch": invalid("Idempotency-Key", "string_too_short"),
+    "restart_workspace": invalid("Idempotency-Key", "string_too_long", max_length=255),
+    "stop_workspace": invalid("Idempotency-Key", "string_too_short"),
+    "delete_workspace": invalid("volume", "enum"),
+    "delete_volume": invalid("id", "uuid_parsing"),
+    "cancel_job": invalid("id", "uuid_parsing"),
+    "job_events": invalid("id", "uuid_parsing"),
+    "container_logs": invalid("tail", "less_than_equal", le=2000),
+    "list_jobs": invalid("limit", "less_than_equal", le=100),
+    "get_job": invalid("wait", "less_than_equal", le=30),
 }

@@ -1,14 +1,18 @@
 """What every job function finds in arq's context under `worker`."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-from app.mail.sender import Mailer
-from app.resources import Resources
+from app.mail.sender import Mailer, SmtpMailer
+from app.resources import Resources, open_resources
+from app.runtime import make_runtime
 from app.runtime.base import Runtime
+from app.settings import Settings
 from workers.revocations import Revocations
 
 
@@ -24,6 +28,16 @@ class WorkerContext:
     http: httpx.AsyncClient
     revocations: Revocations = field(default_factory=Revocations)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@asynccontextmanager
+async def open_context(settings: Settings) -> AsyncIterator[WorkerContext]:
+    """Open what a worker holds, lazily; close it at the end."""
+    runtime = make_runtime(settings.docker_url, publish=settings.docker_publish, starts=settings.engine_starts)
+    # Containers are asked directly: a proxy from the environment knows nothing of them.
+    direct = httpx.AsyncClient(timeout=2, trust_env=False)
+    async with open_resources(settings) as resources, aclosing(runtime), direct as http:
+        yield WorkerContext(resources, runtime, SmtpMailer(settings.smtp_url, settings.mail_from), http)
 
 
 def context_of(ctx: dict[str, Any]) -> WorkerContext:

@@ -5,6 +5,7 @@ import os
 import socket
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.health.service import WORKER_KEY
@@ -17,9 +18,22 @@ INTERVAL = 3
 LIFE = 10
 
 
+def _keys_here() -> str:
+    return f"{WORKER_KEY}{socket.gethostname()}:"
+
+
+async def beats_here(redis: Redis) -> list[str]:
+    """What workers of this host last said of their engine: `ok`, or why it does not answer. Raises `SystemExit`."""
+    try:
+        keys = [key async for key in redis.scan_iter(f"{_keys_here()}*", count=1000)]
+        return [value.decode() for value in await redis.mget(keys) if value] if keys else []
+    except (RedisError, OSError):
+        raise SystemExit("Redis does not answer") from None
+
+
 async def beat(context: WorkerContext) -> None:
     """Write the worker's key every three seconds, until cancelled. The key outlives two missed beats."""
-    key = f"{WORKER_KEY}{socket.gethostname()}:{os.getpid()}"
+    key = f"{_keys_here()}{os.getpid()}"
     while True:
         try:
             await context.runtime.ping()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 ORPHANS_KEY = "spawner:orphans"
 # A container may take ten seconds to end: a pass that removed one after the other would have no time for the rest.
 AT_ONCE = 8
+LINGER = timedelta(minutes=1)
 
 
 async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
@@ -75,15 +77,18 @@ async def _due(context: WorkerContext, names: Iterable[str]) -> list[str]:
 async def remove_volumes(context: WorkerContext, inventory: Inventory) -> int:
     """Remove the volumes whose time has come, and the rows of those that are gone; says how many of the former.
 
-    One that a container still uses stays, and is asked for again the next time.
+    One that a container still uses stays, and is asked for again the next time. The row outlives the volume by a
+    minute: its name is given to nobody while a launch that was called off may still be making it.
     """
     resources = context.resources
-    async with resources.reads() as session:
-        due = set(await session.scalars(select(Volume.name).where(Volume.delete_at <= utcnow())))
+    async with resources.unit_of_work() as session:
+        # The locks wait for a launch that takes one of them back at this moment.
+        query = select(Volume.name).where(Volume.delete_at <= utcnow()).with_for_update()
+        due = set(await session.scalars(query))
     there = {volume.name for volume in inventory.volumes}
     for name in due & there:
         await context.runtime.remove_volume(name)
     if gone := due - there:
         async with resources.unit_of_work() as session:
-            await session.execute(delete(Volume).where(Volume.name.in_(gone), Volume.delete_at <= utcnow()))
+            await session.execute(delete(Volume).where(Volume.name.in_(gone), Volume.delete_at <= utcnow() - LINGER))
     return len(due & there)

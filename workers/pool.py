@@ -38,14 +38,18 @@ async def keep_networks(context: WorkerContext, inventory: Inventory) -> int:
 
 
 async def _correct(context: WorkerContext, inventory: Inventory) -> None:
-    """A row says `ready` of what the engine lists, and only of that. What has rested is forgotten."""
+    """A row says `ready` of what the engine lists, and only of that. What has rested is forgotten.
+
+    A network in which somebody else's container still is will be ready once that is gone.
+    """
     settings = context.resources.settings
     there = {index for name in inventory.networks if (index := network_index(settings, name)) is not None}
+    inside = {network_index(settings, owned.network or ""): owned.workspace_id for owned in inventory.containers}
     async with context.resources.unit_of_work() as session:
         rows = list(await session.scalars(select(Network).with_for_update(skip_locked=True)))
         for row in rows:
-            row.ready = row.index in there
-        lost = Network.workspace_id.is_(None) & ~Network.ready
+            row.ready = row.index in there and inside.get(row.index, row.workspace_id) == row.workspace_id
+        lost = Network.workspace_id.is_(None) & ~Network.ready & Network.index.not_in(there)
         await session.flush()
         await session.execute(delete(Network).where(lost, func.coalesce(Network.rests_until, utcnow()) <= utcnow()))
 

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.runtime.base import Phase, Progress, Report
+from app.catalog.service import Template
+from app.runtime.base import Phase, Progress, Report, RuntimeFault
 from workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,29 @@ async def pull(context: WorkerContext, image: str, report: Report) -> None:
         await _follow(redis, image, report)
         if await context.runtime.image_digest(image) is not None:
             return
+
+
+async def warm(context: WorkerContext, templates: Sequence[Template], say: Callable[[str], None]) -> bool:
+    """Fetch the templates' images, one after the other, and say how each went. False where one is not there then.
+
+    One that is built on the server comes from no registry: it is only looked for.
+    """
+    complete = True
+    for template in templates:
+        try:
+            if template.build is None:
+                await pull(context, template.image, _silent)
+            there = await context.runtime.image_digest(template.image) is not None
+            outcome = "is there" if there else "is missing; it is built on the server"
+        except RuntimeFault as fault:
+            there, outcome = False, fault.code
+        complete = complete and there
+        say(f"{template.key}: {template.image} {outcome}")
+    return complete
+
+
+async def _silent(update: Progress) -> None:
+    """Nobody watches this pull."""
 
 
 @asynccontextmanager

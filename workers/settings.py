@@ -7,17 +7,13 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
 import structlog
 from arq import cron, func
 
 from app.jobs import QUEUE, JobName, deserialize, serialize, worker_redis
-from app.mail.sender import SmtpMailer
 from app.notifications import beside
-from app.resources import open_resources
-from app.runtime import make_runtime
 from app.settings import Settings
-from workers.context import WorkerContext
+from workers.context import open_context
 from workers.heartbeat import beat
 from workers.logs import serve_logs
 from workers.mail import send_link
@@ -65,13 +61,7 @@ def worker_options(settings: Settings) -> dict[str, Any]:
 def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
     async def startup(ctx: dict[str, Any]) -> None:
         stack = AsyncExitStack()
-        resources = await stack.enter_async_context(open_resources(settings))
-        runtime = make_runtime(settings.docker_url, publish=settings.docker_publish, starts=settings.engine_starts)
-        stack.push_async_callback(runtime.aclose)
-        # Containers are asked directly: a proxy from the environment knows nothing of them.
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=2, trust_env=False))
-        mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
-        context = WorkerContext(resources, runtime, mailer, http)
+        context = await stack.enter_async_context(open_context(settings))
         for lasting in (beat, watch, serve_logs):
             await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
         ctx["worker"] = context

@@ -15,6 +15,8 @@ UNITS: Final = {"M": 1 << 20, "G": 1 << 30}
 SMALLEST_MEMORY: Final = 6 * UNITS["M"]
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED: Final = "SPAWNER_"
+# Under /api/container these are addresses of their own.
+RESERVED_KEYS: Final = ("status", "restart", "launch")
 
 # Pydantic's words for the mistakes that a person makes most, in the words of this file.
 WORDING: Final = {
@@ -57,6 +59,12 @@ def _check_environment(values: dict[str, str]) -> dict[str, str]:
         if "\0" in value:
             raise ValueError(f"{name} holds a NUL character")
     return values
+
+
+def _check_key(key: str) -> str:
+    if key in RESERVED_KEYS:
+        raise ValueError(f"{', '.join(RESERVED_KEYS)} are reserved: the API has addresses of these names")
+    return key
 
 
 def _check_mount(path: str) -> str:
@@ -108,7 +116,7 @@ class Template(_Model):
     `probe.path` is relative to the base path as the container sees it: `/` where `strip_prefix` holds.
     """
 
-    key: str = Field(pattern=r"^[a-z0-9]+$", max_length=20)
+    key: Annotated[str, Field(pattern=r"^[a-z0-9]+$", max_length=20), AfterValidator(_check_key)]
     name: Localized
     description: Localized
     image: str = Field(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$", max_length=255)

@@ -1,12 +1,32 @@
-"""The caller as they see themselves."""
+"""The caller as they see themselves, and the end of an account."""
 
+from uuid import UUID
+
+import structlog
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.errors import AppError, NotFound
 from app.gateway.names import workspace_url
-from app.models import User
+from app.i18n import Text
+from app.jobs import revoke
+from app.models import Job, LinkRequest, Network, User, Volume, Workspace, utcnow
 from app.resources import Resources
 from app.users.schemas import DefaultContainer, MeOut, UserOut
+from app.workspaces.admission import admit
 from app.workspaces.views import find_workspace, status_of
+
+log = structlog.get_logger(__name__)
+
+
+class LastAdmin(AppError):
+    code = "last_admin"
+    status = 409
+    title = Text("The last admin", "Letzter Administrator")
+    detail = Text(
+        "This is the only admin, and cannot be deleted. Make somebody else an admin first.",
+        "Dies ist der einzige Administrator und kann nicht gelöscht werden. Ernenne zuerst einen anderen.",
+    )
 
 
 async def view_me(session: AsyncSession, resources: Resources, user: User) -> MeOut:
@@ -22,3 +42,30 @@ async def view_me(session: AsyncSession, resources: Resources, user: User) -> Me
             service_url=workspace_url(resources.settings, user.slug, template.key),
         ),
     )
+
+
+async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID) -> None:
+    """Delete an account with everything of it: sign-ins, links, workspaces and jobs at once.
+
+    The reconciler removes the containers, which no row wants any more, and then the volumes. Raises `NotFound`, and
+    `LastAdmin` where nobody else could act as one.
+    """
+    # All admins at once: of two that delete each other one must see that the other is gone.
+    query = select(User).where((User.id == user_id) | User.is_admin).order_by(User.id).with_for_update()
+    found = {user.id: user for user in await session.scalars(query, execution_options={"populate_existing": True})}
+    user = found.pop(user_id, None)
+    if user is None:
+        raise NotFound
+    if user.is_admin and not any(other.blocked_at is None for other in found.values()):
+        raise LastAdmin
+    mine = select(Workspace.id).where(Workspace.user_id == user_id)
+    await session.scalars(mine.order_by(Workspace.id).with_for_update())
+    for job_id in await session.scalars(select(Job.id).where(Job.user_id == user_id, Job.lease.is_not(None))):
+        revoke(session, job_id)
+    await session.execute(update(Volume).where(Volume.user_id == user_id).values(delete_at=utcnow()))
+    # The containers are still in them: the reconciler says when the next launch may have them.
+    await session.execute(update(Network).where(Network.workspace_id.in_(mine)).values(ready=False))
+    await session.execute(delete(LinkRequest).where(LinkRequest.email == user.email))
+    await session.execute(delete(User).where(User.id == user_id))
+    log.info("user_deleted", user_id=str(user_id))
+    await admit(session, resources)

@@ -77,8 +77,9 @@ async def judge(session: AsyncSession, resources: Resources, workspace: Workspac
     await _lock(session)
     reserved = workspace.reserved_memory is not None
     taken, users_own, users_limit = await _count(session, workspace)
-    if not reserved and users_own >= (settings.user_running_limit if users_limit is None else users_limit) > 0:
-        raise QuotaUserRunning(limit=users_own)
+    limit = settings.user_running_limit if users_limit is None else users_limit
+    if not reserved and users_own >= limit > 0:
+        raise QuotaUserRunning(limit=limit)
     refusal = blocker(settings, taken, limits, reserved=reserved)
     if taken.waiting and not reserved:
         refusal = refusal or "capacity_launches"

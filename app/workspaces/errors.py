@@ -31,6 +31,16 @@ class NotExtendable(AppError):
     )
 
 
+class VolumeInUse(AppError):
+    code = "volume_in_use"
+    status = 409
+    title = Text("Volume in use", "Volume wird benutzt")
+    detail = Text(
+        "A workspace uses these files. Delete the workspace first; stopping it is not enough.",
+        "Ein Arbeitsplatz benutzt diese Dateien. Lösche zuerst den Arbeitsplatz; ihn zu beenden, reicht nicht.",
+    )
+
+
 class Refused(AppError):
     """A launch that a limit refuses."""
 
@@ -40,9 +50,10 @@ class QuotaUserRunning(Refused):
     status = 409
     title = Text("Limit reached", "Limit erreicht")
     detail = Text(
-        "You have {limit} workspaces running, which is your limit. Stop one of them first.",
-        "Du hast {limit} laufende Arbeitsplätze; mehr erlaubt dein Limit nicht. Beende zuerst einen davon.",
+        "You may run {limit} workspaces at once, and do. Stop one of them first.",
+        "Du darfst {limit} Arbeitsplätze gleichzeitig betreiben und tust das schon. Beende zuerst einen davon.",
     )
+    example = {"limit": 10}
 
 
 class _Full(Refused):

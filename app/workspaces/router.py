@@ -4,7 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.convertors import StringConvertor, register_url_convertor
 
+from app.catalog.service import RESERVED_KEYS
 from app.deps import CallerDep, IdempotencyKeyDep, LocaleDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, IdempotencyConflict, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.gateway.names import workspace_url
@@ -19,6 +21,15 @@ from app.workspaces.states import STARTING
 from app.workspaces.volumes import VolumePolicy
 
 router = APIRouter(prefix="/api/container", tags=["container"])
+
+
+class _Template(StringConvertor):
+    """A template's key in a path, which no address of the first version is taken for."""
+
+    regex = rf"(?!(?:{'|'.join(RESERVED_KEYS)})(?:/|$))[^/]+"
+
+
+register_url_convertor("template", _Template())
 
 TypePath = Annotated[str, Path(description="Key of a template.", examples=["hello"])]
 
@@ -125,7 +136,7 @@ async def launch(
 
 
 @router.post(
-    "/{type}/restart",
+    "/{type:template}/restart",
     status_code=202,
     summary="Replace a workspace's container",
     operation_id="restart_workspace",
@@ -147,7 +158,7 @@ async def restart(
 
 
 @router.post(
-    "/{type}/stop",
+    "/{type:template}/stop",
     status_code=202,
     summary="Stop a workspace",
     operation_id="stop_workspace",
@@ -184,7 +195,7 @@ async def extend(
 
 
 @router.delete(
-    "/{type}",
+    "/{type:template}",
     status_code=202,
     summary="Delete a workspace",
     operation_id="delete_workspace",
@@ -209,7 +220,7 @@ async def delete(
 
 
 @router.get(
-    "/{type}",
+    "/{type:template}",
     summary="One workspace",
     operation_id="get_workspace",
     responses=problems(UnknownTemplate, Unauthorized, Unavailable),

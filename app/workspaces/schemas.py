@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from app.models import JobKind, JobState, JobStep, WorkspaceStatus
 
 JOB_ID = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
+VOLUME_ID = "c3d1f7e2-51a4-4b8e-8a55-2f0f7c1f9b64"
 URL = "http://127.0.0.1:8080/alice-hello/"
 
 
@@ -113,6 +114,22 @@ class WorkspaceOut(BaseModel):
     error: JobFailure | None = Field(None, description="Why the last job failed, or the workspace ended.")
     idle: IdleOut | None = Field(None, description="What comes if nobody uses it; while it runs or is paused.")
     rest: RestOut | None = Field(None, description="Why the platform paused or stopped it; until it is asked to go on.")
+
+
+class VolumeOut(BaseModel):
+    """The files of one workspace. They outlive it."""
+
+    id: UUID = Field(examples=[VOLUME_ID])
+    type: str = Field(examples=["jupyter"], description="Key of the template.")
+    created_at: datetime
+    delete_at: datetime | None = Field(description="When they go unless the workspace is launched again.")
+    in_use: bool = Field(description="The workspace exists, running or not. Until it is deleted they cannot be.")
+
+
+class VolumesOut(BaseModel):
+    """The caller's volumes, oldest first."""
+
+    volumes: list[VolumeOut]
 
 
 class WorkspacesOut(BaseModel):

@@ -148,8 +148,12 @@ async def cancel(session: AsyncSession, resources: Resources, user_id: UUID, job
     if job.touched and job.kind not in STARTING:
         raise NotCancellable
     await _end(session, job, JobState.CANCELLED, JobStep.CANCELLED)
+    if job.kind == JobKind.DELETE:
+        await volumes.keep(session, workspace.id)
     if job.touched and not (job.kind == JobKind.LAUNCH and job.was in ALIVE):
         kind = JobKind.DELETE if job.was == WorkspaceStatus.NOT_CREATED else JobKind.STOP
+        if kind == JobKind.DELETE:
+            await volumes.release(session, resources, workspace.id, VolumePolicy.KEEP)
         await _new_job(session, resources, workspace, kind, platform=True)
     else:
         # What lived before the request may live on: the next look at the engine says.
@@ -222,6 +226,8 @@ async def _accept(
         case Decision.NEW_JOB | Decision.SUPERSEDE:
             if live is not None:
                 await _end(session, live, JobState.SUPERSEDED, JobStep.SUPERSEDED)
+                if live.kind == JobKind.DELETE and kind == JobKind.STOP:
+                    await volumes.keep(session, workspace.id)
             return await _new_job(session, resources, workspace, kind, after=live)
 
 

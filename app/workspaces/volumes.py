@@ -6,13 +6,15 @@ from collections.abc import Container, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Volume, Workspace, utcnow
+from app.errors import NotFound
+from app.models import Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import OwnedVolume
+from app.workspaces.errors import VolumeInUse
 
 
 class VolumePolicy(enum.StrEnum):
@@ -20,6 +22,11 @@ class VolumePolicy(enum.StrEnum):
 
     KEEP = "keep"
     DELETE = "delete"
+
+
+def _stays() -> ColumnElement[bool]:
+    """A volume whose time has come is nobody's any more, even while the engine still has it."""
+    return or_(Volume.delete_at.is_(None), Volume.delete_at > utcnow())
 
 
 async def release(session: AsyncSession, resources: Resources, workspace_id: UUID, policy: VolumePolicy) -> None:
@@ -30,19 +37,26 @@ async def release(session: AsyncSession, resources: Resources, workspace_id: UUI
         row = update(Volume).where(Volume.workspace_id == workspace_id, Volume.delete_at.is_(None))
         await session.execute(row.values(delete_at=now + kept))
     else:
-        row = update(Volume).where(Volume.workspace_id == workspace_id)
-        await session.execute(row.values(delete_at=now, workspace_id=None))
+        await session.execute(update(Volume).where(Volume.workspace_id == workspace_id).values(delete_at=now))
+
+
+async def keep(session: AsyncSession, workspace_id: UUID) -> None:
+    """The workspace does not go after all. What a container has used until now the engine still has."""
+    await session.execute(update(Volume).where(Volume.workspace_id == workspace_id).values(delete_at=None))
 
 
 async def attach(session: AsyncSession, workspace: Workspace, container: str) -> str:
     """The name of the workspace's volume, which is kept from now on; a row is made for it if there is none.
 
-    The first one has a name that is known beforehand, so that a volume whose row was lost is found again.
+    The first one has a name that is known beforehand, so that a volume whose row was lost is found again. Where the
+    old one is to go a fresh one takes its place, in a new container. `workspace` is locked by the caller.
     """
-    row = update(Volume).where(Volume.workspace_id == workspace.id).values(delete_at=None).returning(Volume.name)
-    known = await session.scalar(row)
+    own = update(Volume).where(Volume.workspace_id == workspace.id)
+    known: str | None = await session.scalar(own.where(_stays()).values(delete_at=None).returning(Volume.name))
     if known is not None:
         return known
+    if list(await session.scalars(own.values(workspace_id=None).returning(Volume.id))):
+        workspace.incarnation = max(workspace.incarnation + 1, workspace.generation)
     name = f"{container}-data"
     if await session.scalar(select(Volume.id).where(Volume.name == name)) is not None:
         name = f"{name}-{secrets.token_hex(4)}"
@@ -54,18 +68,49 @@ async def attach(session: AsyncSession, workspace: Workspace, container: str) ->
 async def adopt(
     session: AsyncSession, resources: Resources, found: Sequence[OwnedVolume], workspaces: Container[UUID]
 ) -> None:
-    """Give a row to each of our volumes that has none. One of a workspace that is not known is kept for its time."""
+    """Give a row to each of our volumes that has none. One that no workspace is waiting for is kept for its time."""
     known = set(await session.scalars(select(Volume.name).where(Volume.name.in_([volume.name for volume in found]))))
     until = utcnow() + timedelta(days=resources.settings.volume_retention_days)
     for volume in found:
         if volume.name in known:
             continue
         workspace = await session.get(Workspace, volume.workspace_id) if volume.workspace_id in workspaces else None
+        has_one = select(Volume.id).where(Volume.workspace_id == volume.workspace_id)
+        taken = workspace is None or await session.scalar(has_one) is not None
         row = insert(Volume).values(
             name=volume.name,
             user_id=workspace.user_id if workspace else None,
-            workspace_id=workspace.id if workspace else None,
+            workspace_id=None if taken else volume.workspace_id,
             template=workspace.template if workspace else "",
-            delete_at=None if workspace else until,
+            delete_at=until if taken or _is_away(workspace) else None,
         )
         await session.execute(row.on_conflict_do_nothing())
+
+
+def _is_away(workspace: Workspace | None) -> bool:
+    """Whether nothing of the workspace is on the engine but its files. A container that is stopped has its volume."""
+    return workspace is None or workspace.status == WorkspaceStatus.NOT_CREATED
+
+
+async def list_volumes(session: AsyncSession, user_id: UUID) -> list[tuple[Volume, bool]]:
+    """The user's volumes, oldest first, each with whether its workspace has it in use."""
+    query = (
+        select(Volume, Workspace)
+        .outerjoin(Workspace, Workspace.id == Volume.workspace_id)
+        .where(Volume.user_id == user_id, _stays())
+        .order_by(Volume.created_at, Volume.id)
+    )
+    return [(volume, not _is_away(workspace)) for volume, workspace in await session.execute(query)]
+
+
+async def remove(session: AsyncSession, user_id: UUID, volume_id: UUID) -> None:
+    """Delete one of the user's volumes for good. Raises `NotFound`, and `VolumeInUse` unless its workspace is away."""
+    owned = (Volume.id == volume_id, Volume.user_id == user_id, _stays())
+    # The workspace first: from here on no launch can take the volume.
+    users_of_it = select(Workspace).join(Volume, Volume.workspace_id == Workspace.id).where(*owned)
+    workspace = await session.scalar(users_of_it.with_for_update(of=Workspace, key_share=True))
+    if workspace is not None and not _is_away(workspace):
+        raise VolumeInUse
+    row = update(Volume).where(*owned).values(delete_at=utcnow()).returning(Volume.id)
+    if await session.scalar(row) is None:
+        raise NotFound

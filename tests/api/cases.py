@@ -5,84 +5,41 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
+from sqlalchemy import select, update
 
-from app.models import JobState
+from app.models import EngineFacts, Job, JobState, Volume, Workspace
 from app.notifications import beside
 from app.runtime.base import EngineUnavailable, Status
+from tests.api.calls import (
+    ACCEPTING,
+    ADMIN,
+    ADMINISTERING,
+    ASKING,
+    BY_QUERY,
+    CALLS,
+    CHANGING,
+    ENDING,
+    NOWHERE,
+    SIGNED_IN,
+    SILENT,
+    SPENDING,
+    STARTING,
+    STREAMING,
+    call,
+    good,
+)
 from tests.api.conftest import Scene
 from tests.api.streaming import make_job, make_workspace
 from tests.factories import sign_in
 from tests.fakes import FakeRuntime
 from workers.logs import serve_logs
+from workers.reconcile import reconcile_engine
 
 Provoke = Callable[[Scene], Awaitable[httpx.Response]]
 Key = tuple[str, int, str | None]
-
-NOWHERE = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
-ADDRESS = "alice@example.org"
-
-# Method and path of every operation; `{job}` is one of alice's jobs.
-CALLS: dict[str, tuple[str, str]] = {
-    "livez": ("GET", "/livez"),
-    "readyz": ("GET", "/readyz"),
-    "signup": ("POST", "/api/auth/signup"),
-    "login": ("POST", "/api/auth/login"),
-    "verify": ("POST", "/api/auth/verify"),
-    "verify_signup": ("GET", "/api/auth/verify-signup"),
-    "verify_login": ("GET", "/api/auth/verify-login"),
-    "logout": ("POST", "/api/auth/logout"),
-    "me": ("GET", "/api/user/me"),
-    "list_containers": ("GET", "/api/user/containers"),
-    "list_templates": ("GET", "/api/templates"),
-    "container_status": ("GET", "/api/container/status"),
-    "container_restart": ("POST", "/api/container/restart"),
-    "container_launch": ("POST", "/api/container/launch/hello"),
-    "extend_workspace": ("POST", "/api/container/hello/extend"),
-    "list_jobs": ("GET", "/api/jobs"),
-    "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
-    "job_events": ("GET", f"/api/jobs/{NOWHERE}/events"),
-    "container_logs": ("GET", "/api/container/hello/logs"),
-}
-ASKING = ("signup", "login")
-BY_QUERY = ("verify_signup", "verify_login")
-SPENDING = ("verify", *BY_QUERY)
-SIGNED_IN = (
-    "logout",
-    "me",
-    "list_containers",
-    "list_templates",
-    "container_status",
-    "container_restart",
-    "container_launch",
-    "extend_workspace",
-    "list_jobs",
-    "get_job",
-    "job_events",
-    "container_logs",
-)
-STREAMING = ("job_events", "container_logs")
-CHANGING = ("logout", "container_restart", "container_launch", "extend_workspace")
-ACCEPTING = ("container_restart", "container_launch")
-
-
-async def call(scene: Scene, name: str, *, client: httpx.AsyncClient | None = None, **request: Any) -> httpx.Response:
-    """Call an operation as alice, unless headers are given, in the scene's language."""
-    method, path = CALLS[name]
-    headers = request.pop("headers", scene.alice.headers if name in SIGNED_IN else {})
-    headers = {**headers, "Accept-Language": scene.locale}
-    return await (client or scene.client).request(method, request.pop("path", path), headers=headers, **request)
-
-
-def good(name: str, token: str = "x") -> dict[str, Any]:
-    """A body or query that an operation accepts."""
-    if name in ASKING:
-        return {"json": {"email": ADDRESS}}
-    if name in BY_QUERY:
-        return {"params": {"token": token}}
-    return {"json": {"token": token}} if name == "verify" else {}
 
 
 async def succeeds(name: str, scene: Scene) -> httpx.Response:
@@ -115,6 +72,80 @@ async def extends_running(scene: Scene) -> httpx.Response:
 async def extends_too_early(scene: Scene) -> httpx.Response:
     await scene.launched()
     return await call(scene, "extend_workspace")
+
+
+async def ends(name: str, scene: Scene) -> httpx.Response:
+    await scene.launched()
+    return await call(scene, name)
+
+
+async def has_ended_already(name: str, scene: Scene) -> httpx.Response:
+    await ends(name, scene)
+    await scene.worker.drain()
+    return await call(scene, name)
+
+
+async def names_no_type(name: str, scene: Scene) -> httpx.Response:
+    return await call(scene, name, path=CALLS[name][1].replace("hello", "nonsense"))
+
+
+async def reaches_own_limit(name: str, scene: Scene) -> httpx.Response:
+    await scene.launched(type="jupyter")
+    return await call(scene, name, client=await scene.with_settings(user_running_limit=1))
+
+
+async def finds_no_room(name: str, settings: dict[str, object], scene: Scene) -> httpx.Response:
+    """The engine is full by one of its limits, and nobody may wait."""
+    await scene.launched(type="jupyter")
+    async with scene.resources.unit_of_work() as session:
+        await session.merge(EngineFacts(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
+    return await call(scene, name, client=await scene.with_settings(queue_limit=0, **settings))
+
+
+FULL: dict[str, dict[str, object]] = {
+    "capacity_launches": {"launches_at_once": 1},
+    "capacity_running": {"running_limit": 1},
+    "capacity_memory": {"memory_overcommit": 0.1},
+    "capacity_cpu": {"cpu_overcommit": 0.1},
+    "capacity_disk": {"min_free_disk_mb": 9 << 10},
+}
+
+
+async def cancels(scene: Scene) -> httpx.Response:
+    return await call(scene, "cancel_job", path=f"{(await scene.launched())['status_url']}/cancel")
+
+
+async def cancels_too_late(scene: Scene) -> httpx.Response:
+    """The stop has begun: a worker has it."""
+    await scene.launched(run=True)
+    job = (await call(scene, "stop_workspace")).json()["job"]["id"]
+    async with scene.resources.unit_of_work() as session:
+        await session.execute(update(Job).where(Job.id == UUID(job)).values(touched=True))
+    return await call(scene, "cancel_job", path=f"/api/jobs/{job}/cancel")
+
+
+async def volume_of(scene: Scene, **values: object) -> str:
+    """The path of a volume of alice's."""
+    async with scene.resources.unit_of_work() as session:
+        volume = Volume(name=uuid4().hex, user_id=scene.alice.user.id, template="jupyter", **values)
+        session.add(volume)
+    return f"/api/volumes/{volume.id}"
+
+
+async def deletes_volume(scene: Scene) -> httpx.Response:
+    return await call(scene, "delete_volume", path=await volume_of(scene))
+
+
+async def deletes_used_volume(scene: Scene) -> httpx.Response:
+    await scene.launched()
+    async with scene.resources.unit_of_work() as session:
+        workspace_id = await session.scalar(select(Workspace.id))
+    return await call(scene, "delete_volume", path=await volume_of(scene, workspace_id=workspace_id))
+
+
+async def lists_volumes(scene: Scene) -> httpx.Response:
+    await volume_of(scene)
+    return await call(scene, "list_volumes")
 
 
 async def reads_job(scene: Scene) -> httpx.Response:
@@ -173,8 +204,35 @@ async def is_stranger(name: str, scene: Scene) -> httpx.Response:
 
 
 async def comes_from_elsewhere(name: str, scene: Scene) -> httpx.Response:
-    cookie = "; ".join(f"{key}={value}" for key, value in scene.alice.cookies.items())
-    return await call(scene, name, headers={"Cookie": cookie, "Origin": "http://127.0.0.1:8080"})
+    who = scene.admin if name in ADMIN else scene.alice
+    cookie = "; ".join(f"{key}={value}" for key, value in who.cookies.items())
+    return await call(scene, name, headers={"Cookie": cookie, "Origin": "http://127.0.0.1:8080"}, **good(name))
+
+
+async def is_no_admin(name: str, scene: Scene) -> httpx.Response:
+    return await call(scene, name, headers=scene.alice.headers, **good(name))
+
+
+async def sets_limit(scene: Scene) -> httpx.Response:
+    path = f"/api/admin/users/{scene.alice.user.id}/limits"
+    return await call(scene, "limit_user", path=path, json={"running_limit": None})
+
+
+async def deletes_user(user: str, scene: Scene) -> httpx.Response:
+    who = {"alice": scene.alice, "admin": scene.admin}[user]
+    return await call(scene, "delete_user", path=f"/api/admin/users/{who.user.id}")
+
+
+async def lists_mails(scene: Scene) -> httpx.Response:
+    await call(scene, "signup", **good("signup"))
+    return await call(scene, "list_mails", params={"state": "queued"})
+
+
+async def looks_over(scene: Scene) -> httpx.Response:
+    """With something in most parts."""
+    await scene.launched()
+    await reconcile_engine(scene.worker.context)
+    return await call(scene, "overview")
 
 
 async def sends_nothing(name: str, scene: Scene) -> httpx.Response:
@@ -202,26 +260,45 @@ async def sends_long_key(name: str, scene: Scene) -> httpx.Response:
 
 async def uses_key_again(name: str, scene: Scene) -> httpx.Response:
     headers = {**scene.alice.headers, "Idempotency-Key": uuid4().hex}
-    other = "container_launch" if name == "container_restart" else "container_restart"
+    other = "container_launch" if name != "container_launch" else "container_restart"
     await call(scene, other, headers=headers)
     return await call(scene, name, headers=headers)
 
 
 CASES: dict[Key, Provoke] = {
-    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in (*ACCEPTING, *STREAMING)},
+    # What needs more than a call is said again below.
+    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in (*STARTING, *SILENT, *STREAMING)},
     **{(name, 200, None): partial(spends, name) for name in SPENDING},
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
     ("container_launch", 200, None): runs_already,
-    ("container_launch", 400, "unknown_template"): partial(
-        call, name="container_launch", path="/api/container/launch/nonsense"
-    ),
     ("extend_workspace", 200, None): extends_running,
     ("extend_workspace", 400, "unknown_template"): partial(
         call, name="extend_workspace", path="/api/container/nonsense/extend"
     ),
     ("extend_workspace", 404, "not_found"): partial(call, name="extend_workspace"),
     ("extend_workspace", 409, "not_extendable"): extends_too_early,
+    ("list_users", 400, "invalid_request"): partial(call, name="list_users", params={"before": "x"}),
+    ("list_users", 404, "not_found"): partial(call, name="list_users", params={"before": NOWHERE}),
+    ("limit_user", 200, None): sets_limit,
+    ("limit_user", 400, "invalid_request"): partial(call, name="limit_user", json={"running_limit": -1}),
+    ("limit_user", 404, "not_found"): partial(succeeds, "limit_user"),
+    ("limit_user", 413, "too_large"): partial(sends_too_much, "limit_user"),
+    ("delete_user", 204, None): partial(deletes_user, "alice"),
+    ("delete_user", 400, "invalid_request"): partial(call, name="delete_user", path="/api/admin/users/x"),
+    ("delete_user", 404, "not_found"): partial(call, name="delete_user"),
+    ("delete_user", 409, "last_admin"): partial(deletes_user, "admin"),
+    ("list_mails", 200, None): lists_mails,
+    ("list_mails", 400, "invalid_request"): partial(call, name="list_mails", params={"state": "lost"}),
+    ("list_mails", 404, "not_found"): partial(call, name="list_mails", params={"before": NOWHERE}),
+    ("overview", 200, None): looks_over,
+    **{(name, 403, "not_admin"): partial(is_no_admin, name) for name in ADMIN},
+    **{(name, 200, None): partial(has_ended_already, name) for name in ENDING},
+    **{
+        (name, 400, "unknown_template"): partial(names_no_type, name)
+        for name in (*ACCEPTING, "get_workspace")
+        if name != "container_restart"
+    },
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),
     ("list_jobs", 404, "not_found"): partial(call, name="list_jobs", params={"before": NOWHERE}),
     ("job_events", 200, None): reads_events,
@@ -240,20 +317,28 @@ CASES: dict[Key, Provoke] = {
     ("get_job", 304, None): reads_job_again,
     ("get_job", 400, "invalid_request"): partial(call, name="get_job", params={"wait": 31}),
     ("get_job", 404, "not_found"): partial(call, name="get_job"),
-    **{
-        (name, 200, None): partial(succeeds, name)
-        for name in CALLS
-        if name not in (*SPENDING, *ACCEPTING, *STREAMING, "get_job", "extend_workspace", "readyz")
-    },
-    **{(name, 202, None): partial(succeeds, name) for name in ACCEPTING},
+    ("delete_volume", 204, None): deletes_volume,
+    ("delete_volume", 400, "invalid_request"): partial(call, name="delete_volume", path="/api/volumes/x"),
+    ("delete_volume", 404, "not_found"): partial(call, name="delete_volume"),
+    ("delete_volume", 409, "volume_in_use"): deletes_used_volume,
+    ("cancel_job", 200, None): cancels,
+    ("cancel_job", 400, "invalid_request"): partial(call, name="cancel_job", path="/api/jobs/x/cancel"),
+    ("cancel_job", 404, "not_found"): partial(call, name="cancel_job"),
+    ("cancel_job", 409, "not_cancellable"): cancels_too_late,
+    **{(name, 404, "not_found"): partial(call, name=name) for name in ENDING},
+    ("list_volumes", 200, None): lists_volumes,
+    **{(name, 202, None): partial(succeeds, name) for name in STARTING},
+    **{(name, 202, None): partial(ends, name) for name in ENDING},
     **{(name, 303, None): partial(navigates, name) for name in BY_QUERY},
     **{(name, 400, "invalid_request"): partial(sends_nothing, name) for name in (*ASKING, *SPENDING)},
     **{(name, 400, "invalid_request"): partial(sends_long_key, name) for name in ACCEPTING},
     **{(name, 400, "invalid_link"): partial(succeeds, name) for name in SPENDING},
     **{(name, 401, "unauthorized"): partial(is_stranger, name) for name in SIGNED_IN},
-    **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in CHANGING},
+    **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in (*CHANGING, *ADMINISTERING)},
     **{(name, 403, "blocked"): partial(spends_blocked, name) for name in SPENDING},
     **{(name, 409, "idempotency_conflict"): partial(uses_key_again, name) for name in ACCEPTING},
+    **{(name, 409, "quota_user_running"): partial(reaches_own_limit, name) for name in STARTING},
+    **{(name, 503, code): partial(finds_no_room, name, FULL[code]) for name in STARTING for code in FULL},
     **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*ASKING, "verify")},
     **{(name, 429, "rate_limited"): partial(asks_too_often, name) for name in ASKING},
     **{(name, 503, "unavailable"): partial(misses_database, name) for name in CALLS if name not in ("livez", "readyz")},

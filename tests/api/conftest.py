@@ -43,13 +43,18 @@ class Scene:
     resources: Resources
     worker: TestWorker
     alice: SignedIn
+    admin: SignedIn
     exits: AsyncExitStack
     locale: Locale = "en"
 
+    async def with_settings(self, **changes: object) -> httpx.AsyncClient:
+        """The API with other settings."""
+        settings = self.resources.settings.model_copy(update=changes)
+        return await self.exits.enter_async_context(serving(settings))
+
     async def without_database(self) -> httpx.AsyncClient:
         """The API while PostgreSQL is away."""
-        settings = self.resources.settings.model_copy(update={"database_url": NO_DATABASE})
-        return await self.exits.enter_async_context(serving(settings))
+        return await self.with_settings(database_url=NO_DATABASE)
 
     async def link(self, *, blocked: bool = False) -> str:
         """A fresh link of a fresh account."""
@@ -59,9 +64,9 @@ class Scene:
                 (await session.get_one(User, user.id)).blocked_at = utcnow()
         return await make_link(self.resources, user)
 
-    async def launched(self, *, run: bool = False) -> dict[str, Any]:
-        """Launch alice's default workspace; with `run`, until its job has ended."""
-        answer = await self.client.post("/api/container/launch/hello", headers=self.alice.headers)
+    async def launched(self, type: str = "hello", *, run: bool = False) -> dict[str, Any]:
+        """Launch one of alice's workspaces; with `run`, until its job has ended."""
+        answer = await self.client.post(f"/api/container/launch/{type}", headers=self.alice.headers)
         if run:
             await self.worker.drain()
         body: dict[str, Any] = answer.json()
@@ -78,9 +83,10 @@ async def alice(resources: Resources) -> SignedIn:
 async def scene(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, alice: SignedIn
 ) -> AsyncIterator[Scene]:
-    """The API, whole or broken, and alice."""
+    """The API, whole or broken, alice, and an admin."""
+    admin = await sign_in(resources, await make_user(resources, "root", is_admin=True))
     async with AsyncExitStack() as exits:
-        yield Scene(client, resources, worker, alice, exits)
+        yield Scene(client, resources, worker, alice, admin, exits)
 
 
 @pytest.fixture(scope="package")

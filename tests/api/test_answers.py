@@ -8,12 +8,18 @@ import pytest
 from app.errors import AppError
 from app.i18n import Locale
 from app.openapi import operations
+from tests.api.calls import VALUES
 from tests.api.cases import CASES, Key
 from tests.api.conftest import Scene
 
 
 def errors_by_code() -> dict[str, type[AppError]]:
-    return {error.code: error for error in AppError.__subclasses__()}
+    found, waiting = {}, [AppError]
+    while waiting:
+        waiting += (error := waiting.pop()).__subclasses__()
+        if hasattr(error, "code"):
+            found[error.code] = error
+    return found
 
 
 def promised(document: dict[str, Any]) -> set[Key]:
@@ -51,15 +57,15 @@ async def test_each_error_is_a_problem_in_the_callers_language(
         answer = await CASES[key](scene)
         assert answer.status_code == error.status == status, answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
-        body = answer.json()
+        body, detail = answer.json(), error.detail.say(locale, **VALUES.get(code, {}))
         fields = body.pop("errors")
         assert body == {
             "type": "about:blank",
             "title": error.title.say(locale),
             "status": status,
-            "detail": error.detail.say(locale),
+            "detail": detail,
             "code": code,
-            "error": error.detail.say(locale),
+            "error": detail,
             "request_id": answer.headers["X-Request-ID"],
         }
         assert bool(fields) == (code == "invalid_request")

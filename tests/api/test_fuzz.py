@@ -20,7 +20,7 @@ from app.resources import Resources
 from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
-from tests.factories import SignedIn
+from tests.factories import SignedIn, make_user, sign_in
 
 EXAMPLES = 25
 
@@ -41,6 +41,12 @@ def served(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture
+async def alice(resources: Resources) -> SignedIn:
+    """Somebody who may do everything that the document describes."""
+    return await sign_in(resources, await make_user(resources, is_admin=True))
 
 
 @pytest.fixture

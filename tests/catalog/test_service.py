@@ -91,6 +91,10 @@ def test_templates_are_frozen(tmp_path: Path) -> None:
         (", de: Hallo", "", "3: templates.hello.name.de: is missing"),
         ("key: hello", "key: Hello-1", "2: templates.Hello-1.key: String should match pattern"),
         ("key: hello", "key: " + 21 * "a", f"2: templates.{21 * 'a'}.key: String should have at most 20"),
+        *(
+            ("key: hello", f"key: {key}", f"2: templates.{key}.key: status, restart, launch are reserved")
+            for key in ("status", "restart", "launch")
+        ),
         ("path: /,", "path: api,", "11: templates.hello.probe.path: String should match pattern"),
         ("default: true", "default: false", "1: templates: one of them must be the default"),
         ("default: true", "default: yes please", "12: templates.hello.default: Input should be a valid boolean"),

@@ -1,0 +1,133 @@
+"""What admins look at and change. Nothing here asks who calls: the routes do."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, true, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.admin.schemas import AdminUserOut, EngineOut, MailOut, OverviewOut, PromisedOut
+from app.errors import NotFound
+from app.models import (
+    LIVE_STATES,
+    EngineFacts,
+    Job,
+    JobState,
+    LinkRequest,
+    LinkRequestState,
+    User,
+    Workspace,
+    WorkspaceStatus,
+    utcnow,
+)
+
+RECENT = timedelta(hours=24)
+
+
+async def list_users(
+    session: AsyncSession, *, search: str | None, limit: int, before: UUID | None
+) -> list[AdminUserOut]:
+    """A page of accounts, newest first; `search` is a part of an address or slug. Raises `NotFound` for `before`."""
+    query = _users().where(await _older(session, User, before))
+    if search:
+        # PostgreSQL takes no NUL.
+        part = search.lower().replace("\0", "")
+        query = query.where(or_(User.email.contains(part, autoescape=True), User.slug.contains(part, autoescape=True)))
+    query = query.order_by(User.created_at.desc(), User.id.desc()).limit(limit)
+    return _views((await session.execute(query)).all())
+
+
+async def limit_user(session: AsyncSession, user_id: UUID, running_limit: int | None) -> AdminUserOut:
+    """Set or lift a user's own limit; what runs already stays. Raises `NotFound`."""
+    await session.execute(update(User).where(User.id == user_id).values(running_limit=running_limit))
+    found = _views((await session.execute(_users().where(User.id == user_id))).all())
+    if not found:
+        raise NotFound
+    return found[0]
+
+
+async def list_mails(
+    session: AsyncSession, *, state: LinkRequestState | None, limit: int, before: UUID | None
+) -> list[MailOut]:
+    """A page of requests for links, newest first. Raises `NotFound` for `before`."""
+    query = select(LinkRequest).where(await _older(session, LinkRequest, before))
+    if state is not None:
+        query = query.where(LinkRequest.state == state)
+    newest = query.order_by(LinkRequest.created_at.desc(), LinkRequest.id.desc())
+    return [
+        MailOut(
+            id=row.id,
+            address=row.email,
+            purpose=row.purpose,
+            state=row.state,
+            attempts=row.attempts,
+            created_at=row.created_at,
+            run_at=row.run_at,
+            expires_at=row.expires_at,
+            finished_at=row.finished_at,
+        )
+        for row in await session.scalars(newest.limit(limit))
+    ]
+
+
+async def overview(session: AsyncSession) -> OverviewOut:
+    """Count what runs, waits and failed."""
+    live = Job.state.in_(LIVE_STATES)
+    failed = (Job.state == JobState.FAILED) & (Job.finished_at > utcnow() - RECENT)
+    statuses = await _count(session, Workspace.status, Workspace.status.in_(["running", "paused"]))
+    reserved = select(
+        func.count(),
+        func.coalesce(func.sum(Workspace.reserved_memory), 0),
+        func.coalesce(func.sum(Workspace.reserved_cpus), 0.0),
+    ).where(Workspace.reserved_memory.is_not(None))
+    workspaces, memory, cpus = (await session.execute(reserved)).one()
+    facts = await session.scalar(select(EngineFacts))
+    return OverviewOut(
+        running=statuses.get(WorkspaceStatus.RUNNING, 0),
+        paused=statuses.get(WorkspaceStatus.PAUSED, 0),
+        waiting=await _count(session, Job.waits_for, live & Job.waits_for.is_not(None)),
+        jobs=await _count(session, Job.kind, live),
+        failures=await _count(session, func.coalesce(Job.error_code, ""), failed),
+        engine=EngineOut.model_validate(facts, from_attributes=True) if facts else None,
+        promised=PromisedOut(workspaces=workspaces, memory_bytes=memory, cpus=cpus),
+    )
+
+
+async def _count(session: AsyncSession, column: Any, condition: Any) -> dict[Any, int]:
+    rows = await session.execute(select(column, func.count()).where(condition).group_by(column).order_by(column))
+    return dict(rows.all())
+
+
+def _users() -> Select[User, int]:
+    running = select(func.count()).where(Workspace.user_id == User.id, Workspace.reserved_memory.is_not(None))
+    return select(User, running.scalar_subquery())
+
+
+def _views(rows: Sequence[Any]) -> list[AdminUserOut]:
+    return [
+        AdminUserOut(
+            id=user.id,
+            email=user.email,
+            slug=user.slug,
+            is_admin=user.is_admin,
+            state=user.state,
+            blocked_at=user.blocked_at,
+            running_limit=user.running_limit,
+            running=running,
+            created_at=user.created_at,
+            last_used=user.last_used,
+        )
+        for user, running in rows
+    ]
+
+
+async def _older(session: AsyncSession, table: Any, before: UUID | None) -> ColumnElement[bool]:
+    """What comes after the row `before` where the newest come first. Raises `NotFound` where that is unknown."""
+    if before is None:
+        return true()
+    edge = await session.get(table, before)
+    if edge is None:
+        raise NotFound
+    return tuple_(table.created_at, table.id) < tuple_(edge.created_at, edge.id)

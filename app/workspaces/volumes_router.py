@@ -1,0 +1,46 @@
+"""/api/volumes."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+
+from app.deps import CallerDep, SessionDep
+from app.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.workspaces import volumes
+from app.workspaces.errors import VolumeInUse
+from app.workspaces.schemas import VOLUME_ID, VolumeOut, VolumesOut
+
+router = APIRouter(prefix="/api/volumes", tags=["volumes"])
+
+VolumePath = Annotated[UUID, Path(description="Of the volume.", examples=[VOLUME_ID])]
+
+
+@router.get("", summary="List your volumes", operation_id="list_volumes", responses=problems(Unauthorized, Unavailable))
+async def list_volumes(session: SessionDep, caller: CallerDep) -> VolumesOut:
+    """Files that your workspaces keep, also those of workspaces that were deleted, until their time is over."""
+    return VolumesOut(
+        volumes=[
+            VolumeOut(
+                id=volume.id,
+                type=volume.template,
+                created_at=volume.created_at,
+                delete_at=volume.delete_at,
+                in_use=in_use,
+            )
+            for volume, in_use in await volumes.list_volumes(session, caller.user.id)
+        ]
+    )
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a volume",
+    operation_id="delete_volume",
+    response_description="Deleted",
+    responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, VolumeInUse, Unavailable),
+)
+async def delete_volume(id: VolumePath, session: SessionDep, caller: CallerDep) -> None:
+    """The files are gone for good; the server removes them within moments. A later launch begins without any."""
+    await volumes.remove(session, caller.user.id, id)

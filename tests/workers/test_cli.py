@@ -1,0 +1,152 @@
+"""The operator's commands, as processes of their own."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from app.models import User
+from app.resources import Resources
+from app.runtime.base import ImagePullFailed, Report
+from app.settings import Settings
+from tests.conftest import ROOT, TestWorker
+from tests.factories import make_user
+from tests.fakes import FakeRuntime
+from workers.pulls import warm
+
+Spawner = Callable[..., Awaitable[tuple[int, str]]]
+
+
+@pytest.fixture
+def spawner(settings: Settings, tmp_path: Path) -> Spawner:
+    """Run the command with this run's settings; gives its exit code and what it said."""
+
+    async def run(*arguments: str, **changes: str) -> tuple[int, str]:
+        given = {
+            "SPAWNER_ENVIRONMENT": "development",
+            "SPAWNER_SECRET_KEY": settings.secret_key,
+            "SPAWNER_DATABASE_URL": settings.database_url,
+            "SPAWNER_REDIS_URL": settings.redis_url,
+            "SPAWNER_CATALOG": str(settings.catalog),
+            "PYTHONPATH": str(ROOT),
+            **changes,
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "workers.cli", *arguments),
+            cwd=tmp_path,
+            env=given,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        return process.returncode or 0, said.decode().strip()
+
+    return run
+
+
+async def user_of(resources: Resources, slug: str) -> User | None:
+    async with resources.sessions() as session:
+        user: User | None = await session.scalar(select(User).where(User.slug == slug))
+        return user
+
+
+async def test_a_user_is_deleted_once_the_operator_agrees(resources: Resources, spawner: Spawner) -> None:
+    await make_user(resources)
+    code, _ = await spawner("user", "delete", "alice@example.org")
+    assert code == 1
+    assert await user_of(resources, "alice") is not None
+    code, said = await spawner("user", "delete", "Alice@example.org", "--yes")
+    assert code == 0, said
+    assert await user_of(resources, "alice") is None
+    code, said = await spawner("user", "delete", "alice@example.org", "--yes")
+    assert (code, said) == (1, "there is no account of alice@example.org")
+
+
+async def test_the_last_admin_is_not_deleted_from_the_command_line_either(
+    resources: Resources, spawner: Spawner
+) -> None:
+    await make_user(resources, "root", is_admin=True)
+    code, said = await spawner("user", "delete", "root@example.org", "--yes")
+    assert code == 1
+    assert said.endswith("This is the only admin, and cannot be deleted. Make somebody else an admin first.")
+    assert await user_of(resources, "root") is not None
+
+
+async def test_a_users_limit_is_set_and_lifted(resources: Resources, spawner: Spawner) -> None:
+    await make_user(resources)
+    for given, stored in (("3", 3), ("0", 0), ("none", None)):
+        code, said = await spawner("user", "limit", "alice@example.org", given)
+        assert code == 0, said
+        user = await user_of(resources, "alice")
+        assert user is not None
+        assert user.running_limit == stored
+    for wrong in ("many", "10001"):
+        code, said = await spawner("user", "limit", "alice@example.org", wrong)
+        assert code == 2
+        assert "must be a number" in said
+
+
+@pytest.mark.parametrize(
+    ("beats", "code", "sentence"),
+    [
+        ({}, 1, "no worker of this host"),
+        ({"elsewhere:1": "ok"}, 1, "no worker of this host"),
+        ({f"{socket.gethostname()}:1": "engine_unavailable"}, 1, "engine_unavailable"),
+        ({f"{socket.gethostname()}:1": "engine_unavailable", f"{socket.gethostname()}:2": "ok"}, 0, "a worker lives"),
+    ],
+)
+async def test_a_probe_tells_whether_a_worker_of_this_host_can_work(
+    resources: Resources, spawner: Spawner, beats: dict[str, str], code: int, sentence: str
+) -> None:
+    for name, value in beats.items():
+        await resources.redis.set(f"spawner:worker:{name}", value)
+    given, said = await spawner("worker", "live")
+    assert given == code, said
+    assert sentence in said
+
+
+async def test_a_probe_without_redis_says_so(resources: Resources, spawner: Spawner) -> None:
+    code, said = await spawner("worker", "live", SPAWNER_REDIS_URL="redis://127.0.0.1:1/0")
+    assert (code, said) == (1, "Redis does not answer")
+
+
+async def test_an_unknown_template_is_named(resources: Resources, spawner: Spawner) -> None:
+    code, said = await spawner("images", "pull", "hello", "nonsense")
+    assert (code, said) == (1, "not in the catalogue: nonsense")
+
+
+async def test_the_catalogues_images_are_fetched_and_built_ones_looked_for(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    built, other = resources.catalog.templates
+    fetched = other.model_copy(update={"build": None})
+    runtime.missing |= {built.image, fetched.image}
+    said: list[str] = []
+    assert not await warm(worker.context, [built, fetched], said.append)
+    assert said == [
+        f"hello: {built.image} is missing; it is built on the server",
+        f"jupyter: {fetched.image} is there",
+    ]
+    assert runtime.pulled == [fetched.image]
+    runtime.missing.clear()
+    assert await warm(worker.context, [built], said.append)
+
+
+async def test_a_pull_that_fails_keeps_no_other_image_waiting(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    hello, jupyter = (template.model_copy(update={"build": None}) for template in resources.catalog.templates)
+
+    async def before_pull(image: str, report: Report) -> None:
+        if image == hello.image:
+            raise ImagePullFailed
+
+    runtime.before_pull = before_pull
+    said: list[str] = []
+    assert not await warm(worker.context, [hello, jupyter], said.append)
+    assert said == [f"hello: {hello.image} image_pull_failed", f"jupyter: {jupyter.image} is there"]

@@ -17,6 +17,7 @@ from app import errors, log, openapi
 from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.catalog.router import router as catalog
+from app.gateway.activity import Activity
 from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.activity = Activity()
     errors.install(app)
     for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
         app.include_router(router)

@@ -18,6 +18,7 @@ from app.workspaces.schemas import (
     JOB_ID,
     URL,
     VOLUME_ID,
+    IdleOut,
     JobFailure,
     JobOut,
     JobPage,
@@ -208,6 +209,17 @@ CONTAINERS = WorkspacesOut(
         ),
     ]
 )
+EXTENDED = CONTAINERS.containers[0].model_copy(
+    update={
+        "type": "jupyter",
+        "display_name": JUPYTER[0],
+        "description": JUPYTER[1],
+        "service_url": "http://127.0.0.1:8080/alice-jupyter/",
+        "idle": IdleOut(
+            active_at=NOW, pauses_at=NOW + timedelta(hours=1), stops_at=NOW + timedelta(days=1), warning=None
+        ),
+    }
+)
 TEMPLATES = TemplatesOut(
     templates=[
         TemplateOut(
@@ -279,6 +291,7 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
         "202": {"accepted": _launched(DELETING, WorkspaceStatus.DELETING, CONTAINER)},
     },
     "get_workspace": {"200": {"running": CONTAINERS.containers[0], "failed": CONTAINERS.containers[1]}},
+    "extend_workspace": {"200": {"extended": EXTENDED}},
     "list_jobs": {"200": {"first_page": JobPage(jobs=[READY], next=READY.id), "last_page": JobPage(jobs=[FAILED])}},
     "get_job": {
         "200": {

@@ -27,6 +27,7 @@ CALLS: dict[str, tuple[str, str]] = {
     "container_launch": ("POST", "/api/container/launch/hello"),
     "restart_workspace": ("POST", "/api/container/hello/restart"),
     "stop_workspace": ("POST", "/api/container/hello/stop"),
+    "extend_workspace": ("POST", "/api/container/hello/extend"),
     "delete_workspace": ("DELETE", "/api/container/hello"),
     "get_workspace": ("GET", "/api/container/hello"),
     "list_volumes": ("GET", "/api/volumes"),
@@ -48,7 +49,7 @@ SPENDING = ("verify", *BY_QUERY)
 STARTING = ("container_restart", "container_launch", "restart_workspace")
 ENDING = ("stop_workspace", "delete_workspace")
 ACCEPTING = (*STARTING, *ENDING)
-CHANGING = ("logout", *ACCEPTING, "cancel_job", "delete_volume")
+CHANGING = ("logout", *ACCEPTING, "extend_workspace", "cancel_job", "delete_volume")
 READING = (
     "me",
     "list_containers",

@@ -138,6 +138,16 @@ async def lists_volumes(scene: Scene) -> httpx.Response:
     return await call(scene, "list_volumes")
 
 
+async def extends_running(scene: Scene) -> httpx.Response:
+    await scene.launched(run=True)
+    return await call(scene, "extend_workspace")
+
+
+async def extends_too_early(scene: Scene) -> httpx.Response:
+    await scene.launched()
+    return await call(scene, "extend_workspace")
+
+
 async def reads_job(scene: Scene) -> httpx.Response:
     return await call(scene, "get_job", path=(await scene.launched())["status_url"])
 
@@ -283,6 +293,12 @@ CASES: dict[Key, Provoke] = {
         for name in (*ACCEPTING, "get_workspace")
         if name != "container_restart"
     },
+    ("extend_workspace", 200, None): extends_running,
+    ("extend_workspace", 400, "unknown_template"): partial(
+        call, name="extend_workspace", path="/api/container/nonsense/extend"
+    ),
+    ("extend_workspace", 404, "not_found"): partial(call, name="extend_workspace"),
+    ("extend_workspace", 409, "not_extendable"): extends_too_early,
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),
     ("list_jobs", 404, "not_found"): partial(call, name="list_jobs", params={"before": NOWHERE}),
     ("job_events", 200, None): reads_events,

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -144,13 +144,17 @@ def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) 
         "SPAWNER_CATALOG": str(ROOT / "images" / "catalog.yaml"),
         "SPAWNER_LEASE_SECONDS": str(lease_seconds),
         "SPAWNER_RECONCILE_SECONDS": "1",
+        "SPAWNER_DRAIN_SECONDS": "0",
+        "SPAWNER_ORPHAN_SECONDS": "2",
     }
     return {**settings, **proxy_settings(settings, api_port)}
 
 
 @contextmanager
-def running_stack(mode: Mode, instance: str, logs: Path, *, lease_seconds: int = 2) -> Iterator[RunningStack]:
-    """Run a whole installation; at the end nothing of it is left, on the engine neither."""
+def running_stack(
+    mode: Mode, instance: str, logs: Path, *, lease_seconds: int = 2, changes: Mapping[str, str] | None = None
+) -> Iterator[RunningStack]:
+    """Run a whole installation, `changes` over its settings; at the end nothing is left, on the engine neither."""
     with private_services(ROOT) as services, ExitStack() as exits:
         api_port = free_port()
         settings = make_settings(mode, instance, api_port, lease_seconds)
@@ -158,6 +162,7 @@ def running_stack(mode: Mode, instance: str, logs: Path, *, lease_seconds: int =
             "SPAWNER_DATABASE_URL": services.database_url,
             "SPAWNER_REDIS_URL": services.redis_url,
             "SPAWNER_SMTP_URL": services.smtp_url,
+            **(changes or {}),
         }
         environment = {**os.environ, **settings}
         migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]

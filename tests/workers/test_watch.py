@@ -11,6 +11,7 @@ from app.resources import Resources
 from app.runtime.base import EngineUnavailable, Event, Inventory, RunState
 from app.workspaces import service
 from app.workspaces.seen import RESTARTS
+from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
@@ -282,3 +283,25 @@ async def test_an_engine_that_is_away_changes_no_row(
     runtime.containers.clear()
     await reconcile_engine(worker.context)
     assert (await row_of(resources, workspace)).status is WorkspaceStatus.RUNNING
+
+
+async def test_a_newer_image_shows_as_outdated_until_a_restart_takes_it(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    workspace = await run_one(resources, worker)
+    async with resources.unit_of_work() as session:
+        user = await session.get_one(User, workspace.user_id)
+
+    async def outdated() -> bool:
+        await reconcile_engine(worker.context)
+        async with resources.unit_of_work() as session:
+            template = resources.catalog.default
+            return (await view_workspace(session, resources, user, template, "en")).outdated
+
+    assert not await outdated()
+    runtime.digests["spawner/hello:1"] = "sha256:1"
+    assert await outdated()
+    async with resources.unit_of_work() as session:
+        await service.request(session, resources, user, "hello", JobKind.RESTART)
+    await worker.drain()
+    assert not await outdated()

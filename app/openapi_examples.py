@@ -281,7 +281,6 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
             "waits_for_room": _launched(WAITING, WorkspaceStatus.QUEUED, None),
         },
     },
-    "extend_workspace": {"200": {"extended": EXTENDED}},
     "restart_workspace": {"202": {"accepted": _launched(RESTARTING, WorkspaceStatus.QUEUED, CONTAINER)}},
     "stop_workspace": {
         "200": {"stopped": _launched(None, WorkspaceStatus.STOPPED, CONTAINER)},
@@ -292,6 +291,7 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
         "202": {"accepted": _launched(DELETING, WorkspaceStatus.DELETING, CONTAINER)},
     },
     "get_workspace": {"200": {"running": CONTAINERS.containers[0], "failed": CONTAINERS.containers[1]}},
+    "extend_workspace": {"200": {"extended": EXTENDED}},
     "list_jobs": {"200": {"first_page": JobPage(jobs=[READY], next=READY.id), "last_page": JobPage(jobs=[FAILED])}},
     "get_job": {
         "200": {

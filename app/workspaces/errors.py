@@ -21,16 +21,6 @@ class NotCancellable(AppError):
     )
 
 
-class NotExtendable(AppError):
-    code = "not_extendable"
-    status = 409
-    title = Text("Not running", "Läuft nicht")
-    detail = Text(
-        "Only a workspace that runs or is paused can be kept from resting. Launch it first.",
-        "Nur ein laufender oder angehaltener Arbeitsplatz lässt sich weiter offen halten. Bitte zuerst starten.",
-    )
-
-
 class VolumeInUse(AppError):
     code = "volume_in_use"
     status = 409
@@ -38,6 +28,16 @@ class VolumeInUse(AppError):
     detail = Text(
         "A workspace uses these files. Delete the workspace first; stopping it is not enough.",
         "Ein Arbeitsplatz benutzt diese Dateien. Lösche zuerst den Arbeitsplatz; ihn zu beenden, reicht nicht.",
+    )
+
+
+class NotExtendable(AppError):
+    code = "not_extendable"
+    status = 409
+    title = Text("Not running", "Läuft nicht")
+    detail = Text(
+        "Only a workspace that runs or is paused can be kept from resting. Launch it first.",
+        "Nur ein laufender oder angehaltener Arbeitsplatz lässt sich weiter offen halten. Bitte zuerst starten.",
     )
 
 

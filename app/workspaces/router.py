@@ -180,7 +180,7 @@ async def stop(
 
 
 @router.post(
-    "/{type}/extend",
+    "/{type:template}/extend",
     summary="Keep a workspace from resting",
     operation_id="extend_workspace",
     responses=problems(UnknownTemplate, Unauthorized, Forbidden, NotFound, NotExtendable, Unavailable),

@@ -27,9 +27,9 @@ CALLS: dict[str, tuple[str, str]] = {
     "container_launch": ("POST", "/api/container/launch/hello"),
     "restart_workspace": ("POST", "/api/container/hello/restart"),
     "stop_workspace": ("POST", "/api/container/hello/stop"),
+    "extend_workspace": ("POST", "/api/container/hello/extend"),
     "delete_workspace": ("DELETE", "/api/container/hello"),
     "get_workspace": ("GET", "/api/container/hello"),
-    "extend_workspace": ("POST", "/api/container/hello/extend"),
     "list_volumes": ("GET", "/api/volumes"),
     "delete_volume": ("DELETE", f"/api/volumes/{NOWHERE}"),
     "list_users": ("GET", "/api/admin/users"),
@@ -49,7 +49,7 @@ SPENDING = ("verify", *BY_QUERY)
 STARTING = ("container_restart", "container_launch", "restart_workspace")
 ENDING = ("stop_workspace", "delete_workspace")
 ACCEPTING = (*STARTING, *ENDING)
-CHANGING = ("logout", *ACCEPTING, "cancel_job", "delete_volume", "extend_workspace")
+CHANGING = ("logout", *ACCEPTING, "extend_workspace", "cancel_job", "delete_volume")
 READING = (
     "me",
     "list_containers",

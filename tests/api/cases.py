@@ -64,16 +64,6 @@ async def runs_already(scene: Scene) -> httpx.Response:
     return await call(scene, "container_launch")
 
 
-async def extends_running(scene: Scene) -> httpx.Response:
-    await scene.launched(run=True)
-    return await call(scene, "extend_workspace")
-
-
-async def extends_too_early(scene: Scene) -> httpx.Response:
-    await scene.launched()
-    return await call(scene, "extend_workspace")
-
-
 async def ends(name: str, scene: Scene) -> httpx.Response:
     await scene.launched()
     return await call(scene, name)
@@ -146,6 +136,16 @@ async def deletes_used_volume(scene: Scene) -> httpx.Response:
 async def lists_volumes(scene: Scene) -> httpx.Response:
     await volume_of(scene)
     return await call(scene, "list_volumes")
+
+
+async def extends_running(scene: Scene) -> httpx.Response:
+    await scene.launched(run=True)
+    return await call(scene, "extend_workspace")
+
+
+async def extends_too_early(scene: Scene) -> httpx.Response:
+    await scene.launched()
+    return await call(scene, "extend_workspace")
 
 
 async def reads_job(scene: Scene) -> httpx.Response:
@@ -272,12 +272,6 @@ CASES: dict[Key, Provoke] = {
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
     ("container_launch", 200, None): runs_already,
-    ("extend_workspace", 200, None): extends_running,
-    ("extend_workspace", 400, "unknown_template"): partial(
-        call, name="extend_workspace", path="/api/container/nonsense/extend"
-    ),
-    ("extend_workspace", 404, "not_found"): partial(call, name="extend_workspace"),
-    ("extend_workspace", 409, "not_extendable"): extends_too_early,
     ("list_users", 400, "invalid_request"): partial(call, name="list_users", params={"before": "x"}),
     ("list_users", 404, "not_found"): partial(call, name="list_users", params={"before": NOWHERE}),
     ("limit_user", 200, None): sets_limit,
@@ -299,6 +293,12 @@ CASES: dict[Key, Provoke] = {
         for name in (*ACCEPTING, "get_workspace")
         if name != "container_restart"
     },
+    ("extend_workspace", 200, None): extends_running,
+    ("extend_workspace", 400, "unknown_template"): partial(
+        call, name="extend_workspace", path="/api/container/nonsense/extend"
+    ),
+    ("extend_workspace", 404, "not_found"): partial(call, name="extend_workspace"),
+    ("extend_workspace", 409, "not_extendable"): extends_too_early,
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),
     ("list_jobs", 404, "not_found"): partial(call, name="list_jobs", params={"before": NOWHERE}),
     ("job_events", 200, None): reads_events,

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth import service as auth
 from app.auth.service import Caller, Client
 from app.errors import Forbidden, Unauthorized, locale_of
+from app.gateway.activity import Activity
 from app.i18n import Locale
 from app.resources import Resources
 from app.workspaces.watch import JobWatch
@@ -118,3 +119,12 @@ async def get_watch(request: Request) -> JobWatch:
 
 
 WatchDep = Annotated[JobWatch, Depends(get_watch)]
+
+
+async def get_activity(request: Request) -> Activity:
+    """What the process has noted of the use of workspaces."""
+    activity: Activity = request.app.state.activity
+    return activity
+
+
+ActivityDep = Annotated[Activity, Depends(get_activity)]

@@ -16,6 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import errors, log, openapi
 from app.auth.router import router as auth
 from app.catalog.router import router as catalog
+from app.gateway.activity import Activity
 from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.activity = Activity()
     errors.install(app)
     for router in (health, auth, users, catalog, workspaces, jobs, streams, gateway):
         app.include_router(router)

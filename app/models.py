@@ -207,6 +207,7 @@ class Workspace(Base):
     sampled_at: Mapped[datetime | None] = mapped_column(doc="When the counters below were read.")
     cpu_seconds: Mapped[float | None]
     network_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    rest_reason: Mapped[str | None] = mapped_column(String(40), doc="Why the platform let it rest, until it is asked.")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     last_used: Mapped[datetime | None]
     __table_args__ = (

@@ -17,6 +17,7 @@ from app.workspaces.router import ALREADY, UNDER_WAY
 from app.workspaces.schemas import (
     JOB_ID,
     URL,
+    IdleOut,
     JobFailure,
     JobOut,
     JobPage,
@@ -166,6 +167,17 @@ CONTAINERS = WorkspacesOut(
         ),
     ]
 )
+EXTENDED = CONTAINERS.containers[0].model_copy(
+    update={
+        "type": "jupyter",
+        "display_name": JUPYTER[0],
+        "description": JUPYTER[1],
+        "service_url": "http://127.0.0.1:8080/alice-jupyter/",
+        "idle": IdleOut(
+            active_at=NOW, pauses_at=NOW + timedelta(hours=1), stops_at=NOW + timedelta(days=1), warning=None
+        ),
+    }
+)
 TEMPLATES = TemplatesOut(
     templates=[
         TemplateOut(
@@ -221,6 +233,7 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
         "200": {"running": _launched(None, WorkspaceStatus.RUNNING, CONTAINER)},
         "202": {"accepted": _launched(QUEUED, WorkspaceStatus.QUEUED, None)},
     },
+    "extend_workspace": {"200": {"extended": EXTENDED}},
     "list_jobs": {"200": {"first_page": JobPage(jobs=[READY], next=READY.id), "last_page": JobPage(jobs=[FAILED])}},
     "get_job": {"200": {"queued": QUEUED, "running": PULLING, "succeeded": READY, "failed": FAILED}},
     "container_logs": {"200": {"last_lines": LogOut(lines=LINES)}},

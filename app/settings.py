@@ -86,8 +86,14 @@ class Settings(BaseSettings):
         30, ge=0, description="How long something of ours on the engine that no row wants is left alone."
     )
     lease_seconds: float = Field(15, ge=1, description="A worker that is silent this long has lost its job.")
+    drain_seconds: int = Field(
+        10, ge=0, description="After SIGTERM a worker's jobs get this long to finish; then others take them over."
+    )
     worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
     engine_starts: int = Field(4, ge=1, description="Containers one worker makes or starts at the engine at once.")
+    usage_seconds: float = Field(
+        30, ge=1, description="Interval at which the counters of workspaces with an idle limit are read."
+    )
     reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler; must divide 60.")
 
     @field_validator("cors_origins", "trusted_proxies", "signup_domains", mode="before")

@@ -17,8 +17,10 @@ import aiodocker
 import httpx
 from aiodocker.containers import DockerContainer
 from aiodocker.networks import DockerNetwork
+from sqlalchemy import func, select
 
-from app.resources import open_resources
+from app.models import Network
+from app.resources import Resources, open_resources
 from app.workspaces import spec
 from tests.e2e.stack import RunningStack
 from tests.factories import SignedIn, sign_in
@@ -110,12 +112,14 @@ class Platform:
         self._url = stack.public_url
         self._client = client
         self._users = users
+        self._launched: list[dict[str, str]] = []
         self.posts: list[float] = []
         self.timelines: list[list[dict[str, str]]] = []
 
     async def post(self) -> tuple[dict[str, str], str]:
         """A new user's first launch of hello, accepted; returns the user's headers and the job's address."""
         headers = self._users.pop().headers
+        self._launched.append(headers)
         started = time.perf_counter()
         answer = await self._client.post(f"{self._url}/api/container/launch/hello", headers=headers)
         self.posts.append((time.perf_counter() - started) * 1000)
@@ -143,12 +147,33 @@ class Platform:
                 self.timelines.append(job.json()["timeline"])
                 return
 
+    async def clean(self) -> None:
+        """Delete what was launched, as its owners would; not measured. Its networks are ready for the next ones."""
+        asked = [self._client.delete(f"{self._url}/api/container/hello", headers=headers) for headers in self._launched]
+        answers = await asyncio.gather(*asked)
+        jobs = [answer.json()["status_url"] for answer in answers]
+        timelines = len(self.timelines)
+        await asyncio.gather(*(self.follow(*job) for job in zip(self._launched, jobs, strict=True)))
+        del self.timelines[timelines:]
+        self._launched.clear()
+
     async def posts_meanwhile(self) -> None:
         """Sixteen accepted launches keep the engine busy; ten more users launch, one after the other."""
         busy = await asyncio.gather(*(self.post() for _ in range(AT_ONCE)))
         self.posts.clear()
         accepted = [await self.post() for _ in range(MEANWHILE)]
         await asyncio.gather(*(self.follow(*job) for job in (*busy, *accepted)))
+
+
+async def pool_is_full(resources: Resources) -> None:
+    """Wait for the networks that an installation at rest has ready."""
+    ready = select(func.count()).where(Network.workspace_id.is_(None), Network.ready)
+    async with asyncio.timeout(60):
+        while True:
+            async with resources.reads() as session:
+                if (await session.scalar(ready) or 0) >= resources.settings.network_pool:
+                    return
+            await asyncio.sleep(0.2)
 
 
 async def at_once(one: Callable[[], Awaitable[float]]) -> float:
@@ -171,13 +196,15 @@ async def measure(stack: RunningStack) -> list[Row]:
         for warm_up in (raw.bare, raw.run, platform.launch, platform.launch):
             await warm_up()
         await raw.clean()
+        await platform.clean()
+        await pool_is_full(resources)
         bare, alone, through = [], [], []
         for _ in range(ROUNDS):
             bare.append(await raw.bare())
             alone.append(await raw.run())
             await raw.clean()
             through.append(await platform.launch())
-            stack.remove_containers()
+            await platform.clean()
         alone_posts = statistics.median(platform.posts)
         gaps = breakdown(platform.timelines[2:])
         platform.posts.clear()
@@ -185,8 +212,9 @@ async def measure(stack: RunningStack) -> list[Row]:
         for _ in range(BATCHES):
             raw_rates.append(await at_once(raw.run))
             await raw.clean()
+            await pool_is_full(resources)
             rates.append(await at_once(platform.launch))
-            stack.remove_containers()
+            await platform.clean()
         burst_posts = statistics.median(platform.posts)
         await platform.posts_meanwhile()
     return [

@@ -1,6 +1,8 @@
-"""`python -m workers`: one worker process, until SIGTERM."""
+"""`python -m workers`: one worker process. SIGTERM drains it: no new jobs, a while for those in hand, then it ends."""
 
 import asyncio
+import os
+from signal import Signals
 
 import uvloop
 
@@ -8,9 +10,21 @@ from app import log
 from app.settings import load_settings
 from workers.worker import Worker
 
+# What was already asked of the engine is waited for when a job is handed back, but not for ever: a lease that is not
+# given back runs out by itself.
+EXIT_SECONDS = 10
+
+
+def leave_in_time(_: Signals) -> None:
+    """The worker has drained and is ending; should it hang in that, end the process."""
+    asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
+
+
 if __name__ == "__main__":
     settings = load_settings()
     log.configure(pretty=settings.environment == "development")
     # The loop that uvicorn runs the API on, too: a third less of the processor for the same work.
     asyncio.set_event_loop(uvloop.new_event_loop())
-    Worker(settings).run()
+    worker = Worker(settings)
+    worker.on_stop = leave_in_time
+    worker.run()

@@ -25,6 +25,7 @@ from app.workspaces.admission import admit
 from app.workspaces.claims import requeue
 from app.workspaces.progress import fail_overdue
 from workers.context import WorkerContext, context_of
+from workers.idle import keep_idle
 from workers.orphans import remove_orphans, remove_volumes
 from workers.pool import keep_networks
 from workers.watch import compare
@@ -89,6 +90,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
         remove_orphans,
         remove_volumes,
         keep_networks,
+        keep_idle,
     ]
     for part in parts:
         try:

@@ -56,6 +56,7 @@ def worker_options(settings: Settings) -> dict[str, Any]:
         # A kept result would block the same message id.
         "keep_result": 0,
         "max_tries": 5,
+        "job_completion_wait": settings.drain_seconds,
         "health_check_key": f"spawner:health:{socket.gethostname()}:{os.getpid()}",
         "log_results": False,
     }

@@ -22,9 +22,15 @@ class Worker(arq.worker.Worker):
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__(**{**worker_options(settings), **options})
         self._redis_url = settings.redis_url
+        # A message whose worker died before it claimed the row is taken up by another one after this time. A claimed
+        # one has left the queue by then, and a mail's row lets one through.
+        self.in_progress_timeout_s = settings.lease_seconds
 
     async def main(self) -> None:
         """Work until cancelled, or until nothing is left if the worker is to end then."""
+        if self.burst:
+            await super().main()
+            return
         news = asyncio.Event()
         async with (
             make_redis(self._redis_url) as redis,

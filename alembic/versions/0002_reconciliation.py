@@ -68,6 +68,7 @@ def upgrade() -> None:
     op.add_column("workspaces", sa.Column("sampled_at", TIME, nullable=True))
     op.add_column("workspaces", sa.Column("cpu_seconds", sa.Double(), nullable=True))
     op.add_column("workspaces", sa.Column("network_bytes", sa.BigInteger(), nullable=True))
+    op.add_column("workspaces", sa.Column("rest_reason", sa.String(length=40), nullable=True))
     op.execute("UPDATE workspaces SET started_at = status_at, active_at = now() WHERE status IN ('running', 'paused')")
     op.create_index(
         "ix_workspaces_reserved", "workspaces", ["user_id"], postgresql_where=sa.text("reserved_memory IS NOT NULL")
@@ -150,6 +151,7 @@ def downgrade() -> None:
     op.create_unique_constraint(op.f("uq_workspaces_subnet"), "workspaces", ["subnet"])
     op.drop_index("ix_workspaces_reserved", table_name="workspaces")
     for column in [
+        "rest_reason",
         "network_bytes",
         "cpu_seconds",
         "sampled_at",

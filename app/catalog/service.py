@@ -24,6 +24,7 @@ WORDING: Final = {
 }
 
 
+Seconds = Annotated[int, Field(strict=True, ge=0, le=366 * 86400)]
 Place = tuple[int | str, ...]
 Mistake = tuple[Place, str]
 
@@ -102,6 +103,7 @@ class Probe(_Model):
 
 class Template(_Model):
     """One entry of the catalogue. `volume` is a mount point; `build` is relative to the catalogue's folder.
+    A limit of 0 seconds is none.
 
     `probe.path` is relative to the base path as the container sees it: `/` where `strip_prefix` holds.
     """
@@ -120,6 +122,10 @@ class Template(_Model):
     read_only: bool = Field(False, strict=True)
     strip_prefix: bool = Field(True, strict=True)
     restart: Literal["on-failure", "never"] = "on-failure"
+    idle_pause: Seconds = 0
+    idle_stop: Seconds = 0
+    max_lifetime: Seconds = 0
+    start_on_visit: bool = Field(False, strict=True)
     default: bool = Field(False, strict=True)
 
 
@@ -183,6 +189,8 @@ def _clashes(templates: Sequence[Template]) -> Iterator[Mistake]:
             yield ("templates", index, "default"), f"{default} is the default already"
         elif template.default:
             default = template.key
+        if 0 < template.idle_stop <= template.idle_pause:
+            yield ("templates", index, "idle_stop"), "must be longer than idle_pause, which it would forestall"
     if default is None:
         yield ("templates",), "one of them must be the default"
 

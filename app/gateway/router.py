@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from app.deps import LocaleDep, ResourcesDep, SessionDep
+from app.deps import ActivityDep, LocaleDep, ResourcesDep, SessionDep, WatchDep
 from app.errors import NotFound
 from app.gateway import pages, service
 from app.gateway.cookies import Cookie
-from app.gateway.service import Answer, Pass, Redirect, Visit
+from app.gateway.service import Answer, Desk, Pass, Redirect, Visit
 from app.i18n import Locale
 from app.settings import Settings
 
@@ -18,10 +18,15 @@ router = APIRouter(prefix="/internal", include_in_schema=False)
 
 @router.get("/gateway")
 async def gateway(
-    request: Request, session: SessionDep, resources: ResourcesDep, locale: LocaleDep, unreachable: bool = False
+    request: Request,
+    resources: ResourcesDep,
+    watch: WatchDep,
+    activity: ActivityDep,
+    locale: LocaleDep,
+    unreachable: bool = False,
 ) -> Response:
     """May this request pass, and where to? 200 says yes; the client gets every other answer as it is."""
-    answer = await service.answer(session, resources, _visit(request, unreachable=unreachable))
+    answer = await service.answer(Desk(resources, watch, activity), _visit(request, unreachable=unreachable))
     return _response(resources.settings, answer, locale)
 
 

@@ -4,25 +4,45 @@ A good workspace cookie opens the one workspace that it was made for, while the 
 is looked up by the route, so a stranger's workspace and one that does not exist cannot be told apart.
 """
 
+import asyncio
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.tokens import new_token
 from app.errors import AppError, Forbidden, MethodNotAllowed, NotFound, Unauthorized
-from app.gateway import cookies, handoff
+from app.gateway import cookies, handoff, waking
+from app.gateway.activity import Activity
 from app.gateway.cookies import Cookie
 from app.gateway.errors import InvalidCode, WorkspaceNotRunning, WorkspaceUnreachable
 from app.gateway.names import Alias, Route, base_path, origin_of, parse, route_of
-from app.models import Session, User, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
+from app.models import (
+    LIVE_STATES,
+    Job,
+    JobKind,
+    Session,
+    User,
+    Workspace,
+    WorkspaceCookie,
+    WorkspaceStatus,
+    utcnow,
+)
 from app.resources import Resources
 from app.settings import Settings
+from app.workspaces.errors import Refused
+from app.workspaces.states import ALIVE, RELEASED
+from app.workspaces.watch import JobWatch
 
 # Time to read a mail and come back: as long as it takes to sign in.
 ENTRY_SECONDS = 900
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+# How often a row that keeps changing is looked at for one request.
+LOOKS = 3
 MOVING = (
     WorkspaceStatus.QUEUED,
     WorkspaceStatus.PULLING,
@@ -83,22 +103,56 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
+    """What a cookie opens, with its workspace's live job, if any."""
+
+    workspace_id: UUID
+    user_id: UUID
+    generation: int
     slug: str
     template: str
     status: WorkspaceStatus
+    status_at: datetime
     host: str | None
     port: int | None
+    job_id: UUID | None
+    job: JobKind | None
+    was: WorkspaceStatus | None
+
+    @property
+    def running(self) -> bool:
+        """It runs, and nothing is about to freeze it."""
+        return self.status is WorkspaceStatus.RUNNING and self.job is not JobKind.PAUSE
+
+    @property
+    def waking(self) -> bool:
+        """A launch brings it back to what it was a moment ago."""
+        return self.job is JobKind.LAUNCH and self.was in ALIVE and self.status is not WorkspaceStatus.RUNNING
+
+    @property
+    def asleep(self) -> bool:
+        """It is frozen, or about to be."""
+        return self.status is WorkspaceStatus.PAUSED or self.job is JobKind.PAUSE
 
 
 Answer = Pass | Redirect | Refusal
 
 
-async def answer(session: AsyncSession, resources: Resources, visit: Visit) -> Answer:
-    """Judge one request.
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What one process judges requests with."""
 
-    Raises `NotFound`, `Unauthorized`, `Forbidden`, `MethodNotAllowed`, `InvalidCode`, `WorkspaceNotRunning` and
-    `WorkspaceUnreachable`; the last three are a `Refusal` where a person would see them.
+    resources: Resources
+    watch: JobWatch
+    activity: Activity
+
+
+async def answer(desk: Desk, visit: Visit) -> Answer:
+    """Judge one request. One to a paused workspace waits until that is awake, with no session open.
+
+    Raises `NotFound`, `Unauthorized`, `Forbidden`, `MethodNotAllowed`, `InvalidCode`, `WorkspaceNotRunning`,
+    `WorkspaceUnreachable` and what may refuse a launch; the last four are a `Refusal` where a person would see them.
     """
+    resources = desk.resources
     settings = resources.settings
     route = parse(settings, visit.host, visit.uri)
     if route is None:
@@ -110,15 +164,18 @@ async def answer(session: AsyncSession, resources: Resources, visit: Visit) -> A
             raise NotFound
         return Redirect(_address(settings, route.name, route.rest), 308)
     if route.rest.partition("?")[0] == handoff.ENTER_PATH:
-        return await _enter(session, resources, visit, route)
+        return await _enter(resources, visit, route)
     _check_origin(settings, visit, route)
-    grants = await _find_grants(session, resources, visit)
-    for grant in grants:
-        if (grant.slug, grant.template) == (route.slug, route.template):
-            return _admit(resources, visit, route, grant)
-    if grants:
-        raise NotFound
-    return _sign_in(settings, visit, route)
+    until = asyncio.get_running_loop().time() + waking.WAKE_SECONDS
+    grant = await _find_grant(resources, visit, route)
+    for _ in range(LOOKS):
+        try:
+            if grant is None or not await _rouse(desk, visit, grant, until):
+                break
+        except Refused as refused:
+            return _refuse(visit, route, refused)
+        grant = await _find_grant(resources, visit, route)
+    return _admit(resources, visit, route, grant) if grant is not None else _sign_in(settings, visit, route)
 
 
 async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:
@@ -168,17 +225,34 @@ def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
             raise Forbidden
 
 
-async def _find_grants(session: AsyncSession, resources: Resources, visit: Visit) -> list[_Grant]:
-    """What the request's workspace cookies open: usually one row, none without a session that lives."""
+async def _find_grant(resources: Resources, visit: Visit, route: Route) -> _Grant | None:
+    """What the request's workspace cookie opens; None where nobody whose session lives is signed in.
+
+    Raises `NotFound` where the cookies open other workspaces only.
+    """
     shown = cookies.values(visit.cookies, cookies.grant_name(resources.settings))
     if not shown:
-        return []
+        return None
     query = (
-        select(User.slug, Workspace.template, Workspace.status, Workspace.host, Workspace.port)
+        select(
+            Workspace.id,
+            User.id,
+            Workspace.generation,
+            User.slug,
+            Workspace.template,
+            Workspace.status,
+            Workspace.status_at,
+            Workspace.host,
+            Workspace.port,
+            Job.id,
+            Job.kind,
+            Job.was,
+        )
         .select_from(WorkspaceCookie)
         .join(Session, Session.id == WorkspaceCookie.session_id)
         .join(User, User.id == Session.user_id)
         .join(Workspace, (Workspace.id == WorkspaceCookie.workspace_id) & (Workspace.user_id == User.id))
+        .outerjoin(Job, (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES))
         .where(
             WorkspaceCookie.token_hash.in_([resources.tokens.hash("workspace", value) for value in shown]),
             Session.ended_at.is_(None),
@@ -186,7 +260,37 @@ async def _find_grants(session: AsyncSession, resources: Resources, visit: Visit
             User.blocked_at.is_(None),
         )
     )
-    return [_Grant(*row) for row in await session.execute(query)]
+    async with resources.reads() as session:
+        rows = (await session.execute(query)).all()
+    grants = [_Grant(*columns) for columns in map(tuple[Any, ...], rows)]
+    for grant in grants:
+        if (grant.slug, grant.template) == (route.slug, route.template):
+            return grant
+    if grants:
+        raise NotFound
+    return None
+
+
+async def _rouse(desk: Desk, visit: Visit, grant: _Grant, until: float) -> bool:
+    """Note the visit, wake what is asleep, start what a visit may start. True where the row is to be read again.
+
+    Raises `Refused`.
+    """
+    resources, template = desk.resources, desk.resources.catalog.get(grant.template)
+    if template is None or visit.unreachable or asyncio.get_running_loop().time() >= until:
+        return False
+    if grant.running:
+        return not await desk.activity.note(resources, grant.workspace_id, grant.generation, template)
+    if grant.waking or grant.asleep:
+        job_id = grant.job_id if grant.waking else await waking.launch(resources, grant.user_id, template.key)
+        if job_id is not None:
+            await waking.ended(resources, desk.watch, job_id, until)
+        return True
+    failed_now = grant.status is WorkspaceStatus.ERROR and utcnow() - grant.status_at < waking.CALM
+    if template.start_on_visit and visit.navigates and grant.status in RELEASED and not failed_now:
+        await waking.launch(resources, grant.user_id, template.key)
+        return True
+    return False
 
 
 def _admit(resources: Resources, visit: Visit, route: Route, grant: _Grant) -> Answer:
@@ -224,7 +328,7 @@ def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
     return Redirect(f"{settings.public_url}/open/{route.name}?{query}", 302, cookie)
 
 
-async def _enter(session: AsyncSession, resources: Resources, visit: Visit, route: Route) -> Answer:
+async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
     """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing."""
     if visit.method != "GET":
         raise MethodNotAllowed
@@ -232,7 +336,8 @@ async def _enter(session: AsyncSession, resources: Resources, visit: Visit, rout
     query = parse_qs(route.rest.partition("?")[2])
     code, path = query.get("code", [""])[0], query.get("next", ["/"])[0]
     for state in cookies.values(visit.cookies, cookies.entry_name(settings)):
-        value = await handoff.exchange(session, resources, route, code, state)
+        async with resources.unit_of_work() as session:
+            value = await handoff.exchange(session, resources, route, code, state)
         if value is not None:
             cookie = cookies.make(settings, route, cookies.grant_name(settings), value)
             return Redirect(_address(settings, route.name, handoff.safe_path(path)), 303, cookie)

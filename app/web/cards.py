@@ -1,43 +1,62 @@
 """A template and the caller's workspace of it, as the pages show them."""
 
 import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.auth.service import Caller
 from app.catalog.images import ImageState, image_states
 from app.catalog.service import Template
-from app.errors import NotFound
+from app.errors import AppError, NotFound
 from app.gateway.names import route_of
-from app.i18n import Locale
-from app.models import JobStep, WorkspaceStatus
+from app.i18n import Locale, Text
+from app.models import JobKind, JobStep, WorkspaceStatus
 from app.resources import Resources
 from app.web import texts
+from app.workspaces.errors import NotCancellable, Refused
+from app.workspaces.history import rest_reasons
 from app.workspaces.polling import poll_job
 from app.workspaces.schemas import JobOut, WorkspaceOut
+from app.workspaces.states import STARTING
 from app.workspaces.views import list_tagged_workspaces
 from app.workspaces.watch import JobWatch
 
 BYTES = re.compile(r"([0-9.]+) of ([0-9.]+) MB")
 TONES = {WorkspaceStatus.RUNNING: "good", WorkspaceStatus.ERROR: "bad"}
 IDLE = frozenset({WorkspaceStatus.NOT_CREATED, WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPED})
+# Where there is something that can be replaced or deleted.
+THERE = frozenset({WorkspaceStatus.RUNNING, WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPED, WorkspaceStatus.ERROR})
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a live job is, in words. `bytes` is what a pull has fetched of what there is, in megabytes."""
+    """How far a live job is, in words.
+
+    `bytes` is what a pull has fetched of what there is, in megabytes; `note` says what the job waits for, or why the
+    platform began it; `cancel` is the job, where it may be cancelled.
+    """
 
     step: str
+    starts: bool
     percent: int
     position: int | None
     usual_seconds: float | None
     bytes: tuple[float, float] | None
+    note: str | None
+    cancel: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What one card shows. `said` names what its live region told last; `poll` is the query to follow it with."""
+    """What one card shows.
+
+    `said` names what its live region told last; `poll` is the query to follow it with. `reason` says why the platform
+    brought the workspace to rest, `refused` why what was asked for just now was not accepted.
+    """
 
     type: str
     name: str
@@ -46,13 +65,18 @@ class Card:
     status: WorkspaceStatus
     status_text: str
     error: str | None
+    exit_code: int | None
+    reason: str | None
+    outdated: bool
     image: ImageState | None
     memory: str
     cpus: float
     keeps_files: bool
+    kept_days: int
     progress: Progress | None
     said: str
     poll: str | None
+    refused: str | None = None
 
     @property
     def tone(self) -> str:
@@ -64,18 +88,39 @@ class Card:
         """Whether it can be opened."""
         return self.status == WorkspaceStatus.RUNNING
 
+    @property
+    def paused(self) -> bool:
+        """Whether opening it wakes it."""
+        return self.status == WorkspaceStatus.PAUSED
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has run before and can be started again."""
+        return self.status == WorkspaceStatus.STOPPED
+
+    @property
+    def stoppable(self) -> bool:
+        """Whether it may be stopped."""
+        return self.running or self.paused
+
+    @property
+    def there(self) -> bool:
+        """Whether it may be replaced or deleted now."""
+        return self.status in THERE and self.progress is None
+
 
 async def list_cards(resources: Resources, caller: Caller, locale: Locale) -> list[Card]:
     """One card for each template, in the catalogue's order."""
     async with resources.unit_of_work() as session:
         entries = await list_tagged_workspaces(session, resources, caller.user, locale)
+        reasons = await rest_reasons(session, caller.user.id)
     templates = resources.catalog.templates
     images = await image_states(resources.redis, [template.image for template in templates])
-    cards = []
-    for (entry, seen), template in zip(entries, templates, strict=True):
-        route = route_of(caller.user.slug, template.key)
-        cards.append(_card(entry, template, route, images.get(template.image), seen, locale))
-    return cards
+    days = resources.settings.volume_retention_days
+    return [
+        _card(entry, template, caller, images, seen, reasons, days, locale)
+        for (entry, seen), template in zip(entries, templates, strict=True)
+    ]
 
 
 async def find_card(resources: Resources, caller: Caller, locale: Locale, type: str) -> Card:
@@ -84,6 +129,16 @@ async def find_card(resources: Resources, caller: Caller, locale: Locale, type: 
         if card.type == type:
             return card
     raise NotFound
+
+
+async def attempt(resources: Resources, change: Callable[[AsyncSession], Awaitable[object]]) -> AppError | None:
+    """Make one change in a transaction of its own. What its card can tell of is returned, any other error raised."""
+    try:
+        async with resources.unit_of_work() as session:
+            await change(session)
+    except (Refused, NotCancellable) as refusal:
+        return refusal
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,38 +158,65 @@ async def wait_for_news(resources: Resources, watch: JobWatch, caller: Caller, l
 
 
 def _card(
-    entry: WorkspaceOut, template: Template, route: str, image: ImageState | None, etag: str | None, locale: Locale
+    entry: WorkspaceOut,
+    template: Template,
+    caller: Caller,
+    images: Mapping[str, ImageState],
+    etag: str | None,
+    reasons: Mapping[str, str],
+    days: int,
+    locale: Locale,
 ) -> Card:
-    status = WorkspaceStatus(entry.status)
-    said = f"{status}.{entry.job.step}" if entry.job else str(status)
+    status, job = WorkspaceStatus(entry.status), entry.job
+    failure = entry.error if job is None else None
+    reason = texts.REASONS.get(reasons.get(entry.type, "")) if job is None else None
+    said = ".".join([status, *([job.step, job.waits_for or ""] if job else [])])
     return Card(
         type=entry.type,
         name=entry.display_name,
         description=entry.description,
-        route=route,
+        route=route_of(caller.user.slug, template.key),
         status=status,
         status_text=texts.STATUSES[status].say(locale),
-        error=entry.error.message if entry.error and entry.job is None else None,
-        image=image if status != WorkspaceStatus.RUNNING else None,
+        error=failure.message if failure else None,
+        exit_code=failure.exit_code if failure else None,
+        reason=reason.say(locale) if reason else None,
+        outdated=entry.outdated and job is None,
+        image=images.get(template.image) if status != WorkspaceStatus.RUNNING else None,
         memory=_memory(template.limits.memory, locale),
         cpus=template.limits.cpus,
         keeps_files=template.volume is not None,
-        progress=_progress(entry.job, locale) if entry.job else None,
+        kept_days=days,
+        progress=_progress(job, locale) if job else None,
         said=said,
-        poll=urlencode({"job": entry.job.id, "seen": etag, "said": said}) if entry.job and etag else None,
+        poll=urlencode({"job": job.id, "seen": etag, "said": said}) if job and etag else None,
     )
 
 
 def _progress(job: JobOut, locale: Locale) -> Progress:
     detail = (job.timeline[-1].detail if job.timeline else None) or ""
     match = BYTES.fullmatch(detail) if job.step == JobStep.PULLING else None
+    note = _note(job)
     return Progress(
         step=texts.STEPS[job.step].say(locale),
+        starts=job.kind in STARTING,
         percent=job.progress,
         position=job.position,
         usual_seconds=job.eta_seconds,
         bytes=(float(match[1]), float(match[2])) if match else None,
+        note=note.say(locale) if note else None,
+        cancel=job.id if job.kind in STARTING else None,
     )
+
+
+def _note(job: JobOut) -> Text | None:
+    """What a job waits for; else why the platform began it."""
+    if job.waits_for is not None:
+        return texts.WAITS.get(job.waits_for)
+    if not job.platform:
+        return None
+    code = (job.timeline[0].detail if job.timeline else None) or ""
+    return texts.REASONS.get(code, texts.STARTED_AGAIN if job.kind == JobKind.LAUNCH else texts.BROUGHT_TO_REST)
 
 
 def _memory(amount: int, locale: Locale) -> str:

@@ -1,18 +1,26 @@
 """Home: the catalogue as cards, each with the caller's workspace."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from app.auth.service import Caller
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
+from app.errors import AppError
+from app.i18n import Locale
 from app.models import JobKind, UserState
-from app.web.cards import Card, Seen, find_card, list_cards, wait_for_news
+from app.resources import Resources
+from app.web.cards import Card, Seen, attempt, find_card, list_cards, wait_for_news
 from app.web.destination import forget
 from app.web.failures import is_htmx
 from app.web.rendering import page
 from app.workspaces import service
+from app.workspaces.errors import explain
+from app.workspaces.history import last_failure
+from app.workspaces.volumes import VolumePolicy
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
 
@@ -35,10 +43,7 @@ async def home(request: Request, resources: ResourcesDep, caller: MaybeCallerDep
     """The caller's home; who is not signed in is sent to the form."""
     if caller is None:
         return RedirectResponse("/sign-in", 303)
-    cards = await list_cards(resources, caller, locale)
-    new = caller.user.state == UserState.VERIFIED
-    default = resources.catalog.default.name.say(locale)
-    answer = page(request, "home.html", caller=caller, cards=cards, new=new, default=default)
+    answer = _home(request, resources, caller, locale, await list_cards(resources, caller, locale))
     forget(request, answer, resources.settings)
     return answer
 
@@ -58,21 +63,71 @@ async def follow(
     return _fragment(request, await find_card(resources, caller, locale, type), seen.said)
 
 
-@router.post("/home/workspaces/{type}/{kind}")
-async def change(
+@router.get("/home/workspaces/{type}/log")
+async def log(request: Request, type: str, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep) -> Response:
+    """What the container of the last launch that failed wrote at its end."""
+    card = await find_card(resources, caller, locale, type)
+    async with resources.reads() as session:
+        failure = await last_failure(session, caller.user.id, type)
+    why = explain(failure.error_code or "", locale) if failure else None
+    return page(request, "log.html", caller=caller, card=card, failure=failure, why=why)
+
+
+@router.post("/home/workspaces/{type}/cancel")
+async def cancel(
     request: Request,
     type: str,
-    kind: Literal["launch", "restart"],
+    job: Annotated[UUID, Form()],
     resources: ResourcesDep,
     caller: CallerDep,
     locale: LocaleDep,
 ) -> Response:
-    """Launch or restart, then show the card; a browser without scripts gets the whole page again."""
-    async with resources.unit_of_work() as session:
-        await service.request(session, resources, caller.user, type, kind=JobKind(kind))
-    if not is_htmx(request):
+    """Give up a launch or a restart, then show the card."""
+    refusal = await attempt(resources, lambda session: service.cancel(session, resources, caller.user.id, job))
+    return await _changed(request, resources, caller, locale, type, refusal)
+
+
+@router.post("/home/workspaces/{type}/{kind}")
+async def change(
+    request: Request,
+    type: str,
+    kind: Literal["launch", "restart", "stop", "delete"],
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    files: Annotated[VolumePolicy, Form()] = VolumePolicy.KEEP,
+) -> Response:
+    """Change the workspace, then show the card; `files` counts for a deletion alone."""
+    asked, volume = JobKind(kind), files if kind == "delete" else None
+    refusal = await attempt(
+        resources, lambda session: service.request(session, resources, caller.user, type, asked, volume=volume)
+    )
+    return await _changed(request, resources, caller, locale, type, refusal)
+
+
+async def _changed(
+    request: Request, resources: Resources, caller: Caller, locale: Locale, type: str, refusal: AppError | None
+) -> Response:
+    """The card after a change, with what was refused; a browser without scripts gets the whole page again."""
+    if refusal is None and not is_htmx(request):
         return RedirectResponse("/", 303)
-    return _fragment(request, await find_card(resources, caller, locale, type), "")
+    said = refusal.detail.say(locale, **refusal.values) if refusal else None
+    cards = await list_cards(resources, caller, locale)
+    cards = [replace(card, refused=said) if card.type == type else card for card in cards]
+    if is_htmx(request):
+        # 200 for a refusal too: htmx swaps in nothing else.
+        return _fragment(request, next(card for card in cards if card.type == type), "")
+    answer = _home(request, resources, caller, locale, cards)
+    if refusal is not None:
+        answer.status_code = refusal.status
+        answer.headers.update(refusal.headers)
+    return answer
+
+
+def _home(request: Request, resources: Resources, caller: Caller, locale: Locale, cards: list[Card]) -> Response:
+    new = caller.user.state == UserState.VERIFIED
+    default = resources.catalog.default.name.say(locale)
+    return page(request, "home.html", caller=caller, cards=cards, new=new, default=default)
 
 
 def _fragment(request: Request, card: Card, said: str) -> Response:

@@ -1,5 +1,7 @@
 """The way into a workspace: on to it where it runs, else a page that starts it and then goes there."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -7,14 +9,14 @@ from app.auth.service import Caller
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
 from app.errors import NotFound
 from app.gateway.handoff import enter_url
-from app.models import WorkspaceStatus
 from app.resources import Resources
-from app.web.cards import Card, find_card, wait_for_news
+from app.web.cards import Card, attempt, find_card, wait_for_news
 from app.web.destination import Destination, DestinationDep, forget, remember
 from app.web.failures import is_htmx
 from app.web.home import SeenDep
 from app.web.rendering import page
 from app.workspaces import service
+from app.workspaces.states import ALIVE
 from app.workspaces.views import find_workspace, status_of
 
 router = APIRouter(prefix="/open/{route}", include_in_schema=False, dependencies=[Depends(check_same_origin)])
@@ -70,22 +72,23 @@ async def start(
     The answer is a page rather than a redirect: a form's redirects may not lead to another origin.
     """
     _check_owner(caller, to)
-    async with resources.unit_of_work() as session:
-        await service.request(session, resources, caller.user, to.template)
+    refusal = await attempt(resources, lambda session: service.request(session, resources, caller.user, to.template))
     card = await find_card(resources, caller, locale, to.template)
-    return (
-        _panel(request, card, to, "")
-        if is_htmx(request)
-        else page(request, "opening.html", caller=caller, card=card, to=to)
-    )
+    if refusal is not None:
+        card = replace(card, refused=refusal.detail.say(locale, **refusal.values))
+    if is_htmx(request):
+        return _panel(request, card, to, "")
+    status, headers = (refusal.status, refusal.headers) if refusal else (200, {})
+    return page(request, "opening.html", status=status, headers=headers, caller=caller, card=card, to=to)
 
 
 async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str | None:
-    """The address that leads into the workspace while it runs; raises `NotFound` where it is not the caller's."""
+    """The address that leads into the workspace while it lives; raises `NotFound` where it is not the caller's."""
     _check_owner(caller, to)
     async with resources.unit_of_work() as session:
         workspace = await find_workspace(session, caller.user.id, to.template)
-        if status_of(workspace) != WorkspaceStatus.RUNNING:
+        # A paused one wakes at the gateway.
+        if status_of(workspace) not in ALIVE:
             return None
         return await enter_url(session, resources, caller, to.route, to.path, to.state)
 

@@ -42,9 +42,9 @@ def say(locale: Locale, name: str, /, **values: object) -> str:
     return texts.PAGE[name].say(locale, **values)
 
 
-def counted(locale: Locale, name: str, /, minutes: int) -> str:
-    """The text `name` for a number of minutes; one minute has a text of its own."""
-    return say(locale, f"{name}_one") if minutes == 1 else say(locale, name, minutes=minutes)
+def counted(locale: Locale, name: str, /, **amount: int) -> str:
+    """The text `name` for one amount, of minutes, say; an amount of one has a text of its own."""
+    return say(locale, f"{name}_one") if 1 in amount.values() else say(locale, name, **amount)
 
 
 def page(

@@ -45,7 +45,7 @@ async def ask(
         return _form(request, 400, email=email, invalid=say(locale, "invalid_email"))
     except RateLimited as error:
         minutes = math.ceil(int(error.headers["Retry-After"]) / 60)
-        return _form(request, 429, error.headers, email=email, alert=counted(locale, "limited", minutes))
+        return _form(request, 429, error.headers, email=email, alert=counted(locale, "limited", minutes=minutes))
     except Unavailable as error:
         return _form(request, 503, error.headers, email=email, alert=say(locale, "unavailable"))
     return RedirectResponse("/check-mail", 303)

@@ -126,6 +126,39 @@ PAGE: dict[str, Text] = {
     "launch_again": Text("Launch again", "Erneut starten"),
     "open": Text("Open", "Öffnen"),
     "new_tab": Text("(opens in a new tab)", "(öffnet einen neuen Tab)"),
+    "start_again": Text("Start again", "Wieder starten"),
+    "cancel": Text("Cancel", "Abbrechen"),
+    "more": Text("More", "Mehr"),
+    "wakes": Text("Paused: opening it wakes it.", "Angehalten: Öffnen weckt ihn auf."),
+    "wakes_too": Text("Opening it wakes it.", "Öffnen weckt ihn auf."),
+    "outdated": Text("A newer image is there: a restart takes it.", "Es gibt ein neueres Image: Neu starten nimmt es."),
+    "stop": Text("Stop", "Beenden"),
+    "stop_ends": Text(
+        "What runs in it ends. Its files stay where they are, and you can start it again.",
+        "Was darin läuft, endet. Die Dateien bleiben, wo sie sind, und du kannst ihn wieder starten.",
+    ),
+    "delete": Text("Delete", "Löschen"),
+    "delete_lead": Text(
+        "The container goes, with everything in it but the files in your folder.",
+        "Der Container wird entfernt, mit allem darin außer den Dateien in deinem Ordner.",
+    ),
+    "delete_loses": Text(
+        "The container goes, with everything in it. This cannot be undone.",
+        "Der Container wird mit allem, was darin ist, entfernt. Das lässt sich nicht rückgängig machen.",
+    ),
+    "files": Text("What becomes of the files?", "Was wird aus den Dateien?"),
+    "files_keep_one": Text(
+        "Keep them for a day: the next launch finds them again",
+        "Einen Tag lang behalten: Der nächste Start findet sie wieder",
+    ),
+    "files_keep": Text(
+        "Keep them for {days} days: the next launch finds them again",
+        "{days} Tage lang behalten: Der nächste Start findet sie wieder",
+    ),
+    "files_delete": Text(
+        "Delete them at once, which cannot be undone", "Sofort löschen, was sich nicht rückgängig machen lässt"
+    ),
+    "delete_now": Text("Delete now", "Jetzt löschen"),
     "restart": Text("Restart", "Neu starten"),
     "restart_keeps": Text(
         "The container is replaced by a new one. What runs in it ends; files in its folder are kept.",
@@ -137,6 +170,8 @@ PAGE: dict[str, Text] = {
     ),
     "restart_now": Text("Restart now", "Jetzt neu starten"),
     "failed": Text("That did not work.", "Das hat nicht geklappt."),
+    "exit_code": Text("Exit code {code}.", "Exit-Code {code}."),
+    "show_log": Text("Show the log", "Protokoll anzeigen"),
     "image_building": Text(
         "The image of this workspace is still being built. You may launch it now; it starts once the image is there.",
         "Das Image dieses Arbeitsplatzes wird noch gebaut. Du kannst ihn schon starten; er läuft an, sobald es da ist.",
@@ -150,10 +185,24 @@ PAGE: dict[str, Text] = {
     "position": Text("number {position} in the queue", "Platz {position} in der Warteschlange"),
     "usually": Text("usually {seconds} s", "meist {seconds} s"),
     "bytes": Text("{done} of {total} MB", "{done} von {total} MB"),
+    # The log of a failure
+    "log": Text("Log of {name}", "Protokoll von {name}"),
+    "log_when": Text("Failed on {when} UTC.", "Fehlgeschlagen am {when} UTC."),
+    "log_lines": Text("The last lines that its container wrote:", "Die letzten Zeilen, die sein Container schrieb:"),
+    "log_empty": Text(
+        "There are no lines: the container wrote none, or it never began.",
+        "Es gibt keine Zeilen: Der Container schrieb keine, oder er begann nie.",
+    ),
+    "log_none": Text(
+        "Nothing has failed here so far. Once a launch fails, its container's last lines are kept here.",
+        "Hier ist bisher nichts fehlgeschlagen. Scheitert ein Start, stehen hier die letzten Zeilen seines Containers.",
+    ),
     # Opening a workspace
     "opening_lead": Text(
         "As soon as it runs, this page takes you there.", "Sobald er läuft, geht es von hier aus von selbst weiter."
     ),
+    "ending_lead": Text("In a moment you can start it again.", "Gleich kannst du ihn wieder starten."),
+    "wake": Text("Wake and open it", "Aufwecken und öffnen"),
     "not_running": Text("This workspace is not running.", "Dieser Arbeitsplatz läuft nicht."),
     "start": Text("Start it", "Starten"),
     "go_there": Text("Go to the workspace", "Zum Arbeitsplatz"),
@@ -184,10 +233,58 @@ STEPS: dict[JobStep, Text] = {
     JobStep.STARTING: Text("Starting the container", "Der Container startet"),
     JobStep.PROBING: Text("Waiting for its first answer", "Wartet auf seine erste Antwort"),
     JobStep.READY: Text("Ready", "Bereit"),
+    JobStep.PAUSING: Text("Pausing the container", "Der Container wird angehalten"),
+    JobStep.STOPPING: Text("Stopping the container", "Der Container wird beendet"),
+    JobStep.DELETING: Text("Removing the container", "Der Container wird entfernt"),
+    JobStep.DONE: Text("Done", "Erledigt"),
     JobStep.RETRYING: Text("Trying again in a moment", "Gleich folgt ein neuer Versuch"),
     JobStep.FAILED: Text("Failed", "Fehlgeschlagen"),
+    JobStep.CANCELLED: Text("Cancelled", "Abgebrochen"),
     JobStep.SUPERSEDED: Text("A newer request took over", "Eine neuere Anfrage hat übernommen"),
 }
+
+# What a launch waits for, by the code of the limit.
+WAITS: dict[str, Text] = {
+    "capacity_launches": Text(
+        "Others are starting right now. This one follows by itself.", "Gerade starten andere. Dieser folgt von selbst."
+    ),
+    "capacity_running": Text(
+        "The server runs as many workspaces as it may. This one starts as soon as somebody stops another.",
+        "Auf dem Server laufen so viele Arbeitsplätze, wie erlaubt sind. "
+        "Dieser startet, sobald jemand einen anderen beendet.",
+    ),
+    "capacity_memory": Text(
+        "The server's memory is taken by other workspaces. This one starts as soon as somebody stops another.",
+        "Der Arbeitsspeicher des Servers ist durch andere Arbeitsplätze belegt. "
+        "Dieser startet, sobald jemand einen anderen beendet.",
+    ),
+    "capacity_cpu": Text(
+        "The server's processors are taken by other workspaces. This one starts as soon as somebody stops another.",
+        "Die Prozessoren des Servers sind durch andere Arbeitsplätze belegt. "
+        "Dieser startet, sobald jemand einen anderen beendet.",
+    ),
+    "capacity_disk": Text(
+        "The server's disk is almost full. This one starts as soon as there is space; tell your operator.",
+        "Die Festplatte des Servers ist fast voll. Dieser startet, sobald Platz ist; bitte den Betreiber informieren.",
+    ),
+}
+
+# Why the platform began a job, by the detail of its first event; it stands beside the job and beside what it left.
+REASONS: dict[str, Text] = {
+    "idle_pause": Text(
+        "Paused because nobody used it for a while.", "Angehalten, weil ihn eine Weile niemand benutzt hat."
+    ),
+    "idle_stop": Text(
+        "Stopped because nobody used it for a while.", "Beendet, weil ihn eine Weile niemand benutzt hat."
+    ),
+    "max_lifetime": Text(
+        "Stopped because it had run as long as it may.", "Beendet, weil er so lange gelaufen ist, wie er darf."
+    ),
+}
+STARTED_AGAIN = Text(
+    "It had ended by itself and is started again.", "Er hatte sich von selbst beendet und wird wieder gestartet."
+)
+BROUGHT_TO_REST = Text("Spawner brings it to rest.", "Spawner bringt ihn zur Ruhe.")
 
 
 def number(value: float, locale: Locale) -> str:

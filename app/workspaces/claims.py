@@ -153,7 +153,8 @@ async def release(session: AsyncSession, held: Claim) -> None:
         Job.run_at <= utcnow(),
     )
     for job_id, attempts in await session.execute(following):
-        enqueue(session, JobName.DRIVE, job_id, attempt=attempts)
+        # Not under the id of its first message, which may just now find the lease held and be taken for this one.
+        enqueue(session, JobName.DRIVE, job_id, attempt=-1 - attempts)
 
 
 async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail: str) -> None:

@@ -21,6 +21,16 @@ class NotCancellable(AppError):
     )
 
 
+class NotExtendable(AppError):
+    code = "not_extendable"
+    status = 409
+    title = Text("Not running", "Läuft nicht")
+    detail = Text(
+        "Only a workspace that runs or is paused can be kept from resting. Launch it first.",
+        "Nur ein laufender oder angehaltener Arbeitsplatz lässt sich weiter offen halten. Bitte zuerst starten.",
+    )
+
+
 class Refused(AppError):
     """A launch that a limit refuses."""
 

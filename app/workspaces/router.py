@@ -11,8 +11,8 @@ from app.gateway.names import workspace_url
 from app.i18n import Locale, Text
 from app.models import JobKind, WorkspaceStatus
 from app.resources import Resources
-from app.workspaces import service, views
-from app.workspaces.errors import CAPACITY, QuotaUserRunning, UnknownTemplate
+from app.workspaces import idle, service, views
+from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UnknownTemplate
 from app.workspaces.schemas import LaunchOut, StatusOut, WorkspaceOut
 from app.workspaces.service import Accepted
 from app.workspaces.states import STARTING
@@ -166,6 +166,21 @@ async def stop(
     kind = JobKind.STOP
     accepted = await service.request(session, resources, caller.user, type, kind, key=key)
     return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+
+
+@router.post(
+    "/{type}/extend",
+    summary="Keep a workspace from resting",
+    operation_id="extend_workspace",
+    responses=problems(UnknownTemplate, Unauthorized, Forbidden, NotFound, NotExtendable, Unavailable),
+)
+async def extend(
+    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+) -> WorkspaceOut:
+    """Counts as use from now on, for a workspace that runs or is paused; its longest life stays as it is."""
+    await idle.extend(session, resources, caller.user, type)
+    template = service.find_template(resources, type)
+    return await views.view_workspace(session, resources, caller.user, template, locale)
 
 
 @router.delete(

@@ -80,6 +80,23 @@ class StatusOut(BaseModel):
     )
 
 
+class IdleOut(BaseModel):
+    """When a workspace rests if it is not used again; null where its template sets no such limit."""
+
+    active_at: datetime = Field(description="When it was last used or worked.")
+    pauses_at: datetime | None = Field(None, description="It is frozen then, and wakes at the next request.")
+    stops_at: datetime | None = Field(None, description="It is stopped then.")
+    ends_at: datetime | None = Field(None, description="It is stopped then, used or not.")
+    warning: Literal["pause", "stop", "end"] | None = Field(None, description="What comes soon, if anything.")
+
+
+class RestOut(BaseModel):
+    """Why the platform paused or stopped a workspace."""
+
+    code: Literal["idle_pause", "idle_stop", "max_lifetime"]
+    message: str = Field(examples=["Stopped because nobody used it."])
+
+
 class WorkspaceOut(BaseModel):
     """One template and the caller's workspace of it, launched or not."""
 
@@ -94,6 +111,8 @@ class WorkspaceOut(BaseModel):
     outdated: bool = Field(False, description="A restart would take a newer image.")
     job: JobOut | None = Field(None, description="The job that runs now, if any.")
     error: JobFailure | None = Field(None, description="Why the last job failed, or the workspace ended.")
+    idle: IdleOut | None = Field(None, description="What comes if nobody uses it; while it runs or is paused.")
+    rest: RestOut | None = Field(None, description="Why the platform paused or stopped it; until it is asked to go on.")
 
 
 class WorkspacesOut(BaseModel):

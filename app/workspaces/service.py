@@ -111,16 +111,23 @@ async def request(
 
 
 async def begin(
-    session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind, *, defer: timedelta | None = None
+    session: AsyncSession,
+    resources: Resources,
+    workspace: Workspace,
+    kind: JobKind,
+    *,
+    defer: timedelta | None = None,
+    reason: str | None = None,
 ) -> Job | None:
     """Begin a job of the platform's own on a workspace that the caller has locked; None where a job is live already.
 
-    A launch counts against the limits as one that was asked for does, and waits where there is no room.
+    A launch counts against the limits as one that was asked for does, and waits where there is no room. `reason` says
+    on the job's timeline, and on the workspace, why the platform lets it rest.
     """
     live = select(Job.id).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES))
     if await session.scalar(live) is not None:
         return None
-    return await _new_job(session, resources, workspace, kind, platform=True, defer=defer)
+    return await _new_job(session, resources, workspace, kind, platform=True, defer=defer, reason=reason)
 
 
 async def cancel(session: AsyncSession, resources: Resources, user_id: UUID, job_id: UUID) -> Job:
@@ -239,6 +246,7 @@ async def _new_job(
     platform: bool = False,
     after: Job | None = None,
     defer: timedelta | None = None,
+    reason: str | None = None,
 ) -> Job:
     """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
     was = after.was if after else workspace.status
@@ -251,6 +259,7 @@ async def _new_job(
         wanted=WANTED_BY[kind],
         error_code=None,
         exit_code=None,
+        rest_reason=reason,
     )
     refusal = await admission.judge(session, resources, workspace) if kind in STARTING else None
     now = utcnow()
@@ -270,7 +279,7 @@ async def _new_job(
         deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=bool(refusal)),
     )
     job = (await session.scalars(row.returning(Job))).one()
-    session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED, detail=refusal))
+    session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED, detail=refusal or reason))
     if not refusal:
         enqueue(session, JobName.DRIVE, job.id, defer=defer)
     return job

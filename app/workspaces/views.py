@@ -11,11 +11,11 @@ from app.catalog.service import Template
 from app.errors import NotFound
 from app.gateway.names import workspace_url
 from app.i18n import Locale
-from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, User, Workspace, WorkspaceStatus
+from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.workspaces import queue
+from app.workspaces import idle, queue
 from app.workspaces.errors import explain
-from app.workspaces.schemas import JobFailure, JobOut, TimelineEntry, WorkspaceOut
+from app.workspaces.schemas import IdleOut, JobFailure, JobOut, RestOut, TimelineEntry, WorkspaceOut
 from app.workspaces.service import owned_workspaces
 
 
@@ -153,7 +153,21 @@ def _entry(
         outdated=_outdated(row, digest),
         job=job,
         error=JobFailure(code=code, message=explain(code, locale), exit_code=row.exit_code) if row and code else None,
+        idle=_idle(template, row),
+        rest=_rest(row, locale),
     )
+
+
+def _idle(template: Template, workspace: Workspace | None) -> IdleOut | None:
+    life = idle.outlook(template, workspace, utcnow()) if workspace else None
+    return IdleOut.model_validate(life, from_attributes=True) if life else None
+
+
+def _rest(workspace: Workspace | None, locale: Locale) -> RestOut | None:
+    if workspace is None or workspace.rest_reason is None or workspace.status not in idle.RESTING:
+        return None
+    reason = idle.Reason(workspace.rest_reason)
+    return RestOut(code=reason.value, message=idle.REASONS[reason].say(locale))
 
 
 def _outdated(workspace: Workspace | None, digest: str | None) -> bool:

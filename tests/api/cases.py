@@ -40,6 +40,7 @@ CALLS: dict[str, tuple[str, str]] = {
     "container_status": ("GET", "/api/container/status"),
     "container_restart": ("POST", "/api/container/restart"),
     "container_launch": ("POST", "/api/container/launch/hello"),
+    "extend_workspace": ("POST", "/api/container/hello/extend"),
     "list_jobs": ("GET", "/api/jobs"),
     "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
     "job_events": ("GET", f"/api/jobs/{NOWHERE}/events"),
@@ -56,13 +57,14 @@ SIGNED_IN = (
     "container_status",
     "container_restart",
     "container_launch",
+    "extend_workspace",
     "list_jobs",
     "get_job",
     "job_events",
     "container_logs",
 )
 STREAMING = ("job_events", "container_logs")
-CHANGING = ("logout", "container_restart", "container_launch")
+CHANGING = ("logout", "container_restart", "container_launch", "extend_workspace")
 ACCEPTING = ("container_restart", "container_launch")
 
 
@@ -103,6 +105,16 @@ async def navigates(name: str, scene: Scene) -> httpx.Response:
 async def runs_already(scene: Scene) -> httpx.Response:
     await scene.launched(run=True)
     return await call(scene, "container_launch")
+
+
+async def extends_running(scene: Scene) -> httpx.Response:
+    await scene.launched(run=True)
+    return await call(scene, "extend_workspace")
+
+
+async def extends_too_early(scene: Scene) -> httpx.Response:
+    await scene.launched()
+    return await call(scene, "extend_workspace")
 
 
 async def reads_job(scene: Scene) -> httpx.Response:
@@ -204,6 +216,12 @@ CASES: dict[Key, Provoke] = {
     ("container_launch", 400, "unknown_template"): partial(
         call, name="container_launch", path="/api/container/launch/nonsense"
     ),
+    ("extend_workspace", 200, None): extends_running,
+    ("extend_workspace", 400, "unknown_template"): partial(
+        call, name="extend_workspace", path="/api/container/nonsense/extend"
+    ),
+    ("extend_workspace", 404, "not_found"): partial(call, name="extend_workspace"),
+    ("extend_workspace", 409, "not_extendable"): extends_too_early,
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),
     ("list_jobs", 404, "not_found"): partial(call, name="list_jobs", params={"before": NOWHERE}),
     ("job_events", 200, None): reads_events,
@@ -225,7 +243,7 @@ CASES: dict[Key, Provoke] = {
     **{
         (name, 200, None): partial(succeeds, name)
         for name in CALLS
-        if name not in (*SPENDING, *ACCEPTING, *STREAMING, "get_job", "readyz")
+        if name not in (*SPENDING, *ACCEPTING, *STREAMING, "get_job", "extend_workspace", "readyz")
     },
     **{(name, 202, None): partial(succeeds, name) for name in ACCEPTING},
     **{(name, 303, None): partial(navigates, name) for name in BY_QUERY},

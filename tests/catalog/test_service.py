@@ -55,6 +55,7 @@ def test_a_template_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert template is not None
     assert template is catalog.default
     assert template.limits.memory == 64 * 1024 * 1024
+    assert (template.idle_pause, template.idle_stop, template.max_lifetime, template.start_on_visit) == (0, 0, 0, False)
     assert (template.strip_prefix, template.read_only, template.volume, template.user) == (True, False, None, None)
     assert (template.name.say("de"), template.name.say("en"), template.name.say("fr")) == ("Hallo", "Hello", "Hello")
 
@@ -101,6 +102,14 @@ def test_templates_are_frozen(tmp_path: Path) -> None:
         ("port: 8080", "port: 1\n  volume: /a/../b", "7: templates.hello.volume: must be an absolute path"),
         ("port: 8080", "port: 1\n  build: ../x", "7: templates.hello.build: must be a path relative to"),
         ("port: 8080", "port: 1\n  build: /x", "7: templates.hello.build: must be a path relative to"),
+        ("port: 8080", "port: 1\n  idle_pause: 1h", "7: templates.hello.idle_pause: Input should be a valid integer"),
+        ("port: 8080", "port: 1\n  idle_stop: -1", "7: templates.hello.idle_stop: Input should be greater"),
+        ("port: 8080", "port: 1\n  idle_pause: 9\n  idle_stop: 9", "8: templates.hello.idle_stop: must be longer than"),
+        (
+            "port: 8080",
+            "port: 1\n  start_on_visit: 1",
+            "7: templates.hello.start_on_visit: Input should be a valid bool",
+        ),
         ("image: example/hello:1", "image: 'a b'", "5: templates.hello.image: String should match pattern"),
     ],
 )

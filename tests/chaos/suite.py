@@ -55,7 +55,7 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
     """The whole stack, with entry points that the suite reaches into. The clock of this process follows it."""
     control = Control(logs / "control")
     control.directory.mkdir()
-    more = {**SETTINGS, VARIABLE: str(control.directory)}
+    changes = {**SETTINGS, VARIABLE: str(control.directory)}
     with running_stack(
         "path",
         instance,
@@ -63,7 +63,7 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
         lease_seconds=3,
         worker_module="tests.chaos.worker",
         api_factory="tests.chaos.api:create",
-        more=more,
+        changes=changes,
     ) as stack:
         clock.source = control.now
         try:

@@ -184,10 +184,19 @@ def launch(someone: Person, template: str) -> list[str]:
 def restart(someone: Person, template: str) -> None:
     """Restart by the card, which asks once more, and wait until it runs again."""
     card = someone.page.locator(f"#workspace-{template}")
-    card.locator("summary").click()
+    card.locator(".more > summary").click()
+    card.locator(".restart > summary").click()
     card.locator(".restart button").click()
     expect(card.locator("details[open]")).to_have_count(0, timeout=PATIENCE_MS)
     wait_running(someone, template)
+
+
+def stop(someone: Person, template: str) -> None:
+    """Stop by the card, and wait until it offers to start again."""
+    card = someone.page.locator(f"#workspace-{template}")
+    card.locator(".more > summary").click()
+    card.get_by_role("button", name="Stop").click()
+    expect(someone.page.locator(f"button#main-{template}")).to_contain_text("Start again", timeout=PATIENCE_MS)
 
 
 def open_workspace(someone: Person, template: str) -> Page:

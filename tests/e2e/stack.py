@@ -157,6 +157,8 @@ def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) 
         "SPAWNER_CATALOG": str(ROOT / "images" / "catalog.yaml"),
         "SPAWNER_LEASE_SECONDS": str(lease_seconds),
         "SPAWNER_RECONCILE_SECONDS": "1",
+        "SPAWNER_DRAIN_SECONDS": "0",
+        "SPAWNER_ORPHAN_SECONDS": "2",
     }
     return {**settings, **proxy_settings(settings, api_port)}
 
@@ -170,11 +172,11 @@ def running_stack(
     lease_seconds: int = 2,
     worker_module: str = "workers",
     api_factory: str = "app.main:create_app",
-    more: Mapping[str, str] | None = None,
+    changes: Mapping[str, str] | None = None,
 ) -> Iterator[RunningStack]:
     """Run a whole installation; at the end nothing of it is left, on the engine neither.
 
-    `worker_module` and `api_factory` are other entry points of the same parts; `more` are further settings.
+    `worker_module` and `api_factory` are other entry points of the same parts; `changes` go over its settings.
     """
     with private_services(ROOT) as services, ExitStack() as exits:
         api_port = free_port()
@@ -183,7 +185,7 @@ def running_stack(
             "SPAWNER_DATABASE_URL": services.database_url,
             "SPAWNER_REDIS_URL": services.redis_url,
             "SPAWNER_SMTP_URL": services.smtp_url,
-            **(more or {}),
+            **(changes or {}),
         }
         environment = {**os.environ, **settings}
         migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]

@@ -1,6 +1,7 @@
 """A person's whole way, in headless Chromium, through the real proxy and on the real engine."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.gateway.names import workspace_url
+from deploy.stack.console import StepFailed, wait_until
 from tests.e2e.browser import (
     PATIENCE_MS,
     Person,
@@ -17,6 +19,7 @@ from tests.e2e.browser import (
     person,
     restart,
     sign_up,
+    stop,
     wait_running,
 )
 from tests.e2e.stack import RunningStack
@@ -73,6 +76,28 @@ def read_kept(someone: Person, slug: str) -> None:
     found = page.evaluate("async path => (await (await fetch(path)).json()).content", path)
     assert found == "still here"
     page.close()
+
+
+def wake(someone: Person, slug: str) -> None:
+    """Find hello paused on coming back to home's tab, open it, and be there once it is awake."""
+    page, engine = someone.page, someone.stack.engine.url
+    (name,) = [name for name in someone.stack.containers() if name.endswith(f"-{slug}-hello")]
+    subprocess.run(["docker", "--host", engine, "pause", name], check=True, capture_output=True)
+    badge = page.locator("#workspace-hello .badge")
+
+    def seen() -> bool:
+        page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait_for_timeout(200)
+        return badge.inner_text() == "Paused"
+
+    wait_until(seen, PATIENCE_MS / 1000, lambda: StepFailed("the card does not say that it is paused"))
+    with someone.context.expect_page() as opening:
+        page.locator("button#main-hello").click()
+    expect(opening.value).to_have_url(address_of(someone.stack, slug, "hello"), timeout=PATIENCE_MS)
+    someone.arrive(opening.value.locator("output", has_text="Connected."))
+    opening.value.close()
+    page.reload()
+    wait_running(someone, "hello")
 
 
 def sign_out(someone: Person, slug: str) -> None:
@@ -143,6 +168,10 @@ def test_a_person_signs_up_works_in_two_workspaces_and_signs_out_and_a_stranger_
         assert before.keys() == after.keys()
         assert not set(before.values()) & set(after.values())
         read_kept(rosa, "rosa")
+        stop(rosa, "hello")
+        launch(rosa, "hello")
+        see_hello(rosa, "rosa")
+        wake(rosa, "rosa")
         with person(browser, stack) as stranger:
             sign_up(stranger, "egon@example.org")
             wait_running(stranger, "hello")

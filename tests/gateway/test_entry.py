@@ -287,14 +287,16 @@ async def test_short_names_lead_to_canonical_ones(site: Site) -> None:
         (WorkspaceStatus.STOPPED, "It is stopped", "Er ist beendet", "30"),
         (WorkspaceStatus.STARTING, "It is starting", "Er startet", "3"),
         (WorkspaceStatus.ERROR, "could not be started", "nicht gestartet werden", "30"),
-        (WorkspaceStatus.PAUSED, "It is paused", "Er ist angehalten", "30"),
+        (WorkspaceStatus.QUEUED, "or for room on the server", "auf dem Server Platz", "3"),
+        (WorkspaceStatus.STOPPING, "you can start it again", "wieder starten", "3"),
+        (WorkspaceStatus.DELETING, "you can launch it anew", "von Neuem starten", "3"),
         (WorkspaceStatus.NOT_CREATED, "not been launched", "noch nicht gestartet", "30"),
     ],
 )
 async def test_a_workspace_that_does_not_run_says_so(
     site: Site, status: WorkspaceStatus, english: str, german: str, retry: str
 ) -> None:
-    owned = await site.own(status=status)
+    owned = await site.own(template="jupyter", status=status)
     problem = await site.ask(owned.route, "/api", owned.cookie)
     assert (problem.status_code, problem.json()["code"]) == (503, "workspace_not_running")
     assert problem.headers["retry-after"] == retry

@@ -1,5 +1,6 @@
 """What the tests of the pages share: browsers, rows, and a reader of HTML."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -39,10 +40,13 @@ async def make_workspace(
     *,
     template: str = "hello",
     error_code: str | None = None,
+    exit_code: int | None = None,
+    image_digest: str | None = None,
     step: JobStep | None = None,
     detail: str | None = None,
+    job: Mapping[str, object] | None = None,
 ) -> Job | None:
-    """A workspace in a state; `step` gives it a live job, which is returned."""
+    """A workspace in a state; `step` gives it a job, which is returned, and which lives unless `job` says otherwise."""
     async with resources.unit_of_work() as session:
         workspace = Workspace(
             user_id=user.id,
@@ -53,26 +57,35 @@ async def make_workspace(
             host="127.0.0.1",
             port=1,
             error_code=error_code,
+            exit_code=exit_code,
+            image_digest=image_digest,
         )
         session.add(workspace)
         await session.flush()
         if step is None:
             return None
-        job = Job(
+        values = {
+            "kind": JobKind.LAUNCH,
+            "was": WorkspaceStatus.NOT_CREATED,
+            "state": JobState.QUEUED if step == JobStep.QUEUED else JobState.RUNNING,
+            "admitted_at": utcnow(),
+            "progress": 34,
+            "error_code": error_code,
+            "exit_code": exit_code,
+            "deadline": utcnow() + timedelta(minutes=5),
+        }
+        made = Job(
             workspace_id=workspace.id,
             user_id=user.id,
             template=template,
-            kind=JobKind.LAUNCH,
             generation=1,
-            state=JobState.QUEUED if step == JobStep.QUEUED else JobState.RUNNING,
             step=step,
-            progress=34,
-            deadline=utcnow() + timedelta(minutes=5),
+            **{**values, **(job or {})},
         )
-        session.add(job)
+        session.add(made)
         await session.flush()
-        session.add(JobEvent(job_id=job.id, step=step, detail=detail))
-        return job
+        session.add(JobEvent(job_id=made.id, step=step, detail=detail))
+        return made
 
 
 @dataclass

@@ -56,7 +56,10 @@ async def test_a_restart_makes_a_restart(hers: httpx.AsyncClient, resources: Res
     assert [job.kind for job in await jobs_of(resources, alice)] == [JobKind.RESTART]
 
 
-@pytest.mark.parametrize(("path", "status"), [("nothing/launch", 400), ("hello/delete", 400), ("hello/launch/x", 404)])
+UNASKABLE = {"nothing/launch": 400, "hello/pause": 400, "hello/stop": 404, "hello/cancel": 400, "hello/launch/x": 404}
+
+
+@pytest.mark.parametrize(("path", "status"), UNASKABLE.items())
 async def test_what_cannot_be_asked_for_is_a_page_that_says_so(hers: httpx.AsyncClient, path: str, status: int) -> None:
     answer = await hers.post(f"/home/workspaces/{path}")
     assert answer.status_code == status
@@ -101,7 +104,7 @@ async def test_a_launch_ends_as_a_card_that_opens(
     page = Page(answer.text)
     (link,) = page.find("a", href="/open/alice-hello")
     assert (link["target"], link["rel"]) == ("_blank", "noopener")
-    assert "hx-get" not in page.find("article")[0]
+    assert "data-follow" not in page.find("article")[0]
     assert page.find("form", action="/home/workspaces/hello/restart")
 
 

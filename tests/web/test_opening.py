@@ -5,9 +5,10 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import update
 
 from app.auth.tokens import new_token
-from app.models import WorkspaceStatus
+from app.models import EngineFacts, Job, JobKind, JobState, JobStep, Wanted, Workspace, WorkspaceStatus
 from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
@@ -95,6 +96,63 @@ async def test_starting_without_scripts_shows_a_page_that_looks_again(hers: http
     assert answer.status_code == 200
     assert page.find("meta", http_equiv="refresh")
     assert page.find("progress")
+
+
+async def test_a_paused_workspace_is_woken_and_then_entered(
+    hers: httpx.AsyncClient, resources: Resources, worker: TestWorker
+) -> None:
+    await hers.post("/open/alice-hello")
+    await worker.drain()
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Workspace).values(status=WorkspaceStatus.PAUSED, wanted=Wanted.PAUSED))
+    shown = await hers.get("/open/alice-hello?next=/lab")
+    assert "Paused: opening it wakes it." in shown.text
+    assert "Wake and open it" in shown.text
+    woken = Page((await hers.post("/open/alice-hello?next=%2Flab", headers=HTMX)).text)
+    (panel,) = woken.find("div", id="panel")
+    await worker.drain()
+    arrived = await hers.get(str(panel["hx-get"]), headers=HTMX)
+    assert arrived.headers["hx-redirect"] == "/open/alice-hello?next=%2Flab"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(WorkspaceStatus.STOPPING, JobKind.STOP), (WorkspaceStatus.DELETING, JobKind.DELETE)]
+)
+async def test_what_is_on_its_way_out_is_waited_for_and_then_offered_to_start(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn, status: WorkspaceStatus, kind: JobKind
+) -> None:
+    await make_workspace(resources, alice.user, status, step=JobStep(status), job={"kind": kind})
+    answer = await hers.get("/open/alice-hello")
+    assert "In a moment you can start it again." in answer.text
+    assert "this page takes you there" not in answer.text
+    (panel,) = Page(answer.text).find("div", id="panel")
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Job).values(state=JobState.SUCCEEDED, version=Job.version + 1))
+        await session.execute(update(Workspace).values(status=WorkspaceStatus.STOPPED))
+    ended = Page((await hers.get(str(panel["hx-get"]), headers=HTMX)).text)
+    assert ended.find("form", action="/open/alice-hello", method="post")
+
+
+async def test_waiting_for_room_says_for_what(hers: httpx.AsyncClient, resources: Resources) -> None:
+    async with resources.unit_of_work() as session:
+        session.add(EngineFacts(memory_bytes=1 << 20, cpus=64))
+    answer = await hers.post("/open/alice-hello", headers=HTMX)
+    assert "memory is taken" in answer.text
+    assert Page(answer.text).find("progress")
+
+
+async def test_what_is_refused_is_said_on_the_page_before_the_workspace(
+    hers: httpx.AsyncClient, resources: Resources
+) -> None:
+    async with resources.unit_of_work() as session:
+        session.add(EngineFacts(memory_bytes=1 << 20, cpus=64))
+    resources.settings.queue_limit = 0
+    asked: list[tuple[dict[str, str], int]] = [(HTMX, 200), ({}, 503)]
+    for headers, status in asked:
+        answer = await hers.post("/open/alice-hello", headers=headers)
+        assert answer.status_code == status
+        assert "taken by other workspaces. Try again later" in answer.text
+        assert Page(answer.text).find("form", action="/open/alice-hello", method="post")
 
 
 async def test_starting_what_runs_offers_the_way_in_without_a_redirect(

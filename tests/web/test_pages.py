@@ -7,14 +7,32 @@ import pytest
 from fastapi import FastAPI
 
 from app.catalog.images import IMAGE_KEY
-from app.models import JobStep, UserState, WorkspaceStatus
+from app.models import Image, JobKind, JobState, JobStep, UserState, WorkspaceStatus
 from app.resources import Resources
 from app.web import texts
 from app.web.rendering import FOLDER
+from app.workspaces.errors import CAPACITY
 from tests.factories import SignedIn, make_user, sign_in
 from tests.web.browsers import Page, make_browser, make_workspace
 
-STATES = ("new", "running", "failed", "pulling", "queued", "building", "broken")
+STATES = (
+    "new",
+    "running",
+    "outdated",
+    "paused",
+    "idle",
+    "stopped",
+    "failed",
+    "pulling",
+    "queued",
+    "waiting",
+    "died",
+    "stopping",
+    "deleting",
+    "building",
+    "broken",
+)
+ENTERED = ("running", "outdated")
 VISITED = {
     "sign in": ("GET", "/sign-in", 200),
     "bad address": ("POST", "/sign-in", 400),
@@ -30,10 +48,27 @@ async def put(resources: Resources, state: str) -> SignedIn:
     user = await make_user(resources, state=UserState.VERIFIED if state == "new" else UserState.ACTIVE)
     who = await sign_in(resources, user)
     match state:
-        case "running":
-            await make_workspace(resources, user, WorkspaceStatus.RUNNING)
+        case "running" | "paused" | "stopped":
+            await make_workspace(resources, user, WorkspaceStatus(state))
+        case "outdated":
+            async with resources.unit_of_work() as session:
+                session.add(Image(name=resources.catalog.default.image, digest="newer"))
+            await make_workspace(resources, user, WorkspaceStatus.RUNNING, image_digest="older")
+            await make_workspace(resources, user, WorkspaceStatus.RUNNING, template="jupyter")
+        case "idle":
+            ended = {"kind": JobKind.PAUSE, "state": JobState.SUCCEEDED, "platform": True}
+            paused, done = WorkspaceStatus.PAUSED, JobStep.DONE
+            await make_workspace(resources, user, paused, step=done, detail="idle_pause", job=ended)
         case "failed":
-            await make_workspace(resources, user, WorkspaceStatus.ERROR, error_code="probe_timeout")
+            await make_workspace(resources, user, WorkspaceStatus.ERROR, error_code="exited", exit_code=3)
+        case "waiting":
+            waits = {"waits_for": "capacity_memory", "admitted_at": None}
+            await make_workspace(resources, user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job=waits)
+        case "died":
+            await make_workspace(resources, user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job={"platform": True})
+        case "stopping" | "deleting":
+            values = {"kind": JobKind.STOP if state == "stopping" else JobKind.DELETE, "platform": True}
+            await make_workspace(resources, user, WorkspaceStatus(state), step=JobStep(state), job=values)
         case "pulling":
             detail = "12.4 of 80.1 MB"
             await make_workspace(resources, user, WorkspaceStatus.PULLING, step=JobStep.PULLING, detail=detail)
@@ -56,6 +91,8 @@ def check_policy(answer: httpx.Response) -> Page:
     for tag, attributes in page.elements:
         assert tag != "style"
         assert not [name for name in attributes if name.startswith(("on", "hx-on")) or name == "style"], tag
+        if "disabled" not in attributes and tag in ("button", "summary"):
+            assert attributes.get("tabindex", "0") == "0", f"{tag} is out of the keyboard's reach"
         for name in ("src", "href", "action", "hx-get", "hx-post"):
             value = attributes.get(name)
             assert value is None or value.startswith(("/", "#")), f"{tag} {name}={value}"
@@ -98,7 +135,7 @@ async def test_a_public_page_speaks_both_languages_within_the_policy(app: FastAP
         *(("/", state) for state in STATES),
         *(("/home/workspaces/hello", state) for state in STATES),
         # A running workspace is entered, not shown.
-        *(("/open/alice-hello", state) for state in STATES if state != "running"),
+        *(("/open/alice-hello", state) for state in STATES if state not in ENTERED),
     ],
 )
 async def test_a_workspace_speaks_both_languages_in_every_state(
@@ -131,9 +168,10 @@ def test_a_sentence_fills_the_same_places_in_both_languages(name: str) -> None:
     assert re.findall(r"{\w+}", text.en) == re.findall(r"{\w+}", text.de)
 
 
-def test_every_status_and_step_has_words() -> None:
+def test_every_status_step_and_limit_has_words() -> None:
     assert set(texts.STATUSES) == set(WorkspaceStatus)
     assert set(texts.STEPS) == set(JobStep)
+    assert set(texts.WAITS) == set(CAPACITY)
 
 
 async def test_files_are_kept_by_browsers_under_the_hash_of_their_content(browser: httpx.AsyncClient) -> None:

@@ -417,7 +417,7 @@ def test_rows_and_engine_agree_in_the_end_whatever_happens(world: World) -> None
     run_state_machine_as_test(
         machine,
         settings=profile(
-            max_examples=EXAMPLES or 30,
+            max_examples=EXAMPLES or 20,
             stateful_step_count=30,
             derandomize=not EXAMPLES,
             deadline=None,

@@ -23,6 +23,13 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   const main = target.querySelector("[id^='main-']");
   if (main && target.contains(document.activeElement)) document.activeElement.id = main.id;
 });
+// What a card shows may be old when somebody comes back to its tab. An open question stays open.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  for (const card of document.querySelectorAll("[data-rests]")) {
+    if (!card.querySelector("details[open]")) htmx.trigger(card, "look");
+  }
+});
 // A page that comes back from the browser's memory follows nothing any more.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();

@@ -1,0 +1,242 @@
+"""The life of a workspace that nobody uses: what counts as use, when it is paused or stopped, and how that is put off.
+
+The gateway notes requests; workers read the containers' own counters, in which the frames of open websockets and work
+without any request show. What could not be read never counts as rest.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+import structlog
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalog.service import Template
+from app.errors import NotFound
+from app.i18n import Text
+from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.resources import Resources
+from app.settings import Settings
+from app.workspaces.errors import NotExtendable
+from app.workspaces.service import begin, find_template, owned_workspaces, request
+from app.workspaces.states import ALIVE
+
+log = structlog.get_logger(__name__)
+
+# More than a server does by itself, as a share of one core; more than the pings of open websockets.
+BUSY_CPU = 0.05
+BUSY_BYTES_A_SECOND = 4096 / 60
+# Counters that were not read for so many intervals say nothing about the time between.
+MOST_MISSED = 4
+# After a rest that failed, the workspace is left alone for a while.
+AFTER_FAILURE = timedelta(minutes=10)
+MOST_SAMPLES = 500
+
+Ahead = Literal["pause", "stop", "end"]
+
+
+class Reason(enum.StrEnum):
+    """Why the platform lets a workspace rest."""
+
+    IDLE_PAUSE = "idle_pause"
+    IDLE_STOP = "idle_stop"
+    MAX_LIFETIME = "max_lifetime"
+
+
+# Where a reason to rest is the reason for what one sees.
+RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPING, WorkspaceStatus.STOPPED})
+
+REASONS: dict[Reason, Text] = {
+    Reason.IDLE_PAUSE: Text(
+        "Paused because nobody used it. It goes on where it was as soon as you open it.",
+        "Angehalten, weil ihn niemand benutzt hat. Er macht beim Öffnen dort weiter, wo er war.",
+    ),
+    Reason.IDLE_STOP: Text("Stopped because nobody used it.", "Beendet, weil ihn niemand benutzt hat."),
+    Reason.MAX_LIFETIME: Text(
+        "Stopped because it ran for as long as it may.", "Beendet, weil er so lange lief, wie er darf."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A container's counters at a time: seconds of processor, bytes received and sent."""
+
+    at: datetime
+    cpu_seconds: float
+    network_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """When a workspace was last used, and when it is paused, stopped and ended if that stays so."""
+
+    active_at: datetime
+    pauses_at: datetime | None
+    stops_at: datetime | None
+    ends_at: datetime | None
+    warning: Ahead | None
+
+
+def freshness(settings: Settings) -> timedelta:
+    """How far apart two looks at the counters may be and still say something."""
+    return timedelta(seconds=settings.usage_seconds * MOST_MISSED)
+
+
+def is_active(last: Sample | None, now: Sample, within: timedelta) -> bool:
+    """Whether the container worked, or somebody worked with it, between two looks.
+
+    Where nothing can be said (a first look, looks too far apart, counters that began anew) it counts as work.
+    """
+    if last is None or now.at - last.at > within:
+        return True
+    seconds = (now.at - last.at).total_seconds()
+    cpu, network = now.cpu_seconds - last.cpu_seconds, now.network_bytes - last.network_bytes
+    if cpu < 0 or network < 0:
+        return True
+    return cpu > BUSY_CPU * seconds or network > BUSY_BYTES_A_SECOND * seconds
+
+
+def outlook(template: Template, workspace: Workspace, now: datetime) -> Outlook | None:
+    """What lies before a workspace; None where its template sets no limit, or it neither runs nor is paused."""
+    limits = (template.idle_pause, template.idle_stop, template.max_lifetime)
+    if workspace.status not in ALIVE or not any(limits):
+        return None
+    started = workspace.started_at or workspace.status_at
+    active = max(started, workspace.active_at or started)
+    pause = template.idle_pause if workspace.status == WorkspaceStatus.RUNNING else 0
+    plans: list[tuple[Ahead, int, datetime]] = [
+        ("pause", pause, active),
+        ("stop", template.idle_stop, active),
+        ("end", template.max_lifetime, started),
+    ]
+    times = {name: since + timedelta(seconds=limit) for name, limit, since in plans if limit}
+    near = {name: times[name] for name, limit, _ in plans if limit and times[name] - now < _notice(limit)}
+    return Outlook(
+        active_at=active,
+        pauses_at=times.get("pause"),
+        stops_at=times.get("stop"),
+        ends_at=times.get("end"),
+        warning=min(near.items(), key=lambda pair: pair[1])[0] if near else None,
+    )
+
+
+def due(template: Template, workspace: Workspace, now: datetime, within: timedelta) -> Reason | None:
+    """What is to become of a workspace now. A running one rests for want of use only if its counters say so, too."""
+    life = outlook(template, workspace, now)
+    if life is None:
+        return None
+    if life.ends_at is not None and life.ends_at <= now:
+        return Reason.MAX_LIFETIME
+    looked = workspace.sampled_at is not None and now - workspace.sampled_at <= within
+    if workspace.status == WorkspaceStatus.RUNNING and not looked:
+        return None
+    if life.stops_at is not None and life.stops_at <= now:
+        return Reason.IDLE_STOP
+    if life.pauses_at is not None and life.pauses_at <= now:
+        return Reason.IDLE_PAUSE
+    return None
+
+
+async def unread(session: AsyncSession, resources: Resources) -> list[tuple[UUID, str, str]]:
+    """Id, owner's slug and template of the workspaces whose counters are to be read now."""
+    limited = [one.key for one in resources.catalog.templates if one.idle_pause or one.idle_stop]
+    before = utcnow() - timedelta(seconds=resources.settings.usage_seconds)
+    query = (
+        select(Workspace.id, User.slug, Workspace.template)
+        .join(User, User.id == Workspace.user_id)
+        .where(
+            Workspace.status == WorkspaceStatus.RUNNING,
+            Workspace.template.in_(limited),
+            or_(Workspace.sampled_at.is_(None), Workspace.sampled_at <= before),
+        )
+        .order_by(Workspace.sampled_at.asc().nulls_first())
+        .limit(MOST_SAMPLES)
+    )
+    return [(row.id, row.slug, row.template) for row in await session.execute(query)]
+
+
+async def note(session: AsyncSession, resources: Resources, samples: Mapping[UUID, Sample]) -> None:
+    """Write counters down, and whether they show work. A row that somebody else has locked is read anew next time."""
+    query = (
+        select(Workspace)
+        .where(Workspace.id.in_(list(samples)), Workspace.status == WorkspaceStatus.RUNNING)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    within = freshness(resources.settings)
+    for row in await session.scalars(query):
+        now, last = samples[row.id], None
+        if row.sampled_at is not None and row.cpu_seconds is not None and row.network_bytes is not None:
+            last = Sample(row.sampled_at, row.cpu_seconds, row.network_bytes)
+        if is_active(last, now, within):
+            row.active_at = max(row.active_at or now.at, now.at)
+        row.sampled_at, row.cpu_seconds, row.network_bytes = now.at, now.cpu_seconds, now.network_bytes
+
+
+async def find_due(session: AsyncSession, resources: Resources) -> list[UUID]:
+    """Workspaces that are to rest now."""
+    templates = {one.key: one for one in resources.catalog.templates}
+    limited = [one.key for one in templates.values() if one.idle_pause or one.idle_stop or one.max_lifetime]
+    live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES))
+    query = select(Workspace).where(Workspace.status.in_(ALIVE), Workspace.template.in_(limited), ~live.exists())
+    now, within = utcnow(), freshness(resources.settings)
+    rows = await session.scalars(query)
+    return [row.id for row in rows if due(templates[row.template], row, now, within) is not None]
+
+
+async def let_rest(session: AsyncSession, resources: Resources, workspace_id: UUID) -> Reason | None:
+    """Begin what is due for a workspace, judged once more under its lock; says what that is."""
+    query = select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
+    workspace = await session.scalar(query)
+    template = resources.catalog.get(workspace.template) if workspace is not None else None
+    if workspace is None or template is None:
+        return None
+    reason = due(template, workspace, utcnow(), freshness(resources.settings))
+    if reason is None or await _failed_lately(session, workspace_id):
+        return None
+    kind = JobKind.PAUSE if reason is Reason.IDLE_PAUSE else JobKind.STOP
+    job = await begin(session, resources, workspace, kind, reason=reason)
+    if job is not None:
+        log.info("let_rest", workspace_id=str(workspace_id), reason=reason)
+    return reason if job is not None else None
+
+
+async def extend(session: AsyncSession, resources: Resources, user: User, template: str) -> None:
+    """Count the user's wish as use, and take back a pause that is under way. The longest life stays as it is.
+
+    Raises `UnknownTemplate`, `NotFound` where it was never launched, `NotExtendable` where it does not live.
+    """
+    found = find_template(resources, template)
+    query = owned_workspaces(user.id).where(Workspace.template == found.key).with_for_update(key_share=True)
+    workspace = await session.scalar(query)
+    if workspace is None or workspace.status == WorkspaceStatus.NOT_CREATED:
+        raise NotFound
+    if workspace.status not in ALIVE:
+        raise NotExtendable
+    workspace.active_at = utcnow()
+    pausing = select(Job.id).where(
+        Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES), Job.kind == JobKind.PAUSE
+    )
+    if await session.scalar(pausing) is not None:
+        await request(session, resources, user, found.key, asked=False)
+    await session.flush()
+
+
+async def _failed_lately(session: AsyncSession, workspace_id: UUID) -> bool:
+    failed = select(func.max(Job.finished_at)).where(
+        Job.workspace_id == workspace_id,
+        Job.platform,
+        Job.state == JobState.FAILED,
+        Job.kind.in_([JobKind.PAUSE, JobKind.STOP]),
+    )
+    last = await session.scalar(failed)
+    return last is not None and utcnow() - last < AFTER_FAILURE
+
+
+def _notice(limit: int) -> timedelta:
+    """How long before the end a person is warned: five minutes, or more of a long time and less of a short one."""
+    return timedelta(seconds=max(limit / 10, min(300, limit / 2)))

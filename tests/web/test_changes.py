@@ -1,0 +1,376 @@
+"""Home: stopping, deleting, cancelling, what is refused, and why something waits, rests or failed."""
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select, update
+
+from app.models import (
+    EngineFacts,
+    Image,
+    JobKind,
+    JobState,
+    JobStep,
+    Volume,
+    Workspace,
+    WorkspaceStatus,
+    utcnow,
+)
+from app.resources import Resources
+from tests.conftest import TestWorker
+from tests.factories import SignedIn, sign_in
+from tests.fakes import FakeRuntime
+from tests.web.browsers import Page, make_browser, make_workspace
+from tests.web.test_home import HTMX, jobs_of
+from tests.web.test_pages import check_languages, check_policy
+
+PATH = "/home/workspaces/hello"
+
+
+def forms(html: str) -> set[str]:
+    """What the card of hello can ask for: the last part of each form's address."""
+    actions = [str(form["action"]) for form in Page(html).find("form")]
+    return {action.rpartition("/")[2] for action in actions if action.startswith(f"{PATH}/")}
+
+
+async def workspace_of(resources: Resources, who: SignedIn, template: str = "hello") -> Workspace:
+    async with resources.unit_of_work() as session:
+        query = select(Workspace).where(Workspace.user_id == who.user.id, Workspace.template == template)
+        return (await session.scalars(query)).one()
+
+
+async def run(hers: httpx.AsyncClient, worker: TestWorker, template: str = "hello") -> None:
+    """Launch, and wait until it runs."""
+    await hers.post(f"/home/workspaces/{template}/launch")
+    await worker.drain()
+
+
+@pytest.mark.parametrize(
+    ("status", "offered"),
+    [
+        (WorkspaceStatus.NOT_CREATED, {"launch"}),
+        (WorkspaceStatus.RUNNING, {"stop", "restart", "delete"}),
+        (WorkspaceStatus.PAUSED, {"stop", "restart", "delete"}),
+        (WorkspaceStatus.STOPPED, {"launch", "restart", "delete"}),
+        (WorkspaceStatus.ERROR, {"launch", "restart", "delete"}),
+    ],
+)
+async def test_a_card_offers_what_its_state_allows(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn, status: WorkspaceStatus, offered: set[str]
+) -> None:
+    await make_workspace(resources, alice.user, status, error_code="exited" if status == "error" else None)
+    assert forms((await hers.get("/")).text) == offered
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "offered"),
+    [
+        (WorkspaceStatus.STARTING, JobKind.LAUNCH, {"cancel"}),
+        (WorkspaceStatus.QUEUED, JobKind.RESTART, {"cancel"}),
+        (WorkspaceStatus.STOPPING, JobKind.STOP, set()),
+        (WorkspaceStatus.DELETING, JobKind.DELETE, set()),
+    ],
+)
+async def test_while_a_job_lives_a_card_offers_to_cancel_launches_alone(
+    hers: httpx.AsyncClient,
+    resources: Resources,
+    alice: SignedIn,
+    status: WorkspaceStatus,
+    kind: JobKind,
+    offered: set[str],
+) -> None:
+    await make_workspace(resources, alice.user, status, step=JobStep.CLAIMED, job={"kind": kind})
+    assert forms((await hers.get("/")).text) == offered
+
+
+async def test_stopping_ends_as_a_card_that_starts_again(
+    hers: httpx.AsyncClient, worker: TestWorker, resources: Resources, alice: SignedIn
+) -> None:
+    await run(hers, worker)
+    stopping = await hers.post(f"{PATH}/stop", headers=HTMX)
+    assert "Stopping" in stopping.text
+    assert Page(stopping.text).find("article")[0]["hx-get"]
+    await worker.drain()
+    stopped = await hers.get(PATH, headers=HTMX)
+    assert "Start again" in stopped.text
+    await run(hers, worker)
+    assert (await workspace_of(resources, alice)).status == WorkspaceStatus.RUNNING
+
+
+async def test_a_restart_is_begun_from_stopped_too(
+    hers: httpx.AsyncClient, worker: TestWorker, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.STOPPED)
+    answer = await hers.post(f"{PATH}/restart", headers=HTMX)
+    assert forms(answer.text) == {"cancel"}
+
+
+@pytest.mark.parametrize("files", ["keep", "delete"])
+async def test_deleting_takes_the_choice_about_the_files(
+    hers: httpx.AsyncClient, worker: TestWorker, resources: Resources, alice: SignedIn, files: str
+) -> None:
+    await run(hers, worker, "jupyter")
+    page = Page((await hers.get("/")).text)
+    radios = page.find("input", type="radio", name="files")
+    assert [(radio["value"], "checked" in radio) for radio in radios] == [("keep", True), ("delete", False)]
+    assert any("30 days" in word for word in page.words)
+    answer = await hers.post("/home/workspaces/jupyter/delete", data={"files": files}, headers=HTMX)
+    assert "Deleting" in answer.text
+    await worker.drain()
+    assert (await workspace_of(resources, alice, "jupyter")).status == WorkspaceStatus.NOT_CREATED
+    async with resources.unit_of_work() as session:
+        volume = (await session.scalars(select(Volume))).one_or_none()
+    if files == "keep":
+        assert volume is not None
+        assert volume.delete_at is not None
+        assert (volume.delete_at - utcnow()).days == 29
+    else:
+        assert volume is None or (volume.workspace_id is None and volume.delete_at is not None)
+
+
+async def test_no_other_change_touches_the_files(
+    hers: httpx.AsyncClient, worker: TestWorker, resources: Resources
+) -> None:
+    await run(hers, worker, "jupyter")
+    for kind in ("stop", "restart", "launch"):
+        await hers.post(f"/home/workspaces/jupyter/{kind}", data={"files": "delete"})
+    async with resources.unit_of_work() as session:
+        assert (await session.scalars(select(Volume.delete_at))).one() is None
+
+
+async def test_a_template_that_keeps_nothing_asks_nothing_about_files(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    answer = await hers.get("/")
+    assert not Page(answer.text).find("input", name="files")
+    assert "This cannot be undone." in answer.text
+
+
+async def test_what_is_not_a_choice_deletes_nothing(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING, template="jupyter")
+    answer = await hers.post("/home/workspaces/jupyter/delete", data={"files": "perhaps"})
+    assert answer.status_code == 400
+    assert await jobs_of(resources, alice) == []
+
+
+async def test_cancelling_gives_a_launch_up(
+    hers: httpx.AsyncClient, resources: Resources, worker: TestWorker, alice: SignedIn
+) -> None:
+    launched = await hers.post(f"{PATH}/launch", headers=HTMX)
+    (field,) = Page(launched.text).find("input", name="job")
+    cancelled = await hers.post(f"{PATH}/cancel", data={"job": field["value"]}, headers=HTMX)
+    assert forms(cancelled.text) == {"launch"}
+    assert Page(cancelled.text).find("p", id="said-hello")
+    await worker.drain()
+    assert [job.state for job in await jobs_of(resources, alice)] == [JobState.CANCELLED]
+
+
+async def test_cancelling_without_scripts_comes_back_home(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await hers.post(f"{PATH}/launch")
+    (job,) = await jobs_of(resources, alice)
+    answer = await hers.post(f"{PATH}/cancel", data={"job": str(job.id)})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+async def test_a_strangers_job_cannot_be_cancelled(hers: httpx.AsyncClient, resources: Resources) -> None:
+    bob = await sign_in(resources, "bob")
+    job = await make_workspace(resources, bob.user, WorkspaceStatus.STARTING, step=JobStep.STARTING)
+    assert job is not None
+    answer = await hers.post(f"{PATH}/cancel", data={"job": str(job.id)})
+    assert answer.status_code == 404
+    assert [row.state for row in await jobs_of(resources, bob)] == [JobState.RUNNING]
+
+
+async def test_a_stop_that_has_begun_says_on_its_card_that_it_is_too_late(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    values = {"kind": JobKind.STOP, "touched": True, "was": WorkspaceStatus.RUNNING}
+    job = await make_workspace(resources, alice.user, WorkspaceStatus.STOPPING, step=JobStep.STOPPING, job=values)
+    assert job is not None
+    answer = await hers.post(f"{PATH}/cancel", data={"job": str(job.id)}, headers=HTMX)
+    assert answer.status_code == 200
+    assert "cannot be cancelled" in answer.text
+
+
+async def limit(resources: Resources, who: SignedIn, count: int) -> None:
+    """The user may have so many workspaces at once, and one that is not hello runs."""
+    await make_workspace(resources, who.user, WorkspaceStatus.RUNNING, template="jupyter")
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Workspace).values(reserved_memory=1, reserved_cpus=0.1))
+        user = await session.merge(who.user)
+        user.running_limit = count
+
+
+async def test_a_quota_is_told_on_the_card_that_it_refused(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await limit(resources, alice, 1)
+    answer = await hers.post(f"{PATH}/launch", headers=HTMX)
+    page = Page(answer.text)
+    assert answer.status_code == 200
+    assert [card["id"] for card in page.find("article")] == ["workspace-hello"]
+    assert "Stop one of them first." in answer.text
+    assert page.find("p", id="said-hello", hx_swap_oob="innerHTML")
+    assert forms(answer.text) == {"launch"}
+    assert await jobs_of(resources, alice) == []
+
+
+async def test_a_quota_is_told_without_scripts_on_the_whole_page(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await limit(resources, alice, 1)
+    answer = await hers.post(f"{PATH}/launch")
+    assert answer.status_code == 409
+    assert answer.text.count("Stop one of them first.") == 1
+    assert len(Page(answer.text).find("article")) == 2
+
+
+async def full(resources: Resources) -> None:
+    """The engine has less memory than any workspace asks for."""
+    async with resources.unit_of_work() as session:
+        session.add(EngineFacts(memory_bytes=1 << 20, cpus=64))
+
+
+async def test_a_launch_that_waits_says_for_what_and_at_which_place(
+    app: FastAPI, resources: Resources, alice: SignedIn
+) -> None:
+    await full(resources)
+    async with make_browser(app, alice) as hers, make_browser(app, alice, locale="de") as ihrer:
+        answer = await hers.post(f"{PATH}/launch", headers=HTMX)
+        german = await ihrer.get("/")
+    assert "memory is taken by other workspaces. This one starts as soon as" in " ".join(Page(answer.text).words)
+    assert "next in the queue" in answer.text
+    assert "sobald jemand einen anderen beendet" in german.text
+    assert forms(answer.text) == {"cancel"}
+
+
+async def test_a_full_queue_is_told_on_the_card(app: FastAPI, hers: httpx.AsyncClient, resources: Resources) -> None:
+    await full(resources)
+    resources.settings.queue_limit = 0
+    answer = await hers.post(f"{PATH}/launch", headers=HTMX)
+    assert "taken by other workspaces. Try again later" in answer.text
+    plain = await hers.post(f"{PATH}/launch")
+    assert (plain.status_code, plain.headers["retry-after"]) == (503, "30")
+    assert len(Page(plain.text).find("article")) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (WorkspaceStatus.PAUSED, "idle_pause", "Paused because nobody used it for a while. Opening it wakes it."),
+        (WorkspaceStatus.PAUSED, None, "Paused: opening it wakes it."),
+        (WorkspaceStatus.STOPPED, "idle_stop", "Stopped because nobody used it for a while."),
+        (WorkspaceStatus.STOPPED, "max_lifetime", "Stopped because it had run as long as it may."),
+    ],
+)
+async def test_what_the_platform_brought_to_rest_says_why(
+    hers: httpx.AsyncClient,
+    resources: Resources,
+    alice: SignedIn,
+    status: WorkspaceStatus,
+    code: str | None,
+    sentence: str,
+) -> None:
+    values = {"kind": JobKind.STOP, "state": JobState.SUCCEEDED, "platform": True}
+    await make_workspace(resources, alice.user, status, step=JobStep.DONE, detail=code, job=values)
+    assert sentence in Page((await hers.get("/")).text).words
+
+
+async def test_what_the_user_stopped_themselves_gives_no_reason(
+    hers: httpx.AsyncClient, resources: Resources, worker: TestWorker
+) -> None:
+    await run(hers, worker)
+    await hers.post(f"{PATH}/stop")
+    await worker.drain()
+    answer = await hers.get("/")
+    assert "Stopped because" not in answer.text
+
+
+async def test_a_launch_of_the_platforms_says_that_the_workspace_had_died(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job={"platform": True})
+    assert "It had ended by itself and is started again." in (await hers.get("/")).text
+
+
+async def test_a_paused_workspace_is_opened_by_waking_it(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.PAUSED)
+    (form,) = Page((await hers.get("/")).text).find("form", action="/open/alice-hello")
+    assert (form["method"], form["target"], form["rel"]) == ("post", "_blank", "noopener")
+
+
+async def test_a_newer_image_is_told_of_until_a_restart_has_taken_it(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    hint = "A newer image is there: a restart takes it."
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING, image_digest="older")
+    assert hint not in (await hers.get("/")).text
+    async with resources.unit_of_work() as session:
+        session.add(Image(name=resources.catalog.default.image, digest="newer"))
+    assert hint in (await hers.get("/")).text
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Workspace).values(image_digest="newer"))
+    assert hint not in (await hers.get("/")).text
+
+
+async def fail(resources: Resources, who: SignedIn, log: str | None) -> None:
+    """A launch of hello that ended with exit code 3."""
+    error, step = WorkspaceStatus.ERROR, JobStep.FAILED
+    values = {"state": JobState.FAILED, "finished_at": utcnow(), "log_tail": log}
+    await make_workspace(resources, who.user, error, step=step, error_code="exited", exit_code=3, job=values)
+
+
+async def test_a_failure_leads_to_the_lines_that_its_container_left(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await fail(resources, alice, "first line\n<script>alert(1)</script>\n  last & least")
+    home = await hers.get("/")
+    assert "Exit code 3." in home.text
+    (link,) = Page(home.text).find("a", href=f"{PATH}/log")
+    answer = await hers.get(str(link["href"]))
+    page = check_policy(answer)
+    assert not page.find("script")
+    assert page.find("pre", tabindex="0")
+    assert "first line\n&lt;script&gt;alert(1)&lt;/script&gt;\n  last &amp; least</pre>" in answer.text
+    assert "Exit code 3." in answer.text
+    assert "Look at its log" in answer.text
+
+
+@pytest.mark.parametrize("failed", [True, False])
+async def test_a_page_without_a_log_says_so_in_both_languages(
+    app: FastAPI, resources: Resources, alice: SignedIn, *, failed: bool
+) -> None:
+    if failed:
+        await fail(resources, alice, None)
+    answers = []
+    for locale in ("en", "de"):
+        async with make_browser(app, alice, locale=locale) as browser:
+            answers.append(await browser.get(f"{PATH}/log"))
+    assert ("There are no lines" if failed else "Nothing has failed here") in answers[0].text
+    check_languages(*answers)
+
+
+async def test_a_container_that_exits_shows_its_exit_code_and_where_its_log_is(
+    hers: httpx.AsyncClient, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    runtime.port, runtime.exit_code = 1, 3
+    await run(hers, worker)
+    answer = await hers.get(PATH, headers=HTMX)
+    assert "Exit code 3." in answer.text
+    assert Page(answer.text).find("a", href=f"{PATH}/log")
+    assert "ended by itself" in (await hers.get(f"{PATH}/log")).text
+
+
+async def test_a_log_is_its_owners_alone(hers: httpx.AsyncClient, resources: Resources) -> None:
+    bob = await sign_in(resources, "bob")
+    await fail(resources, bob, "bob's secret")
+    answer = await hers.get(f"{PATH}/log")
+    assert "bob" not in answer.text
+    assert (await hers.get("/home/workspaces/nothing/log")).status_code == 404

@@ -11,7 +11,7 @@ from deploy.stack.console import StepFailed, wait_until
 from deploy.stack.engine import Engine
 from tests.chaos.arena import Skipped
 
-PID_FILE = Path("/var/run/docker.pid")
+PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
 
 
 def own_daemon(engine: Engine) -> int:
@@ -23,7 +23,10 @@ def own_daemon(engine: Engine) -> int:
 
 
 def restart(engine: Engine) -> None:
-    """SIGKILL, then the same command again, told to adopt what runs: containers live on, those of others too."""
+    """SIGKILL, then the same command again, told to adopt what runs: containers live on, those of others too.
+
+    However this ends, a daemon that does not come up is started again until one does.
+    """
     if Path("/run/systemd/system").is_dir():
         raise Skipped("systemd runs dockerd here")
     daemon = own_daemon(engine)
@@ -31,13 +34,34 @@ def restart(engine: Engine) -> None:
     if "--live-restore" not in command:
         command.append("--live-restore")
     output = Path(f"/proc/{daemon}/fd/1").readlink()
-    os.kill(daemon, signal.SIGKILL)
-    while _state(daemon) not in ("", "Z"):
+    # Its containerd would die a little later: a new daemon that finds it takes it for its own and waits in vain.
+    family = [daemon, *_children(daemon)]
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while any(_state(pid) not in ("", "Z") for pid in family):
         time.sleep(0.02)
-    PID_FILE.unlink(missing_ok=True)
+    started: list[subprocess.Popen[bytes]] = []
     with (output if output.is_file() else Path(os.devnull)).open("ab") as log:
-        subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    wait_until(engine.answers, 60, lambda: StepFailed("dockerd does not come back"))
+
+        def answers() -> bool:
+            if not started or started[-1].poll() is not None:
+                for pid_file in PID_FILES:
+                    pid_file.unlink(missing_ok=True)
+                started.append(
+                    subprocess.Popen(
+                        command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                    )
+                )
+            return engine.answers()
+
+        wait_until(answers, 120, lambda: StepFailed("dockerd does not come back"))
+
+
+def _children(pid: int) -> list[int]:
+    """Those of all its threads."""
+    found = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    return [int(child) for children in found for child in children.read_text().split()]
 
 
 def _state(pid: int) -> str:

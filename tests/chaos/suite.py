@@ -55,7 +55,7 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
     """The whole stack, with entry points that the suite reaches into. The clock of this process follows it."""
     control = Control(logs / "control")
     control.directory.mkdir()
-    more = {**SETTINGS, VARIABLE: str(control.directory)}
+    changes = {**SETTINGS, VARIABLE: str(control.directory)}
     with running_stack(
         "path",
         instance,
@@ -63,7 +63,7 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
         lease_seconds=3,
         worker_module="tests.chaos.worker",
         api_factory="tests.chaos.api:create",
-        changes=more,
+        changes=changes,
     ) as stack:
         clock.source = control.now
         try:
@@ -102,7 +102,9 @@ async def supervise(stack: RunningStack) -> None:
         await asyncio.sleep(0.1)
 
 
-async def strike(arena: Arena, sampler: Sampler, name: str, warm_seconds: float) -> Outcome:
+async def strike(
+    arena: Arena, sampler: Sampler, name: str, warm_seconds: float, heal_seconds: float = HEAL_SECONDS
+) -> Outcome:
     """Load, the fault, the time until what it left is in order; then quiet, and the count."""
     outcome, before, since = Outcome(name), len(arena.load.accepted), utcnow()
     arena.load.resume()
@@ -120,7 +122,7 @@ async def strike(arena: Arena, sampler: Sampler, name: str, warm_seconds: float)
     await arena.load.pause()
     outcome.census, _ = await wait_quiet(arena.stack, arena.resources, arena.load.accepted, QUIET_SECONDS)
     outcome.accepted = len(arena.load.accepted) - before
-    await _judge(arena, sampler, outcome)
+    await _judge(arena, sampler, outcome, heal_seconds)
     if name not in HANDS:
         outcome.misses += await _stopped(arena, since)
     return outcome
@@ -160,9 +162,9 @@ async def _stopped(arena: Arena, since: datetime) -> list[str]:
     return [f"stopped by the fault:\n{await tell(arena.resources, job.workspace_id)}" for job in jobs]
 
 
-async def _judge(arena: Arena, sampler: Sampler, outcome: Outcome) -> None:
+async def _judge(arena: Arena, sampler: Sampler, outcome: Outcome, heal_seconds: float) -> None:
     census = outcome.census
-    if outcome.healed > HEAL_SECONDS:
+    if outcome.healed > heal_seconds:
         told = [await tell(arena.resources, sick) if isinstance(sick, UUID) else sick for sick in outcome.last_sick]
         outcome.misses.append("\n".join([f"healed after {outcome.healed:.1f} s, last:", *told]))
     for what, offenders in (("lost", census.lost), ("wrong", census.wrong)):

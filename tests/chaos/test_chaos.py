@@ -19,8 +19,9 @@ from workers import checkpoints
 from workers.checkpoints import Checkpoint
 
 # Those that take long, or that others on this machine would feel, are left to `make chaos`.
+# `make chaos` holds to fifteen seconds; beside other tests a worker alone may take that long to start.
+LOADED_SECONDS = 45
 SHORT = (
-    "workers-killed",
     "worker-deaths",
     "api-killed",
     "redis-flushed",
@@ -69,9 +70,9 @@ async def test_the_suite_kills_workers_wherever_a_job_comes_by(
 def test_nothing_is_lost_doubled_or_left_behind_whatever_dies(sample_images: None, tmp_path: Path) -> None:
     async def strike_all() -> list[str]:
         missed = []
-        async with arena_of(stack, control, seed=20, people=8, pace=3.0, scale=0.25, pairs=4) as (arena, sampler):
+        async with arena_of(stack, control, seed=20, people=8, pace=3.0, scale=0.25, pairs=3) as (arena, sampler):
             for name in SHORT:
-                outcome = await strike(arena, sampler, name, warm_seconds=1.0)
+                outcome = await strike(arena, sampler, name, warm_seconds=1.0, heal_seconds=LOADED_SECONDS)
                 missed += [f"{name}: {miss}" for miss in outcome.misses]
         return missed
 

@@ -36,6 +36,7 @@ class JobName(enum.StrEnum):
 
     DRIVE = "drive_workspace"
     SEND_LINK = "send_link"
+    ADMIT = "admit_waiting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ async def pause(context: WorkerContext, held: Claim) -> None:
     await reached(Checkpoint.PAUSED, held)
     outcome = progress.paused if status.state is RunState.PAUSED else progress.unchanged
     async with context.resources.unit_of_work() as session:
-        await outcome(session, context.resources, held)
+        await outcome(session, held)
 
 
 async def stop(context: WorkerContext, held: Claim) -> None:
@@ -24,7 +24,7 @@ async def stop(context: WorkerContext, held: Claim) -> None:
     await context.runtime.ensure_stopped(held.container, held.workspace.id)
     await reached(Checkpoint.STOPPED, held)
     async with context.resources.unit_of_work() as session:
-        await progress.stopped(session, context.resources, held)
+        await progress.stopped(session, held)
 
 
 async def delete(context: WorkerContext, held: Claim) -> None:
@@ -33,7 +33,7 @@ async def delete(context: WorkerContext, held: Claim) -> None:
     await context.runtime.ensure_absent(held.container, held.workspace.id)
     await reached(Checkpoint.REMOVED, held)
     async with context.resources.unit_of_work() as session:
-        await progress.removed(session, context.resources, held)
+        await progress.removed(session, held)
 
 
 async def _note(context: WorkerContext, held: Claim, step: JobStep) -> None:

@@ -53,7 +53,7 @@ async def launch(context: WorkerContext, held: Claim) -> None:
         await _catch_up(context, held, newer)
     else:
         async with context.resources.unit_of_work() as session:
-            await progress.started(session, context.resources, held, endpoint)
+            await progress.started(session, held, endpoint)
 
 
 async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpoint:
@@ -124,7 +124,7 @@ async def _catch_up(context: WorkerContext, held: Claim, newer: Superseded) -> N
 
 async def _fail(context: WorkerContext, held: Claim, code: str) -> None:
     async with context.resources.unit_of_work() as session:
-        await progress.fail(session, context.resources, held, code)
+        await progress.fail(session, held, code)
 
 
 async def _give_up(context: WorkerContext, held: Claim) -> None:
@@ -147,6 +147,4 @@ async def _give_up(context: WorkerContext, held: Claim) -> None:
         code = "out_of_memory" if status.out_of_memory else "exited"
         detail = f"exit code {status.exit_code}"
     async with context.resources.unit_of_work() as session:
-        await progress.fail(
-            session, context.resources, held, code, detail=detail, exit_code=status.exit_code, log_tail=tail
-        )
+        await progress.fail(session, held, code, detail=detail, exit_code=status.exit_code, log_tail=tail)

@@ -60,7 +60,7 @@ async def reconcile_rows(context: WorkerContext) -> None:
         if not await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": RECONCILE_LOCK}):
             return
         waiting = await requeue(session)
-        overdue = await fail_overdue(session, resources)
+        overdue = await fail_overdue(session)
         links = await requeue_links(session)
         await purge(session)
         for column, kept in EXPIRED:

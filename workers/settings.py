@@ -18,6 +18,7 @@ from workers.heartbeat import beat
 from workers.logs import serve_logs
 from workers.mail import send_link
 from workers.reconcile import reconcile
+from workers.room import admit_waiting
 from workers.watch import watch
 from workers.workspaces import drive_workspace
 
@@ -36,6 +37,7 @@ def worker_options(settings: Settings) -> dict[str, Any]:
         "functions": [
             func(drive_workspace, name=JobName.DRIVE),
             func(send_link, name=JobName.SEND_LINK),
+            func(admit_waiting, name=JobName.ADMIT),
         ],
         "cron_jobs": [cron(reconcile, second=set(range(0, 60, every)), unique=True, run_at_startup=False, timeout=30)],
         "on_startup": _startup(settings),

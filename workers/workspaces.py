@@ -18,6 +18,7 @@ from workers import endings
 from workers.checkpoints import Checkpoint, reached
 from workers.context import WorkerContext, context_of
 from workers.launch import launch
+from workers.room import let_in
 
 log = structlog.get_logger(__name__)
 
@@ -124,8 +125,9 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
         else:
             log.warning("job_failed", kind=held.kind, code=fault.code, error=str(fault))
             async with context.resources.unit_of_work() as session:
-                await progress.fail(session, context.resources, held, fault.code)
+                await progress.fail(session, held, fault.code)
     await reached(Checkpoint.WRITTEN, held)
+    await let_in(context)
 
 
 ENDINGS = {JobKind.PAUSE: endings.pause, JobKind.STOP: endings.stop, JobKind.DELETE: endings.delete}
@@ -136,6 +138,6 @@ async def _retry(context: WorkerContext, held: Claim, code: str) -> None:
     delay = timedelta(seconds=min(2 ** (held.attempt - 1), LONGEST_BACKOFF))
     async with context.resources.unit_of_work() as session:
         if utcnow() + delay >= held.deadline:
-            await progress.fail(session, context.resources, held, code)
+            await progress.fail(session, held, code)
         else:
             await claims.retry(session, held, delay=delay, detail=code)

@@ -94,10 +94,10 @@ async def admit(session: AsyncSession, resources: Resources) -> int:
     """Let those in who wait and for whom there is room now; says how many.
 
     In the order of `turns`, and the first one that does not fit keeps the others waiting: a large workspace is not
-    passed by small ones for ever. To be called where a transaction has freed something, as the last thing it does.
+    passed by small ones for ever. The last thing that a transaction does.
     """
     await _lock(session)
-    if await session.scalar(select(Job.id).where(WAITING).limit(1)) is None:
+    if not await anybody_waits(session):
         return 0
     taken, _, _ = await _count(session)
     order = turns()
@@ -124,6 +124,11 @@ async def admit(session: AsyncSession, resources: Resources) -> int:
         await _let_in(session, resources, job)
         admitted += 1
     return admitted
+
+
+async def anybody_waits(session: AsyncSession) -> bool:
+    """Whether a launch waits for room."""
+    return await session.scalar(select(Job.id).where(WAITING).limit(1)) is not None
 
 
 def reserve(resources: Resources, workspace: Workspace) -> None:

@@ -24,7 +24,7 @@ from app.models import (
 )
 from app.resources import Resources
 from app.runtime.base import Endpoint
-from app.workspaces import admission, networks
+from app.workspaces import networks
 from app.workspaces.claims import Claim, overdue, write
 from app.workspaces.states import PROGRESS_AT, STARTING, STATUS_AT, WANTED_AT, move
 
@@ -49,7 +49,7 @@ async def pull_moved(session: AsyncSession, resources: Resources, held: Claim, p
     announce(session, held.job_id)
 
 
-async def started(session: AsyncSession, resources: Resources, held: Claim, endpoint: Endpoint) -> None:
+async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> None:
     """The probe answered: the workspace runs, and here is where."""
     now = utcnow()
     await _move(
@@ -64,36 +64,35 @@ async def started(session: AsyncSession, resources: Resources, held: Claim, endp
         active_at=func.greatest(Workspace.active_at, now),
     )
     await networks.hold(session, held.workspace.id)
-    await _finish(session, resources, held, JobStep.READY)
+    await _finish(session, held, JobStep.READY)
 
 
-async def paused(session: AsyncSession, resources: Resources, held: Claim) -> None:
+async def paused(session: AsyncSession, held: Claim) -> None:
     """The container is frozen; it keeps its place and its address."""
     await _move(session, held, WorkspaceStatus.PAUSED)
-    await _finish(session, resources, held, JobStep.DONE)
+    await _finish(session, held, JobStep.DONE)
 
 
-async def stopped(session: AsyncSession, resources: Resources, held: Claim) -> None:
+async def stopped(session: AsyncSession, held: Claim) -> None:
     """The container has ended and is kept."""
     await _move(session, held, WorkspaceStatus.STOPPED)
-    await _finish(session, resources, held, JobStep.DONE)
+    await _finish(session, held, JobStep.DONE)
 
 
-async def removed(session: AsyncSession, resources: Resources, held: Claim) -> None:
+async def removed(session: AsyncSession, held: Claim) -> None:
     """The container is gone, and its network is free."""
     await _move(session, held, WorkspaceStatus.NOT_CREATED, container_id=None, image_digest=None)
     await networks.give_back(session, held.workspace.id)
-    await _finish(session, resources, held, JobStep.DONE)
+    await _finish(session, held, JobStep.DONE)
 
 
-async def unchanged(session: AsyncSession, resources: Resources, held: Claim) -> None:
+async def unchanged(session: AsyncSession, held: Claim) -> None:
     """The job's wish had no object any more; what the engine has instead is noticed by who watches it."""
-    await _finish(session, resources, held, JobStep.DONE)
+    await _finish(session, held, JobStep.DONE)
 
 
 async def fail(
     session: AsyncSession,
-    resources: Resources,
     held: Claim,
     code: str,
     *,
@@ -111,10 +110,10 @@ async def fail(
         exit_code=exit_code,
         log_tail=log_tail,
     )
-    await _announce_end(session, resources, held, JobStep.FAILED, detail or code)
+    _announce_end(session, held, JobStep.FAILED, detail or code)
 
 
-async def fail_overdue(session: AsyncSession, resources: Resources) -> int:
+async def fail_overdue(session: AsyncSession) -> int:
     """End every live job whose deadline has passed; says how many. Their workers are told to let go."""
     jobs = await overdue(session)
     for job in jobs:
@@ -125,9 +124,7 @@ async def fail_overdue(session: AsyncSession, resources: Resources) -> int:
         job.version += 1
         session.add(JobEvent(job_id=job.id, step=JobStep.FAILED, detail=code))
         announce(session, job.id, ended=True)
-    if jobs:
-        await session.flush()
-        await admission.admit(session, resources)
+    await session.flush()
     return len(jobs)
 
 
@@ -155,15 +152,11 @@ async def _move(session: AsyncSession, held: Claim, status: WorkspaceStatus, **v
     await move(session, held.workspace.id, held.generation, status, **values)
 
 
-async def _finish(session: AsyncSession, resources: Resources, held: Claim, step: JobStep) -> None:
+async def _finish(session: AsyncSession, held: Claim, step: JobStep) -> None:
     await write(session, held, **_ended(JobState.SUCCEEDED, step), progress=100)
-    await _announce_end(session, resources, held, step, None)
+    _announce_end(session, held, step, None)
 
 
-async def _announce_end(
-    session: AsyncSession, resources: Resources, held: Claim, step: JobStep, detail: str | None
-) -> None:
+def _announce_end(session: AsyncSession, held: Claim, step: JobStep, detail: str | None) -> None:
     session.add(JobEvent(job_id=held.job_id, step=step, detail=detail))
     announce(session, held.job_id, ended=True)
-    await session.flush()
-    await admission.admit(session, resources)

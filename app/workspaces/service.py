@@ -243,6 +243,15 @@ async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) 
     await session.flush()
 
 
+def left_by(job: Job) -> WorkspaceStatus:
+    """The settled status that a superseded job may have left; where the engine heard nothing of it, the one before."""
+    if job.touched and job.kind == JobKind.DELETE:
+        return WorkspaceStatus.NOT_CREATED
+    if job.touched and job.kind == JobKind.STOP:
+        return WorkspaceStatus.STOPPED if job.was in ALIVE else job.was
+    return job.was
+
+
 async def _new_job(
     session: AsyncSession,
     resources: Resources,
@@ -255,7 +264,7 @@ async def _new_job(
     reason: str | None = None,
 ) -> Job:
     """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
-    was = after.was if after else workspace.status
+    was = left_by(after) if after else workspace.status
     await move(
         session,
         workspace.id,
@@ -286,7 +295,9 @@ async def _new_job(
     )
     job = (await session.scalars(row.returning(Job))).one()
     session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED, detail=refusal or reason))
-    if not refusal:
+    if refusal:
+        enqueue(session, JobName.ADMIT, job.id)
+    else:
         enqueue(session, JobName.DRIVE, job.id, defer=defer)
     return job
 

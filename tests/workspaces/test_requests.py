@@ -218,6 +218,22 @@ async def test_a_restart_cancelled_in_flight_comes_to_rest_stopped(
         await until(at_rest)
 
 
+async def test_a_launch_that_took_over_from_a_stop_and_is_cancelled_comes_to_rest_stopped(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    user = await launched(resources, worker)
+    stopping = await ask(resources, user, JobKind.STOP)
+    assert stopping is not None
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Job).where(Job.id == stopping.id).values(touched=True))
+    job = await ask(resources, user)
+    assert job is not None
+    await cancel(resources, user, job)
+    await worker.drain()
+    assert (await workspace_of(resources, user)).status is WorkspaceStatus.STOPPED
+    assert [container.state for container in runtime.state.values()] == [RunState.EXITED]
+
+
 async def test_a_stop_that_has_begun_cannot_be_cancelled(resources: Resources, worker: TestWorker) -> None:
     user = await launched(resources, worker)
     job = await ask(resources, user, JobKind.STOP)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Subquery, func, select, text, update
+from sqlalchemy import Subquery, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -77,8 +77,9 @@ async def judge(session: AsyncSession, resources: Resources, workspace: Workspac
     await _lock(session)
     reserved = workspace.reserved_memory is not None
     taken, users_own, users_limit = await _count(session, workspace)
-    if not reserved and users_own >= (settings.user_running_limit if users_limit is None else users_limit) > 0:
-        raise QuotaUserRunning(limit=users_own)
+    users_limit = settings.user_running_limit if users_limit is None else users_limit
+    if not reserved and users_own >= users_limit > 0:
+        raise QuotaUserRunning(limit=users_limit)
     refusal = blocker(settings, taken, limits, reserved=reserved)
     if taken.waiting and not reserved:
         refusal = refusal or "capacity_launches"
@@ -114,9 +115,7 @@ async def admit(session: AsyncSession, resources: Resources) -> int:
         limits = _limits(resources, job.template)
         refusal = blocker(resources.settings, taken, limits, reserved=workspace.reserved_memory is not None)
         if refusal is not None:
-            await session.execute(
-                update(Job).where(Job.id == job.id, Job.waits_for != refusal).values(waits_for=refusal)
-            )
+            await _tell_why(session, job, refusal)
             break
         taken.add(limits)
         reserve(resources, workspace)
@@ -170,6 +169,14 @@ async def _let_in(session: AsyncSession, resources: Resources, job: Job) -> None
     await session.flush()
     announce(session, job.id)
     enqueue(session, JobName.DRIVE, job.id, attempt=job.attempts)
+
+
+async def _tell_why(session: AsyncSession, job: Job, refusal: str) -> None:
+    if job.waits_for != refusal:
+        job.waits_for = refusal
+        job.version += 1
+        await session.flush()
+        announce(session, job.id)
 
 
 async def _lock(session: AsyncSession) -> None:

@@ -40,8 +40,8 @@ class QuotaUserRunning(Refused):
     status = 409
     title = Text("Limit reached", "Limit erreicht")
     detail = Text(
-        "You have {limit} workspaces running, which is your limit. Stop one of them first.",
-        "Du hast {limit} laufende Arbeitsplätze; mehr erlaubt dein Limit nicht. Beende zuerst einen davon.",
+        "Your limit of running workspaces ({limit}) is reached. Stop one of them first.",
+        "Dein Limit für laufende Arbeitsplätze ({limit}) ist erreicht. Beende zuerst einen davon.",
     )
 
 

@@ -13,15 +13,14 @@ from app.catalog.images import ImageState, image_states
 from app.catalog.service import Template
 from app.errors import AppError, NotFound
 from app.gateway.names import route_of
-from app.i18n import Locale, Text
-from app.models import JobKind, JobStep, WorkspaceStatus
+from app.i18n import Locale
+from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.web import texts
-from app.workspaces.errors import NotCancellable, Refused
-from app.workspaces.history import rest_reasons
+from app.workspaces.errors import NotCancellable, NotExtendable, Refused
 from app.workspaces.polling import poll_job
-from app.workspaces.schemas import JobOut, WorkspaceOut
-from app.workspaces.states import STARTING
+from app.workspaces.schemas import IdleOut, JobOut, RestOut, WorkspaceOut
+from app.workspaces.states import ALIVE, STARTING
 from app.workspaces.views import list_tagged_workspaces
 from app.workspaces.watch import JobWatch
 
@@ -51,11 +50,20 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """That a workspace rests soon; `extendable` where a use of it would put that off."""
+
+    text: str
+    extendable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """What one card shows.
 
     `said` names what its live region told last; `poll` is the query to follow it with. `reason` says why the platform
-    brought the workspace to rest, `refused` why what was asked for just now was not accepted.
+    brought the workspace to rest, `refused` why what was asked for just now was not accepted. `rests` says that the
+    platform brings it to rest some time, and `warning` that this is soon.
     """
 
     type: str
@@ -67,6 +75,8 @@ class Card:
     error: str | None
     exit_code: int | None
     reason: str | None
+    rests: bool
+    warning: Notice | None
     outdated: bool
     image: ImageState | None
     memory: str
@@ -84,24 +94,19 @@ class Card:
         return TONES.get(self.status, "idle" if self.status in IDLE else "busy")
 
     @property
-    def running(self) -> bool:
-        """Whether it can be opened."""
-        return self.status == WorkspaceStatus.RUNNING
+    def alive(self) -> bool:
+        """Whether it can be opened: a paused one wakes at the gateway."""
+        return self.status in ALIVE
 
     @property
     def paused(self) -> bool:
-        """Whether opening it wakes it."""
+        """Whether it is frozen."""
         return self.status == WorkspaceStatus.PAUSED
 
     @property
     def stopped(self) -> bool:
         """Whether it has run before and can be started again."""
         return self.status == WorkspaceStatus.STOPPED
-
-    @property
-    def stoppable(self) -> bool:
-        """Whether it may be stopped."""
-        return self.running or self.paused
 
     @property
     def there(self) -> bool:
@@ -113,12 +118,11 @@ async def list_cards(resources: Resources, caller: Caller, locale: Locale) -> li
     """One card for each template, in the catalogue's order."""
     async with resources.unit_of_work() as session:
         entries = await list_tagged_workspaces(session, resources, caller.user, locale)
-        reasons = await rest_reasons(session, caller.user.id)
     templates = resources.catalog.templates
     images = await image_states(resources.redis, [template.image for template in templates])
     days = resources.settings.volume_retention_days
     return [
-        _card(entry, template, caller, images, seen, reasons, days, locale)
+        _card(entry, template, caller, images, seen, days, locale)
         for (entry, seen), template in zip(entries, templates, strict=True)
     ]
 
@@ -136,7 +140,7 @@ async def attempt(resources: Resources, change: Callable[[AsyncSession], Awaitab
     try:
         async with resources.unit_of_work() as session:
             await change(session)
-    except (Refused, NotCancellable) as refusal:
+    except (Refused, NotCancellable, NotExtendable) as refusal:
         return refusal
     return None
 
@@ -163,14 +167,13 @@ def _card(
     caller: Caller,
     images: Mapping[str, ImageState],
     etag: str | None,
-    reasons: Mapping[str, str],
     days: int,
     locale: Locale,
 ) -> Card:
     status, job = WorkspaceStatus(entry.status), entry.job
     failure = entry.error if job is None else None
-    reason = texts.REASONS.get(reasons.get(entry.type, "")) if job is None else None
-    said = ".".join([status, *([job.step, job.waits_for or ""] if job else [])])
+    idle = entry.idle if job is None else None
+    said = ".".join([status, *([job.step, job.waits_for or ""] if job else [(idle and idle.warning) or ""])])
     return Card(
         type=entry.type,
         name=entry.display_name,
@@ -180,23 +183,24 @@ def _card(
         status_text=texts.STATUSES[status].say(locale),
         error=failure.message if failure else None,
         exit_code=failure.exit_code if failure else None,
-        reason=reason.say(locale) if reason else None,
+        reason=entry.rest.message if entry.rest and job is None else None,
+        rests=idle is not None,
+        warning=_warning(idle, locale) if idle else None,
         outdated=entry.outdated and job is None,
         image=images.get(template.image) if status != WorkspaceStatus.RUNNING else None,
         memory=_memory(template.limits.memory, locale),
         cpus=template.limits.cpus,
         keeps_files=template.volume is not None,
         kept_days=days,
-        progress=_progress(job, locale) if job else None,
+        progress=_progress(job, entry.rest, locale) if job else None,
         said=said,
         poll=urlencode({"job": job.id, "seen": etag, "said": said}) if job and etag else None,
     )
 
 
-def _progress(job: JobOut, locale: Locale) -> Progress:
+def _progress(job: JobOut, rest: RestOut | None, locale: Locale) -> Progress:
     detail = (job.timeline[-1].detail if job.timeline else None) or ""
     match = BYTES.fullmatch(detail) if job.step == JobStep.PULLING else None
-    note = _note(job)
     return Progress(
         step=texts.STEPS[job.step].say(locale),
         starts=job.kind in STARTING,
@@ -204,19 +208,28 @@ def _progress(job: JobOut, locale: Locale) -> Progress:
         position=job.position,
         usual_seconds=job.eta_seconds,
         bytes=(float(match[1]), float(match[2])) if match else None,
-        note=note.say(locale) if note else None,
+        note=_note(job, rest, locale),
         cancel=job.id if job.kind in STARTING else None,
     )
 
 
-def _note(job: JobOut) -> Text | None:
+def _note(job: JobOut, rest: RestOut | None, locale: Locale) -> str | None:
     """What a job waits for; else why the platform began it."""
     if job.waits_for is not None:
-        return texts.WAITS.get(job.waits_for)
+        return texts.WAITS[job.waits_for].say(locale)
     if not job.platform:
         return None
-    code = (job.timeline[0].detail if job.timeline else None) or ""
-    return texts.REASONS.get(code, texts.STARTED_AGAIN if job.kind == JobKind.LAUNCH else texts.BROUGHT_TO_REST)
+    return rest.message if rest else texts.BEGUN.get(job.kind, texts.BROUGHT_TO_REST).say(locale)
+
+
+def _warning(idle: IdleOut, locale: Locale) -> Notice | None:
+    """What comes soon, and when."""
+    times = {"pause": idle.pauses_at, "stop": idle.stops_at, "end": idle.ends_at}
+    at = times[idle.warning] if idle.warning else None
+    if idle.warning is None or at is None:
+        return None
+    when = texts.soon((at - utcnow()).total_seconds(), locale)
+    return Notice(texts.AHEAD[idle.warning].say(locale, when=when), extendable=idle.warning != "end")
 
 
 def _memory(amount: int, locale: Locale) -> str:

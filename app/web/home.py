@@ -16,10 +16,9 @@ from app.resources import Resources
 from app.web.cards import Card, Seen, attempt, find_card, list_cards, wait_for_news
 from app.web.destination import forget
 from app.web.failures import is_htmx
+from app.web.logs import LINES, find_log
 from app.web.rendering import page
-from app.workspaces import service
-from app.workspaces.errors import explain
-from app.workspaces.history import last_failure
+from app.workspaces import idle, service
 from app.workspaces.volumes import VolumePolicy
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
@@ -65,12 +64,19 @@ async def follow(
 
 @router.get("/home/workspaces/{type}/log")
 async def log(request: Request, type: str, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep) -> Response:
-    """What the container of the last launch that failed wrote at its end."""
+    """What the container wrote last."""
     card = await find_card(resources, caller, locale, type)
-    async with resources.reads() as session:
-        failure = await last_failure(session, caller.user.id, type)
-    why = explain(failure.error_code or "", locale) if failure else None
-    return page(request, "log.html", caller=caller, card=card, failure=failure, why=why)
+    found = await find_log(resources, caller, locale, card)
+    return page(request, "log.html", caller=caller, card=card, log=found, most=LINES)
+
+
+@router.post("/home/workspaces/{type}/extend")
+async def extend(
+    request: Request, type: str, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+) -> Response:
+    """Keep the workspace from resting, then show the card."""
+    refusal = await attempt(resources, lambda session: idle.extend(session, resources, caller.user, type))
+    return await _changed(request, resources, caller, locale, type, refusal)
 
 
 @router.post("/home/workspaces/{type}/cancel")

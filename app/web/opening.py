@@ -99,6 +99,6 @@ def _check_owner(caller: Caller, to: Destination) -> None:
 
 
 def _panel(request: Request, card: Card, to: Destination, said: str) -> Response:
-    if card.running:
+    if card.alive:
         return Response(headers={"HX-Redirect": to.local})
     return page(request, "panel.html", card=card, to=to, speak=card.said != said)

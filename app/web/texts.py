@@ -1,7 +1,7 @@
 """What the pages say, in both languages; templates ask by name."""
 
 from app.i18n import Locale, Text
-from app.models import JobStep, WorkspaceStatus
+from app.models import JobKind, JobStep, WorkspaceStatus
 
 PAGE: dict[str, Text] = {
     "skip": Text("Skip to the content", "Zum Inhalt springen"),
@@ -130,7 +130,8 @@ PAGE: dict[str, Text] = {
     "cancel": Text("Cancel", "Abbrechen"),
     "more": Text("More", "Mehr"),
     "wakes": Text("Paused: opening it wakes it.", "Angehalten: Öffnen weckt ihn auf."),
-    "wakes_too": Text("Opening it wakes it.", "Öffnen weckt ihn auf."),
+    "extend": Text("Keep it going", "Weiterlaufen lassen"),
+    "keep": Text("Do not stop it yet", "Noch nicht beenden"),
     "outdated": Text("A newer image is there: a restart takes it.", "Es gibt ein neueres Image: Neu starten nimmt es."),
     "stop": Text("Stop", "Beenden"),
     "stop_ends": Text(
@@ -185,24 +186,29 @@ PAGE: dict[str, Text] = {
     "position": Text("number {position} in the queue", "Platz {position} in der Warteschlange"),
     "usually": Text("usually {seconds} s", "meist {seconds} s"),
     "bytes": Text("{done} of {total} MB", "{done} von {total} MB"),
-    # The log of a failure
+    # A log
     "log": Text("Log of {name}", "Protokoll von {name}"),
     "log_when": Text("Failed on {when} UTC.", "Fehlgeschlagen am {when} UTC."),
     "log_lines": Text("The last lines that its container wrote:", "Die letzten Zeilen, die sein Container schrieb:"),
+    "log_now": Text(
+        "The last lines that its container wrote, at most {count}:",
+        "Die letzten Zeilen, die sein Container schrieb, höchstens {count}:",
+    ),
+    "log_silent": Text("Its container has written nothing so far.", "Sein Container hat bisher nichts geschrieben."),
     "log_empty": Text(
         "There are no lines: the container wrote none, or it never began.",
         "Es gibt keine Zeilen: Der Container schrieb keine, oder er begann nie.",
     ),
     "log_none": Text(
-        "Nothing has failed here so far. Once a launch fails, its container's last lines are kept here.",
-        "Hier ist bisher nichts fehlgeschlagen. Scheitert ein Start, stehen hier die letzten Zeilen seines Containers.",
+        "There is no container yet. Once the workspace is launched, what it writes stands here.",
+        "Es gibt noch keinen Container. Ist der Arbeitsplatz gestartet, steht hier, was er schreibt.",
     ),
+    "refresh": Text("Refresh", "Aktualisieren"),
     # Opening a workspace
     "opening_lead": Text(
         "As soon as it runs, this page takes you there.", "Sobald er läuft, geht es von hier aus von selbst weiter."
     ),
     "ending_lead": Text("In a moment you can start it again.", "Gleich kannst du ihn wieder starten."),
-    "wake": Text("Wake and open it", "Aufwecken und öffnen"),
     "not_running": Text("This workspace is not running.", "Dieser Arbeitsplatz läuft nicht."),
     "start": Text("Start it", "Starten"),
     "go_there": Text("Go to the workspace", "Zum Arbeitsplatz"),
@@ -269,22 +275,47 @@ WAITS: dict[str, Text] = {
     ),
 }
 
-# Why the platform began a job, by the detail of its first event; it stands beside the job and beside what it left.
-REASONS: dict[str, Text] = {
-    "idle_pause": Text(
-        "Paused because nobody used it for a while.", "Angehalten, weil ihn eine Weile niemand benutzt hat."
+# Why the platform began a job of its own, where the workspace itself does not say it.
+BEGUN: dict[JobKind, Text] = {
+    JobKind.LAUNCH: Text(
+        "It had ended by itself and is started again.", "Er hatte sich von selbst beendet und wird wieder gestartet."
     ),
-    "idle_stop": Text(
-        "Stopped because nobody used it for a while.", "Beendet, weil ihn eine Weile niemand benutzt hat."
-    ),
-    "max_lifetime": Text(
-        "Stopped because it had run as long as it may.", "Beendet, weil er so lange gelaufen ist, wie er darf."
+    JobKind.PAUSE: Text(
+        "Nobody has used it for a while. Opening it wakes it.", "Niemand hat ihn eine Weile benutzt. Öffnen weckt ihn."
     ),
 }
-STARTED_AGAIN = Text(
-    "It had ended by itself and is started again.", "Er hatte sich von selbst beendet und wird wieder gestartet."
-)
 BROUGHT_TO_REST = Text("Spawner brings it to rest.", "Spawner bringt ihn zur Ruhe.")
+
+# What comes soon, by the name of the warning.
+AHEAD: dict[str, Text] = {
+    "pause": Text(
+        "Nobody has used it for a while: it pauses {when}.",
+        "Niemand hat ihn eine Weile benutzt: Er wird {when} angehalten.",
+    ),
+    "stop": Text(
+        "Nobody has used it for a while: it stops {when}, and what runs in it ends.",
+        "Niemand hat ihn eine Weile benutzt: Er wird {when} beendet, und was darin läuft, endet.",
+    ),
+    "end": Text(
+        "It has run for almost as long as it may: it stops {when}, and what runs in it ends. Save your work.",
+        "Er läuft fast so lange, wie er darf: Er wird {when} beendet, und was darin läuft, endet. "
+        "Sichere deine Arbeit.",
+    ),
+}
+NOW = Text("in a moment", "gleich")
+MINUTE = Text("in a minute", "in einer Minute")
+MINUTES = Text("in {amount} minutes", "in {amount} Minuten")
+HOURS = Text("in {amount} hours", "in {amount} Stunden")
+
+
+def soon(seconds: float, locale: Locale) -> str:
+    """How far away a time is, in words; rounded down, so that nobody is promised more than there is."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return NOW.say(locale)
+    if minutes == 1:
+        return MINUTE.say(locale)
+    return HOURS.say(locale, amount=minutes // 60) if minutes >= 120 else MINUTES.say(locale, amount=minutes)
 
 
 def number(value: float, locale: Locale) -> str:

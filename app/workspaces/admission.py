@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Subquery, func, select, text, update
+from sqlalchemy import Subquery, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -115,9 +115,7 @@ async def admit(session: AsyncSession, resources: Resources) -> int:
         limits = _limits(resources, job.template)
         refusal = blocker(resources.settings, taken, limits, reserved=workspace.reserved_memory is not None)
         if refusal is not None:
-            await session.execute(
-                update(Job).where(Job.id == job.id, Job.waits_for != refusal).values(waits_for=refusal)
-            )
+            await _tell_why(session, job, refusal)
             break
         taken.add(limits)
         reserve(resources, workspace)
@@ -176,6 +174,14 @@ async def _let_in(session: AsyncSession, resources: Resources, job: Job) -> None
     await session.flush()
     announce(session, job.id)
     enqueue(session, JobName.DRIVE, job.id, attempt=job.attempts)
+
+
+async def _tell_why(session: AsyncSession, job: Job, refusal: str) -> None:
+    if job.waits_for != refusal:
+        job.waits_for = refusal
+        job.version += 1
+        await session.flush()
+        announce(session, job.id)
 
 
 async def _lock(session: AsyncSession) -> None:

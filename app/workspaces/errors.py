@@ -50,8 +50,8 @@ class QuotaUserRunning(Refused):
     status = 409
     title = Text("Limit reached", "Limit erreicht")
     detail = Text(
-        "You may run {limit} workspaces at once, and do. Stop one of them first.",
-        "Du darfst {limit} Arbeitsplätze gleichzeitig betreiben und tust das schon. Beende zuerst einen davon.",
+        "Your limit of running workspaces ({limit}) is reached. Stop one of them first.",
+        "Dein Limit für laufende Arbeitsplätze ({limit}) ist erreicht. Beende zuerst einen davon.",
     )
     example = {"limit": 10}
 

@@ -92,7 +92,7 @@ def wake(someone: Person, slug: str) -> None:
 
     wait_until(seen, PATIENCE_MS / 1000, lambda: StepFailed("the card does not say that it is paused"))
     with someone.context.expect_page() as opening:
-        page.locator("button#main-hello").click()
+        page.locator("a#main-hello").click()
     expect(opening.value).to_have_url(address_of(someone.stack, slug, "hello"), timeout=PATIENCE_MS)
     someone.arrive(opening.value.locator("output", has_text="Connected."))
     opening.value.close()

@@ -185,7 +185,7 @@ async def test_a_limit_that_refuses_the_start_is_named_on_the_page(site: Site) -
         await session.execute(update(User).values(running_limit=1))
     page = await site.visit(owned.route, "/", owned.cookie)
     assert page.status_code == 409
-    assert "You have 1 workspaces running" in page.text
+    assert "Your limit of running workspaces (1) is reached." in page.text
     assert (await row(site, owned)).status is S.STOPPED
 
 

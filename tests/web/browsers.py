@@ -41,10 +41,10 @@ async def make_workspace(
     template: str = "hello",
     error_code: str | None = None,
     exit_code: int | None = None,
-    image_digest: str | None = None,
     step: JobStep | None = None,
     detail: str | None = None,
     job: Mapping[str, object] | None = None,
+    **row: object,
 ) -> Job | None:
     """A workspace in a state; `step` gives it a job, which is returned, and which lives unless `job` says otherwise."""
     async with resources.unit_of_work() as session:
@@ -58,7 +58,7 @@ async def make_workspace(
             port=1,
             error_code=error_code,
             exit_code=exit_code,
-            image_digest=image_digest,
+            **row,
         )
         session.add(workspace)
         await session.flush()

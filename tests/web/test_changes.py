@@ -17,12 +17,11 @@ from app.models import (
     utcnow,
 )
 from app.resources import Resources
+from app.workspaces import idle
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
-from tests.fakes import FakeRuntime
 from tests.web.browsers import Page, make_browser, make_workspace
 from tests.web.test_home import HTMX, jobs_of
-from tests.web.test_pages import check_languages, check_policy
 
 PATH = "/home/workspaces/hello"
 
@@ -262,10 +261,10 @@ async def test_a_full_queue_is_told_on_the_card(app: FastAPI, hers: httpx.AsyncC
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (WorkspaceStatus.PAUSED, "idle_pause", "Paused because nobody used it for a while. Opening it wakes it."),
+        (WorkspaceStatus.PAUSED, "idle_pause", idle.REASONS[idle.Reason.IDLE_PAUSE].en),
         (WorkspaceStatus.PAUSED, None, "Paused: opening it wakes it."),
-        (WorkspaceStatus.STOPPED, "idle_stop", "Stopped because nobody used it for a while."),
-        (WorkspaceStatus.STOPPED, "max_lifetime", "Stopped because it had run as long as it may."),
+        (WorkspaceStatus.STOPPED, "idle_stop", idle.REASONS[idle.Reason.IDLE_STOP].en),
+        (WorkspaceStatus.STOPPED, "max_lifetime", idle.REASONS[idle.Reason.MAX_LIFETIME].en),
     ],
 )
 async def test_what_the_platform_brought_to_rest_says_why(
@@ -276,8 +275,29 @@ async def test_what_the_platform_brought_to_rest_says_why(
     code: str | None,
     sentence: str,
 ) -> None:
-    values = {"kind": JobKind.STOP, "state": JobState.SUCCEEDED, "platform": True}
-    await make_workspace(resources, alice.user, status, step=JobStep.DONE, detail=code, job=values)
+    await make_workspace(resources, alice.user, status, rest_reason=code)
+    assert sentence in Page((await hers.get("/")).text).words
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "sentence"),
+    [
+        (JobKind.PAUSE, WorkspaceStatus.RUNNING, "idle_pause", "Nobody has used it for a while. Opening it wakes it."),
+        (JobKind.STOP, WorkspaceStatus.STOPPING, "idle_stop", "Stopped because nobody used it."),
+        (JobKind.STOP, WorkspaceStatus.STOPPING, None, "Spawner brings it to rest."),
+    ],
+)
+async def test_what_the_platform_brings_to_rest_says_why_meanwhile(
+    hers: httpx.AsyncClient,
+    resources: Resources,
+    alice: SignedIn,
+    kind: JobKind,
+    status: WorkspaceStatus,
+    code: str | None,
+    sentence: str,
+) -> None:
+    job = {"kind": kind, "platform": True}
+    await make_workspace(resources, alice.user, status, step=JobStep.CLAIMED, job=job, rest_reason=code)
     assert sentence in Page((await hers.get("/")).text).words
 
 
@@ -298,12 +318,12 @@ async def test_a_launch_of_the_platforms_says_that_the_workspace_had_died(
     assert "It had ended by itself and is started again." in (await hers.get("/")).text
 
 
-async def test_a_paused_workspace_is_opened_by_waking_it(
+async def test_a_paused_workspace_is_opened_as_a_running_one(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.PAUSED)
-    (form,) = Page((await hers.get("/")).text).find("form", action="/open/alice-hello")
-    assert (form["method"], form["target"], form["rel"]) == ("post", "_blank", "noopener")
+    (link,) = Page((await hers.get("/")).text).find("a", href="/open/alice-hello")
+    assert (link["role"], link["target"], link["rel"]) == ("button", "_blank", "noopener")
 
 
 async def test_a_newer_image_is_told_of_until_a_restart_has_taken_it(
@@ -318,59 +338,3 @@ async def test_a_newer_image_is_told_of_until_a_restart_has_taken_it(
     async with resources.unit_of_work() as session:
         await session.execute(update(Workspace).values(image_digest="newer"))
     assert hint not in (await hers.get("/")).text
-
-
-async def fail(resources: Resources, who: SignedIn, log: str | None) -> None:
-    """A launch of hello that ended with exit code 3."""
-    error, step = WorkspaceStatus.ERROR, JobStep.FAILED
-    values = {"state": JobState.FAILED, "finished_at": utcnow(), "log_tail": log}
-    await make_workspace(resources, who.user, error, step=step, error_code="exited", exit_code=3, job=values)
-
-
-async def test_a_failure_leads_to_the_lines_that_its_container_left(
-    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
-) -> None:
-    await fail(resources, alice, "first line\n<script>alert(1)</script>\n  last & least")
-    home = await hers.get("/")
-    assert "Exit code 3." in home.text
-    (link,) = Page(home.text).find("a", href=f"{PATH}/log")
-    answer = await hers.get(str(link["href"]))
-    page = check_policy(answer)
-    assert not page.find("script")
-    assert page.find("pre", tabindex="0")
-    assert "first line\n&lt;script&gt;alert(1)&lt;/script&gt;\n  last &amp; least</pre>" in answer.text
-    assert "Exit code 3." in answer.text
-    assert "Look at its log" in answer.text
-
-
-@pytest.mark.parametrize("failed", [True, False])
-async def test_a_page_without_a_log_says_so_in_both_languages(
-    app: FastAPI, resources: Resources, alice: SignedIn, *, failed: bool
-) -> None:
-    if failed:
-        await fail(resources, alice, None)
-    answers = []
-    for locale in ("en", "de"):
-        async with make_browser(app, alice, locale=locale) as browser:
-            answers.append(await browser.get(f"{PATH}/log"))
-    assert ("There are no lines" if failed else "Nothing has failed here") in answers[0].text
-    check_languages(*answers)
-
-
-async def test_a_container_that_exits_shows_its_exit_code_and_where_its_log_is(
-    hers: httpx.AsyncClient, worker: TestWorker, runtime: FakeRuntime
-) -> None:
-    runtime.port, runtime.exit_code = 1, 3
-    await run(hers, worker)
-    answer = await hers.get(PATH, headers=HTMX)
-    assert "Exit code 3." in answer.text
-    assert Page(answer.text).find("a", href=f"{PATH}/log")
-    assert "ended by itself" in (await hers.get(f"{PATH}/log")).text
-
-
-async def test_a_log_is_its_owners_alone(hers: httpx.AsyncClient, resources: Resources) -> None:
-    bob = await sign_in(resources, "bob")
-    await fail(resources, bob, "bob's secret")
-    answer = await hers.get(f"{PATH}/log")
-    assert "bob" not in answer.text
-    assert (await hers.get("/home/workspaces/nothing/log")).status_code == 404

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy import update
 
 from app.auth.tokens import new_token
-from app.models import EngineFacts, Job, JobKind, JobState, JobStep, Wanted, Workspace, WorkspaceStatus
+from app.models import EngineFacts, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus
 from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
@@ -98,21 +98,14 @@ async def test_starting_without_scripts_shows_a_page_that_looks_again(hers: http
     assert page.find("progress")
 
 
-async def test_a_paused_workspace_is_woken_and_then_entered(
-    hers: httpx.AsyncClient, resources: Resources, worker: TestWorker
+async def test_a_paused_workspace_is_entered_and_wakes_at_its_own_origin(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
-    await hers.post("/open/alice-hello")
-    await worker.drain()
-    async with resources.unit_of_work() as session:
-        await session.execute(update(Workspace).values(status=WorkspaceStatus.PAUSED, wanted=Wanted.PAUSED))
-    shown = await hers.get("/open/alice-hello?next=/lab")
-    assert "Paused: opening it wakes it." in shown.text
-    assert "Wake and open it" in shown.text
-    woken = Page((await hers.post("/open/alice-hello?next=%2Flab", headers=HTMX)).text)
-    (panel,) = woken.find("div", id="panel")
-    await worker.drain()
-    arrived = await hers.get(str(panel["hx-get"]), headers=HTMX)
-    assert arrived.headers["hx-redirect"] == "/open/alice-hello?next=%2Flab"
+    await make_workspace(resources, alice.user, WorkspaceStatus.PAUSED)
+    entered = await hers.get("/open/alice-hello?next=/lab")
+    assert (entered.status_code, entered.headers["location"]) == (303, "http://127.0.0.1:8080/alice-hello/lab")
+    followed = await hers.get("/open/alice-hello/progress", headers=HTMX)
+    assert followed.headers["hx-redirect"] == "/open/alice-hello"
 
 
 @pytest.mark.parametrize(

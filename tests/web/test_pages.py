@@ -1,17 +1,20 @@
 """What holds for every page: both languages, the strict policy, and no surprise for who is not signed in."""
 
 import re
+from datetime import timedelta
+from typing import get_args
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.catalog.images import IMAGE_KEY
-from app.models import Image, JobKind, JobState, JobStep, UserState, WorkspaceStatus
+from app.models import Image, JobKind, JobStep, UserState, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.web import texts
 from app.web.rendering import FOLDER
 from app.workspaces.errors import CAPACITY
+from app.workspaces.idle import Ahead
 from tests.factories import SignedIn, make_user, sign_in
 from tests.web.browsers import Page, make_browser, make_workspace
 
@@ -22,6 +25,8 @@ STATES = (
     "paused",
     "idle",
     "stopped",
+    "ending",
+    "warned",
     "failed",
     "pulling",
     "queued",
@@ -32,7 +37,7 @@ STATES = (
     "building",
     "broken",
 )
-ENTERED = ("running", "outdated")
+ENTERED = ("running", "outdated", "paused", "idle", "warned")
 VISITED = {
     "sign in": ("GET", "/sign-in", 200),
     "bad address": ("POST", "/sign-in", 400),
@@ -56,9 +61,14 @@ async def put(resources: Resources, state: str) -> SignedIn:
             await make_workspace(resources, user, WorkspaceStatus.RUNNING, image_digest="older")
             await make_workspace(resources, user, WorkspaceStatus.RUNNING, template="jupyter")
         case "idle":
-            ended = {"kind": JobKind.PAUSE, "state": JobState.SUCCEEDED, "platform": True}
-            paused, done = WorkspaceStatus.PAUSED, JobStep.DONE
-            await make_workspace(resources, user, paused, step=done, detail="idle_pause", job=ended)
+            await make_workspace(resources, user, WorkspaceStatus.PAUSED, rest_reason="idle_pause")
+        case "ending":
+            await make_workspace(resources, user, WorkspaceStatus.STOPPED, rest_reason="max_lifetime")
+        case "warned":
+            await make_workspace(resources, user, WorkspaceStatus.RUNNING)
+            past = utcnow() - timedelta(minutes=57)
+            running = WorkspaceStatus.RUNNING
+            await make_workspace(resources, user, running, template="jupyter", started_at=past, active_at=past)
         case "failed":
             await make_workspace(resources, user, WorkspaceStatus.ERROR, error_code="exited", exit_code=3)
         case "waiting":
@@ -134,7 +144,7 @@ async def test_a_public_page_speaks_both_languages_within_the_policy(app: FastAP
     [
         *(("/", state) for state in STATES),
         *(("/home/workspaces/hello", state) for state in STATES),
-        # A running workspace is entered, not shown.
+        # A workspace that lives is entered, not shown.
         *(("/open/alice-hello", state) for state in STATES if state not in ENTERED),
     ],
 )
@@ -172,6 +182,7 @@ def test_every_status_step_and_limit_has_words() -> None:
     assert set(texts.STATUSES) == set(WorkspaceStatus)
     assert set(texts.STEPS) == set(JobStep)
     assert set(texts.WAITS) == set(CAPACITY)
+    assert set(texts.AHEAD) == set(get_args(Ahead))
 
 
 async def test_files_are_kept_by_browsers_under_the_hash_of_their_content(browser: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from app.workspaces import service
 from app.workspaces.admission import Taken, admit, blocker
 from app.workspaces.errors import CapacityRunning, QuotaUserRunning, Refused
 from app.workspaces.views import view_job
+from app.workspaces.watch import JobWatch
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from workers.reconcile import reconcile_rows
@@ -210,6 +211,28 @@ async def test_a_launch_that_waited_too_long_for_room_says_what_it_waited_for(
         await session.execute(update(Job).where(Job.id == waiting.id).values(deadline=late))
     await reconcile_rows(worker.context)
     assert await count(resources, Job.id == waiting.id, Job.error_code == "capacity_running") == 1
+
+
+async def test_who_waits_is_told_at_once_that_it_is_now_for_something_else(resources: Resources) -> None:
+    limit(resources, running_limit=1)
+    first, second = await many(resources, 2)
+    await ask(resources, first)
+    waiting = await ask(resources, second)
+    limit(resources, running_limit=0)
+    await facts(resources, memory_bytes=MEGABYTE)
+    watch = JobWatch(resources.redis)
+    async with watch.running():
+        with watch.changes(waiting.id) as changed:
+            # Who has just subscribed is woken, too.
+            await asyncio.wait_for(changed.wait(), 2)
+            changed.clear()
+            async with resources.unit_of_work() as session:
+                assert await admit(session, resources) == 0
+            await asyncio.wait_for(changed.wait(), 2)
+    async with resources.unit_of_work() as session:
+        await admit(session, resources)
+        job = await session.get_one(Job, waiting.id)
+    assert (job.waits_for, job.version) == ("capacity_memory", waiting.version + 1)
 
 
 async def test_a_restart_of_a_running_workspace_needs_no_room(resources: Resources, worker: TestWorker) -> None:

@@ -16,19 +16,24 @@ function failed(event) {
 document.body.addEventListener("htmx:sendError", failed);
 document.body.addEventListener("htmx:responseError", failed);
 document.body.addEventListener("htmx:beforeSwap", (event) => {
-  const { shouldSwap, target } = event.detail;
+  const { shouldSwap, serverResponse, target } = event.detail;
   if (!shouldSwap) return;
   connection.hidden = true;
-  // htmx moves the focus to the new element of the same id: whoever pressed a button stays with the card's main part.
+  // htmx moves the focus to the new element of the same id; where there is none, it stays with the card's main part.
   const main = target.querySelector("[id^='main-']");
-  if (main && target.contains(document.activeElement)) document.activeElement.id = main.id;
+  const held = document.activeElement;
+  if (!main || !target.contains(held)) return;
+  if (!held.id || !serverResponse.includes(`id="${held.id}"`)) held.id = main.id;
 });
-// What a card shows may be old when somebody comes back to its tab. An open question stays open.
+// A card at rest looks by itself only where somebody sees it, and an open question stays open.
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  const card = event.detail.elt;
+  if (!card.hasAttribute("data-rests")) return;
+  if (document.hidden || card.querySelector("details[open]")) event.preventDefault();
+});
+// What a card shows may be old when somebody comes back to its tab.
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  for (const card of document.querySelectorAll("[data-rests]")) {
-    if (!card.querySelector("details[open]")) htmx.trigger(card, "look");
-  }
+  for (const card of document.querySelectorAll("[data-rests]")) htmx.trigger(card, "look");
 });
 // A page that comes back from the browser's memory follows nothing any more.
 window.addEventListener("pageshow", (event) => {

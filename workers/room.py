@@ -20,7 +20,7 @@ async def let_in(context: WorkerContext) -> None:
         await admission.admit(session, resources)
 
 
-async def admit_waiting(ctx: dict[str, Any], id: str) -> None:
+async def admit_waiting(ctx: dict[str, Any], _: str) -> None:
     """A launch has begun to wait: is there room by now? May be repeated."""
     context = context_of(ctx)
     async with context.resources.unit_of_work() as session:

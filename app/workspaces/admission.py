@@ -67,9 +67,10 @@ def blocker(settings: Settings, taken: Taken, limits: Limits, *, reserved: bool)
 
 
 async def judge(session: AsyncSession, resources: Resources, workspace: Workspace) -> str | None:
-    """Take room for a launch of a workspace that the caller has locked, or say what it must wait for.
+    """None if there is room for a launch of a workspace that the caller has locked; else what it must wait for.
 
-    Where others wait, it waits behind them. The lock is held until the transaction ends. Raises `QuotaUserRunning`
+    Where others wait, it waits behind them. The lock is held until the transaction ends, and the caller takes the
+    `reservation` in it. Raises `QuotaUserRunning`
     where the user's own limit is reached, and an error of `CAPACITY` where too many wait already.
     """
     settings = resources.settings
@@ -83,9 +84,7 @@ async def judge(session: AsyncSession, resources: Resources, workspace: Workspac
     refusal = blocker(settings, taken, limits, reserved=reserved)
     if taken.waiting and not reserved:
         refusal = refusal or "capacity_launches"
-    if refusal is None:
-        reserve(resources, workspace)
-    elif taken.waiting >= settings.queue_limit:
+    if refusal is not None and taken.waiting >= settings.queue_limit:
         raise CAPACITY[refusal](headers={"Retry-After": RETRY_SECONDS})
     return refusal
 
@@ -118,7 +117,7 @@ async def admit(session: AsyncSession, resources: Resources) -> int:
             await _tell_why(session, job, refusal)
             break
         taken.add(limits)
-        reserve(resources, workspace)
+        workspace.reserved_memory, workspace.reserved_cpus = limits.memory, limits.cpus
         await _let_in(session, resources, job)
         admitted += 1
     return admitted
@@ -129,10 +128,10 @@ async def anybody_waits(session: AsyncSession) -> bool:
     return await session.scalar(select(Job.id).where(WAITING).limit(1)) is not None
 
 
-def reserve(resources: Resources, workspace: Workspace) -> None:
-    """Count a workspace that starts, or was found running, against the limits until its status says that it is gone."""
-    limits = _limits(resources, workspace.template)
-    workspace.reserved_memory, workspace.reserved_cpus = limits.memory, limits.cpus
+def reservation(resources: Resources, template: str) -> dict[str, Any]:
+    """What counts against the limits from a workspace's start, until its status says that it is gone."""
+    limits = _limits(resources, template)
+    return {"reserved_memory": limits.memory, "reserved_cpus": limits.cpus}
 
 
 def turns() -> Subquery:

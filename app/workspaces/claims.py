@@ -4,18 +4,19 @@ A worker holds a job by its lease. Another job of the same workspace is claimed 
 two workers ever act on one workspace: a job that was ended from outside keeps its lease until its worker has let go.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.jobs import JobName, announce, enqueue, revoke
-from app.models import LIVE_STATES, Job, JobEvent, JobKind, JobState, JobStep, User, Workspace, utcnow
+from app.models import LIVE_STATES, Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import networks, volumes
 from app.workspaces.networks import NoSubnet
@@ -55,16 +56,17 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
     """Take a job that waits, or whose worker went silent; None when there is nothing to do (any more)."""
     found = (
         await session.execute(
-            select(Workspace, User.slug)
+            select(Workspace, User.slug, Network.index)
             .join(Job, Job.workspace_id == Workspace.id)
             .join(User, User.id == Workspace.user_id)
+            .outerjoin(Network, Network.workspace_id == Workspace.id)
             .where(Job.id == job_id, Job.state.in_(LIVE_STATES))
             .with_for_update(of=Workspace, key_share=True)
         )
     ).one_or_none()
     if found is None:
         return None
-    workspace, slug = found
+    workspace, slug, network = found
     job = await _take(session, resources, job_id)
     if job is None:
         return None
@@ -82,7 +84,7 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
         workspace=workspace,
         slug=slug,
         container=container,
-        network=None,
+        network=network,
         volume=None,
         deadline=job.deadline,
     )
@@ -90,10 +92,10 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
     if job.kind not in STARTING or template is None:
         return held
     volume = await volumes.attach(session, workspace, container) if template.volume else None
-    try:
-        return replace(held, network=await networks.allocate(session, resources, workspace.id), volume=volume)
-    except NoSubnet:
-        return replace(held, volume=volume)
+    if network is None:
+        with suppress(NoSubnet):
+            network = await networks.allocate(session, resources, workspace.id)
+    return replace(held, network=network, volume=volume)
 
 
 async def _take(session: AsyncSession, resources: Resources, job_id: UUID) -> Job | None:
@@ -167,8 +169,9 @@ async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail:
         run_at=utcnow() + delay,
         lease=None,
         lease_until=None,
+        event=JobStep.RETRYING,
+        detail=detail,
     )
-    session.add(JobEvent(job_id=held.job_id, step=JobStep.RETRYING, detail=detail))
     announce(session, held.job_id)
     # Without a delay it is news for idle workers, who look at once.
     enqueue(session, JobName.DRIVE, held.job_id, attempt=held.attempt, defer=delay or None)
@@ -198,15 +201,32 @@ async def requeue(session: AsyncSession) -> int:
     return len(rows)
 
 
-async def write(session: AsyncSession, held: Claim, *conditions: Any, **values: Any) -> None:
-    """Write the job's row while it is ours. Raises `LeaseLost`.
+async def write(
+    session: AsyncSession,
+    held: Claim,
+    *conditions: Any,
+    event: JobStep | None = None,
+    detail: str | None = None,
+    **values: Any,
+) -> None:
+    """Write the job's row while it is ours, and with `event` a line of its timeline. Raises `LeaseLost`.
 
     What a transaction writes to the workspace it writes before this: rows are locked in one order everywhere.
     """
     values.setdefault("version", Job.version + 1)
     ours = (Job.id == held.job_id, Job.lease == held.lease, Job.state == JobState.RUNNING)
     row = update(Job).where(*ours, *conditions).values(**values).returning(Job.id)
-    if await session.scalar(row, execution_options=PLAIN) is None:
+    if event is None:
+        found = await session.scalar(row, execution_options=PLAIN)
+    else:
+        # One statement for both: a timeline is written at every step of every launch.
+        changed = row.cte("changed")
+        line = select(
+            changed.c.id, literal(utcnow()), literal(event, JobEvent.step.type), literal(detail, JobEvent.detail.type)
+        )
+        columns = [JobEvent.job_id, JobEvent.at, JobEvent.step, JobEvent.detail]
+        found = await session.scalar(insert(JobEvent).from_select(columns, line).returning(JobEvent.job_id))
+    if found is None:
         raise LeaseLost
 
 

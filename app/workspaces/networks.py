@@ -25,13 +25,10 @@ class NoSubnet(Exception):
 
 
 async def allocate(session: AsyncSession, resources: Resources, workspace_id: UUID) -> int:
-    """The index of the workspace's network: the one that it has, one that is ready, or a fresh one.
+    """The index of a network for a workspace that has none: one that is ready, or a fresh one.
 
     Raises `NoSubnet` when the range is used up.
     """
-    own = await session.scalar(select(Network.index).where(Network.workspace_id == workspace_id))
-    if own is not None:
-        return own
     free = (
         select(Network.index)
         .where(Network.workspace_id.is_(None), Network.ready)
@@ -71,13 +68,6 @@ async def rest(session: AsyncSession, index: int) -> None:
     """Something else on the host uses this subnet: leave it alone for a day."""
     row = update(Network).where(Network.index == index)
     await session.execute(row.values(workspace_id=None, ready=False, rests_until=utcnow() + REST))
-
-
-async def hold(session: AsyncSession, workspace_id: UUID) -> None:
-    """The workspace's container is in its network, so the engine has it."""
-    await session.execute(
-        update(Network).where(Network.workspace_id == workspace_id, ~Network.ready).values(ready=True)
-    )
 
 
 async def give_back(session: AsyncSession, workspace_id: UUID) -> None:

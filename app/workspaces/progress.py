@@ -33,8 +33,7 @@ async def step(session: AsyncSession, held: Claim, step: JobStep) -> None:
     """Record that the job is at a step, and what that makes of the workspace."""
     if step in STATUS_AT:
         await _move(session, held, STATUS_AT[step])
-    await write(session, held, step=step, progress=PROGRESS_AT[step])
-    session.add(JobEvent(job_id=held.job_id, step=step))
+    await write(session, held, step=step, progress=PROGRESS_AT[step], event=step)
     announce(session, held.job_id)
 
 
@@ -63,7 +62,6 @@ async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> Non
         started_at=now if held.kind == JobKind.RESTART else func.coalesce(Workspace.started_at, now),
         active_at=func.greatest(Workspace.active_at, now),
     )
-    await networks.hold(session, held.workspace.id)
     await _finish(session, held, JobStep.READY)
 
 
@@ -109,8 +107,10 @@ async def fail(
         error_code=code,
         exit_code=exit_code,
         log_tail=log_tail,
+        event=JobStep.FAILED,
+        detail=detail or code,
     )
-    _announce_end(session, held, JobStep.FAILED, detail or code)
+    announce(session, held.job_id, ended=True)
 
 
 async def fail_overdue(session: AsyncSession) -> int:
@@ -153,10 +153,5 @@ async def _move(session: AsyncSession, held: Claim, status: WorkspaceStatus, **v
 
 
 async def _finish(session: AsyncSession, held: Claim, step: JobStep) -> None:
-    await write(session, held, **_ended(JobState.SUCCEEDED, step), progress=100)
-    _announce_end(session, held, step, None)
-
-
-def _announce_end(session: AsyncSession, held: Claim, step: JobStep, detail: str | None) -> None:
-    session.add(JobEvent(job_id=held.job_id, step=step, detail=detail))
+    await write(session, held, **_ended(JobState.SUCCEEDED, step), progress=100, event=step)
     announce(session, held.job_id, ended=True)

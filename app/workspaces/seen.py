@@ -68,11 +68,10 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
     endpoint = status.endpoint
     if endpoint is None:
         return
-    if workspace.reserved_memory is None:
-        admission.reserve(resources, workspace)
     place = (endpoint.host, endpoint.port, endpoint.container_id)
     known = (workspace.host, workspace.port, workspace.container_id)
-    if workspace.status == WorkspaceStatus.RUNNING and place == known:
+    counted = workspace.reserved_memory is not None
+    if workspace.status == WorkspaceStatus.RUNNING and place == known and counted:
         return
     await move(
         session,
@@ -85,6 +84,7 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
         container_id=endpoint.container_id,
         image_digest=endpoint.image_digest,
         active_at=utcnow(),
+        **({} if counted else admission.reservation(resources, workspace.template)),
     )
 
 

@@ -6,6 +6,7 @@ Locks are taken in one order everywhere: account, workspace, job; admission's co
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ScalarSelect, Select, func, select, update
@@ -93,10 +94,10 @@ async def request(
     if asked and starts:
         # Account before workspace, as a sign-in locks them: the other order could wait in a circle.
         await _activate(session, user)
-    workspace = await _lock_workspace(session, user.id, found.key, make=starts)
-    if asked and starts:
-        workspace.last_used = workspace.active_at = utcnow()
-        workspace.restarts = 0
+    if starts:
+        workspace = await _make_workspace(session, user.id, found.key, used=asked)
+    else:
+        workspace = await _lock_workspace(session, user.id, found.key)
     if volume is not None:
         await volumes.release(session, resources, workspace.id, volume)
     job = await _accept(session, resources, workspace, kind, make_sure=not asked)
@@ -189,20 +190,25 @@ async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: U
     return Accepted(workspace, await session.get(Job, job_id) if job_id else None)
 
 
-async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str, *, make: bool) -> Workspace:
-    """The user's row for the template, locked until the transaction ends; `make` makes it if it is missing.
+async def _make_workspace(session: AsyncSession, user_id: UUID, template: str, *, used: bool) -> Workspace:
+    """The user's row for the template, made if it is missing, and locked until the transaction ends.
 
-    One statement does both: the update that changes nothing takes the lock. Raises `NotFound`.
+    One statement does both, and notes the use: an update takes the lock, also one that changes nothing.
     """
-    fresh = {"populate_existing": True}
-    if make:
-        row = insert(Workspace).values(user_id=user_id, template=template)
-        same = row.on_conflict_do_update(
-            index_elements=["user_id", "template"], set_={"generation": Workspace.generation}
-        )
-        return (await session.scalars(same.returning(Workspace), execution_options=fresh)).one()
+    now = utcnow()
+    uses: dict[str, Any] = {"last_used": now, "active_at": now, "restarts": 0} if used else {}
+    row = insert(Workspace).values(user_id=user_id, template=template, **uses)
+    locked = row.on_conflict_do_update(
+        index_elements=["user_id", "template"], set_={"generation": Workspace.generation, **uses}
+    )
+    found = await session.scalars(locked.returning(Workspace), execution_options={"populate_existing": True})
+    return found.one()
+
+
+async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace:
+    """The user's row for the template, locked until the transaction ends. Raises `NotFound`."""
     query = owned_workspaces(user_id).where(Workspace.template == template).with_for_update(key_share=True)
-    found = await session.scalar(query, execution_options=fresh)
+    found = await session.scalar(query, execution_options={"populate_existing": True})
     if found is None:
         raise NotFound
     return found
@@ -211,9 +217,7 @@ async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str, *
 async def _accept(
     session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind, *, make_sure: bool
 ) -> Job | None:
-    live = await session.scalar(
-        select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES)).with_for_update(key_share=True)
-    )
+    live = await _live_job(session, workspace)
     decision = decide(kind, workspace.status, live.kind if live else None, make_sure=make_sure)
     if live is not None and live.deadline <= utcnow():
         # The reconciler is about to fail it: nobody joins it any more.
@@ -229,6 +233,14 @@ async def _accept(
                 if live.kind == JobKind.DELETE and kind == JobKind.STOP:
                     await volumes.keep(session, workspace.id)
             return await _new_job(session, resources, workspace, kind, after=live)
+
+
+async def _live_job(session: AsyncSession, workspace: Workspace) -> Job | None:
+    """The workspace's live job, locked. A row that has just been made has had none."""
+    if workspace.generation == 0:
+        return None
+    live = select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES))
+    return await session.scalar(live.with_for_update(key_share=True))
 
 
 async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) -> None:
@@ -265,6 +277,8 @@ async def _new_job(
 ) -> Job:
     """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
     was = left_by(after) if after else workspace.status
+    refusal = await admission.judge(session, resources, workspace) if kind in STARTING else None
+    takes_room = kind in STARTING and refusal is None
     await move(
         session,
         workspace.id,
@@ -275,8 +289,8 @@ async def _new_job(
         error_code=None,
         exit_code=None,
         rest_reason=reason,
+        **(admission.reservation(resources, workspace.template) if takes_room else {}),
     )
-    refusal = await admission.judge(session, resources, workspace) if kind in STARTING else None
     now = utcnow()
     row = insert(Job).values(
         workspace_id=workspace.id,

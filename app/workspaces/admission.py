@@ -37,6 +37,7 @@ class Taken:
     cpus: float
     starting: int
     waiting: int
+    unclaimed: int
     has_memory: int | None
     has_cpus: int | None
     free_disk: int | None
@@ -66,8 +67,16 @@ def blocker(settings: Settings, taken: Taken, limits: Limits, *, reserved: bool)
     return None
 
 
-async def judge(session: AsyncSession, resources: Resources, workspace: Workspace) -> str | None:
-    """None if there is room for a launch of a workspace that the caller has locked; else what it must wait for.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`waits_for` is the code of what leaves no room; `place` is the one in the queue of a launch that has room."""
+
+    waits_for: str | None = None
+    place: int | None = None
+
+
+async def judge(session: AsyncSession, resources: Resources, workspace: Workspace) -> Judgement:
+    """Say whether there is room for a launch of a workspace that the caller has locked, or what it must wait for.
 
     Where others wait, it waits behind them. The lock is held until the transaction ends, and the caller takes the
     `reservation` in it. Raises `QuotaUserRunning`
@@ -86,7 +95,7 @@ async def judge(session: AsyncSession, resources: Resources, workspace: Workspac
         refusal = refusal or "capacity_launches"
     if refusal is not None and taken.waiting >= settings.queue_limit:
         raise CAPACITY[refusal](headers={"Retry-After": RETRY_SECONDS})
-    return refusal
+    return Judgement(waits_for=refusal) if refusal else Judgement(place=taken.unclaimed + 1)
 
 
 async def admit(session: AsyncSession, resources: Resources) -> int:
@@ -200,6 +209,7 @@ async def _count(session: AsyncSession, workspace: Workspace | None = None) -> t
         scalar(select(func.coalesce(func.sum(Workspace.reserved_cpus), 0.0)).where(reserved)),
         scalar(select(func.count()).where(STARTING_NOW)),
         scalar(select(func.count()).where(WAITING)),
+        scalar(select(func.count()).where(Job.state == JobState.QUEUED, Job.admitted_at.is_not(None))),
         scalar(select(EngineFacts.memory_bytes)),
         scalar(select(EngineFacts.cpus)),
         scalar(select(EngineFacts.disk_free_bytes)),

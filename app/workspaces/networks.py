@@ -71,5 +71,6 @@ async def rest(session: AsyncSession, index: int) -> None:
 
 
 async def give_back(session: AsyncSession, workspace_id: UUID) -> None:
-    """The workspace's container is gone: its network serves the next launch."""
-    await session.execute(update(Network).where(Network.workspace_id == workspace_id).values(workspace_id=None))
+    """The workspace's container is gone: its network serves the next launch, which makes it should it be missing."""
+    row = update(Network).where(Network.workspace_id == workspace_id)
+    await session.execute(row.values(workspace_id=None, ready=True))

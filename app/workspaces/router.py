@@ -60,8 +60,12 @@ async def _answer(
     locale: Locale,
     response: Response,
 ) -> LaunchOut:
-    job = await views.view_job(session, resources, accepted.job, locale) if accepted.job else None
-    if job is None:
+    job = None
+    if accepted.job is not None and accepted.place is not None:
+        job = views.view_new_job(resources, accepted.job, accepted.place, locale)
+    elif accepted.job is not None:
+        job = await views.view_job(session, resources, accepted.job, locale)
+    else:
         response.status_code = 200
     nothing = ALREADY if kind in STARTING else AT_REST
     return LaunchOut(

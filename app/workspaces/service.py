@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, Select, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ScalarSelect, Select, func, literal, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalog.service import Template
@@ -51,10 +51,14 @@ RECENT_LAUNCHES = 20
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What a request came to: `job` is null when there is nothing to do."""
+    """What a request came to: `job` is null when there is nothing to do.
+
+    `place` is set where the job is new and let in: its place in the queue.
+    """
 
     workspace: Workspace
     job: Job | None
+    place: int | None = None
 
 
 def find_template(resources: Resources, key: str) -> Template:
@@ -100,15 +104,15 @@ async def request(
         workspace = await _lock_workspace(session, user.id, found.key)
     if volume is not None:
         await volumes.release(session, resources, workspace.id, volume)
-    job = await _accept(session, resources, workspace, kind, make_sure=not asked)
-    if key is not None and job is not None:
+    accepted = await _accept(session, resources, workspace, kind, make_sure=not asked)
+    if key is not None and accepted.job is not None:
         await session.execute(
             update(IdempotencyKey)
             .where(IdempotencyKey.user_id == user.id, IdempotencyKey.key == key)
-            .values(job_id=job.id)
+            .values(job_id=accepted.job.id)
         )
     await session.flush()
-    return Accepted(workspace, job)
+    return accepted
 
 
 async def begin(
@@ -128,7 +132,7 @@ async def begin(
     live = select(Job.id).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES))
     if await session.scalar(live) is not None:
         return None
-    return await _new_job(session, resources, workspace, kind, platform=True, defer=defer, reason=reason)
+    return (await _new_job(session, resources, workspace, kind, platform=True, defer=defer, reason=reason)).job
 
 
 async def cancel(session: AsyncSession, resources: Resources, user_id: UUID, job_id: UUID) -> Job:
@@ -197,7 +201,7 @@ async def _make_workspace(session: AsyncSession, user_id: UUID, template: str, *
     """
     now = utcnow()
     uses: dict[str, Any] = {"last_used": now, "active_at": now, "restarts": 0} if used else {}
-    row = insert(Workspace).values(user_id=user_id, template=template, **uses)
+    row = insert(Workspace).values(user_id=user_id, template=template, created_at=now, **uses)
     locked = row.on_conflict_do_update(
         index_elements=["user_id", "template"], set_={"generation": Workspace.generation, **uses}
     )
@@ -216,7 +220,7 @@ async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str) -
 
 async def _accept(
     session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind, *, make_sure: bool
-) -> Job | None:
+) -> Accepted:
     live = await _live_job(session, workspace)
     decision = decide(kind, workspace.status, live.kind if live else None, make_sure=make_sure)
     if live is not None and live.deadline <= utcnow():
@@ -224,9 +228,9 @@ async def _accept(
         decision = Decision.SUPERSEDE
     match decision:
         case Decision.NOTHING_TO_DO:
-            return None
+            return Accepted(workspace, None)
         case Decision.SAME_JOB:
-            return live
+            return Accepted(workspace, live)
         case Decision.NEW_JOB | Decision.SUPERSEDE:
             if live is not None:
                 await _end(session, live, JobState.SUPERSEDED, JobStep.SUPERSEDED)
@@ -274,11 +278,12 @@ async def _new_job(
     after: Job | None = None,
     defer: timedelta | None = None,
     reason: str | None = None,
-) -> Job:
+) -> Accepted:
     """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
     was = left_by(after) if after else workspace.status
-    refusal = await admission.judge(session, resources, workspace) if kind in STARTING else None
-    takes_room = kind in STARTING and refusal is None
+    starts = kind in STARTING
+    judged = await admission.judge(session, resources, workspace) if starts else admission.Judgement()
+    refusal = judged.waits_for
     await move(
         session,
         workspace.id,
@@ -289,7 +294,7 @@ async def _new_job(
         error_code=None,
         exit_code=None,
         rest_reason=reason,
-        **(admission.reservation(resources, workspace.template) if takes_room else {}),
+        **(admission.reservation(resources, workspace.template) if starts and not refusal else {}),
     )
     now = utcnow()
     row = insert(Job).values(
@@ -301,18 +306,28 @@ async def _new_job(
         generation=workspace.generation,
         was=was if was in SETTLED else WorkspaceStatus.ERROR,
         touched=after.touched if after else False,
-        expected_seconds=_expected_seconds(workspace.template) if kind in STARTING else None,
+        expected_seconds=_expected_seconds(workspace.template) if starts else None,
         admitted_at=None if refusal else now,
         waits_for=refusal,
         run_at=now + (defer or timedelta(0)),
         deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=bool(refusal)),
     )
-    job = (await session.scalars(row.returning(Job))).one()
-    session.add(JobEvent(job_id=job.id, step=JobStep.QUEUED, detail=refusal or reason))
+    job = await _write_new(session, row, refusal or reason)
     if refusal:
         enqueue(session, JobName.ADMIT, job.id)
     else:
         enqueue(session, JobName.DRIVE, job.id, defer=defer)
+    return Accepted(workspace, job, judged.place)
+
+
+async def _write_new(session: AsyncSession, row: Insert, detail: str | None) -> Job:
+    """Write a job and the first line of its timeline, in one statement."""
+    made = row.returning(Job).cte("made")
+    step, detail_type = JobEvent.step.type, JobEvent.detail.type
+    first = select(made.c.id, made.c.created_at, literal(JobStep.QUEUED, step), literal(detail, detail_type))
+    line = insert(JobEvent).from_select([JobEvent.job_id, JobEvent.at, JobEvent.step, JobEvent.detail], first)
+    both = select(made).add_cte(line.cte("line"))
+    job: Job = (await session.scalars(select(Job).from_statement(both))).one()
     return job
 
 

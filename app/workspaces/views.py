@@ -11,7 +11,7 @@ from app.catalog.service import Template
 from app.errors import NotFound
 from app.gateway.names import workspace_url
 from app.i18n import Locale
-from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import idle, queue
 from app.workspaces.errors import explain
@@ -45,26 +45,35 @@ async def view_jobs(
     for event in await session.scalars(select(JobEvent).where(JobEvent.job_id.in_(ids)).order_by(JobEvent.id)):
         timelines[event.job_id].append(TimelineEntry(at=event.at, step=event.step, detail=event.detail))
     places = await queue.positions(session, [job.id for job in jobs if job.state == JobState.QUEUED])
-    return [
-        JobOut(
-            id=job.id,
-            kind=job.kind,
-            type=job.template,
-            platform=job.platform,
-            state=job.state,
-            step=job.step,
-            progress=job.progress,
-            position=places.get(job.id),
-            eta_seconds=queue.eta(resources.settings, job, places.get(job.id)),
-            waits_for=job.waits_for,
-            timeline=timelines[job.id],
-            error=_failure(job, locale, logs=logs),
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-        )
-        for job in jobs
-    ]
+    return [_view(resources, job, timelines[job.id], places.get(job.id), locale, logs=logs) for job in jobs]
+
+
+def view_new_job(resources: Resources, job: Job, place: int, locale: Locale) -> JobOut:
+    """A job that this transaction has accepted and let in: what the rows say of it is known without a look."""
+    timeline = [TimelineEntry(at=job.created_at, step=JobStep.QUEUED, detail=None)]
+    return _view(resources, job, timeline, place, locale, logs=False)
+
+
+def _view(
+    resources: Resources, job: Job, timeline: list[TimelineEntry], place: int | None, locale: Locale, *, logs: bool
+) -> JobOut:
+    return JobOut(
+        id=job.id,
+        kind=job.kind,
+        type=job.template,
+        platform=job.platform,
+        state=job.state,
+        step=job.step,
+        progress=job.progress,
+        position=place,
+        eta_seconds=queue.eta(resources.settings, job, place),
+        waits_for=job.waits_for,
+        timeline=timeline,
+        error=_failure(job, locale, logs=logs),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
 
 
 def _failure(job: Job, locale: Locale, *, logs: bool) -> JobFailure | None:

@@ -58,21 +58,21 @@ async def facts(resources: Resources, **values: object) -> None:
         await session.merge(EngineFacts(id=1, **known))
 
 
-NOTHING = Taken(0, 0, 0.0, 0, 0, has_memory=None, has_cpus=None, free_disk=None)
+NOTHING = Taken(0, 0, 0.0, 0, 0, 0, has_memory=None, has_cpus=None, free_disk=None)
 
 
 @pytest.mark.parametrize(
     ("taken", "expected"),
     [
         (NOTHING, None),
-        (Taken(0, 0, 0.0, 32, 0, None, None, None), "capacity_launches"),
-        (Taken(5, 0, 0.0, 0, 0, None, None, None), "capacity_running"),
-        (Taken(0, 1000 * MEGABYTE, 0.0, 0, 0, 1063 * MEGABYTE, None, None), "capacity_memory"),
-        (Taken(0, 1000 * MEGABYTE, 0.0, 0, 0, 1064 * MEGABYTE, None, None), None),
-        (Taken(0, 0, 19.6, 0, 0, None, 2, None), "capacity_cpu"),
-        (Taken(0, 0, 19.5, 0, 0, None, 2, None), None),
-        (Taken(0, 0, 0.0, 0, 0, None, None, 1023 * MEGABYTE), "capacity_disk"),
-        (Taken(0, 0, 0.0, 0, 0, None, None, 1024 * MEGABYTE), None),
+        (Taken(0, 0, 0.0, 32, 0, 0, None, None, None), "capacity_launches"),
+        (Taken(5, 0, 0.0, 0, 0, 0, None, None, None), "capacity_running"),
+        (Taken(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1063 * MEGABYTE, None, None), "capacity_memory"),
+        (Taken(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1064 * MEGABYTE, None, None), None),
+        (Taken(0, 0, 19.6, 0, 0, 0, None, 2, None), "capacity_cpu"),
+        (Taken(0, 0, 19.5, 0, 0, 0, None, 2, None), None),
+        (Taken(0, 0, 0.0, 0, 0, 0, None, None, 1023 * MEGABYTE), "capacity_disk"),
+        (Taken(0, 0, 0.0, 0, 0, 0, None, None, 1024 * MEGABYTE), None),
     ],
 )
 def test_the_limit_that_leaves_no_room_is_named(taken: Taken, expected: str | None) -> None:
@@ -84,8 +84,8 @@ def test_the_limit_that_leaves_no_room_is_named(taken: Taken, expected: str | No
 
 def test_what_is_counted_already_needs_only_a_turn() -> None:
     settings = Settings.model_construct(launches_at_once=1, running_limit=1)
-    assert blocker(settings, Taken(1, 0, 0.0, 0, 0, None, None, None), SMALL, reserved=True) is None
-    assert blocker(settings, Taken(1, 0, 0.0, 1, 0, None, None, None), SMALL, reserved=True) == "capacity_launches"
+    assert blocker(settings, Taken(1, 0, 0.0, 0, 0, 0, None, None, None), SMALL, reserved=True) is None
+    assert blocker(settings, Taken(1, 0, 0.0, 1, 0, 0, None, None, None), SMALL, reserved=True) == "capacity_launches"
 
 
 async def test_200_launches_at_once_never_pass_the_limit_and_none_is_lost(resources: Resources) -> None:

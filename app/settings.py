@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         10, ge=0, description="After SIGTERM a worker's jobs get this long to finish; then others take them over."
     )
     worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
-    engine_starts: int = Field(4, ge=1, description="Containers one worker makes or starts at the engine at once.")
+    engine_starts: int = Field(2, ge=1, description="Containers one worker makes or starts at the engine at once.")
     usage_seconds: float = Field(
         30, ge=1, description="Interval at which the counters of workspaces with an idle limit are read."
     )

@@ -23,6 +23,7 @@ from workers.room import let_in
 log = structlog.get_logger(__name__)
 
 LONGEST_BACKOFF = 30
+ASK_AGAIN_SECONDS = 0.5
 
 
 async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
@@ -59,8 +60,10 @@ async def _with_lease(context: WorkerContext, held: Claim) -> None:
         try:
             await asyncio.wait({drive, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not drive.done():
-                drive.cancel()
-                await asyncio.wait({drive})
+                # Libraries swallow a cancellation that comes at the wrong moment: ask until it is heard.
+                while not drive.done():
+                    drive.cancel()
+                    await asyncio.wait({drive}, timeout=ASK_AGAIN_SECONDS)
                 raise LeaseLost
             await drive
         finally:

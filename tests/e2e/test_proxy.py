@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from deploy.stack.console import StepFailed, wait_until
 from tests.e2e.stack import RunningStack
 from tests.e2e.test_launch import follow
 
@@ -138,15 +140,23 @@ def test_the_gateway_cannot_be_asked_from_outside(visit: Visit) -> None:
     assert not {"x-upstream", "x-spawner-user"} & {*asked.headers, *other.headers}
 
 
-def test_a_container_that_died_is_named_and_a_restart_brings_it_back(visit: Visit) -> None:
+def test_a_container_that_died_is_named_until_workers_have_started_it_again(visit: Visit) -> None:
     stack = visit.stack
     (name,) = [name for name in stack.containers() if name.endswith("-wanda-hello")]
-    subprocess.run(["docker", "--host", stack.engine.url, "kill", name], check=True, capture_output=True)
-    page = visit.http.get(visit.url, headers=NAVIGATION)
-    assert page.status_code == 503
-    assert "does not answer" in page.text
-    answer = visit.http.get(visit.url)
-    assert (answer.status_code, answer.json()["code"]) == (503, "workspace_unreachable")
-    accepted = visit.http.post(f"{stack.public_url}/api/container/restart", headers=visit.headers).json()
-    assert follow(visit.http, stack, accepted["status_url"], visit.headers)["state"] == "succeeded"
-    assert visit.http.get(visit.url, headers=NAVIGATION).status_code == 200
+    for worker in stack.workers.values():
+        worker.send_signal(signal.SIGSTOP)
+    try:
+        subprocess.run(["docker", "--host", stack.engine.url, "kill", name], check=True, capture_output=True)
+        page = visit.http.get(visit.url, headers=NAVIGATION)
+        assert page.status_code == 503
+        assert "does not answer" in page.text
+        answer = visit.http.get(visit.url)
+        assert (answer.status_code, answer.json()["code"]) == (503, "workspace_unreachable")
+    finally:
+        for worker in stack.workers.values():
+            worker.send_signal(signal.SIGCONT)
+
+    def is_back() -> bool:
+        return visit.http.get(visit.url, headers=NAVIGATION).status_code == 200
+
+    wait_until(is_back, 30, lambda: StepFailed("the workspace is not started again", stack.logs / "worker-1.log"))

@@ -53,7 +53,7 @@ async def test_containers_networks_and_volumes_of_a_deleted_user_go(
     await launch(resources, alice.user)
     await launch(resources, alice.user, "hello")
     await worker.drain()
-    assert await networks(resources) == {0: (True, True), 1: (True, True)}
+    assert await networks(resources) == {0: (True, False), 1: (True, False)}
     async with resources.unit_of_work() as session:
         request = LinkRequest(email=alice.user.email, purpose=LinkPurpose.LOGIN, locale="en", expires_at=utcnow())
         session.add(request)

@@ -124,7 +124,9 @@ async def test_deleting_takes_the_choice_about_the_files(
         assert volume.delete_at is not None
         assert (volume.delete_at - utcnow()).days == 29
     else:
-        assert volume is None or (volume.workspace_id is None and volume.delete_at is not None)
+        assert volume is not None
+        assert volume.delete_at is not None
+        assert volume.delete_at <= utcnow()
 
 
 async def test_no_other_change_touches_the_files(

@@ -190,7 +190,7 @@ async def measure(stack: RunningStack) -> list[Row]:
         httpx.AsyncClient(timeout=60, trust_env=False) as client,
         open_resources(stack.load_settings()) as resources,
     ):
-        count = ROUNDS + BATCHES * AT_ONCE + AT_ONCE + MEANWHILE + 2
+        count = ROUNDS + (BATCHES + 2) * AT_ONCE + MEANWHILE + 2
         users = [await sign_in(resources, f"bench{number}") for number in range(count)]
         raw, platform = Raw(docker, stack), Platform(stack, client, users)
         for warm_up in (raw.bare, raw.run, platform.launch, platform.launch):
@@ -216,6 +216,10 @@ async def measure(stack: RunningStack) -> list[Row]:
             rates.append(await at_once(platform.launch))
             await platform.clean()
         burst_posts = statistics.median(platform.posts)
+        stack.remove_containers()
+        without_networks = await at_once(platform.launch)
+        await platform.clean()
+        await pool_is_full(resources)
         await platform.posts_meanwhile()
     return [
         *rows(
@@ -224,6 +228,7 @@ async def measure(stack: RunningStack) -> list[Row]:
             through=statistics.median(through),
             raw_rate=statistics.median(raw_rates),
             rate=statistics.median(rates),
+            without_networks=without_networks,
             posts=(alone_posts, statistics.median(platform.posts), burst_posts),
         ),
         *gaps,
@@ -241,7 +246,14 @@ def breakdown(timelines: list[list[dict[str, str]]]) -> list[Row]:
 
 
 def rows(
-    *, bare: float, alone: float, through: float, raw_rate: float, rate: float, posts: tuple[float, float, float]
+    *,
+    bare: float,
+    alone: float,
+    through: float,
+    raw_rate: float,
+    rate: float,
+    without_networks: float,
+    posts: tuple[float, float, float],
 ) -> list[Row]:
     """The table, with a verdict where there is a target."""
     extra, share = through - alone, rate / raw_rate
@@ -267,6 +279,12 @@ def rows(
             f"{SHARE} of raw",
             f"{rate:.2f} a second ({share:.2f} of raw)",
             verdict(share >= SHARE),
+        ),
+        Row(
+            f"the same with no network ready, {AT_ONCE} at once",
+            "",
+            f"{without_networks:.2f} a second ({without_networks / raw_rate:.2f} of raw)",
+            "",
         ),
         Row("POST launch, median, alone", f"under {POST_MILLISECONDS} ms", *post(posts[0])),
         Row(f"POST launch, median, while {AT_ONCE} launches run", f"under {POST_MILLISECONDS} ms", *post(posts[1])),

@@ -1,11 +1,29 @@
 """What becomes of a request, by the row's state and its live job."""
 
+import ast
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models import JobKind, JobStep, WorkspaceStatus
-from app.workspaces.states import PROGRESS_AT, STATUS_AT, Decision, decide, pull_progress
+from app.models import JobKind, JobStep, Wanted, WorkspaceStatus
+from app.runtime.base import RunState
+from app.settings import Settings
+from app.workspaces.states import (
+    PROGRESS_AT,
+    SETTLED,
+    STATUS_AT,
+    TRANSITIONS,
+    Decision,
+    Verdict,
+    allowed,
+    asked_status,
+    decide,
+    judge,
+    pull_progress,
+)
+from tests.conftest import ROOT
 
 LAUNCHES = (JobKind.LAUNCH, JobKind.RESTART)
 
@@ -47,3 +65,39 @@ def test_pull_progress_stays_between_its_neighbours(done: int | None, total: int
 
 def test_every_step_with_a_status_has_a_progress() -> None:
     assert STATUS_AT.keys() <= PROGRESS_AT.keys()
+
+
+def test_nothing_else_writes_a_status() -> None:
+    writers = set()
+    for path in (*ROOT.glob("app/**/*.py"), *ROOT.glob("workers/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign):
+                names = [ast.unparse(target) for target in node.targets]
+                writes = any(name.endswith("workspace.status") for name in names)
+            else:
+                called = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".values")
+                writes = called and any(keyword.arg == "status" for keyword in getattr(node, "keywords", []))
+            if writes:
+                writers.add(path.relative_to(ROOT).as_posix())
+    assert writers == {"app/workspaces/states.py"}
+
+
+@given(st.sampled_from(WorkspaceStatus), st.sampled_from(Wanted), st.sampled_from(RunState))
+def test_what_a_look_begins_is_legal_from_where_it_begins(
+    status: WorkspaceStatus, wanted: Wanted, seen: RunState
+) -> None:
+    begins = {Verdict.LAUNCH: JobKind.LAUNCH, Verdict.STOP: JobKind.STOP, Verdict.DELETE: JobKind.DELETE}
+    verdict = judge(status, wanted, seen)
+    if verdict in begins:
+        assert asked_status(begins[verdict], status) in TRANSITIONS[status] | {status}
+
+
+@given(st.sampled_from(JobKind), st.sampled_from(WorkspaceStatus))
+def test_every_request_has_a_legal_way_from_every_state(kind: JobKind, status: WorkspaceStatus) -> None:
+    if kind is not JobKind.PAUSE:
+        assert asked_status(kind, status) in TRANSITIONS[status]
+
+
+def test_every_transitional_state_has_a_time_to_end_in() -> None:
+    settings = Settings.model_construct(queue_seconds=60, launch_seconds=30)
+    assert all(allowed(settings, status) > timedelta(0) for status in set(WorkspaceStatus) - SETTLED)

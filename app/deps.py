@@ -5,9 +5,10 @@ what any of these does.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import service as auth
@@ -120,6 +121,33 @@ IdempotencyKeyDep = Annotated[
         description="Repeat a request safely: the same key and request answer the same job.",
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Everything about a request to change one of the caller's workspaces but the workspace and the change."""
+
+    session: AsyncSession
+    resources: Resources
+    caller: Caller
+    locale: Locale
+    response: Response
+    key: str | None
+
+
+async def get_asking(
+    session: SessionDep,
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    response: Response,
+    key: IdempotencyKeyDep = None,
+) -> Asking:
+    """Who asks, in what language, and the key that makes asking twice the same."""
+    return Asking(session, resources, caller, locale, response, key)
+
+
+AskingDep = Annotated[Asking, Depends(get_asking, scope="function")]
 
 
 async def get_watch(request: Request) -> JobWatch:

@@ -2,21 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.catalog.service import RESERVED_KEYS
-from app.deps import CallerDep, IdempotencyKeyDep, LocaleDep, ResourcesDep, SessionDep
+from app.deps import Asking, AskingDep, CallerDep, LocaleDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, IdempotencyConflict, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.gateway.names import workspace_url
-from app.i18n import Locale, Text
+from app.i18n import Text
 from app.models import JobKind, WorkspaceStatus
-from app.resources import Resources
 from app.workspaces import idle, service, views
 from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UnknownTemplate
 from app.workspaces.schemas import LaunchOut, StatusOut, WorkspaceOut
-from app.workspaces.service import Accepted
 from app.workspaces.states import STARTING
 from app.workspaces.volumes import VolumePolicy
 
@@ -51,28 +48,25 @@ def _nothing(description: str) -> dict[int | str, dict[str, object]]:
     return {200: {"model": LaunchOut, "description": description}}
 
 
-async def _answer(
-    session: AsyncSession,
-    resources: Resources,
-    slug: str,
-    accepted: Accepted,
-    kind: JobKind,
-    locale: Locale,
-    response: Response,
-) -> LaunchOut:
+async def _ask(asking: Asking, template: str, kind: JobKind, *, volume: VolumePolicy | None = None) -> LaunchOut:
+    """Ask for a change of the caller's workspace, and say what came of it: 202 with a job, or 200 without one."""
+    session, resources, locale = asking.session, asking.resources, asking.locale
+    accepted = await service.request(
+        session, resources, asking.caller.user, template, kind, key=asking.key, volume=volume
+    )
     job = None
     if accepted.job is not None and accepted.place is not None:
         job = views.view_new_job(resources, accepted.job, accepted.place, locale)
     elif accepted.job is not None:
         job = await views.view_job(session, resources, accepted.job, locale)
     else:
-        response.status_code = 200
+        asking.response.status_code = 200
     nothing = ALREADY if kind in STARTING else AT_REST
     return LaunchOut(
         message=(UNDER_WAY[kind] if job else nothing).say(locale),
         job=job,
         status_url=f"/api/jobs/{job.id}" if job else None,
-        service_url=workspace_url(resources.settings, slug, accepted.workspace.template),
+        service_url=workspace_url(resources.settings, asking.caller.user.slug, template),
         container_id=accepted.workspace.container_id,
         status=accepted.workspace.status,
     )
@@ -103,18 +97,9 @@ async def status(session: SessionDep, resources: ResourcesDep, caller: CallerDep
         InvalidRequest, Unauthorized, Forbidden, IdempotencyConflict, Unavailable, QuotaUserRunning, *CAPACITY.values()
     ),
 )
-async def restart_default(
-    session: SessionDep,
-    resources: ResourcesDep,
-    caller: CallerDep,
-    locale: LocaleDep,
-    response: Response,
-    key: IdempotencyKeyDep = None,
-) -> LaunchOut:
+async def restart_default(asking: AskingDep) -> LaunchOut:
     """A new container over the same volume. Poll `status_url` until the job ends."""
-    template, kind = resources.catalog.default.key, JobKind.RESTART
-    accepted = await service.request(session, resources, caller.user, template, kind, key=key)
-    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+    return await _ask(asking, asking.resources.catalog.default.key, JobKind.RESTART)
 
 
 @router.post(
@@ -124,19 +109,9 @@ async def restart_default(
     operation_id="container_launch",
     responses={**_nothing("It runs already"), **STARTS},
 )
-async def launch(
-    type: TypePath,
-    session: SessionDep,
-    resources: ResourcesDep,
-    caller: CallerDep,
-    locale: LocaleDep,
-    response: Response,
-    key: IdempotencyKeyDep = None,
-) -> LaunchOut:
+async def launch(type: TypePath, asking: AskingDep) -> LaunchOut:
     """Accepted at once; poll `status_url` until the job ends. A launch that runs already answers the same job."""
-    kind = JobKind.LAUNCH
-    accepted = await service.request(session, resources, caller.user, type, kind, key=key)
-    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+    return await _ask(asking, type, JobKind.LAUNCH)
 
 
 @router.post(
@@ -146,19 +121,9 @@ async def launch(
     operation_id="restart_workspace",
     responses=STARTS,
 )
-async def restart(
-    type: TypePath,
-    session: SessionDep,
-    resources: ResourcesDep,
-    caller: CallerDep,
-    locale: LocaleDep,
-    response: Response,
-    key: IdempotencyKeyDep = None,
-) -> LaunchOut:
+async def restart(type: TypePath, asking: AskingDep) -> LaunchOut:
     """A new container over the same volume, from the image as it is now."""
-    kind = JobKind.RESTART
-    accepted = await service.request(session, resources, caller.user, type, kind, key=key)
-    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+    return await _ask(asking, type, JobKind.RESTART)
 
 
 @router.post(
@@ -168,19 +133,9 @@ async def restart(
     operation_id="stop_workspace",
     responses={**_nothing("It does not run"), **ENDS},
 )
-async def stop(
-    type: TypePath,
-    session: SessionDep,
-    resources: ResourcesDep,
-    caller: CallerDep,
-    locale: LocaleDep,
-    response: Response,
-    key: IdempotencyKeyDep = None,
-) -> LaunchOut:
+async def stop(type: TypePath, asking: AskingDep) -> LaunchOut:
     """What runs in it ends; the container and the volume are kept. A launch that is under way is given up for it."""
-    kind = JobKind.STOP
-    accepted = await service.request(session, resources, caller.user, type, kind, key=key)
-    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+    return await _ask(asking, type, JobKind.STOP)
 
 
 @router.post(
@@ -207,20 +162,13 @@ async def extend(
 )
 async def delete(
     type: TypePath,
-    session: SessionDep,
-    resources: ResourcesDep,
-    caller: CallerDep,
-    locale: LocaleDep,
-    response: Response,
+    asking: AskingDep,
     volume: Annotated[
         VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
     ] = VolumePolicy.KEEP,
-    key: IdempotencyKeyDep = None,
 ) -> LaunchOut:
     """The container goes, and with `volume=delete` the files at once."""
-    kind = JobKind.DELETE
-    accepted = await service.request(session, resources, caller.user, type, kind, key=key, volume=volume)
-    return await _answer(session, resources, caller.user.slug, accepted, kind, locale, response)
+    return await _ask(asking, type, JobKind.DELETE, volume=volume)
 
 
 @router.get(

@@ -17,7 +17,7 @@ from tests.e2e.test_launch import follow
 from tests.e2e.test_proxy import NAVIGATION, Visit
 
 IDLE_SECONDS = 6
-BUSY_SECONDS = 20
+BUSY_SECONDS = 12
 BURN = f"import time\nend = time.time() + {BUSY_SECONDS}\nwhile time.time() < end: pass"
 
 

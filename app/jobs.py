@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from arq.connections import ArqRedis, RedisSettings
+from arq.connections import RedisSettings
 from arq.constants import expires_extra_ms, job_key_prefix
 from arq.jobs import serialize_job
 from redis import exceptions
@@ -111,12 +111,7 @@ class Outbox:
     """Sends what a committed session noted."""
 
     def __init__(self, redis: Redis) -> None:
-        self._queue = ArqRedis(
-            pool_or_conn=redis.connection_pool,
-            job_serializer=serialize,
-            job_deserializer=deserialize,
-            default_queue_name=QUEUE,
-        )
+        self._redis = redis
 
     async def take(self, message: str) -> None:
         """Take a claimed job's message out of the queue, where arq leaves it until the job has ended.
@@ -125,7 +120,7 @@ class Outbox:
         being down is no matter: the message is found claimed.
         """
         try:
-            await self._queue.zrem(QUEUE, message)
+            await self._redis.zrem(QUEUE, message)
         except (exceptions.RedisError, OSError) as error:
             log.warning("queue_unreachable", error=type(error).__name__)
 
@@ -138,7 +133,7 @@ class Outbox:
             return
         # One exchange with Redis for all of it; arq's own way takes three for each message. A message that waits is
         # left as it is.
-        pipe = self._queue.pipeline()
+        pipe = self._redis.pipeline()
         for message in messages:
             _put(pipe, message)
         if any(message.defer is None for message in messages):

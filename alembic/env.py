@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
-from app import models
+from app.models import User
 
 # One number for the whole database: two starts at once migrate one after the other.
 MIGRATION_LOCK = 7_201_003
@@ -20,7 +20,7 @@ def database_url() -> str:
 
 def migrate(connection: Connection) -> None:
     """Run the migrations on one connection, in one transaction."""
-    context.configure(connection=connection, target_metadata=models.Base.metadata, compare_type=True)
+    context.configure(connection=connection, target_metadata=User.metadata, compare_type=True)
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         context.run_migrations()

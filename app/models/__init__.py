@@ -1,0 +1,52 @@
+"""Tables and the enums of their states. Times are aware and UTC; secrets are keyed hashes."""
+
+from app.models.access import Handoff, Share, ShareLink, WorkspaceCookie
+from app.models.accounts import (
+    ApiToken,
+    Bootstrap,
+    Invitation,
+    LinkPurpose,
+    LinkRequest,
+    LinkRequestState,
+    MagicLink,
+    Session,
+    User,
+    UserState,
+)
+from app.models.audit import AuditEntry
+from app.models.columns import utcnow
+from app.models.jobs import LIVE_STATES, IdempotencyKey, Job, JobEvent, JobKind, JobState, JobStep
+from app.models.workspaces import EngineFacts, Image, Network, Volume, Wanted, Workspace, WorkspaceStatus
+
+__all__ = [
+    "LIVE_STATES",
+    "ApiToken",
+    "AuditEntry",
+    "Bootstrap",
+    "EngineFacts",
+    "Handoff",
+    "IdempotencyKey",
+    "Image",
+    "Invitation",
+    "Job",
+    "JobEvent",
+    "JobKind",
+    "JobState",
+    "JobStep",
+    "LinkPurpose",
+    "LinkRequest",
+    "LinkRequestState",
+    "MagicLink",
+    "Network",
+    "Session",
+    "Share",
+    "ShareLink",
+    "User",
+    "UserState",
+    "Volume",
+    "Wanted",
+    "Workspace",
+    "WorkspaceCookie",
+    "WorkspaceStatus",
+    "utcnow",
+]

@@ -1,0 +1,62 @@
+"""Who may enter a workspace, and what their browser shows there."""
+
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+from app.models.columns import owner, utcnow
+
+
+class Handoff(Base):
+    """A one-use code that carries a session to a workspace's origin."""
+
+    __tablename__ = "handoffs"
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session_id: Mapped[UUID] = owner("sessions")
+    workspace_id: Mapped[UUID] = owner("workspaces")
+    expires_at: Mapped[datetime]
+    spent_at: Mapped[datetime | None]
+
+
+class WorkspaceCookie(Base):
+    """What a browser shows at a workspace's origin: good for one session and one workspace."""
+
+    __tablename__ = "workspace_cookies"
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session_id: Mapped[UUID] = owner("sessions")
+    workspace_id: Mapped[UUID] = owner("workspaces")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class ShareLink(Base):
+    """A link with which whoever has an account may let themselves into one workspace, until it expires."""
+
+    __tablename__ = "share_links"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    workspace_id: Mapped[UUID] = owner("workspaces")
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Share(Base):
+    """One other person may enter a workspace. `reason` is set where an admin let themselves in, and is the owner's to
+    read.
+    """
+
+    __tablename__ = "shares"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    workspace_id: Mapped[UUID] = owner("workspaces", index=False)
+    user_id: Mapped[UUID] = owner("users")
+    link_id: Mapped[UUID | None] = mapped_column(ForeignKey("share_links.id", ondelete="CASCADE"), index=True)
+    reason: Mapped[str | None] = mapped_column(String(300))
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("uq_shares_live", "workspace_id", "user_id", unique=True, postgresql_where=text("revoked_at IS NULL")),
+    )

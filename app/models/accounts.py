@@ -1,0 +1,134 @@
+"""People: accounts, how they sign in, and what they are signed in with."""
+
+import enum
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+from app.models.columns import choice, owner, utcnow
+
+
+class UserState(enum.StrEnum):
+    REGISTERED = "registered"
+    VERIFIED = "verified"
+    ACTIVE = "active"
+
+
+class LinkPurpose(enum.StrEnum):
+    SIGNUP = "signup"
+    LOGIN = "login"
+    INVITE = "invite"
+
+
+class LinkRequestState(enum.StrEnum):
+    QUEUED = "queued"
+    SENT = "sent"
+    DROPPED = "dropped"
+    FAILED = "failed"
+
+
+class User(Base):
+    """A person, known by a verified e-mail address."""
+
+    __tablename__ = "users"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    slug: Mapped[str] = mapped_column(String(30), unique=True)
+    state: Mapped[UserState] = mapped_column(choice(UserState), default=UserState.REGISTERED)
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    blocked_at: Mapped[datetime | None]
+    running_limit: Mapped[int | None] = mapped_column(doc="Workspaces at once, where an admin set it.")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    last_used: Mapped[datetime | None]
+    __table_args__ = (CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"),)
+
+
+class Bootstrap(Base):
+    """One row: who became the first admin. Its primary key is what makes it exactly one."""
+
+    __tablename__ = "bootstrap"
+    id: Mapped[int] = mapped_column(primary_key=True, default=1)
+    user_id: Mapped[UUID]
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+
+class LinkRequest(Base):
+    """Somebody asked for a link to be mailed. The address may belong to nobody: the worker finds out."""
+
+    __tablename__ = "link_requests"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    email: Mapped[str] = mapped_column(String(254))
+    purpose: Mapped[LinkPurpose] = mapped_column(choice(LinkPurpose))
+    locale: Mapped[str] = mapped_column(String(2))
+    state: Mapped[LinkRequestState] = mapped_column(choice(LinkRequestState), default=LinkRequestState.QUEUED)
+    attempts: Mapped[int] = mapped_column(default=0)
+    run_at: Mapped[datetime] = mapped_column(default=utcnow)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary, doc="Of the cookie of the browser that asked.")
+    __table_args__ = (Index(None, "run_at", postgresql_where=text("state = 'queued'")),)
+
+
+class MagicLink(Base):
+    """A token that signs in once; and a code that does, in the browser that asked, until it was mistyped too often."""
+
+    __tablename__ = "magic_links"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = owner("users")
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary, index=True)
+    code_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    code_tries: Mapped[int] = mapped_column(default=0, doc="Wrong ones.")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    spent_at: Mapped[datetime | None]
+
+
+class Session(Base):
+    """One sign-in. Access tokens name it; ending it holds at the next request."""
+
+    __tablename__ = "sessions"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = owner("users")
+    cookie_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
+    spent_refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True, doc="The one before.")
+    refreshed_at: Mapped[datetime | None]
+    seen_at: Mapped[datetime] = mapped_column(default=utcnow)
+    user_agent: Mapped[str] = mapped_column(String(200), default="")
+    address: Mapped[str] = mapped_column(String(45), default="")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class ApiToken(Base):
+    """A personal token for programs, good for what its scopes name."""
+
+    __tablename__ = "api_tokens"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = owner("users")
+    name: Mapped[str] = mapped_column(String(100))
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Invitation(Base):
+    """An address that may sign up whatever the settings say, until it expires."""
+
+    __tablename__ = "invitations"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    invited_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    accepted_at: Mapped[datetime | None]

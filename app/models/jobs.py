@@ -1,0 +1,118 @@
+"""Jobs: accepted requests to change a workspace."""
+
+import enum
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+from app.models.columns import choice, owner, utcnow
+from app.models.workspaces import WorkspaceStatus
+
+
+class JobKind(enum.StrEnum):
+    LAUNCH = "launch"
+    RESTART = "restart"
+    PAUSE = "pause"
+    STOP = "stop"
+    DELETE = "delete"
+
+
+class JobState(enum.StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
+class JobStep(enum.StrEnum):
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    PULLING = "pulling"
+    CREATING = "creating"
+    STARTING = "starting"
+    PROBING = "probing"
+    READY = "ready"
+    PAUSING = "pausing"
+    STOPPING = "stopping"
+    DELETING = "deleting"
+    DONE = "done"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
+LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
+
+
+class Job(Base):
+    """One accepted request to change a workspace. `version` grows with every visible change.
+
+    A job that waits for room has no `admitted_at`. `was` is the workspace's settled status before the request, and
+    `touched` says that the engine may have been asked for something since. A job that was ended from outside keeps its
+    lease until its worker has let go: until then no other job of the workspace is claimed.
+    """
+
+    __tablename__ = "jobs"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    workspace_id: Mapped[UUID] = owner("workspaces")
+    user_id: Mapped[UUID] = owner("users", index=False)
+    template: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[JobKind] = mapped_column(choice(JobKind))
+    platform: Mapped[bool] = mapped_column(default=False, doc="Begun by the platform rather than asked for.")
+    generation: Mapped[int]
+    was: Mapped[WorkspaceStatus] = mapped_column(
+        choice(WorkspaceStatus, name="was"), default=WorkspaceStatus.NOT_CREATED
+    )
+    touched: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[JobState] = mapped_column(choice(JobState), default=JobState.QUEUED)
+    step: Mapped[JobStep] = mapped_column(choice(JobStep), default=JobStep.QUEUED)
+    progress: Mapped[int] = mapped_column(default=0, doc="Percent.")
+    version: Mapped[int] = mapped_column(default=1)
+    attempts: Mapped[int] = mapped_column(default=0, doc="How often a worker has claimed it.")
+    admitted_at: Mapped[datetime | None]
+    waits_for: Mapped[str | None] = mapped_column(String(40), doc="Code of the limit that it waits for.")
+    run_at: Mapped[datetime] = mapped_column(default=utcnow)
+    lease: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    deadline: Mapped[datetime]
+    expected_seconds: Mapped[float | None] = mapped_column(doc="What recent launches took, when it was accepted.")
+    error_code: Mapped[str | None] = mapped_column(String(40))
+    exit_code: Mapped[int | None]
+    log_tail: Mapped[str | None] = mapped_column(Text, doc="The container's last lines, when it failed.")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("uq_jobs_live", "workspace_id", unique=True, postgresql_where=text("state IN ('queued', 'running')")),
+        Index("ix_jobs_due", "run_at", postgresql_where=text("state IN ('queued', 'running')")),
+        Index("ix_jobs_page", "user_id", "created_at", "id"),
+        Index("ix_jobs_recent", "template", "finished_at", postgresql_where=text("state = 'succeeded'")),
+    )
+
+
+class JobEvent(Base):
+    """One line of a job's timeline."""
+
+    __tablename__ = "job_events"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    job_id: Mapped[UUID] = owner("jobs")
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+    step: Mapped[JobStep] = mapped_column(choice(JobStep))
+    detail: Mapped[str | None] = mapped_column(String(300))
+
+
+class IdempotencyKey(Base):
+    """What a caller's key stood for the first time."""
+
+    __tablename__ = "idempotency_keys"
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)

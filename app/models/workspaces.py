@@ -1,0 +1,120 @@
+"""Workspaces, and what they use of the engine."""
+
+import enum
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+from app.models.columns import choice, owner, utcnow
+
+
+class WorkspaceStatus(enum.StrEnum):
+    NOT_CREATED = "not_created"
+    QUEUED = "queued"
+    PULLING = "pulling"
+    CREATING = "creating"
+    STARTING = "starting"
+    PROBING = "probing"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DELETING = "deleting"
+    ERROR = "error"
+
+
+class Wanted(enum.StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+class Workspace(Base):
+    """One user's instance of one template. `wanted` is what was asked for, `status` what was last seen.
+
+    `generation` grows with each accepted request; what a worker writes is guarded by it. `incarnation` is the number
+    of the container that is wanted: it grows when a restart is claimed. While `reserved_memory` is set the workspace
+    counts against the limits. Only `app.workspaces.states` writes `status`.
+    """
+
+    __tablename__ = "workspaces"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = owner("users", index=False)
+    template: Mapped[str] = mapped_column(String(20))
+    generation: Mapped[int] = mapped_column(default=0)
+    incarnation: Mapped[int] = mapped_column(default=1)
+    wanted: Mapped[Wanted] = mapped_column(choice(Wanted), default=Wanted.ABSENT)
+    status: Mapped[WorkspaceStatus] = mapped_column(choice(WorkspaceStatus), default=WorkspaceStatus.NOT_CREATED)
+    status_at: Mapped[datetime] = mapped_column(default=utcnow)
+    container_id: Mapped[str | None] = mapped_column(String(64))
+    host: Mapped[str | None] = mapped_column(String(64))
+    port: Mapped[int | None]
+    image_digest: Mapped[str | None] = mapped_column(String(100))
+    error_code: Mapped[str | None] = mapped_column(String(40))
+    exit_code: Mapped[int | None]
+    restarts: Mapped[int] = mapped_column(default=0, doc="How often the platform restarted it since it last held.")
+    reserved_memory: Mapped[int | None] = mapped_column(BigInteger, doc="Bytes.")
+    reserved_cpus: Mapped[float | None]
+    started_at: Mapped[datetime | None] = mapped_column(doc="Since when it runs or is paused.")
+    active_at: Mapped[datetime | None] = mapped_column(doc="When it was last used or worked.")
+    sampled_at: Mapped[datetime | None] = mapped_column(doc="When the counters below were read.")
+    cpu_seconds: Mapped[float | None]
+    network_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    rest_reason: Mapped[str | None] = mapped_column(String(40), doc="Why the platform let it rest, until it is asked.")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    last_used: Mapped[datetime | None]
+    __table_args__ = (
+        Index(None, "user_id", "template", unique=True),
+        Index("ix_workspaces_reserved", "user_id", postgresql_where=text("reserved_memory IS NOT NULL")),
+    )
+
+
+class Network(Base):
+    """A /28 of the configured range, by its index. `ready` says that the engine has the network.
+
+    One that belongs to no workspace is handed to the next launch; one that something else on the host uses rests.
+    """
+
+    __tablename__ = "networks"
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id", ondelete="SET NULL"), unique=True)
+    ready: Mapped[bool] = mapped_column(default=False)
+    rests_until: Mapped[datetime | None]
+
+
+class Volume(Base):
+    """A named volume of the engine. It outlives its workspace and its user: `delete_at` says when it goes."""
+
+    __tablename__ = "volumes"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id", ondelete="SET NULL"), index=True)
+    template: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    delete_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class EngineFacts(Base):
+    """One row: what the engine has, as workers last saw it. Admission counts against it."""
+
+    __tablename__ = "engine"
+    id: Mapped[int] = mapped_column(primary_key=True, default=1)
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    cpus: Mapped[int]
+    disk_free_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    seen_at: Mapped[datetime] = mapped_column(default=utcnow)
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+
+class Image(Base):
+    """What an image's name stands for on the engine, as workers last saw it."""
+
+    __tablename__ = "images"
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(100))
+    seen_at: Mapped[datetime] = mapped_column(default=utcnow)

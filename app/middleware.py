@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import audit
 from app.errors import unexpected
 
 log = structlog.get_logger("app.access")
@@ -49,6 +50,8 @@ class RequestContext:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        client = scope["client"]
+        audit.origin.set(audit.Origin(address=client[0] if client else "", request_id=request_id))
         started = time.perf_counter()
         status = 500
 

@@ -70,7 +70,8 @@ async def _read(
             if current not in known or job.state not in LIVE_STATES or remaining <= 0 or watch.closing:
                 return view, current
             try:
-                await asyncio.wait_for(changed.wait(), remaining)
+                async with asyncio.timeout(remaining):
+                    await changed.wait()
             except TimeoutError:
                 continue
             changed.clear()

@@ -25,6 +25,7 @@ from app.runtime.base import (
     WorkspaceSpec,
 )
 from app.workspaces import claims, service
+from app.workspaces.claims import LeaseLost
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime, http_peer
@@ -311,6 +312,29 @@ async def test_a_superseded_launch_lets_go_before_the_newer_job_begins(
     assert await has_state(resources, first, JobState.SUPERSEDED)
     assert await has_state(resources, second, JobState.SUCCEEDED)
     assert [spec.incarnation for spec in runtime.containers.values()] == [2]
+
+
+async def test_a_job_whose_work_ends_as_it_is_revoked_is_let_go(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    async def revoke(job: Job, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        worker.context.revocations.note(str(job.id))
+
+    revoking: list[asyncio.Task[None]] = []
+
+    async def lose(spec: WorkspaceSpec, report: Report) -> None:
+        revoking.append(asyncio.create_task(revoke(job, turns)))
+        raise LeaseLost
+
+    runtime.before = lose
+    for turns in range(20):
+        job = await accept(resources, await make_user(resources, f"user{turns}"))
+        async with asyncio.timeout(5):
+            await drive(worker, job)
+        await revoking.pop()
+        assert (await read(resources, job))[0].lease is None
 
 
 async def test_a_worker_that_is_told_to_stop_hands_its_job_back(

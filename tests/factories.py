@@ -1,10 +1,10 @@
 """Rows and sign-ins that tests start from."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from app.auth.tokens import new_token
-from app.models import Session, User, UserState, utcnow
+from app.auth.callers import Client
+from app.auth.sessions import open_session
+from app.models import Session, User, UserState
 from app.resources import Resources
 
 
@@ -16,6 +16,7 @@ class SignedIn:
     session: Session
     access_token: str
     cookie: str
+    refresh: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -24,6 +25,10 @@ class SignedIn:
     @property
     def cookies(self) -> dict[str, str]:
         return {"spawner_session": self.cookie}
+
+    @property
+    def both_cookies(self) -> dict[str, str]:
+        return {**self.cookies, "spawner_refresh": self.refresh}
 
 
 async def make_user(
@@ -40,12 +45,8 @@ async def sign_in(resources: Resources, user: User | str = "alice") -> SignedIn:
     """A session of the user, who is made first when only a slug is given."""
     if isinstance(user, str):
         user = await make_user(resources, user)
-    cookie = new_token()
-    row = Session(
-        user_id=user.id,
-        cookie_hash=resources.tokens.hash("session", cookie),
-        expires_at=utcnow() + timedelta(hours=1),
-    )
     async with resources.unit_of_work() as session:
-        session.add(row)
-    return SignedIn(user, row, resources.tokens.issue(user.id, row.id, is_admin=user.is_admin), cookie)
+        session_id, pages = await open_session(session, resources, user, Client("127.0.0.1", ""))
+        row = await session.get_one(Session, session_id)
+    access_token = resources.tokens.issue(user.id, row.id, is_admin=user.is_admin)
+    return SignedIn(user, row, access_token, pages.access, pages.refresh)

@@ -9,11 +9,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 
-from app import openapi_admin, openapi_examples
+from app import openapi_admin, openapi_examples, openapi_sessions
 from app.errors import MEDIA_TYPE, Problem
 
-ANSWERS = openapi_examples.ANSWERS | openapi_admin.ANSWERS
-INVALID = openapi_examples.INVALID | openapi_admin.INVALID
+ANSWERS = openapi_examples.ANSWERS | openapi_sessions.ANSWERS | openapi_admin.ANSWERS
+INVALID = openapi_examples.INVALID | openapi_sessions.INVALID | openapi_admin.INVALID
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.

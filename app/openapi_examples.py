@@ -5,18 +5,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from app.auth.callers import Scope
 from app.auth.router import SENT, SIGNED_OUT
 from app.auth.schemas import MessageOut, SignedInUser, TokenOut
-from app.auth.sessions_schemas import (
-    SESSION_ID,
-    TOKEN_ID,
-    ApiTokenOut,
-    ApiTokensOut,
-    MadeTokenOut,
-    SessionOut,
-    SessionsOut,
-)
 from app.catalog.schemas import TemplateOut, TemplatesOut
 from app.errors import FIELD_TEXTS, FieldError
 from app.health.service import Liveness, Readiness
@@ -253,36 +243,6 @@ TEMPLATES = TemplatesOut(
         ),
     ]
 )
-SESSIONS = SessionsOut(
-    sessions=[
-        SessionOut(
-            id=UUID(SESSION_ID),
-            device="Firefox on Linux",
-            address="203.0.113.9",
-            created_at=NOW - timedelta(hours=2),
-            seen_at=NOW,
-            current=True,
-        ),
-        SessionOut(
-            id=UUID("e7a4c9d2-3b1f-4e58-a6c0-1d9f8b7e6a53"),
-            device="Safari on iPhone",
-            address="198.51.100.7",
-            created_at=NOW - timedelta(hours=9),
-            seen_at=NOW - timedelta(hours=3),
-            current=False,
-        ),
-    ]
-)
-API_TOKEN = ApiTokenOut(
-    id=UUID(TOKEN_ID),
-    name="backup",
-    scopes=[Scope.READ],
-    created_at=NOW,
-    expires_at=NOW + timedelta(days=30),
-    used_at=None,
-)
-API_TOKENS = ApiTokensOut(tokens=[API_TOKEN.model_copy(update={"used_at": NOW + timedelta(hours=1)})])
-MADE_TOKEN = MadeTokenOut(token="spawner_q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI", **API_TOKEN.model_dump())  # noqa: S106
 LINES = ["listening on port 8080", "10.213.0.1 GET / 200"]
 
 VOLUME = VolumeOut(id=UUID(VOLUME_ID), type="jupyter", created_at=NOW - timedelta(days=30), delete_at=None, in_use=True)
@@ -304,9 +264,6 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
     "login": {"200": {"asked": MessageOut(message=SENT.en)}},
     **{name: {"200": {"signed_in": SIGNED_IN}} for name in ("verify", "verify_signup", "verify_login")},
     "logout": {"200": {"signed_out": MessageOut(message=SIGNED_OUT.en)}},
-    "list_sessions": {"200": {"two_devices": SESSIONS}},
-    "make_token": {"201": {"made": MADE_TOKEN}},
-    "list_tokens": {"200": {"used": API_TOKENS, "none": ApiTokensOut(tokens=[])}},
     "me": {"200": {"active": ME}},
     "list_containers": {"200": {"one_failed": CONTAINERS}},
     "list_templates": {"200": {"catalogue": TEMPLATES}},
@@ -378,9 +335,6 @@ INVALID: dict[str, FieldError] = {
     "verify": invalid("token", "missing"),
     "verify_signup": invalid("token", "missing"),
     "verify_login": invalid("token", "string_too_long", max_length=200),
-    "end_session": invalid("id", "uuid_parsing"),
-    "make_token": invalid("body", "one_end"),
-    "revoke_token": invalid("id", "uuid_parsing"),
     "container_restart": invalid("Idempotency-Key", "string_too_long", max_length=255),
     "container_launch": invalid("Idempotency-Key", "string_too_short"),
     "restart_workspace": invalid("Idempotency-Key", "string_too_long", max_length=255),

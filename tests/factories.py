@@ -1,10 +1,12 @@
 """Rows and sign-ins that tests start from."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from app.auth.callers import Client
+from app.auth.callers import TOKEN_PREFIX, Client
 from app.auth.sessions import open_session
-from app.models import Session, User, UserState
+from app.auth.tokens import new_token
+from app.models import ApiToken, Session, User, UserState, utcnow
 from app.resources import Resources
 
 
@@ -39,6 +41,22 @@ async def make_user(
     async with resources.unit_of_work() as session:
         session.add(user)
     return user
+
+
+async def make_token(resources: Resources, user: User, *scopes: str) -> str:
+    """A personal token of the user."""
+    secret = TOKEN_PREFIX + new_token()
+    async with resources.unit_of_work() as session:
+        session.add(
+            ApiToken(
+                user_id=user.id,
+                name="test",
+                token_hash=resources.tokens.hash("token", secret),
+                scopes=list(scopes),
+                expires_at=utcnow() + timedelta(days=1),
+            )
+        )
+    return secret
 
 
 async def sign_in(resources: Resources, user: User | str = "alice") -> SignedIn:

@@ -94,7 +94,7 @@ async def end_session(id: SessionPath, session: SessionDep, caller: CallerDep) -
     responses=problems(Unauthorized, Forbidden, Unavailable),
 )
 async def end_others(session: SessionDep, caller: CallerDep) -> None:
-    """The one that asks goes on."""
+    """Signs out everywhere else; the session that asks goes on."""
     await sessions.end_others(session, caller)
 
 

@@ -164,10 +164,10 @@ def _session_of(tokens: Tokens, token: str) -> UUID | None:
 
 
 async def _end_reused(session: AsyncSession, found: Session, user: User) -> None:
-    """End a session whose token came back, unless that has moved on meanwhile."""
+    """End a session whose token came back, also where another hand is renewing it at this moment."""
     ended = await session.scalar(
         update(Session)
-        .where(Session.id == found.id, Session.refresh_hash == found.refresh_hash, Session.ended_at.is_(None))
+        .where(Session.id == found.id, Session.ended_at.is_(None))
         .values(ended_at=utcnow())
         .returning(Session.id)
         .execution_options(synchronize_session=False)

@@ -42,6 +42,10 @@ def over(path: Path) -> Settings:
     return Settings(_env_file=None, secret_key_file=path)
 
 
+def drop_all_but(count: int, path: Path) -> None:
+    path.write_text("\n".join(path.read_text().splitlines()[:count]))
+
+
 class TestRunning:
     """The API while its secrets are replaced."""
 
@@ -101,7 +105,7 @@ class TestRunning:
         rotate(path, 3)
         second = await client.post("/api/auth/refresh", headers=cookie)
         assert first.headers.get_list("set-cookie") == second.headers.get_list("set-cookie")
-        path.write_text("\n".join(path.read_text().splitlines()[:2]))
+        drop_all_but(2, path)
         pair = "; ".join(one.partition(";")[0] for one in first.headers.get_list("set-cookie"))
         client.cookies.clear()
         assert (await client.get("/api/user/me", headers={**SAME, "Cookie": pair})).status_code == 200

@@ -57,13 +57,12 @@ async def check_same_origin(request: Request) -> None:
     """
     if request.method in SAFE_METHODS:
         return
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None and site != "same-origin":
+    sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
+    if not sites and not origins:
         raise Forbidden
-    if origin is not None and origin != request.app.state.settings.public_url:
-        raise Forbidden
-    if site is None and origin is None:
+    # All of them, should there be several: no proxy and no server agrees with another on which one counts.
+    ours = request.app.state.settings.public_url
+    if any(site != "same-origin" for site in sites) or any(origin != ours for origin in origins):
         raise Forbidden
 
 

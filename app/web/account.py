@@ -61,7 +61,7 @@ async def make_token(
         wanted = TokenIn.model_validate({"name": name, "scopes": list(scope), "days": days})
     except ValidationError as error:
         wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
-        alert = say(locale, "token_name_wrong" if "name" in wrong else "token_scopes_wrong")
+        alert = say(locale, "token_name_wrong") if "name" in wrong else say(locale, "token_scopes_wrong")
         return await _page(request, resources, caller, locale, status=400, alert=alert, name=name)
     try:
         async with resources.unit_of_work() as session:

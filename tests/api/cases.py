@@ -347,5 +347,9 @@ CASES: dict[Key, Provoke] = {
     **{(name, 503, code): partial(finds_no_room, name, FULL[code]) for name in STARTING for code in FULL},
     **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*ASKING, "verify")},
     **{(name, 429, "rate_limited"): partial(asks_too_often, name) for name in ASKING},
-    **{(name, 503, "unavailable"): partial(misses_database, name) for name in CALLS if name not in ("livez", "readyz")},
+    **{
+        (name, 503, "unavailable"): partial(misses_database, name)
+        for name in CALLS
+        if name not in ("livez", "readyz", "refresh")
+    },
 }

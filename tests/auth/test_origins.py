@@ -56,22 +56,22 @@ UNSAFE = [
 ]
 
 
-@pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED)
-async def test_nothing_is_changed_by_cookie_from_another_origin(
-    client: httpx.AsyncClient, alice: SignedIn, headers: Headers
-) -> None:
+async def test_nothing_is_changed_by_cookie_from_another_origin(client: httpx.AsyncClient, alice: SignedIn) -> None:
     cookie = ("Cookie", "; ".join(f"{name}={value}" for name, value in alice.both_cookies.items()))
-    for method, path in UNSAFE:
-        answer = await client.request(method, path, headers=[cookie, *headers])
-        assert (answer.status_code, answer.json()["code"]) == (403, "cross_site"), path
-        assert "set-cookie" not in answer.headers
-    assert (await client.get("/api/user/me", headers=[cookie])).status_code == 200
+    for name, headers in REFUSED.items():
+        for method, path in UNSAFE:
+            answer = await client.request(method, path, headers=[cookie, *headers])
+            assert answer.status_code == 403, (name, path)
+            assert answer.json()["code"] == "cross_site", (name, path)
+            assert "set-cookie" not in answer.headers, (name, path)
+        assert (await client.get("/api/user/me", headers=[cookie])).status_code == 200, name
 
 
-@pytest.mark.parametrize("headers", ALLOWED.values(), ids=ALLOWED)
-async def test_our_own_pages_act_by_cookie(client: httpx.AsyncClient, alice: SignedIn, headers: Headers) -> None:
+async def test_our_own_pages_act_by_cookie(client: httpx.AsyncClient, alice: SignedIn) -> None:
     cookie = ("Cookie", f"spawner_session={alice.cookie}")
-    assert (await client.request("DELETE", "/api/auth/sessions", headers=[cookie, *headers])).status_code == 204
+    for name, headers in ALLOWED.items():
+        answer = await client.request("DELETE", "/api/auth/sessions", headers=[cookie, *headers])
+        assert answer.status_code == 204, name
 
 
 @pytest.mark.parametrize(
@@ -107,28 +107,28 @@ def test_exact_origins_are_taken() -> None:
     assert len(settings.cors_origins) == 4
 
 
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "*",
-        "null",
-        "",
-        "https://app.example.org.evil.org",
-        "https://evil-app.example.org",
-        "https://appxexample.org",
-        "https://app.example.org/",
-        "https://APP.example.org",
-        "https://app.example.org, https://evil.org",
-        "https://sub.app.example.org",
-    ],
-)
-async def test_no_other_origin_reads_an_answer(settings: Settings, alice: SignedIn, origin: str) -> None:
+FOREIGN = [
+    "*",
+    "null",
+    "",
+    "https://app.example.org.evil.org",
+    "https://evil-app.example.org",
+    "https://appxexample.org",
+    "https://app.example.org/",
+    "https://APP.example.org",
+    "https://app.example.org, https://evil.org",
+    "https://sub.app.example.org",
+]
+
+
+async def test_no_other_origin_reads_an_answer(settings: Settings, alice: SignedIn) -> None:
     async with serving(settings.model_copy(update={"cors_origins": ["https://app.example.org"]})) as client:
-        for method in ("GET", "OPTIONS"):
-            headers = {**alice.headers, "Origin": origin, "Access-Control-Request-Method": "GET"}
-            answer = await client.request(method, "/api/user/me", headers=headers)
-            allowed = {name for name in answer.headers if name.startswith("access-control-allow-")}
-            assert not allowed & {"access-control-allow-origin", "access-control-allow-credentials"}
+        for origin in FOREIGN:
+            for method in ("GET", "OPTIONS"):
+                headers = {**alice.headers, "Origin": origin, "Access-Control-Request-Method": "GET"}
+                answer = await client.request(method, "/api/user/me", headers=headers)
+                allowed = {name for name in answer.headers if name.startswith("access-control-allow-")}
+                assert not allowed & {"access-control-allow-origin", "access-control-allow-credentials"}, origin
 
 
 def check_cookie(header: str, prefix: str, path: str) -> None:

@@ -86,7 +86,6 @@ class TestRenewing:
         assert answer.status_code == 401
         assert (await client.get("/api/user/me", headers=alice.headers)).status_code == 200
 
-    @pytest.mark.parametrize("kept", [True, False])
     @pytest.mark.parametrize(
         ("method", "path", "status"),
         [
@@ -100,10 +99,11 @@ class TestRenewing:
         ],
     )
     async def test_whatever_is_asked_for_renews_the_pair_on_its_way(
-        self, client: httpx.AsyncClient, alice: SignedIn, time: Time, method: str, path: str, status: int, kept: bool
+        self, client: httpx.AsyncClient, alice: SignedIn, time: Time, method: str, path: str, status: int
     ) -> None:
         time.pass_(minutes=15)
-        headers = shown(alice.cookie if kept else None, alice.refresh, Accept="text/html")
+        # Some browsers have dropped the old one by now, and some show it still.
+        headers = shown(alice.cookie if method == "POST" else None, alice.refresh, Accept="text/html")
         answer = await client.request(method, path, headers=headers)
         assert answer.status_code == status
         access, token = given(answer)

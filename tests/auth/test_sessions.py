@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from app import clock
 from app.auth import sessions
@@ -15,7 +15,7 @@ from app.auth.sessions import open_session
 from app.models import AuditEntry, Session, User, utcnow
 from app.resources import Resources, open_resources
 from app.settings import Settings
-from tests.factories import SignedIn, sign_in
+from tests.factories import SignedIn, make_token, sign_in
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 
@@ -299,6 +299,22 @@ async def test_use_is_noted_at_most_once_a_minute(
         async with resources.sessions() as session:
             noted.append((await session.get_one(Session, alice.session.id)).seen_at)
     assert [(at - noted[0]).total_seconds() for at in noted] == [0, 0, 60, 60, 120]
+
+
+async def test_who_calls_is_one_query(client: httpx.AsyncClient, resources: Resources, alice: SignedIn) -> None:
+    token = {"Authorization": f"Bearer {await make_token(resources, alice.user, 'read')}"}
+    statements: list[str] = []
+
+    def note(*execution: object) -> None:
+        statements.append(str(execution[2]))
+
+    for headers in (alice.headers, shown(alice.cookie, alice.refresh), token):
+        await client.get("/api/templates", headers=headers)
+        event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
+        assert (await client.get("/api/templates", headers=headers)).status_code == 200
+        event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+        assert [statement.partition(" ")[0] for statement in statements] == ["SELECT"]
+        statements.clear()
 
 
 class TestListing:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
-from app.auth.service import Caller, confirm
+from app.auth.callers import Caller, confirm
 from app.i18n import Locale
 from app.models import LIVE_STATES
 from app.resources import Resources

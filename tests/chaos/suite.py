@@ -33,7 +33,7 @@ HANDS = frozenset({"containers-killed", "containers-paused", "containers-removed
 SETTINGS = {
     "SPAWNER_ORPHAN_SECONDS": "2",
     "SPAWNER_RECONCILE_SECONDS": "1",
-    "SPAWNER_NETWORK_RANGE": "10.218.0.0/16",
+    "SPAWNER_NETWORK_RANGE": "10.220.0.0/16",
 }
 
 

@@ -63,7 +63,7 @@ async def verify_code(
     code = read_code(typed)
     if code is None:
         raise InvalidCode
-    requests = await _count_try(resources, browser)
+    requests = await count_try(resources, browser)
     link = await session.scalar(
         select(MagicLink.id)
         .where(
@@ -80,7 +80,7 @@ async def verify_code(
     return await sign_in(session, resources, MagicLink.id == link, client, refusal=InvalidCode, by="code")
 
 
-async def _count_try(resources: Resources, browser: Browser) -> list[LinkRequest]:
+async def count_try(resources: Resources, browser: Browser) -> list[LinkRequest]:
     """Count one try for every request of the browser whose code may still be good; returns those that had one left.
 
     In a transaction of its own, before the code is judged: an error rolls the caller's back, and of many tries at

@@ -4,7 +4,7 @@ STACK := $(PYTHON_VENV) -m deploy.stack
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench chaos openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench chaos timing openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ bench: bootstrap ## measure launches against the engine's own speed
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"
 	@$(STACK) prepare
 	$(PYTHON_VENV) -u -m tests.chaos $(CHAOS)
+
+timing: bootstrap ## ask for links a thousand times for each kind of address, and compare the times of the answers
+	$(PYTHON_VENV) -m tests.timing
 
 openapi: bootstrap ## write docs/openapi.json anew
 	$(PYTHON_VENV) -m app.cli openapi > docs/openapi.json

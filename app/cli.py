@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.admin.service import limit_user
 from app.auth.addresses import InvalidAddress, normalise
 from app.auth.keys import rotate as rotate_file
+from app.auth.operators import make_admin, make_sign_in_link
 from app.catalog.service import load_catalog
 from app.errors import AppError
 from app.main import create_app
@@ -26,9 +27,11 @@ MOST = 10_000
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate Spawner.")
 user = typer.Typer(no_args_is_help=True, help="Accounts.")
+admin = typer.Typer(no_args_is_help=True, help="Admins.")
 app.add_typer(user, name="user")
 keys = typer.Typer(no_args_is_help=True, help="Secrets that sign and hash.")
 app.add_typer(keys, name="keys")
+app.add_typer(admin, name="admin")
 
 Address = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 
@@ -103,6 +106,39 @@ def limit(
         return f"{found.email}: {limit}"
 
     _change(address, work)
+
+
+@admin.callback()
+def _admin() -> None:
+    """Keeps `create` a command of its own: a group of one would be that command."""
+
+
+@admin.command()
+def create(
+    address: Address,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print a link that signs in once: where no mail arrives.")
+    ] = False,
+) -> None:
+    """Make somebody an admin, with an account if they have none, whatever SIGNUP says. Mails nothing."""
+
+    async def run() -> str:
+        settings = load_settings()
+        async with open_resources(settings) as resources, resources.unit_of_work() as session:
+            made = await make_admin(session, normalise(address))
+            if made.blocked_at is not None:
+                return f"{made.email} is an admin, but blocked: another admin has to unblock the account"
+            if link:
+                address_of_link = make_sign_in_link(session, resources, made)
+                return (
+                    f"{made.email} is an admin. Works once, within {settings.magic_link_seconds} s:\n{address_of_link}"
+                )
+            return f"{made.email} is an admin. To sign in, ask for a link at {settings.public_url}/sign-in"
+
+    try:
+        typer.echo(asyncio.run(run()))
+    except InvalidAddress:
+        raise SystemExit(f"{address} is not a usable e-mail address") from None
 
 
 def _change(address: str, work: Callable[[AsyncSession, Resources, User], Awaitable[str]]) -> None:

@@ -12,11 +12,13 @@ from fastapi import Depends, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import callers, cookies, sessions
+from app.auth.browsers import LIFE_SECONDS, Browser, browser_cookie_name, read_browser
 from app.auth.callers import Caller, Client, Scope
 from app.errors import Forbidden, InsufficientScope, NotAdmin, Unauthorized, is_away, locale_of
 from app.gateway.activity import Activity
 from app.i18n import Locale
 from app.resources import Resources
+from app.settings import Settings
 from app.workspaces.watch import JobWatch
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -166,6 +168,28 @@ async def get_client(request: Request) -> Client:
 
 
 ClientDep = Annotated[Client, Depends(get_client)]
+
+
+async def get_browser(request: Request, resources: ResourcesDep) -> Browser:
+    """Which browser asks; a new one has to be told its cookie by `keep_browser`."""
+    return read_browser(request.cookies.get(browser_cookie_name(resources.settings)))
+
+
+BrowserDep = Annotated[Browser, Depends(get_browser)]
+
+
+def keep_browser(answer: Response, settings: Settings, browser: Browser) -> None:
+    """Let the browser keep what it is recognised by."""
+    answer.set_cookie(
+        browser_cookie_name(settings),
+        browser.cookie,
+        max_age=LIFE_SECONDS,
+        path="/",
+        secure=settings.secure_cookies,
+        httponly=True,
+        samesite="lax",
+    )
+
 
 IdempotencyKeyDep = Annotated[
     str | None,

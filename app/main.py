@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
+from app.admin.invitations_router import router as invitations
 from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.auth.sessions_router import router as auth_sessions
@@ -59,7 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.activity = Activity()
     errors.install(app)
-    for router in (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
+    routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, admin, invitations)
+    for router in (*routers, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)

@@ -71,14 +71,17 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": "http://localhost:8080/auth/confirm#token=q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI",
     },
     "Set-Cookie": {
-        "description": "The pages' two cookies, out of reach of scripts. Programs need not keep them.",
+        "description": "The pages' cookies, out of reach of scripts. Programs need not keep them.",
         "schema": {"type": "string"},
         "example": "spawner_session=0wV…; HttpOnly; Max-Age=900; Path=/; SameSite=lax",
     },
 }
 PROBLEM_HEADERS = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
 OTHER_HEADERS = {
+    ("signup", "200"): "Set-Cookie",
+    ("login", "200"): "Set-Cookie",
     ("verify", "200"): "Set-Cookie",
+    ("verify_code", "200"): "Set-Cookie",
     ("logout", "200"): "Set-Cookie",
     ("refresh", "204"): "Set-Cookie",
     ("get_job", "200"): "ETag",

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
+from app.admin.invitation_schemas import INVITATION_ID, InvitationOut, InvitationPage
 from app.admin.schemas import AdminUserOut, EngineOut, MailOut, MailPage, OverviewOut, PromisedOut, UserPage
 from app.errors import FieldError
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState
@@ -53,9 +54,26 @@ BUSY = OverviewOut(
     promised=PromisedOut(workspaces=43, memory_bytes=8 << 30, cpus=21.5),
 )
 
+INVITED = InvitationOut(
+    id=UUID(INVITATION_ID),
+    email="bob@example.org",
+    inviter="root@example.org",
+    created_at=NOW,
+    expires_at=NOW + timedelta(days=7),
+    accepted_at=None,
+)
+ACCEPTED = INVITED.model_copy(update={"accepted_at": NOW + timedelta(hours=2)})
+
 ANSWERS: dict[str, dict[str, Bodies]] = {
     "list_users": {"200": {"first_page": UserPage(users=[ALICE], next=USER_ID), "last_page": UserPage(users=[ALICE])}},
     "limit_user": {"200": {"limited": ALICE.model_copy(update={"running_limit": 20})}},
+    "invite": {"200": {"invited": INVITED}},
+    "list_invitations": {
+        "200": {
+            "waiting": InvitationPage(invitations=[INVITED], next=INVITED.id),
+            "accepted": InvitationPage(invitations=[ACCEPTED]),
+        }
+    },
     "list_mails": {"200": {"sent": MailPage(mails=[SENT], next=MAIL_ID), "waiting": MailPage(mails=[WAITING])}},
     "overview": {"200": {"busy": BUSY, "nothing_yet": QUIET}},
 }
@@ -64,5 +82,8 @@ INVALID: dict[str, FieldError] = {
     "list_users": invalid("limit", "less_than_equal", le=100),
     "limit_user": invalid("running_limit", "greater_than_equal", ge=0),
     "delete_user": invalid("id", "uuid_parsing"),
+    "invite": invalid("email", "invalid_email"),
+    "list_invitations": invalid("limit", "less_than_equal", le=100),
+    "revoke_invitation": invalid("id", "uuid_parsing"),
     "list_mails": invalid("state", "enum"),
 }

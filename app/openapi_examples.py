@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from app.auth.router import SENT, SIGNED_OUT
-from app.auth.schemas import MessageOut, SignedInUser, TokenOut
+from app.auth.schemas import LinkOut, MessageOut, SignedInUser, TokenOut
 from app.catalog.schemas import TemplateOut, TemplatesOut
 from app.errors import FIELD_TEXTS, FieldError
 from app.health.service import Liveness, Readiness
@@ -262,7 +262,13 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
     },
     "signup": {"200": {"asked": MessageOut(message=SENT.en)}},
     "login": {"200": {"asked": MessageOut(message=SENT.en)}},
-    **{name: {"200": {"signed_in": SIGNED_IN}} for name in ("verify", "verify_signup", "verify_login")},
+    **{name: {"200": {"signed_in": SIGNED_IN}} for name in ("verify", "verify_code", "verify_signup", "verify_login")},
+    "look_at_link": {
+        "200": {
+            "recognised": LinkOut(recognised=True, address="alice@example.org"),
+            "another_browser": LinkOut(recognised=False, address="a•••@example.org"),
+        }
+    },
     "logout": {"200": {"signed_out": MessageOut(message=SIGNED_OUT.en)}},
     "me": {"200": {"active": ME}},
     "list_containers": {"200": {"one_failed": CONTAINERS}},
@@ -333,6 +339,8 @@ INVALID: dict[str, FieldError] = {
     "signup": invalid("email", "invalid_email"),
     "login": invalid("email", "missing"),
     "verify": invalid("token", "missing"),
+    "verify_code": invalid("code", "missing"),
+    "look_at_link": invalid("token", "missing"),
     "verify_signup": invalid("token", "missing"),
     "verify_login": invalid("token", "string_too_long", max_length=200),
     "container_restart": invalid("Idempotency-Key", "string_too_long", max_length=255),

@@ -34,6 +34,12 @@ class Inbox:
         assert found
         return found[1]
 
+    def code(self, address: str) -> str:
+        """The code in the latest mail to an address."""
+        found = re.search(r"^[0-9A-Z]{4}-[0-9A-Z]{4}$", text_of(self.to(address)[-1]), re.MULTILINE)
+        assert found
+        return found[0]
+
 
 def text_of(mail: EmailMessage, kind: str = "plain") -> str:
     """The decoded text or HTML part."""

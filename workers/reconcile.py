@@ -19,7 +19,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.auth.links import requeue_links
 from app.gateway.handoff import purge
-from app.models import EngineFacts, IdempotencyKey, Image, LinkRequest, MagicLink, Session, utcnow
+from app.models import EngineFacts, IdempotencyKey, Image, Invitation, LinkRequest, MagicLink, Session, utcnow
 from app.runtime.base import EngineSize, Inventory, RuntimeFault
 from app.workspaces.admission import admit
 from app.workspaces.claims import requeue
@@ -40,6 +40,7 @@ EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
     (IdempotencyKey.created_at, timedelta(days=1)),
     (LinkRequest.created_at, timedelta(days=1)),
     (MagicLink.expires_at, timedelta(days=1)),
+    (Invitation.expires_at, timedelta(days=30)),
     (Session.expires_at, timedelta(days=7)),
 )
 

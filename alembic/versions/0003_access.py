@@ -131,16 +131,26 @@ def _create_shares() -> None:
 
 def _extend_sign_in() -> None:
     op.add_column("link_requests", sa.Column("browser_hash", sa.LargeBinary(), nullable=True))
+    op.add_column("link_requests", sa.Column("code_tries", sa.Integer(), nullable=False, server_default="0"))
+    op.create_index(op.f("ix_link_requests_browser_hash"), "link_requests", ["browser_hash"], unique=False)
+    op.add_column("magic_links", sa.Column("request_id", sa.Uuid(), nullable=True))
     op.add_column("magic_links", sa.Column("browser_hash", sa.LargeBinary(), nullable=True))
     op.add_column("magic_links", sa.Column("code_hash", sa.LargeBinary(), nullable=True))
-    op.add_column("magic_links", sa.Column("code_tries", sa.Integer(), nullable=False, server_default="0"))
-    op.create_index(op.f("ix_magic_links_browser_hash"), "magic_links", ["browser_hash"], unique=False)
+    op.create_index(op.f("ix_magic_links_request_id"), "magic_links", ["request_id"], unique=False)
+    op.create_foreign_key(
+        op.f("fk_magic_links_request_id_link_requests"),
+        "magic_links",
+        "link_requests",
+        ["request_id"],
+        ["id"],
+        ondelete="SET NULL",
+    )
     op.add_column("sessions", sa.Column("refresh_hash", sa.LargeBinary(), nullable=True))
     op.add_column("sessions", sa.Column("spent_refresh_hash", sa.LargeBinary(), nullable=True))
     op.add_column("sessions", sa.Column("refreshed_at", TIME, nullable=True))
     op.add_column("sessions", sa.Column("seen_at", TIME, nullable=False, server_default=sa.func.now()))
     # New rows are given their values by the code.
-    op.alter_column("magic_links", "code_tries", server_default=None)
+    op.alter_column("link_requests", "code_tries", server_default=None)
     op.alter_column("sessions", "seen_at", server_default=None)
     op.create_unique_constraint(op.f("uq_sessions_refresh_hash"), "sessions", ["refresh_hash"])
     op.create_unique_constraint(op.f("uq_sessions_spent_refresh_hash"), "sessions", ["spent_refresh_hash"])
@@ -155,10 +165,13 @@ def downgrade() -> None:
     op.drop_column("sessions", "refreshed_at")
     op.drop_column("sessions", "spent_refresh_hash")
     op.drop_column("sessions", "refresh_hash")
-    op.drop_index(op.f("ix_magic_links_browser_hash"), table_name="magic_links")
-    op.drop_column("magic_links", "code_tries")
+    op.drop_constraint(op.f("fk_magic_links_request_id_link_requests"), "magic_links", type_="foreignkey")
+    op.drop_index(op.f("ix_magic_links_request_id"), table_name="magic_links")
     op.drop_column("magic_links", "code_hash")
     op.drop_column("magic_links", "browser_hash")
+    op.drop_column("magic_links", "request_id")
+    op.drop_index(op.f("ix_link_requests_browser_hash"), table_name="link_requests")
+    op.drop_column("link_requests", "code_tries")
     op.drop_column("link_requests", "browser_hash")
     op.drop_index("uq_shares_live", table_name="shares", postgresql_where=sa.text("revoked_at IS NULL"))
     op.drop_index(op.f("ix_shares_user_id"), table_name="shares")

@@ -52,6 +52,11 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
 
+def masked(address: str) -> str:
+    """An address as those may see it who may not know it: its owner recognises it."""
+    return f"{address[0]}•••@{domain_of(address)}"
+
+
 def _fold(text: str) -> str:
     """Unicode's caseless form (NFKC_Casefold): folding can denormalise, and normalising can bring capitals back."""
     for _ in range(2):

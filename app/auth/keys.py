@@ -30,7 +30,9 @@ log = structlog.get_logger(__name__)
 # Order of the P-256 group (SEC 2, 2.4.2).
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
-Purpose = Literal["link", "session", "refresh", "handoff", "workspace", "limit", "token"]
+Purpose = Literal[
+    "link", "code", "browser", "known", "session", "refresh", "handoff", "workspace", "limit", "token", "share"
+]
 # What is derived from another token rather than compared with a stored hash.
 Derived = Literal["family", "successor", "access"]
 

@@ -27,12 +27,17 @@ class RateLimited(AppError):
 
 
 class LinkLimits:
-    """Counts requests for links in windows that move: so many an hour for a mail address and for a client."""
+    """Counts requests for links in windows that move: so many an hour for a mail address and for a client.
+
+    A browser in which somebody has signed in as an address before has a count of its own for that address: whoever
+    floods it with requests keeps strangers from asking for links to it, but not its owner.
+    """
 
     def __init__(self, settings: Settings, tokens: Tokens, redis: Redis) -> None:
         self._tokens = tokens
         self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
         self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
+        self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
         self._spare_loopback = settings.environment == "development"
         # The URI only chooses the driver: with a pool given, nothing is dialled by it.
         storage = RedisStorage(
@@ -43,13 +48,17 @@ class LinkLimits:
         )
         self._limiter = MovingWindowRateLimiter(storage)
 
-    async def count(self, address: str, client: str) -> None:
+    async def count(self, address: str, client: str, *, known_browser: str | None = None) -> None:
         """Count one request for a link to a normalised mail address from a client's IP address.
+
+        `known_browser` is the token of a browser that has signed in as this very address before.
 
         Raises `RateLimited`, which says when to come back, and `Unavailable` where Redis does not answer: a count
         that cannot be taken is never taken for zero.
         """
         try:
+            if known_browser is not None:
+                return await self._hit(self._by_browser, f"{known_browser} {address}")
             # The client first: one that is over its limit must not use up the limit of somebody's address.
             if not (self._spare_loopback and _is_loopback(client)):
                 await self._hit(self._by_client, _network(client))

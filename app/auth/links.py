@@ -11,14 +11,15 @@ from uuid import UUID
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.addresses import InvalidAddress, domain_of, normalise
+from app.auth.browsers import Browser, hash_of, knows
+from app.auth.codes import new_code, show_code
+from app.auth.invitations import find_invitation, may_confirm, may_sign_up
 from app.auth.tokens import new_token
 from app.i18n import Locale
 from app.jobs import JobName, enqueue
-from app.mail.messages import Letter, Message, compose
+from app.mail.messages import Letter, Message, invite, write_link
 from app.models import LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from app.users.accounts import find_by_email, find_or_create
 
 # Longer than an attempt to send can take: until then nobody else tries.
@@ -38,10 +39,17 @@ class Delivery:
 
 
 async def request_link(
-    session: AsyncSession, resources: Resources, purpose: LinkPurpose, address: str, locale: Locale, client: str
+    session: AsyncSession,
+    resources: Resources,
+    purpose: LinkPurpose,
+    address: str,
+    locale: Locale,
+    client: str,
+    browser: Browser,
 ) -> None:
     """Accept a wish for a link to a normalised address. Raises `RateLimited`, `Unavailable`."""
-    await resources.limits.count(address, client)
+    known = knows(resources.tokens, browser, address)
+    await resources.limits.count(address, client, known_browser=browser.token if known else None)
     now = utcnow()
     request = LinkRequest(
         email=address,
@@ -50,6 +58,7 @@ async def request_link(
         run_at=now,
         created_at=now,
         expires_at=now + timedelta(seconds=resources.settings.magic_link_seconds),
+        browser_hash=hash_of(resources.tokens, browser),
     )
     session.add(request)
     await session.flush()
@@ -77,50 +86,78 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
     )
     if request is None:
         return None
-    user = await _account_for(session, resources.settings, request)
-    if user is None or user.blocked_at is not None:
+    write = _write_invitation if request.purpose == LinkPurpose.INVITE else _write_link
+    letter = await write(session, resources, request)
+    if letter is None:
         request.state, request.finished_at = LinkRequestState.DROPPED, now
         return None
-    token = new_token()
-    life = timedelta(seconds=resources.settings.magic_link_seconds)
-    session.add(
-        MagicLink(
-            user_id=user.id, token_hash=resources.tokens.hash("link", token), created_at=now, expires_at=now + life
-        )
-    )
-    letter = compose(
-        Message.SIGNUP if user.state == UserState.REGISTERED else Message.LOGIN,
-        "de" if request.locale == "de" else "en",
-        to=user.email,
-        public_url=resources.settings.public_url,
-        token=token,
-        life=life,
-    )
     return Delivery(request.id, request.attempts, request.expires_at, letter)
 
 
-async def _account_for(session: AsyncSession, settings: Settings, request: LinkRequest) -> User | None:
-    if request.purpose == LinkPurpose.SIGNUP and _may_sign_up(settings, request.email):
+async def _write_link(session: AsyncSession, resources: Resources, request: LinkRequest) -> Letter | None:
+    """Make the link that was asked for; None where the address may have none."""
+    user = await _account_for(session, resources, request)
+    if user is None or user.blocked_at is not None:
+        return None
+    code = new_code()
+    token = make_link(session, resources, user, request, code)
+    return write_link(
+        Message.SIGNUP if user.state == UserState.REGISTERED else Message.LOGIN,
+        locale_of(request),
+        to=user.email,
+        public_url=resources.settings.public_url,
+        token=token,
+        code=show_code(code),
+        life=timedelta(seconds=resources.settings.magic_link_seconds),
+    )
+
+
+async def _write_invitation(session: AsyncSession, resources: Resources, request: LinkRequest) -> Letter | None:
+    """Tell about an invitation; None where it was revoked meanwhile, or is over."""
+    found = await find_invitation(session, request.email)
+    if found is None:
+        return None
+    return invite(
+        locale_of(request),
+        to=request.email,
+        public_url=resources.settings.public_url,
+        inviter=found.inviter,
+        life=found.expires_at - utcnow(),
+    )
+
+
+def locale_of(request: LinkRequest) -> Locale:
+    """The language that the request was made in."""
+    return "de" if request.locale == "de" else "en"
+
+
+def make_link(
+    session: AsyncSession, resources: Resources, user: User, request: LinkRequest | None = None, code: str | None = None
+) -> str:
+    """Make a link for an account; returns its token. A code belongs to a request, whose browser may type it."""
+    now, token = utcnow(), new_token()
+    session.add(
+        MagicLink(
+            user_id=user.id,
+            token_hash=resources.tokens.hash("link", token),
+            request_id=request.id if request else None,
+            browser_hash=request.browser_hash if request else None,
+            code_hash=resources.tokens.hash("code", code) if code else None,
+            created_at=now,
+            expires_at=now + timedelta(seconds=resources.settings.magic_link_seconds),
+        )
+    )
+    return token
+
+
+async def _account_for(session: AsyncSession, resources: Resources, request: LinkRequest) -> User | None:
+    """The account to sign in to, made where the address may sign up."""
+    user = await find_by_email(session, request.email)
+    if user is not None:
+        return user if await may_confirm(session, resources.settings, user) else None
+    if request.purpose == LinkPurpose.SIGNUP and await may_sign_up(session, resources.settings, request.email):
         return await find_or_create(session, request.email)
-    return await find_by_email(session, request.email)
-
-
-def _may_sign_up(settings: Settings, address: str) -> bool:
-    match settings.signup:
-        case "open":
-            return True
-        case "closed":
-            return False
-        case "domains":
-            return domain_of(address) in {_canonical_domain(domain) for domain in settings.signup_domains}
-
-
-def _canonical_domain(domain: str) -> str:
-    """A domain as an operator writes it, in the form that addresses have."""
-    try:
-        return domain_of(normalise(f"postmaster@{domain.removeprefix('@')}"))
-    except InvalidAddress:
-        return domain
+    return None
 
 
 async def mark_sent(session: AsyncSession, delivery: Delivery) -> None:

@@ -8,17 +8,20 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import service
+from app.auth.browsers import Browser, marked
+from app.auth.codes import InvalidCode, verify_code
 from app.auth.cookies import hand_out, take_back
 from app.auth.limits import RateLimited
 from app.auth.links import request_link
-from app.auth.schemas import LinkIn, MessageOut, TokenOut, VerifyIn, view_user
+from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
 from app.auth.service import Blocked, InvalidLink
 from app.auth.sessions import logout as end_own_session
-from app.deps import CallerDep, ClientDep, LocaleDep, ResourcesDep, SessionDep
+from app.deps import BrowserDep, CallerDep, ClientDep, LocaleDep, ResourcesDep, SessionDep, keep_browser
 from app.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable, problems
 from app.i18n import Locale, Text
 from app.models import LinkPurpose
 from app.resources import Resources
+from app.settings import Settings
 from app.workspaces.views import view_job
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
@@ -31,6 +34,8 @@ SIGNED_OUT = Text("You are signed out.", "Du bist abgemeldet.")
 
 ASKING = problems(InvalidRequest, TooLarge, RateLimited, Unavailable)
 SPENDING = problems(InvalidRequest, InvalidLink, Blocked, Unavailable)
+LOOKING = problems(InvalidRequest, InvalidLink, TooLarge, Unavailable)
+TYPING = problems(InvalidRequest, InvalidCode, Blocked, TooLarge, Unavailable)
 SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
     303: {"description": "A browser's navigation: go to the page where the person confirms. Nothing is spent"},
     **SPENDING,
@@ -39,32 +44,56 @@ SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
 
 @router.post("/signup", operation_id="signup", summary="Sign up by mail", responses=ASKING)
 async def signup(
-    body: LinkIn, session: SessionDep, resources: ResourcesDep, client: ClientDep, locale: LocaleDep
+    body: LinkIn,
+    response: Response,
+    session: SessionDep,
+    resources: ResourcesDep,
+    client: ClientDep,
+    browser: BrowserDep,
+    locale: LocaleDep,
 ) -> MessageOut:
     """Mails a link that confirms the address, or one to sign in where it has an account already.
 
     The answer is the same for every address: it tells neither whether an account exists nor whether mail arrives.
+    A browser without one gets a cookie, by which it is recognised when the link is opened.
     """
-    await request_link(session, resources, LinkPurpose.SIGNUP, body.email, locale, client.address)
+    await request_link(session, resources, LinkPurpose.SIGNUP, body.email, locale, client.address, browser)
+    _know_again(response, resources.settings, browser)
     return MessageOut(message=SENT.say(locale))
 
 
 @router.post("/login", operation_id="login", summary="Sign in by mail", responses=ASKING)
 async def login(
-    body: LinkIn, session: SessionDep, resources: ResourcesDep, client: ClientDep, locale: LocaleDep
+    body: LinkIn,
+    response: Response,
+    session: SessionDep,
+    resources: ResourcesDep,
+    client: ClientDep,
+    browser: BrowserDep,
+    locale: LocaleDep,
 ) -> MessageOut:
     """Mails a link to sign in where the address has an account. The answer is the same for every address."""
-    await request_link(session, resources, LinkPurpose.LOGIN, body.email, locale, client.address)
+    await request_link(session, resources, LinkPurpose.LOGIN, body.email, locale, client.address, browser)
+    _know_again(response, resources.settings, browser)
     return MessageOut(message=SENT.say(locale))
+
+
+@router.post("/link", operation_id="look_at_link", summary="Look at a link", responses=LOOKING)
+async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: BrowserDep) -> LinkOut:
+    """Tells whose link it is, before anybody presses a button. Spends nothing."""
+    seen = await service.look(resources, body.token, browser)
+    return LinkOut(recognised=seen.recognised, address=seen.address)
 
 
 @router.post("/verify", operation_id="verify", summary="Spend a link", responses=SPENDING | problems(TooLarge))
 async def verify(
     body: VerifyIn,
     request: Request,
+    response: Response,
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
+    browser: BrowserDep,
     locale: LocaleDep,
 ) -> TokenOut:
     """Signs in, once for each link, and makes sure that the default workspace runs. Sets the pages' cookies as well.
@@ -73,7 +102,27 @@ async def verify(
     refused and its link stays unspent.
     """
     signed_in = await service.verify(session, resources, body.token, client)
-    hand_out(request, resources.settings, signed_in.pages)
+    _set_cookies(request, response, resources, signed_in, browser)
+    return await _token_body(session, resources, signed_in, locale)
+
+
+@router.post("/verify-code", operation_id="verify_code", summary="Spend a link by its code", responses=TYPING)
+async def verify_by_code(
+    body: CodeIn,
+    request: Request,
+    response: Response,
+    session: SessionDep,
+    resources: ResourcesDep,
+    client: ClientDep,
+    browser: BrowserDep,
+    locale: LocaleDep,
+) -> TokenOut:
+    """Signs in like `POST /api/auth/verify`, with the code of the mail, in the browser that asked for it.
+
+    Five wrong codes end those of all links that the browser has asked for; the links themselves stay good.
+    """
+    signed_in = await verify_code(session, resources, body.code, browser, client)
+    _set_cookies(request, response, resources, signed_in, browser)
     return await _token_body(session, resources, signed_in, locale)
 
 
@@ -136,6 +185,18 @@ async def _token_body(
         user=view_user(signed_in.user, signed_in.container_id),
         job=await view_job(session, resources, signed_in.job, locale) if signed_in.job else None,
     )
+
+
+def _know_again(response: Response, settings: Settings, browser: Browser) -> None:
+    if browser.is_new:
+        keep_browser(response, settings, browser)
+
+
+def _set_cookies(
+    request: Request, response: Response, resources: Resources, signed_in: service.SignedIn, browser: Browser
+) -> None:
+    hand_out(request, resources.settings, signed_in.pages)
+    keep_browser(response, resources.settings, marked(resources.tokens, browser, signed_in.user.email))
 
 
 def _is_navigation(request: Request) -> bool:

@@ -43,6 +43,24 @@ class VerifyIn(BaseModel):
     token: str = Field(min_length=1, max_length=200, description="What stands behind `#token=` in the link.")
 
 
+class CodeIn(BaseModel):
+    """The code of a mail."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"code": "7K2M-Q9XD"}]})
+    code: str = Field(
+        min_length=1, max_length=40, description="Case, spaces and hyphens make no difference; I and L are 1, O is 0."
+    )
+
+
+class LinkOut(BaseModel):
+    """What a link is for. It is not spent by being looked at."""
+
+    recognised: bool = Field(examples=[True], description="Whether it was asked for in this browser.")
+    address: str = Field(
+        examples=["alice@example.org"], description="Of the account; masked, as `a•••@example.org`, unless recognised."
+    )
+
+
 class MessageOut(BaseModel):
     """A sentence for the person, in their language."""
 

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.audit import SYSTEM, record
+from app.auth.addresses import masked
+from app.auth.browsers import Browser, hashes_of
 from app.auth.callers import Client
+from app.auth.invitations import accept_invitation, may_confirm
 from app.auth.sessions import PageSecrets, open_session
 from app.errors import AppError
 from app.i18n import Text
@@ -49,18 +53,47 @@ class SignedIn:
     job: Job | None
 
 
-async def verify(session: AsyncSession, resources: Resources, token: str, client: Client) -> SignedIn:
-    """Spend a link and sign its account in; the first one of all becomes admin. Makes sure the default workspace runs.
+@dataclass(frozen=True, slots=True)
+class SeenLink:
+    """What somebody who holds a link is told before they use it; another browser than the one that asked, less."""
 
-    Raises `InvalidLink`; and `Blocked`, which leaves the link unspent, as every error here does.
+    recognised: bool
+    address: str
+
+
+async def verify(session: AsyncSession, resources: Resources, token: str, client: Client) -> SignedIn:
+    """Spend a link and sign its account in. Raises `InvalidLink`, and `Blocked`; both leave the link as it was."""
+    which = MagicLink.token_hash.in_(resources.tokens.hashes("link", token))
+    return await sign_in(session, resources, which, client, refusal=InvalidLink, by="link")
+
+
+async def sign_in(
+    session: AsyncSession,
+    resources: Resources,
+    which: ColumnElement[bool],
+    client: Client,
+    *,
+    refusal: type[AppError],
+    by: str,
+) -> SignedIn:
+    """Spend one link and sign its account in; the first one of all becomes admin.
+
+    Makes sure that the default workspace runs. Raises `refusal` where the link is not good any more, or signing up is
+    not allowed any more; and `Blocked`. Every error leaves the link unspent.
     """
-    user = await _spend(session, resources.tokens.hashes("link", token))
+    user = await _spend(session, which, refusal)
     if user.blocked_at is not None:
+        # First the connection goes back: refusals that hold one while they wait for another could starve each other.
+        session.expunge(user)
+        await session.rollback()
+        await _note_refusal(resources, user)
         raise Blocked
+    if not await may_confirm(session, resources.settings, user):
+        raise refusal
     if user.state == UserState.REGISTERED:
-        user.state = UserState.VERIFIED
-        user.is_admin = user.is_admin or await _claim_bootstrap(session, user.id)
+        await _welcome(session, user)
     user.last_used = utcnow()
+    record(session, "signed_in", "user", user.email, actor=user, detail=by)
     session_id, pages = await open_session(session, resources, user, client)
     container_id, job = await _start_default(session, resources, user)
     return SignedIn(
@@ -70,6 +103,41 @@ async def verify(session: AsyncSession, resources: Resources, token: str, client
         container_id=container_id,
         job=job,
     )
+
+
+async def _note_refusal(resources: Resources, user: User) -> None:
+    """In a transaction of its own: the error takes the caller's back."""
+    async with resources.unit_of_work() as session:
+        record(session, "sign_in_refused", "user", user.email, actor=user, outcome=Blocked.code)
+
+
+async def _welcome(session: AsyncSession, user: User) -> None:
+    """The address is confirmed."""
+    user.state = UserState.VERIFIED
+    await accept_invitation(session, user.email)
+    if not user.is_admin and await claim_bootstrap(session, user.id):
+        user.is_admin = True
+        record(session, "admin_made", "user", user.email, actor=SYSTEM, detail="first to confirm an address")
+
+
+async def look(resources: Resources, token: str, browser: Browser) -> SeenLink:
+    """What a link is for, and whether this browser asked for it. Spends nothing. Raises `InvalidLink`."""
+    query = (
+        select(User.email, MagicLink.browser_hash)
+        .join(MagicLink, MagicLink.user_id == User.id)
+        .where(
+            MagicLink.token_hash.in_(resources.tokens.hashes("link", token)),
+            MagicLink.spent_at.is_(None),
+            MagicLink.expires_at > utcnow(),
+        )
+    )
+    async with resources.reads() as session:
+        found = (await session.execute(query)).one_or_none()
+    if found is None:
+        raise InvalidLink
+    address, asked_by = found
+    recognised = asked_by in hashes_of(resources.tokens, browser)
+    return SeenLink(recognised, address if recognised else masked(address))
 
 
 async def _start_default(session: AsyncSession, resources: Resources, user: User) -> tuple[str | None, Job | None]:
@@ -82,30 +150,30 @@ async def _start_default(session: AsyncSession, resources: Resources, user: User
     return accepted.workspace.container_id, accepted.job
 
 
-async def _spend(session: AsyncSession, digests: list[bytes]) -> User:
+async def _spend(session: AsyncSession, which: ColumnElement[bool], refusal: type[AppError]) -> User:
     """Spend the link and end its siblings; the account comes back locked until the transaction ends."""
-    owner = select(MagicLink.user_id).where(MagicLink.token_hash.in_(digests)).scalar_subquery()
+    owner = select(MagicLink.user_id).where(which).scalar_subquery()
     # The account's lock comes first: of two siblings spent at once the second waits here, holding no link that the
     # first one wants to end.
     user: User | None = await session.scalar(select(User).where(User.id == owner).with_for_update(key_share=True))
     if user is None:
-        raise InvalidLink
+        raise refusal
     now = utcnow()
     spent = await session.scalar(
         update(MagicLink)
-        .where(MagicLink.token_hash.in_(digests), MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
+        .where(which, MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
         .values(spent_at=now)
         .returning(MagicLink.id)
     )
     if spent is None:
-        raise InvalidLink
+        raise refusal
     await session.execute(
         update(MagicLink).where(MagicLink.user_id == user.id, MagicLink.spent_at.is_(None)).values(spent_at=now)
     )
     return user
 
 
-async def _claim_bootstrap(session: AsyncSession, user_id: UUID) -> bool:
+async def claim_bootstrap(session: AsyncSession, user_id: UUID) -> bool:
     """Whether this account is the first; racing transactions wait for each other at the one row."""
     row = insert(Bootstrap).values(id=1, user_id=user_id).on_conflict_do_nothing().returning(Bootstrap.id)
     return await session.scalar(row) is not None

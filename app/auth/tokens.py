@@ -23,7 +23,6 @@ LEEWAY = timedelta(seconds=30)
 # The last character of 64 bytes in base64url carries two bits: any other spells the same signature once more.
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
 _REQUIRED = ["exp", "iat", "aud", "iss", "sub", "sid", "jti"]
-
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 

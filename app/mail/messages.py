@@ -24,6 +24,7 @@ class Message(enum.StrEnum):
 
     SIGNUP = "signup"
     LOGIN = "login"
+    INVITE = "invite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,26 @@ class Letter:
     html: str
 
 
-def compose(message: Message, locale: Locale, *, to: str, public_url: str, token: str, life: timedelta) -> Letter:
-    """Write the mail that carries a link; `life` is how long the link stays good, told in minutes."""
-    values = {
-        "locale": locale,
-        "site": urlsplit(public_url).netloc,
-        "to": to,
-        # In the fragment the token reaches no server before the person presses the page's button.
-        "link": f"{public_url}/auth/confirm#token={token}",
-        "minutes": max(1, int(life.total_seconds()) // 60),
-    }
+def write_link(
+    message: Message, locale: Locale, *, to: str, public_url: str, token: str, code: str, life: timedelta
+) -> Letter:
+    """Write the mail that carries a link and its code; `life` is how long they stay good, told in minutes."""
+    # In the fragment the token reaches no server before the person presses the page's button.
+    link = f"{public_url}/auth/confirm#token={token}"
+    minutes = max(1, int(life.total_seconds()) // 60)
+    return _compose(message, locale, to, public_url, link=link, code=code, minutes=minutes)
+
+
+def invite(locale: Locale, *, to: str, public_url: str, inviter: str | None, life: timedelta) -> Letter:
+    """Write an invitation, which holds no secret: it leads to the form where a link is asked for. `life` in days."""
+    days = max(1, round(life / timedelta(days=1)))
+    return _compose(
+        Message.INVITE, locale, to, public_url, link=f"{public_url}/sign-in", code=None, inviter=inviter, days=days
+    )
+
+
+def _compose(message: Message, locale: Locale, to: str, public_url: str, **more: object) -> Letter:
+    values = {"locale": locale, "site": urlsplit(public_url).netloc, "to": to, **more}
 
     def render(part: str, kind: str) -> str:
         return _templates.get_template(f"{message}/{part}.{locale}.{kind}").render(values)

@@ -70,20 +70,25 @@ class LinkRequest(Base):
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     expires_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
-    browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary, doc="Of the cookie of the browser that asked.")
+    browser_hash: Mapped[bytes | None] = mapped_column(
+        LargeBinary, index=True, doc="Of the cookie of the browser that asked."
+    )
+    code_tries: Mapped[int] = mapped_column(
+        default=0, doc="Of codes, in that browser. Counted here, where an address without an account has a row too."
+    )
     __table_args__ = (Index(None, "run_at", postgresql_where=text("state = 'queued'")),)
 
 
 class MagicLink(Base):
-    """A token that signs in once; and a code that does, in the browser that asked, until it was mistyped too often."""
+    """A token that signs in once; and a code that does, in the browser that asked, while its request has tries left."""
 
     __tablename__ = "magic_links"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     user_id: Mapped[UUID] = owner("users")
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary, index=True)
+    request_id: Mapped[UUID | None] = mapped_column(ForeignKey("link_requests.id", ondelete="SET NULL"), index=True)
+    browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     code_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
-    code_tries: Mapped[int] = mapped_column(default=0, doc="Wrong ones.")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     expires_at: Mapped[datetime]
     spent_at: Mapped[datetime | None]

@@ -10,7 +10,7 @@ from app.errors import AppError, NotFound
 from app.gateway.names import workspace_url
 from app.i18n import Text
 from app.jobs import revoke
-from app.models import Job, LinkRequest, Network, User, Volume, Workspace, utcnow
+from app.models import Invitation, Job, LinkRequest, Network, User, Volume, Workspace, utcnow
 from app.resources import Resources
 from app.users.schemas import DefaultContainer, MeOut, UserOut
 from app.workspaces.admission import admit
@@ -66,6 +66,7 @@ async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID
     # The containers are still in them: the reconciler says when the next launch may have them.
     await session.execute(update(Network).where(Network.workspace_id.in_(mine)).values(ready=False))
     await session.execute(delete(LinkRequest).where(LinkRequest.email == user.email))
+    await session.execute(delete(Invitation).where(Invitation.email == user.email))
     await session.execute(delete(User).where(User.id == user_id))
     log.info("user_deleted", user_id=str(user_id))
     await admit(session, resources)

@@ -11,7 +11,16 @@ from app.auth.cookies import take_back
 from app.auth.limits import RateLimited
 from app.auth.links import request_link
 from app.auth.sessions import logout
-from app.deps import ClientDep, LocaleDep, MaybeCallerDep, ResourcesDep, SessionDep, check_same_origin
+from app.deps import (
+    BrowserDep,
+    ClientDep,
+    LocaleDep,
+    MaybeCallerDep,
+    ResourcesDep,
+    SessionDep,
+    check_same_origin,
+    keep_browser,
+)
 from app.errors import Unavailable
 from app.models import LinkPurpose
 from app.web.destination import remembered
@@ -36,12 +45,13 @@ async def ask(
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
+    browser: BrowserDep,
     locale: LocaleDep,
     email: Annotated[str, Form()] = "",
 ) -> Response:
     """Ask for a link, as `POST /api/auth/signup` does: one answer for every address."""
     try:
-        await request_link(session, resources, LinkPurpose.SIGNUP, normalise(email), locale, client.address)
+        await request_link(session, resources, LinkPurpose.SIGNUP, normalise(email), locale, client.address, browser)
     except InvalidAddress:
         return _form(request, 400, email=email, invalid=say(locale, "invalid_email"))
     except RateLimited as error:
@@ -49,22 +59,33 @@ async def ask(
         return _form(request, 429, error.headers, email=email, alert=counted(locale, "limited", minutes=minutes))
     except Unavailable as error:
         return _form(request, 503, error.headers, email=email, alert=say(locale, "unavailable"))
-    return RedirectResponse("/check-mail", 303)
+    answer = RedirectResponse("/check-mail", 303)
+    if browser.is_new:
+        keep_browser(answer, resources.settings, browser)
+    return answer
 
 
 @router.api_route("/check-mail", methods=PAGE)
 async def check_mail(request: Request, resources: ResourcesDep) -> Response:
-    """What to do now."""
+    """What to do now, and the field for the mail's code, which a script sends."""
     settings = resources.settings
     minutes = max(1, settings.magic_link_seconds // 60)
     return page(
-        request, "check_mail.html", caller=None, minutes=minutes, development=settings.environment == "development"
+        request,
+        "check_mail.html",
+        caller=None,
+        minutes=minutes,
+        development=settings.environment == "development",
+        next=remembered(request, settings) or "/",
     )
 
 
 @router.api_route("/auth/confirm", methods=PAGE)
 async def confirm(request: Request, resources: ResourcesDep) -> Response:
-    """One button. The link's token stands in the fragment, which no server sees; only the button spends it."""
+    """One button. The link's token stands in the fragment, which no server sees; only the button spends it.
+
+    Before, a script asks whose link it is, and whether this browser asked for it.
+    """
     return page(request, "confirm.html", caller=None, next=remembered(request, resources.settings) or "/")
 
 

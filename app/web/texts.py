@@ -60,9 +60,19 @@ PAGE: dict[str, Text] = {
     "check_mail_press": Text(
         "Press the button on the page that opens.", "Drücke auf der Seite, die sich öffnet, den Knopf."
     ),
-    "link_life_one": Text("The link works once, within a minute.", "Der Link gilt einmal und eine Minute lang."),
+    "code": Text("Or type the code from the mail here", "Oder gib hier den Code aus der Mail ein"),
+    "code_example": Text("e.g. 7K2M-Q9XD", "z. B. 7K2M-Q9XD"),
+    "code_button": Text("Sign in with the code", "Mit dem Code anmelden"),
+    "code_empty": Text("Type the code first.", "Gib zuerst den Code ein."),
+    "code_no_answer": Text(
+        "The server does not answer. Please try again in a moment.",
+        "Der Server antwortet nicht. Bitte versuche es gleich noch einmal.",
+    ),
+    "link_life_one": Text(
+        "Link or code works once, within a minute.", "Link oder Code gilt einmal und eine Minute lang."
+    ),
     "link_life": Text(
-        "The link works once, within {minutes} minutes.", "Der Link gilt einmal und {minutes} Minuten lang."
+        "Link or code works once, within {minutes} minutes.", "Link oder Code gilt einmal und {minutes} Minuten lang."
     ),
     "check_mail_nothing": Text(
         "No mail? Look into the spam folder, or check the address and",
@@ -75,9 +85,12 @@ PAGE: dict[str, Text] = {
     ),
     # Confirm
     "confirm": Text("Confirm your sign-in", "Anmeldung bestätigen"),
-    "confirm_lead": Text(
-        "Press the button to sign in with the link from your mail.",
-        "Drücke den Knopf, um dich mit dem Link aus deiner Mail anzumelden.",
+    "confirm_looking": Text("Looking at your link…", "Dein Link wird angesehen …"),
+    "confirm_as": Text("You are signing in as", "Du meldest dich an als"),
+    "confirm_other": Text(
+        "This link was asked for in another browser. Go on only if it was you who asked, and this is your address.",
+        "Dieser Link wurde in einem anderen Browser angefordert. Mach nur weiter, wenn du es warst und dies deine "
+        "Adresse ist.",
     ),
     "confirm_not_you": Text(
         "You did not ask for a link? Then close this page: nothing happens unless you press the button.",

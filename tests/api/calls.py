@@ -18,6 +18,8 @@ CALLS: dict[str, tuple[str, str]] = {
     "verify": ("POST", "/api/auth/verify"),
     "verify_signup": ("GET", "/api/auth/verify-signup"),
     "verify_login": ("GET", "/api/auth/verify-login"),
+    "look_at_link": ("POST", "/api/auth/link"),
+    "verify_code": ("POST", "/api/auth/verify-code"),
     "logout": ("POST", "/api/auth/logout"),
     "refresh": ("POST", "/api/auth/refresh"),
     "list_sessions": ("GET", "/api/auth/sessions"),
@@ -43,6 +45,9 @@ CALLS: dict[str, tuple[str, str]] = {
     "limit_user": ("PUT", f"/api/admin/users/{NOWHERE}/limits"),
     "delete_user": ("DELETE", f"/api/admin/users/{NOWHERE}"),
     "list_mails": ("GET", "/api/admin/mails"),
+    "invite": ("POST", "/api/admin/invitations"),
+    "list_invitations": ("GET", "/api/admin/invitations"),
+    "revoke_invitation": ("DELETE", f"/api/admin/invitations/{NOWHERE}"),
     "overview": ("GET", "/api/admin/overview"),
     "list_jobs": ("GET", "/api/jobs"),
     "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
@@ -83,10 +88,19 @@ READING = (
     "job_events",
     "container_logs",
 )
-SILENT = ("delete_volume", "delete_user", "refresh", "end_session", "end_others", "make_token", "revoke_token")
+SILENT = (
+    "delete_volume",
+    "delete_user",
+    "refresh",
+    "end_session",
+    "end_others",
+    "make_token",
+    "revoke_token",
+    "revoke_invitation",
+)
 STREAMING = ("job_events", "container_logs")
-ADMINISTERING = ("limit_user", "delete_user")
-ADMIN = (*ADMINISTERING, "list_users", "list_mails", "overview")
+ADMINISTERING = ("limit_user", "delete_user", "invite", "revoke_invitation")
+ADMIN = (*ADMINISTERING, "list_users", "list_mails", "list_invitations", "overview")
 SIGNED_IN = (*CHANGING, *READING, *ADMIN)
 # What an error's text is filled with when it is provoked.
 VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}, "too_many_tokens": {"limit": 50}}
@@ -105,10 +119,14 @@ def good(name: str, token: str = "x") -> dict[str, Any]:
     """A body or query that an operation accepts."""
     if name in ASKING:
         return {"json": {"email": ADDRESS}}
+    if name == "invite":
+        return {"json": {"email": "bob@example.org"}}
+    if name == "verify_code":
+        return {"json": {"code": "7K2M-Q9XD"}}
     if name in BY_QUERY:
         return {"params": {"token": token}}
     if name == "make_token":
         return {"json": {"name": "backup", "scopes": ["read"], "days": 30}}
     if name == "limit_user":
         return {"json": {"running_limit": 2}}
-    return {"json": {"token": token}} if name == "verify" else {}
+    return {"json": {"token": token}} if name in ("verify", "look_at_link") else {}

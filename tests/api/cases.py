@@ -9,9 +9,11 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import select, update
 
-from app.models import EngineFacts, Job, JobState, Volume, Workspace
+from app.auth.links import make_link
+from app.models import EngineFacts, Job, JobState, LinkRequest, Volume, Workspace, utcnow
 from app.notifications import beside
 from app.runtime.base import EngineUnavailable, Status
+from app.users.accounts import find_or_create
 from tests.api.calls import (
     ACCEPTING,
     ADMIN,
@@ -45,6 +47,27 @@ async def succeeds(name: str, scene: Scene) -> httpx.Response:
 
 async def spends(name: str, scene: Scene) -> httpx.Response:
     return await call(scene, name, **good(name, await scene.link()))
+
+
+async def types_code(scene: Scene, *, blocked: bool = False) -> httpx.Response:
+    """In the browser that asked, with the code that the mail would show."""
+    address = f"u{utcnow().timestamp():.6f}@example.org".replace(".", "", 1)
+    await call(scene, "signup", json={"email": address})
+    async with scene.resources.unit_of_work() as session:
+        request = (await session.scalars(select(LinkRequest).where(LinkRequest.email == address))).one()
+        user = await find_or_create(session, address)
+        user.blocked_at = utcnow() if blocked else None
+        make_link(session, scene.resources, user, request, "7K2MQ9XD")
+    return await succeeds("verify_code", scene)
+
+
+async def invites_member(scene: Scene) -> httpx.Response:
+    return await call(scene, "invite", json={"email": scene.alice.user.email})
+
+
+async def revokes(scene: Scene) -> httpx.Response:
+    made = await succeeds("invite", scene)
+    return await call(scene, "revoke_invitation", path=f"/api/admin/invitations/{made.json()['id']}")
 
 
 async def is_ready(scene: Scene) -> httpx.Response:
@@ -245,7 +268,7 @@ async def sends_nothing(name: str, scene: Scene) -> httpx.Response:
 
 
 async def sends_too_much(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, json={"email": "a" * 70_000, "token": "a" * 70_000})
+    return await call(scene, name, json=dict.fromkeys(("email", "token", "code"), "a" * 70_000))
 
 
 async def asks_too_often(name: str, scene: Scene) -> httpx.Response:
@@ -290,6 +313,25 @@ CASES: dict[Key, Provoke] = {
     ("list_mails", 400, "invalid_request"): partial(call, name="list_mails", params={"state": "lost"}),
     ("list_mails", 404, "not_found"): partial(call, name="list_mails", params={"before": NOWHERE}),
     ("overview", 200, None): looks_over,
+    ("look_at_link", 200, None): partial(spends, "look_at_link"),
+    ("look_at_link", 400, "invalid_request"): partial(sends_nothing, "look_at_link"),
+    ("look_at_link", 400, "invalid_link"): partial(succeeds, "look_at_link"),
+    ("look_at_link", 413, "too_large"): partial(sends_too_much, "look_at_link"),
+    ("verify_code", 200, None): types_code,
+    ("verify_code", 400, "invalid_request"): partial(sends_nothing, "verify_code"),
+    ("verify_code", 400, "invalid_code"): partial(succeeds, "verify_code"),
+    ("verify_code", 403, "blocked"): partial(types_code, blocked=True),
+    ("verify_code", 413, "too_large"): partial(sends_too_much, "verify_code"),
+    ("invite", 400, "invalid_request"): partial(sends_nothing, "invite"),
+    ("invite", 409, "has_account"): invites_member,
+    ("invite", 413, "too_large"): partial(sends_too_much, "invite"),
+    ("list_invitations", 400, "invalid_request"): partial(call, name="list_invitations", params={"limit": 0}),
+    ("list_invitations", 404, "not_found"): partial(call, name="list_invitations", params={"before": NOWHERE}),
+    ("revoke_invitation", 204, None): revokes,
+    ("revoke_invitation", 400, "invalid_request"): partial(
+        call, name="revoke_invitation", path="/api/admin/invitations/x"
+    ),
+    ("revoke_invitation", 404, "not_found"): partial(call, name="revoke_invitation"),
     **{(name, 403, "not_admin"): partial(is_no_admin, name) for name in ADMIN},
     **{(name, 200, None): partial(has_ended_already, name) for name in ENDING},
     **{

@@ -1,6 +1,7 @@
 """How often links may be asked for, over HTTP and a real Redis."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -39,6 +40,50 @@ async def test_the_fourth_link_in_an_hour_is_refused(client: httpx.AsyncClient, 
 async def test_requests_at_once_do_not_slip_through(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(ask(client, "alice@example.org") for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 17
+
+
+async def age(resources: Resources, *seconds: float) -> None:
+    """Let the counted requests, the newest first, be as old as that."""
+    redis: Any = resources.redis
+    keys = [key for key in await redis.keys("*") if b"address" in key]
+    for key in keys:
+        for place, old in enumerate(seconds):
+            await redis.lset(key, place, str(time.time() - old))
+
+
+async def test_at_the_windows_edge_each_request_frees_one_place_an_hour_later(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    for _ in range(3):
+        await ask(client, "alice@example.org")
+    await age(resources, 1, 3590, 3595)
+    refused = await ask(client, "alice@example.org")
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 5
+    # No burst of six around the turn of an hour: of three that are counted one has left the window.
+    await age(resources, 1, 3590, 3601)
+    assert [(await ask(client, "alice@example.org")).status_code for _ in range(3)] == [200, 429, 429]
+    await age(resources, 1, 3601, 3602)
+    assert [(await ask(client, "alice@example.org")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        ("Jörg@Müller.example", "jo\u0308rg@xn--mller-kva.example", "ＪÖRG@müller。example"),
+        ("kelvin@example.org", "\u212aelvin@EXAMPLE.org", "ｋｅｌｖｉｎ＠example.org"),
+        ("strasse@straße.example", "straße@straße.example", "STRASSE@xn--strae-oqa.example"),
+    ],
+    ids=["IDN", "NFKC", "folded"],
+)
+async def test_variants_of_one_address_share_its_count(client: httpx.AsyncClient, variants: tuple[str, ...]) -> None:
+    assert [(await ask(client, address)).status_code for address in variants] == [200] * 3
+    assert {(await ask(client, address)).status_code for address in variants} == {429}
+
+
+async def test_a_dot_or_a_suffix_makes_another_address(client: httpx.AsyncClient) -> None:
+    for address in ("jo.hn@example.org", "john@example.org", "john+x@example.org"):
+        assert [(await ask(client, address)).status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 async def test_an_invalid_address_counts_for_nobody(client: httpx.AsyncClient, resources: Resources) -> None:

@@ -72,12 +72,13 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
     client: httpx.AsyncClient, resources: Resources
 ) -> None:
     answer = await spend(client, await make_link(resources, await make_user(resources)))
-    access, refresh = answer.headers.get_list("set-cookie")
+    browser, access, refresh = answer.headers.get_list("set-cookie")
+    assert browser.startswith("spawner_browser=")
     assert access.startswith("spawner_session=")
     assert "Max-Age=900;" in access
     assert refresh.startswith("spawner_refresh=")
     assert "Max-Age=43200;" in refresh
-    for cookie in (access, refresh):
+    for cookie in (browser, access, refresh):
         for attribute in ("HttpOnly", "SameSite=lax", "Path=/"):
             assert attribute in cookie
         assert "Secure" not in cookie

@@ -4,9 +4,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright, Response, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Playwright,
+    Request,
+    Response,
+    expect,
+)
 from playwright.sync_api import Error as BrowserError
 
 from deploy.stack.up import find_browser
@@ -131,16 +142,24 @@ def ask_for_link(someone: Person, address: str) -> str:
     return next(link for link in links if link.startswith(f"{someone.home}auth/confirm#token="))
 
 
+def _told(request: Request) -> str:
+    """A request that only reads by its method; any other with its path, too."""
+    return request.method if request.method == "GET" else f"{request.method} {urlsplit(request.url).path}"
+
+
 def confirm(someone: Person, link: str) -> None:
     """Open the link, see that this alone does nothing, and press the button."""
     page = someone.page
     sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.method))
+    page.on("request", lambda request: sent.append(_told(request)))
     someone.visit(link)
+    expect(page.locator("#as")).to_contain_text("@example.org", timeout=PATIENCE_MS)
+    expect(page.locator("#other")).to_be_hidden()
     button = page.get_by_role("button", name="Confirm and sign in")
     expect(button).to_be_visible(timeout=PATIENCE_MS)
     page.wait_for_load_state("networkidle")
-    assert set(sent) == {"GET"}
+    # One question whose link it is, which spends nothing.
+    assert set(sent) == {"GET", "POST /api/auth/link"}
     assert "token" not in page.url
     with someone.context.expect_page() as opening:
         page.evaluate("() => { window.open('/', '_blank'); }")

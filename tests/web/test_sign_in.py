@@ -58,6 +58,13 @@ async def test_the_form_asks_for_a_link_in_the_visitors_language(app: FastAPI, r
     assert (request.email, request.locale) == ("alice@example.org", "de")
 
 
+async def test_the_form_lets_the_browser_be_known_again(browser: httpx.AsyncClient) -> None:
+    addresses = ("alice@example.org", "bob@example.org")
+    first, second = [await browser.post("/sign-in", data={"email": address}) for address in addresses]
+    assert first.headers["set-cookie"].startswith("spawner_browser=")
+    assert "set-cookie" not in second.headers
+
+
 @pytest.mark.parametrize("email", ["", "nobody", "a@b@c.org", 'x"><script>alert(1)</script>', "x" * 2000])
 async def test_an_unusable_address_comes_back_with_the_reason(
     browser: httpx.AsyncClient, resources: Resources, email: str

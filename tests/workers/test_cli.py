@@ -6,10 +6,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from app.models import User
+from app.auth.operators import make_admin
+from app.auth.service import claim_bootstrap
+from app.models import AuditEntry, Bootstrap, User
 from app.resources import Resources
 from app.runtime.base import ImagePullFailed, Report
 from app.settings import Settings
@@ -75,6 +78,43 @@ async def test_the_last_admin_is_not_deleted_from_the_command_line_either(
     assert code == 1
     assert said.endswith("This is the only admin, and cannot be deleted. Make somebody else an admin first.")
     assert await user_of(resources, "root") is not None
+
+
+async def test_an_operator_makes_the_first_admin_on_an_empty_database_where_nobody_may_sign_up(
+    resources: Resources, spawner: Spawner, client: httpx.AsyncClient
+) -> None:
+    code, said = await spawner("admin", "create", "Root@Example.org", SPAWNER_SIGNUP="closed")
+    assert (code, said) == (
+        0,
+        "root@example.org is an admin. To sign in, ask for a link at http://localhost:8080/sign-in",
+    )
+    code, said = await spawner("admin", "create", "root@example.org", "--link", SPAWNER_SIGNUP="closed")
+    assert code == 0, said
+    resources.settings.signup = "closed"
+    token = said.rpartition("#token=")[2]
+    signed_in = await client.post("/api/auth/verify", json={"token": token})
+    assert (signed_in.status_code, signed_in.json()["user"]["is_admin"]) == (200, True)
+    assert (await client.post("/api/auth/verify", json={"token": token})).status_code == 400
+    async with resources.sessions() as session:
+        assert await session.scalar(select(func.count()).select_from(Bootstrap)) == 1
+        rows = await session.execute(select(AuditEntry.action, AuditEntry.actor).order_by(AuditEntry.id))
+    assert [tuple(row) for row in rows] == [
+        ("admin_made", "command"),
+        ("link_made", "command"),
+        ("signed_in", "root@example.org"),
+    ]
+
+
+async def test_an_operator_makes_a_member_an_admin_and_nobody_else_becomes_one_by_being_first(
+    resources: Resources,
+) -> None:
+    await make_user(resources)
+    async with resources.unit_of_work() as session:
+        made = await make_admin(session, "alice@example.org")
+        assert not await claim_bootstrap(session, made.id)
+    user = await user_of(resources, "alice")
+    assert user is not None
+    assert user.is_admin
 
 
 async def test_a_users_limit_is_set_and_lifted(resources: Resources, spawner: Spawner) -> None:

@@ -1,0 +1,38 @@
+"""Invitations as admins send and see them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# An address is read in one way, wherever it is sent.
+from app.auth.schemas import Email
+
+INVITATION_ID = "9d0e4a7c-1b55-4f0b-8f5e-2c6f1b7a9e33"
+
+
+class InvitationIn(BaseModel):
+    """Who is invited."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "bob@example.org"}]})
+    email: Email
+
+
+class InvitationOut(BaseModel):
+    """An address that may sign up whatever the settings say."""
+
+    id: UUID = Field(examples=[INVITATION_ID])
+    email: str = Field(examples=["bob@example.org"])
+    inviter: str | None = Field(
+        examples=["root@example.org"], description="Address of the admin who invited; null once that account is gone."
+    )
+    created_at: datetime = Field(description="When it was made, or renewed.")
+    expires_at: datetime
+    accepted_at: datetime | None = Field(description="When the address was confirmed: an invitation lets in once.")
+
+
+class InvitationPage(BaseModel):
+    """Invitations, newest first."""
+
+    invitations: list[InvitationOut]
+    next: UUID | None = Field(None, description="Pass as `before` for the next page; null at the end.")

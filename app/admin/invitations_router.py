@@ -1,0 +1,63 @@
+"""/api/admin/invitations."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+
+from app.admin.invitation_schemas import INVITATION_ID, InvitationIn, InvitationOut, InvitationPage
+from app.auth import invitations
+from app.auth.invitations import HasAccount
+from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
+from app.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable, problems
+
+router = APIRouter(prefix="/api/admin/invitations", tags=["admin"])
+
+READING = (InvalidRequest, Unauthorized, NotAdmin, Unavailable)
+
+
+@router.post(
+    "",
+    summary="Invite an address",
+    operation_id="invite",
+    responses=problems(*READING, Forbidden, HasAccount, TooLarge),
+)
+async def invite(
+    body: InvitationIn, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
+) -> InvitationOut:
+    """Lets the address sign up whatever SIGNUP says, and mails it the way there, in the language of this request.
+
+    Inviting again renews the invitation, and mails again.
+    """
+    made = await invitations.invite_address(session, resources, admin.user, body.email, locale)
+    return InvitationOut.model_validate(made, from_attributes=True)
+
+
+@router.get("", summary="List invitations", operation_id="list_invitations", responses=problems(*READING, NotFound))
+async def list_invitations(
+    session: SessionDep,
+    _: AdminDep,
+    limit: Annotated[int, Query(ge=1, le=100, description="Entries a page.")] = 20,
+    before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
+) -> InvitationPage:
+    """Newest first, in pages; those that are over stay listed for a month."""
+    found = await invitations.list_invitations(session, limit=limit, before=before)
+    shown = [InvitationOut.model_validate(one, from_attributes=True) for one in found]
+    return InvitationPage(invitations=shown, next=shown[-1].id if len(shown) == limit else None)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Revoke an invitation",
+    operation_id="revoke_invitation",
+    response_description="Revoked",
+    responses=problems(*READING, Forbidden, NotFound),
+)
+async def revoke_invitation(
+    id: Annotated[UUID, Path(description="Of the invitation.", examples=[INVITATION_ID])],
+    session: SessionDep,
+    admin: AdminDep,
+) -> None:
+    """An address that was not confirmed yet cannot be any more, unless SIGNUP lets it. Accounts stay."""
+    await invitations.revoke_invitation(session, admin.user, id)

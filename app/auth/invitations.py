@@ -1,0 +1,145 @@
+"""Who may sign up: anybody, some domains, and whoever an admin has invited."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit import record
+from app.auth.addresses import InvalidAddress, domain_of, normalise
+from app.errors import AppError, NotFound
+from app.i18n import Locale, Text
+from app.jobs import JobName, enqueue
+from app.models import Invitation, LinkPurpose, LinkRequest, User, UserState, utcnow
+from app.resources import Resources
+from app.settings import Settings
+from app.users.accounts import find_by_email
+
+# For how long the mail is tried while the mail server is down. Its row goes after a day.
+LONGEST_DELIVERY = timedelta(hours=12)
+
+
+class HasAccount(AppError):
+    code = "has_account"
+    status = 409
+    title = Text("Account exists", "Konto vorhanden")
+    detail = Text(
+        "This address has an account already; its owner can sign in.",
+        "Diese Adresse hat schon ein Konto; wem sie gehört, kann sich anmelden.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """An invitation, and the address of who made it, while that account exists."""
+
+    id: UUID
+    email: str
+    inviter: str | None
+    created_at: datetime
+    expires_at: datetime
+    accepted_at: datetime | None
+
+
+async def may_confirm(session: AsyncSession, settings: Settings, user: User) -> bool:
+    """Whether an account that was made may still be confirmed; that of an admin whom an operator made always."""
+    return user.state != UserState.REGISTERED or user.is_admin or await may_sign_up(session, settings, user.email)
+
+
+async def may_sign_up(session: AsyncSession, settings: Settings, address: str) -> bool:
+    """Whether a normalised address may have an account."""
+    if settings.signup == "open" or (settings.signup == "domains" and _in_domains(settings, address)):
+        return True
+    return await find_invitation(session, address) is not None
+
+
+def _in_domains(settings: Settings, address: str) -> bool:
+    return domain_of(address) in {_canonical_domain(domain) for domain in settings.signup_domains}
+
+
+def _canonical_domain(domain: str) -> str:
+    """A domain as an operator writes it, in the form that addresses have."""
+    try:
+        return domain_of(normalise(f"postmaster@{domain.removeprefix('@')}"))
+    except InvalidAddress:
+        return domain
+
+
+_INVITED = select(
+    Invitation.id,
+    Invitation.email,
+    User.email.label("inviter"),
+    Invitation.created_at,
+    Invitation.expires_at,
+    Invitation.accepted_at,
+).outerjoin(User, User.id == Invitation.invited_by)
+
+
+async def find_invitation(session: AsyncSession, address: str) -> Invited | None:
+    """The invitation of a normalised address, if it has one that is neither used nor over."""
+    query = _INVITED.where(
+        Invitation.email == address, Invitation.accepted_at.is_(None), Invitation.expires_at > utcnow()
+    )
+    row = (await session.execute(query)).one_or_none()
+    return Invited(**row._mapping) if row else None
+
+
+async def invite_address(
+    session: AsyncSession, resources: Resources, admin: User, address: str, locale: Locale
+) -> Invited:
+    """Invite a normalised address, or renew its invitation, and mail it. May be repeated. Raises `HasAccount`."""
+    user = await find_by_email(session, address)
+    if user is not None and user.state != UserState.REGISTERED:
+        raise HasAccount
+    now = utcnow()
+    life = timedelta(seconds=resources.settings.invitation_seconds)
+    values = {"invited_by": admin.id, "created_at": now, "expires_at": now + life, "accepted_at": None}
+    made = insert(Invitation).values(email=address, **values)
+    row = await session.execute(
+        made.on_conflict_do_update(index_elements=[Invitation.email], set_=values).returning(Invitation.id)
+    )
+    request = LinkRequest(
+        email=address,
+        purpose=LinkPurpose.INVITE,
+        locale=locale,
+        run_at=now,
+        created_at=now,
+        expires_at=now + min(life, LONGEST_DELIVERY),
+    )
+    session.add(request)
+    await session.flush()
+    enqueue(session, JobName.SEND_LINK, request.id)
+    record(session, "invitation_made", "invitation", address, actor=admin)
+    return Invited(row.scalar_one(), address, admin.email, now, now + life, None)
+
+
+async def list_invitations(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Invited]:
+    """A page of invitations, newest first. Raises `NotFound` for `before`."""
+    query = _INVITED
+    if before is not None:
+        edge = await session.get(Invitation, before)
+        if edge is None:
+            raise NotFound
+        query = query.where(tuple_(Invitation.created_at, Invitation.id) < tuple_(edge.created_at, edge.id))
+    newest = query.order_by(Invitation.created_at.desc(), Invitation.id.desc()).limit(limit)
+    return [Invited(**row._mapping) for row in await session.execute(newest)]
+
+
+async def revoke_invitation(session: AsyncSession, admin: User, id: UUID) -> None:
+    """Take an invitation back: an address that was not confirmed with it yet cannot be any more. Raises `NotFound`."""
+    address = await session.scalar(delete(Invitation).where(Invitation.id == id).returning(Invitation.email))
+    if address is None:
+        raise NotFound
+    record(session, "invitation_revoked", "invitation", address, actor=admin)
+
+
+async def accept_invitation(session: AsyncSession, address: str) -> None:
+    """Note that the address was confirmed: an invitation lets in once."""
+    await session.execute(
+        update(Invitation)
+        .where(Invitation.email == address, Invitation.accepted_at.is_(None))
+        .values(accepted_at=utcnow())
+    )

@@ -1,0 +1,30 @@
+"""What an operator does at the machine itself: make an admin, and a link where no mail can be sent."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit import COMMAND, record
+from app.auth.links import make_link
+from app.auth.service import claim_bootstrap
+from app.models import User
+from app.resources import Resources
+from app.users.accounts import find_or_create
+
+
+async def make_admin(session: AsyncSession, address: str) -> User:
+    """Make the account of a normalised address an admin, and make it if there is none. May be repeated.
+
+    Nobody else becomes admin by being the first after that.
+    """
+    user = await find_or_create(session, address)
+    await claim_bootstrap(session, user.id)
+    if not user.is_admin:
+        user.is_admin = True
+        record(session, "admin_made", "user", user.email, actor=COMMAND)
+    return user
+
+
+def make_sign_in_link(session: AsyncSession, resources: Resources, user: User) -> str:
+    """A link that signs in as this account, once, as if it had been mailed. Never log it."""
+    token = make_link(session, resources, user)
+    record(session, "link_made", "user", user.email, actor=COMMAND)
+    return f"{resources.settings.public_url}/auth/confirm#token={token}"

@@ -1,0 +1,136 @@
+"""The browser that asked is recognised; another one is told less."""
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from app.auth.addresses import masked
+from app.auth.browsers import Browser, browser_cookie_name, knows, marked, read_browser
+from app.models import LinkRequest, MagicLink
+from app.resources import Resources
+from app.settings import Settings
+from tests.auth.conftest import make_link
+from tests.conftest import TestWorker
+from tests.factories import make_user
+from tests.letters import Inbox
+
+ALICE = "alice@example.org"
+COOKIE = "spawner_browser"
+
+
+async def ask(client: httpx.AsyncClient, path: str = "signup", address: str = ALICE) -> httpx.Response:
+    return await client.post(f"/api/auth/{path}", json={"email": address})
+
+
+async def look(client: httpx.AsyncClient, token: str) -> httpx.Response:
+    return await client.post("/api/auth/link", json={"token": token})
+
+
+@pytest.mark.parametrize("path", ["signup", "login"])
+async def test_a_browser_that_asks_gets_a_cookie_once(client: httpx.AsyncClient, path: str) -> None:
+    cookie = (await ask(client, path)).headers["set-cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    for attribute in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age=31536000"):
+        assert attribute in cookie
+    assert "set-cookie" not in (await ask(client, path)).headers
+
+
+@pytest.mark.parametrize("shown", ["", "x", "a" * 44, "a" * 42 + "!", f"{'a' * 43}.zz", f"{'a' * 43}.{'a' * 33}"])
+async def test_a_cookie_of_another_form_is_none_of_ours(client: httpx.AsyncClient, shown: str) -> None:
+    answer = await client.post("/api/auth/login", json={"email": ALICE}, headers={"Cookie": f"{COOKIE}={shown}"})
+    assert answer.headers["set-cookie"].startswith(f"{COOKIE}=")
+
+
+def test_over_tls_the_cookie_is_bound_to_its_host() -> None:
+    settings = Settings(_env_file=None, secret_key="a secret of the tests 0123456789", public_url="https://x.example")
+    assert browser_cookie_name(settings) == "__Host-spawner_browser"
+
+
+async def test_the_browser_that_asked_is_told_the_address_and_another_one_a_part_of_it(
+    client: httpx.AsyncClient, resources: Resources, worker: TestWorker, inbox: Inbox
+) -> None:
+    await ask(client)
+    await worker.drain()
+    token = inbox.token(ALICE)
+    assert (await look(client, token)).json() == {"recognised": True, "address": ALICE}
+    client.cookies.clear()
+    for _ in range(2):
+        assert (await look(client, token)).json() == {"recognised": False, "address": "a•••@example.org"}
+        await ask(client, address="mallory@example.org")
+    async with resources.sessions() as session:
+        assert await session.scalar(select(func.count()).where(MagicLink.spent_at.is_not(None))) == 0
+    assert (await client.post("/api/auth/verify", json={"token": token})).status_code == 200
+
+
+async def test_a_link_that_is_unknown_over_or_used_is_invalid_to_look_at(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    user = await make_user(resources)
+    used = await make_link(resources, user)
+    assert (await client.post("/api/auth/verify", json={"token": used})).status_code == 200
+    over = await make_link(resources, user, seconds=-1)
+    for token in ("x", used, over):
+        answer = await look(client, token)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_link")
+    for method in ("GET", "HEAD"):
+        assert (await client.request(method, "/api/auth/link")).status_code == 405
+
+
+async def test_a_link_that_no_browser_asked_for_is_recognised_by_none(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    token = await make_link(resources, await make_user(resources))
+    assert not (await look(client, token)).json()["recognised"]
+
+
+def test_a_mask_keeps_the_domain_and_one_letter() -> None:
+    assert [masked(address) for address in (ALICE, "a@b.example")] == ["a•••@example.org", "a•••@b.example"]
+
+
+async def test_a_flood_ends_neither_a_working_link_nor_a_session(
+    client: httpx.AsyncClient, resources: Resources, worker: TestWorker, inbox: Inbox
+) -> None:
+    await make_user(resources)
+    await ask(client)
+    await worker.drain()
+    first = inbox.token(ALICE)
+    assert (await client.post("/api/auth/verify", json={"token": first})).status_code == 200
+    await ask(client)
+    await worker.drain()
+    working = inbox.token(ALICE)
+    stranger = {"Cookie": ""}
+    answers = [
+        await client.post(f"/api/auth/{path}", json={"email": ALICE}, headers=stranger)
+        for path in ("signup", "login") * 10
+    ]
+    assert sorted({answer.status_code for answer in answers}) == [200, 429]
+    await worker.drain()
+    assert (await client.get("/api/user/me")).status_code == 200
+    assert (await client.post("/api/auth/verify", json={"token": working})).status_code == 200
+
+
+async def test_a_flood_keeps_nobody_out_who_has_signed_in_in_their_browser_before(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    token = await make_link(resources, await make_user(resources))
+    assert (await client.post("/api/auth/verify", json={"token": token})).status_code == 200
+    known = {COOKIE: client.cookies[COOKIE]}
+    client.cookies.clear()
+    answers = [(await ask(client)).status_code for _ in range(5)]
+    assert answers == [200, 200, 200, 429, 429]
+    headers = {"Cookie": f"{COOKIE}={known[COOKIE]}"}
+    hers = [await client.post("/api/auth/login", json={"email": ALICE}, headers=headers) for _ in range(4)]
+    assert [answer.status_code for answer in hers] == [200, 200, 200, 429]
+    other = await client.post("/api/auth/login", json={"email": "bob@example.org"}, headers=headers)
+    assert other.status_code == 200
+    async with resources.sessions() as session:
+        assert await session.scalar(select(func.count()).select_from(LinkRequest)) == 7
+
+
+async def test_a_browser_is_known_for_the_address_that_it_signed_in_as_alone(resources: Resources) -> None:
+    tokens = resources.tokens
+    hers = marked(tokens, read_browser(None), ALICE)
+    assert knows(tokens, read_browser(hers.cookie), ALICE)
+    assert not knows(tokens, hers, "bob@example.org")
+    assert not knows(tokens, Browser(read_browser(None).token, hers.mark), ALICE)
+    assert not knows(tokens, read_browser(hers.token), ALICE)

@@ -1,0 +1,1 @@
+"""Whether the time that an answer takes tells what nobody is to know."""

@@ -15,6 +15,7 @@ from app.auth import service as auth
 from app.auth.service import Caller, Client
 from app.errors import Forbidden, NotAdmin, Unauthorized, locale_of
 from app.gateway.activity import Activity
+from app.gateway.relay import Relay
 from app.i18n import Locale
 from app.resources import Resources
 from app.workspaces.watch import JobWatch
@@ -166,3 +167,12 @@ async def get_activity(request: Request) -> Activity:
 
 
 ActivityDep = Annotated[Activity, Depends(get_activity)]
+
+
+async def get_relay(request: Request) -> Relay:
+    """What carries the process's websockets."""
+    relay: Relay = request.app.state.relay
+    return relay
+
+
+RelayDep = Annotated[Relay, Depends(get_relay)]

@@ -18,6 +18,7 @@ from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.catalog.router import router as catalog
 from app.gateway.activity import Activity
+from app.gateway.relay import Relay
 from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
@@ -42,8 +43,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with open_resources(settings) as resources:
             app.state.resources = resources
             app.state.watch = JobWatch(resources.redis)
-            async with app.state.watch.running():
-                with told_to_stop(app.state.watch.close):
+            watch: JobWatch = app.state.watch
+            relay: Relay = app.state.relay
+
+            def stop() -> None:
+                watch.close()
+                relay.close()
+
+            async with watch.running(), relay.running(resources):
+                with told_to_stop(stop):
                     yield
 
     app: FastAPI = FastAPIOffline(
@@ -57,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.activity = Activity()
+    app.state.relay = Relay()
     errors.install(app)
     for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
         app.include_router(router)

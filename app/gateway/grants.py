@@ -130,13 +130,14 @@ async def still_held(resources: Resources, entries: Collection[Entry]) -> set[En
 
 
 def _still(entries: Collection[Entry]) -> Select[UUID, UUID, int]:
-    held = func.unnest(
+    arrays = func.unnest(
         literal([entry.session_id for entry in entries], ARRAY(Uuid)),
         literal([entry.workspace_id for entry in entries], ARRAY(Uuid)),
         literal([entry.incarnation for entry in entries], ARRAY(Integer)),
-    ).table_valued(
-        column("session_id", Uuid), column("workspace_id", Uuid), column("incarnation", Integer), name="held"
     )
+    held = arrays.table_valued(
+        column("session_id", Uuid), column("workspace_id", Uuid), column("incarnation", Integer), name="held"
+    ).render_derived()
     return (
         select(held.c.session_id, held.c.workspace_id, held.c.incarnation)
         .join(Session, Session.id == held.c.session_id)

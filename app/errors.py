@@ -165,6 +165,9 @@ FIELD_TEXTS: dict[str, Text] = {
         "This is too long: {max_length} characters at most.", "Das ist zu lang: höchstens {max_length} Zeichen."
     ),
     "string_too_short": Text("This must not be empty.", "Das darf nicht leer sein."),
+    "reason_too_short": Text(
+        "Say why, in {min_length} characters or more.", "Bitte begründen, mit mindestens {min_length} Zeichen."
+    ),
     "string_type": Text("This must be text.", "Das muss Text sein."),
     "string_unicode": Text("This is not valid Unicode text.", "Das ist kein gültiger Unicode-Text."),
     "json_invalid": Text("The body is not valid JSON.", "Der Inhalt ist kein gültiges JSON."),

@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
+from app.admin.access_router import router as admin_access
 from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.catalog.router import router as catalog
@@ -24,6 +25,8 @@ from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
 from app.resources import open_resources
 from app.settings import Settings, load_settings
+from app.shares.owner_router import router as owner_shares
+from app.shares.router import router as shares
 from app.users.router import router as users
 from app.web.router import install_pages
 from app.workspaces.jobs_router import router as jobs
@@ -67,7 +70,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.activity = Activity()
     app.state.relay = Relay()
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
+    for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares):
+        app.include_router(router)
+    for router in (admin, admin_access, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)

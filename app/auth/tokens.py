@@ -25,7 +25,7 @@ AUDIENCE = "spawner-api"
 # Order of the P-256 group (SEC 2, 2.4.2).
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
-Purpose = Literal["link", "session", "handoff", "workspace", "limit"]
+Purpose = Literal["link", "session", "handoff", "workspace", "share", "limit"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 

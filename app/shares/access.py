@@ -1,9 +1,12 @@
 """Who may enter a workspace: its owner, and whom a share lets in. Every query that asks builds on this."""
 
-from sqlalchemy import ColumnElement, and_, exists, or_
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, exists, or_, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.util import AliasedClass
 
-from app.models import Share, User, Workspace, utcnow
+from app.models import Share, ShareLink, User, Workspace, utcnow
 
 Account = type[User] | AliasedClass[User]
 
@@ -27,3 +30,15 @@ def may_enter(visitor: Account, owner: Account) -> ColumnElement[bool]:
     """Whether the visitor may enter the query's `Workspace`. Whether their session lives is asked elsewhere."""
     shared = exists().where(lets_in(visitor, owner)).correlate(Workspace, visitor, owner)
     return or_(Workspace.user_id == visitor.id, shared)
+
+
+async def end_all(session: AsyncSession, workspace_id: UUID) -> None:
+    """Revoke every share and link of a workspace: its owner wants it gone, and what comes after it is something else.
+
+    What admins took expires by itself.
+    """
+    now = utcnow()
+    links = update(ShareLink).where(ShareLink.workspace_id == workspace_id, ShareLink.revoked_at.is_(None))
+    await session.execute(links.values(revoked_at=now))
+    shares = update(Share).where(Share.workspace_id == workspace_id, Share.revoked_at.is_(None), Share.reason.is_(None))
+    await session.execute(shares.values(revoked_at=now))

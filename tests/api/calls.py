@@ -32,6 +32,16 @@ CALLS: dict[str, tuple[str, str]] = {
     "get_workspace": ("GET", "/api/container/hello"),
     "list_volumes": ("GET", "/api/volumes"),
     "delete_volume": ("DELETE", f"/api/volumes/{NOWHERE}"),
+    "make_share": ("POST", "/api/container/hello/shares"),
+    "list_shares": ("GET", "/api/container/hello/shares"),
+    "revoke_share": ("DELETE", f"/api/container/hello/shares/{NOWHERE}"),
+    "make_share_link": ("POST", "/api/container/hello/share-links"),
+    "list_share_links": ("GET", "/api/container/hello/share-links"),
+    "revoke_share_link": ("DELETE", f"/api/container/hello/share-links/{NOWHERE}"),
+    "list_shared": ("GET", "/api/user/shares"),
+    "leave_share": ("DELETE", f"/api/user/shares/{NOWHERE}"),
+    "accept_share": ("POST", "/api/shares/accept"),
+    "take_access": ("POST", f"/api/admin/workspaces/{NOWHERE}/access"),
     "list_users": ("GET", "/api/admin/users"),
     "limit_user": ("PUT", f"/api/admin/users/{NOWHERE}/limits"),
     "delete_user": ("DELETE", f"/api/admin/users/{NOWHERE}"),
@@ -49,7 +59,11 @@ SPENDING = ("verify", *BY_QUERY)
 STARTING = ("container_restart", "container_launch", "restart_workspace")
 ENDING = ("stop_workspace", "delete_workspace")
 ACCEPTING = (*STARTING, *ENDING)
-CHANGING = ("logout", *ACCEPTING, "extend_workspace", "cancel_job", "delete_volume")
+SHARING = ("make_share", "make_share_link")
+UNSHARING = ("revoke_share", "revoke_share_link", "leave_share")
+CHANGING = (
+    "logout", *ACCEPTING, "extend_workspace", "cancel_job", "delete_volume", *SHARING, *UNSHARING, "accept_share",
+)  # fmt: skip
 READING = (
     "me",
     "list_containers",
@@ -61,12 +75,21 @@ READING = (
     "get_job",
     "job_events",
     "container_logs",
+    "list_shares",
+    "list_share_links",
+    "list_shared",
 )
-SILENT = ("delete_volume", "delete_user")
+SILENT = ("delete_volume", "delete_user", *UNSHARING)
+MAKING = (*SHARING, "take_access")
 STREAMING = ("job_events", "container_logs")
-ADMINISTERING = ("limit_user", "delete_user")
+ADMINISTERING = ("limit_user", "delete_user", "take_access")
 ADMIN = (*ADMINISTERING, "list_users", "list_mails", "overview")
 SIGNED_IN = (*CHANGING, *READING, *ADMIN)
+BODIES: dict[str, dict[str, Any]] = {
+    "make_share": {"email": "bob@example.org"},
+    "make_share_link": {"hours": 24},
+    "take_access": {"reason": "The owner asked for help."},
+}
 # What an error's text is filled with when it is provoked.
 VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}}
 
@@ -88,4 +111,6 @@ def good(name: str, token: str = "x") -> dict[str, Any]:
         return {"params": {"token": token}}
     if name == "limit_user":
         return {"json": {"running_limit": 2}}
-    return {"json": {"token": token}} if name == "verify" else {}
+    if name in BODIES:
+        return {"json": BODIES[name]}
+    return {"json": {"token": token}} if name in ("verify", "accept_share") else {}

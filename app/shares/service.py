@@ -4,6 +4,7 @@ A share names an address and nothing is looked up when it is made, so that neith
 list tells whether the address has an account. Who signs in with it may enter, whether they could before or not.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -46,14 +47,22 @@ async def share(session: AsyncSession, user: User, template: str, email: str) ->
 
 async def list_shares(session: AsyncSession, user: User, template: str) -> list[ShareOut]:
     """Who may enter the user's workspace, and which admins could lately; newest first. Empty where there is none."""
+    return (await list_all_shares(session, user))[template]
+
+
+async def list_all_shares(session: AsyncSession, user: User) -> defaultdict[str, list[ShareOut]]:
+    """The same for every workspace of the user, by template."""
     lately = and_(Share.reason.is_not(None), Share.created_at > utcnow() - ADMIN_LISTED)
     query = (
-        select(Share)
-        .join(Workspace, Workspace.id == Share.workspace_id)
-        .where(_own(user, template), or_(is_live(), lately))
+        select(Workspace.template, Share)
+        .join(Share, Share.workspace_id == Workspace.id)
+        .where(Workspace.user_id == user.id, or_(is_live(), lately))
         .order_by(Share.created_at.desc(), Share.id)
     )
-    return [view(row) for row in await session.scalars(query)]
+    found: defaultdict[str, list[ShareOut]] = defaultdict(list)
+    for template, row in await session.execute(query):
+        found[template].append(view(row))
+    return found
 
 
 async def revoke(session: AsyncSession, user: User, template: str, share_id: UUID) -> None:

@@ -1,7 +1,10 @@
 """What the pages say, in both languages; templates ask by name."""
 
+from datetime import datetime
+
 from app.i18n import Locale, Text
 from app.models import JobKind, JobStep, WorkspaceStatus
+from app.web.sharing_texts import SHARING
 
 PAGE: dict[str, Text] = {
     "skip": Text("Skip to the content", "Zum Inhalt springen"),
@@ -214,6 +217,7 @@ PAGE: dict[str, Text] = {
     "go_there": Text("Go to the workspace", "Zum Arbeitsplatz"),
     # What went wrong
     "request_id": Text("Request id", "Anfrage-ID"),
+    **SHARING,
 }
 
 STATUSES: dict[WorkspaceStatus, Text] = {
@@ -322,3 +326,8 @@ def number(value: float, locale: Locale) -> str:
     """A number with at most one decimal, as the language writes it."""
     text = f"{value:.1f}".removesuffix(".0")
     return text.replace(".", ",") if locale == "de" else text
+
+
+def when(at: datetime) -> str:
+    """A time as both languages read it; in UTC, which the text beside it says."""
+    return at.strftime("%Y-%m-%d %H:%M")

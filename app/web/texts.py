@@ -109,8 +109,8 @@ PAGE: dict[str, Text] = {
         "Starte einen Arbeitsplatz. Ein Container läuft für dich allein an; diese Seite zeigt, wie weit er ist.",
     ),
     "welcome_open": Text(
-        "Open it. It appears in a new tab, and nobody but you can reach it.",
-        "Öffne ihn. Er erscheint in einem neuen Tab, und niemand außer dir kommt hinein.",
+        "Open it. It appears in a new tab, and nobody but you can reach it unless you share it.",
+        "Öffne ihn. Er erscheint in einem neuen Tab, und niemand außer dir kommt hinein, es sei denn, du teilst ihn.",
     ),
     "welcome_return": Text(
         "Come back any time. If something hangs, restart it here.",

@@ -4,10 +4,10 @@ STACK := $(PYTHON_VENV) -m deploy.stack
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench chaos timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench bench-relay chaos timing openapi
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 bootstrap:
 	@sh deploy/stack/bootstrap.sh
@@ -52,6 +52,9 @@ format: bootstrap ## put the code into its format
 
 bench: bootstrap ## measure launches against the engine's own speed
 	$(PYTHON_VENV) -m bench
+
+bench-relay: bootstrap ## measure what the relay costs a websocket
+	$(PYTHON_VENV) -m bench.relay
 
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"
 	@$(STACK) prepare

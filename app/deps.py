@@ -16,6 +16,7 @@ from app.auth.browsers import LIFE_SECONDS, Browser, browser_cookie_name, read_b
 from app.auth.callers import Caller, Client, Scope
 from app.errors import Forbidden, InsufficientScope, NotAdmin, Unauthorized, is_away, locale_of
 from app.gateway.activity import Activity
+from app.gateway.relay import Relay
 from app.i18n import Locale
 from app.resources import Resources
 from app.settings import Settings
@@ -245,3 +246,12 @@ async def get_activity(request: Request) -> Activity:
 
 
 ActivityDep = Annotated[Activity, Depends(get_activity)]
+
+
+async def get_relay(request: Request) -> Relay:
+    """What carries the process's websockets."""
+    relay: Relay = request.app.state.relay
+    return relay
+
+
+RelayDep = Annotated[Relay, Depends(get_relay)]

@@ -184,6 +184,9 @@ FIELD_TEXTS: dict[str, Text] = {
     "too_long": Text("These are too many: {max_length} at most.", "Das sind zu viele: höchstens {max_length}."),
     "one_end": Text("Send either days or expires_at.", "Sende entweder days oder expires_at."),
     "bad_end": Text("This must lie ahead, and within a year.", "Das muss in der Zukunft liegen, binnen eines Jahres."),
+    "reason_too_short": Text(
+        "Say why, in {min_length} characters or more.", "Bitte begründen, mit mindestens {min_length} Zeichen."
+    ),
     "string_type": Text("This must be text.", "Das muss Text sein."),
     "string_unicode": Text("This is not valid Unicode text.", "Das ist kein gültiger Unicode-Text."),
     "json_invalid": Text("The body is not valid JSON.", "Der Inhalt ist kein gültiges JSON."),

@@ -14,17 +14,21 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
+from app.admin.access_router import router as admin_access
 from app.admin.invitations_router import router as invitations
 from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.auth.sessions_router import router as auth_sessions
 from app.catalog.router import router as catalog
 from app.gateway.activity import Activity
+from app.gateway.relay import Relay
 from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
 from app.resources import open_resources
 from app.settings import Settings, load_settings
+from app.shares.owner_router import router as owner_shares
+from app.shares.router import router as shares
 from app.users.router import router as users
 from app.web.router import install_pages
 from app.workspaces.jobs_router import router as jobs
@@ -44,8 +48,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with open_resources(settings) as resources:
             app.state.resources = resources
             app.state.watch = JobWatch(resources.redis)
-            async with app.state.watch.running():
-                with told_to_stop(app.state.watch.close):
+            watch: JobWatch = app.state.watch
+            relay: Relay = app.state.relay
+
+            def stop() -> None:
+                watch.close()
+                relay.close()
+
+            async with watch.running(), relay.running(resources):
+                with told_to_stop(stop):
                     yield
 
     app: FastAPI = FastAPIOffline(
@@ -59,9 +70,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.activity = Activity()
+    app.state.relay = Relay()
     errors.install(app)
-    routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, admin, invitations)
-    for router in (*routers, gateway):
+    routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
+    for router in (*routers, admin, admin_access, invitations, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)

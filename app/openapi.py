@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 
-from app import openapi_admin, openapi_examples, openapi_sessions
+from app import openapi_admin, openapi_examples, openapi_sessions, openapi_shares
 from app.errors import MEDIA_TYPE, Problem
 
-ANSWERS = openapi_examples.ANSWERS | openapi_sessions.ANSWERS | openapi_admin.ANSWERS
-INVALID = openapi_examples.INVALID | openapi_sessions.INVALID | openapi_admin.INVALID
+PARTS = (openapi_examples, openapi_sessions, openapi_admin, openapi_shares)
+ANSWERS: dict[str, Any] = {key: value for part in PARTS for key, value in part.ANSWERS.items()}
+INVALID: dict[str, Any] = {key: value for part in PARTS for key, value in part.INVALID.items()}
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
@@ -39,6 +40,7 @@ TAGS = [
     {"name": "catalogue", "description": "What may be launched."},
     {"name": "container", "description": "Workspaces of the caller."},
     {"name": "jobs", "description": "Accepted requests and how far they are."},
+    {"name": "sharing", "description": "Letting others into a workspace, and what others share."},
     {"name": "volumes", "description": "Files that outlive their workspaces."},
     {"name": "admin", "description": "For admins of the installation."},
     {"name": "health", "description": "For probes."},

@@ -81,6 +81,13 @@ class Settings(BaseSettings):
     magic_links_per_hour_client: int = Field(60, ge=1, description="Links one client address may ask for in an hour.")
     cors_origins: CommaList = Field([], description="Origins, exact, that may call the API from a browser.")
     trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
+    relay_bind: str = Field(
+        "127.0.0.1", description="Address that each API process listens on for websockets, at a port that it picks."
+    )
+    relay_host: str = Field("", description="Host at which Caddy reaches this API process's relay; empty: RELAY_BIND.")
+    admin_access_seconds: int = Field(
+        3600, ge=60, description="How long an admin who gave a reason may enter somebody's workspace."
+    )
     catalog: Path = Field(Path("images/catalog.yaml"), description="The templates.")
     default_locale: Literal["en", "de"] = Field("en", description="Language where Accept-Language names none of ours.")
     signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")

@@ -21,6 +21,7 @@ from app.auth.links import requeue_links
 from app.gateway.handoff import purge
 from app.models import EngineFacts, IdempotencyKey, Image, Invitation, LinkRequest, MagicLink, Session, utcnow
 from app.runtime.base import EngineSize, Inventory, RuntimeFault
+from app.shares.service import purge as purge_shares
 from app.workspaces.admission import admit
 from app.workspaces.claims import requeue
 from app.workspaces.progress import fail_overdue
@@ -64,6 +65,7 @@ async def reconcile_rows(context: WorkerContext) -> None:
         overdue = await fail_overdue(session)
         links = await requeue_links(session)
         await purge(session)
+        await purge_shares(session)
         for column, kept in EXPIRED:
             await session.execute(delete(column.class_).where(column < utcnow() - kept))
         admitted = await admit(session, resources)

@@ -103,7 +103,8 @@ def _create_shares() -> None:
         "shares",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
-        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("email", sa.String(length=254), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=True),
         sa.Column("link_id", sa.Uuid(), nullable=True),
         sa.Column("reason", sa.String(length=300), nullable=True),
         sa.Column("created_at", TIME, nullable=False),
@@ -118,14 +119,17 @@ def _create_shares() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shares")),
     )
+    op.create_index(op.f("ix_shares_email"), "shares", ["email"], unique=False)
     op.create_index(op.f("ix_shares_link_id"), "shares", ["link_id"], unique=False)
     op.create_index(op.f("ix_shares_user_id"), "shares", ["user_id"], unique=False)
+    op.create_index(op.f("ix_shares_workspace_id"), "shares", ["workspace_id"], unique=False)
     op.create_index(
         "uq_shares_live",
         "shares",
-        ["workspace_id", "user_id"],
+        ["workspace_id", "email", "link_id"],
         unique=True,
-        postgresql_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL AND reason IS NULL"),
+        postgresql_nulls_not_distinct=True,
     )
 
 
@@ -173,9 +177,11 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_link_requests_browser_hash"), table_name="link_requests")
     op.drop_column("link_requests", "code_tries")
     op.drop_column("link_requests", "browser_hash")
-    op.drop_index("uq_shares_live", table_name="shares", postgresql_where=sa.text("revoked_at IS NULL"))
+    op.drop_index("uq_shares_live", table_name="shares")
+    op.drop_index(op.f("ix_shares_workspace_id"), table_name="shares")
     op.drop_index(op.f("ix_shares_user_id"), table_name="shares")
     op.drop_index(op.f("ix_shares_link_id"), table_name="shares")
+    op.drop_index(op.f("ix_shares_email"), table_name="shares")
     op.drop_table("shares")
     op.drop_index(op.f("ix_share_links_workspace_id"), table_name="share_links")
     op.drop_table("share_links")

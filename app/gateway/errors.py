@@ -14,6 +14,24 @@ class WorkspaceNotRunning(AppError):
     )
 
 
+class SharedNotRunning(WorkspaceNotRunning):
+    code = "shared_not_running"
+    detail = Text(
+        "This workspace is not running. Only its owner can start it.",
+        "Dieser Arbeitsplatz läuft nicht. Nur wem er gehört, kann ihn starten.",
+    )
+
+
+class TooManySockets(AppError):
+    code = "too_many_websockets"
+    status = 429
+    title = Text("Too many websockets", "Zu viele Websockets")
+    detail = Text(
+        "This workspace has too many websockets open for you. Close some of its tabs.",
+        "Für dich sind in diesem Arbeitsplatz zu viele Websockets offen. Bitte einige seiner Tabs schließen.",
+    )
+
+
 class WorkspaceUnreachable(AppError):
     code = "workspace_unreachable"
     status = 503

@@ -1,9 +1,9 @@
 """How a session gets from the platform's origin to a workspace's, which shares no cookie with it.
 
 The workspace's origin gives the browser a random entry cookie and sends it to `{PUBLIC_URL}/open/{route}` with the
-same value as `state`. There the owner gets a one-use code, whose hash covers that state; back at the workspace's
-origin code and cookie together buy the workspace cookie. Without the entry cookie, a stranger could send a link with
-a code of their own and have their page run in somebody else's browser, beside that person's workspaces.
+same value as `state`. There whoever may enter gets a one-use code, whose hash covers that state; back at the
+workspace's origin code and cookie together buy the workspace cookie. Without the entry cookie, a stranger could send a
+link with a code of their own and have their page run in somebody else's browser, beside that person's workspaces.
 """
 
 import re
@@ -12,18 +12,21 @@ from urllib.parse import urlencode
 
 from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.auth.callers import Caller
 from app.auth.tokens import new_token
 from app.gateway.names import Route, base_path, origin_of, split_route
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
+from app.shares.access import may_enter
 
 CODE_LIFE = timedelta(seconds=60)
 ENTER_PATH = "/.spawner/enter"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 # Backslashes count as slashes in browsers, and control characters and spaces are dropped: none may pass.
 _PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\U0010ffff]*")
+_visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 _DOTS = re.compile(r"/(\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
 
 
@@ -43,12 +46,13 @@ async def make_code(
 ) -> str | None:
     """A code that buys one workspace cookie within a minute, in the browser that holds `state`.
 
-    None if there is no such workspace of the caller's.
+    None if there is no such workspace that the caller may enter.
     """
     query = (
         select(Workspace.id)
-        .join(User, User.id == Workspace.user_id)
-        .where(User.slug == slug, User.id == caller.user.id, Workspace.template == template)
+        .join(_owner, _owner.id == Workspace.user_id)
+        .join(_visitor, _visitor.id == caller.user.id)
+        .where(_owner.slug == slug, Workspace.template == template, may_enter(_visitor, _owner))
     )
     workspace_id = await session.scalar(query)
     if workspace_id is None:
@@ -99,11 +103,12 @@ async def exchange(session: AsyncSession, resources: Resources, route: Route, co
             Handoff.expires_at > utcnow(),
             Handoff.session_id == Session.id,
             Handoff.workspace_id == Workspace.id,
-            Workspace.user_id == Session.user_id,
             Workspace.template == route.template,
-            User.id == Session.user_id,
-            User.slug == route.slug,
-            User.blocked_at.is_(None),
+            Workspace.user_id == _owner.id,
+            _owner.slug == route.slug,
+            Session.user_id == _visitor.id,
+            _visitor.blocked_at.is_(None),
+            may_enter(_visitor, _owner),
             Session.ended_at.is_(None),
             Session.expires_at > utcnow(),
         )

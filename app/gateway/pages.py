@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.gateway.errors import InvalidCode, WorkspaceUnreachable
+from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceUnreachable
 from app.gateway.service import MOVING, Refusal
 from app.i18n import Locale, Text
 from app.models import WorkspaceStatus
@@ -70,7 +70,7 @@ def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     error, moving = refusal.error, refusal.status in MOVING
     if isinstance(error, InvalidCode):
         text, action = error.detail, OPEN
-    elif isinstance(error, WorkspaceUnreachable | Refused):
+    elif isinstance(error, SharedNotRunning | WorkspaceUnreachable | Refused):
         text, action = error.detail, HOME
     else:
         text = STATES[refusal.status or WorkspaceStatus.NOT_CREATED]

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from app.deps import ActivityDep, LocaleDep, ResourcesDep, SessionDep, WatchDep
+from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, WatchDep
 from app.errors import NotFound
 from app.gateway import pages, service
 from app.gateway.cookies import Cookie
@@ -22,11 +22,12 @@ async def gateway(
     resources: ResourcesDep,
     watch: WatchDep,
     activity: ActivityDep,
+    relay: RelayDep,
     locale: LocaleDep,
     unreachable: bool = False,
 ) -> Response:
     """May this request pass, and where to? 200 says yes; the client gets every other answer as it is."""
-    answer = await service.answer(Desk(resources, watch, activity), _visit(request, unreachable=unreachable))
+    answer = await service.answer(Desk(resources, watch, activity, relay), _visit(request, unreachable=unreachable))
     return _response(resources.settings, answer, locale)
 
 
@@ -64,6 +65,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
                 "X-Strip-Prefix": answer.prefix,
                 "X-Spawner-User": answer.user,
                 "X-Spawner-Cookie": answer.cookie,
+                "X-Spawner-Ticket": answer.ticket,
             }
         )
     if isinstance(answer, Redirect):

@@ -1,15 +1,13 @@
 """Who may go where. The reverse proxy asks this for every request at a workspace's origin.
 
-A good workspace cookie opens the one workspace that it was made for, while the session behind it lives. Nothing
-is looked up by the route, so a stranger's workspace and one that does not exist cannot be told apart.
+A good workspace cookie opens the one workspace that it was made for, while the session behind it lives and its account
+may enter there. Nothing is looked up by the route, so a stranger's workspace and one that does not exist cannot be told
+apart.
 """
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
-from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,23 +17,15 @@ from app.errors import AppError, Forbidden, MethodNotAllowed, NotFound, Unauthor
 from app.gateway import cookies, handoff, waking
 from app.gateway.activity import Activity
 from app.gateway.cookies import Cookie
-from app.gateway.errors import InvalidCode, WorkspaceNotRunning, WorkspaceUnreachable
+from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceNotRunning, WorkspaceUnreachable
+from app.gateway.grants import Grant, find_grant
 from app.gateway.names import Alias, Route, base_path, origin_of, parse, route_of
-from app.models import (
-    LIVE_STATES,
-    Job,
-    JobKind,
-    Session,
-    User,
-    Workspace,
-    WorkspaceCookie,
-    WorkspaceStatus,
-    utcnow,
-)
+from app.gateway.relay import Relay
+from app.models import User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.settings import Settings
 from app.workspaces.errors import Refused
-from app.workspaces.states import ALIVE, RELEASED
+from app.workspaces.states import RELEASED
 from app.workspaces.watch import JobWatch
 
 # Time to read a mail and come back: as long as it takes to sign in.
@@ -75,12 +65,16 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` for a Cookie header."""
+    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` for a Cookie header.
+
+    A `ticket` says that the upstream is this process's relay, and must be shown there.
+    """
 
     upstream: str
     prefix: str
     user: str
     cookie: str
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,39 +95,6 @@ class Refusal:
     status: WorkspaceStatus | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Grant:
-    """What a cookie opens, with its workspace's live job, if any."""
-
-    workspace_id: UUID
-    user_id: UUID
-    generation: int
-    slug: str
-    template: str
-    status: WorkspaceStatus
-    status_at: datetime
-    host: str | None
-    port: int | None
-    job_id: UUID | None
-    job: JobKind | None
-    was: WorkspaceStatus | None
-
-    @property
-    def running(self) -> bool:
-        """It runs, and nothing is about to freeze it."""
-        return self.status is WorkspaceStatus.RUNNING and self.job is not JobKind.PAUSE
-
-    @property
-    def waking(self) -> bool:
-        """A launch brings it back to what it was a moment ago."""
-        return self.job is JobKind.LAUNCH and self.was in ALIVE and self.status is not WorkspaceStatus.RUNNING
-
-    @property
-    def asleep(self) -> bool:
-        """It is frozen, or about to be."""
-        return self.status is WorkspaceStatus.PAUSED or self.job is JobKind.PAUSE
-
-
 Answer = Pass | Redirect | Refusal
 
 
@@ -144,13 +105,15 @@ class Desk:
     resources: Resources
     watch: JobWatch
     activity: Activity
+    relay: Relay
 
 
 async def answer(desk: Desk, visit: Visit) -> Answer:
     """Judge one request. One to a paused workspace waits until that is awake, with no session open.
 
-    Raises `NotFound`, `Unauthorized`, `Forbidden`, `MethodNotAllowed`, `InvalidCode`, `WorkspaceNotRunning`,
-    `WorkspaceUnreachable` and what may refuse a launch; the last four are a `Refusal` where a person would see them.
+    Raises `NotFound`, `Unauthorized`, `Forbidden`, `MethodNotAllowed`, `TooManySockets`, `Unavailable`, `InvalidCode`,
+    `WorkspaceNotRunning`, `WorkspaceUnreachable` and what may refuse a launch; the last four are a `Refusal` where a
+    person would see them.
     """
     resources = desk.resources
     settings = resources.settings
@@ -175,7 +138,7 @@ async def answer(desk: Desk, visit: Visit) -> Answer:
         except Refused as refused:
             return _refuse(visit, route, refused)
         grant = await _find_grant(resources, visit, route)
-    return _admit(resources, visit, route, grant) if grant is not None else _sign_in(settings, visit, route)
+    return _admit(desk, visit, route, grant) if grant is not None else _sign_in(settings, visit, route)
 
 
 async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:
@@ -215,6 +178,8 @@ def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
     """
     own = origin_of(settings, route.name)
     if visit.upgrade:
+        if visit.method not in ("GET", "CONNECT"):
+            raise MethodNotAllowed
         if visit.origin != own:
             raise Forbidden
     elif visit.method not in SAFE_METHODS:
@@ -225,57 +190,15 @@ def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
             raise Forbidden
 
 
-async def _find_grant(resources: Resources, visit: Visit, route: Route) -> _Grant | None:
-    """What the request's workspace cookie opens; None where nobody whose session lives is signed in.
-
-    Raises `NotFound` where the cookies open other workspaces only.
-    """
+async def _find_grant(resources: Resources, visit: Visit, route: Route) -> Grant | None:
     shown = cookies.values(visit.cookies, cookies.grant_name(resources.settings))
-    if not shown:
-        return None
-    digests = [digest for value in shown for digest in resources.tokens.hashes("workspace", value)]
-    query = (
-        select(
-            Workspace.id,
-            User.id,
-            Workspace.generation,
-            User.slug,
-            Workspace.template,
-            Workspace.status,
-            Workspace.status_at,
-            Workspace.host,
-            Workspace.port,
-            Job.id,
-            Job.kind,
-            Job.was,
-        )
-        .select_from(WorkspaceCookie)
-        .join(Session, Session.id == WorkspaceCookie.session_id)
-        .join(User, User.id == Session.user_id)
-        .join(Workspace, (Workspace.id == WorkspaceCookie.workspace_id) & (Workspace.user_id == User.id))
-        .outerjoin(Job, (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES))
-        .where(
-            WorkspaceCookie.token_hash.in_(digests),
-            Session.ended_at.is_(None),
-            Session.expires_at > utcnow(),
-            User.blocked_at.is_(None),
-        )
-    )
-    async with resources.reads() as session:
-        rows = (await session.execute(query)).all()
-    grants = [_Grant(*columns) for columns in map(tuple[Any, ...], rows)]
-    for grant in grants:
-        if (grant.slug, grant.template) == (route.slug, route.template):
-            return grant
-    if grants:
-        raise NotFound
-    return None
+    return await find_grant(resources, shown, route)
 
 
-async def _rouse(desk: Desk, visit: Visit, grant: _Grant, until: float) -> bool:
+async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
     """Note the visit, wake what is asleep, start what a visit may start. True where the row is to be read again.
 
-    Raises `Refused`.
+    Who is let in by a share may wake it, but not start it: that would count against its owner. Raises `Refused`.
     """
     resources, template = desk.resources, desk.resources.catalog.get(grant.template)
     if template is None or visit.unreachable or asyncio.get_running_loop().time() >= until:
@@ -283,31 +206,34 @@ async def _rouse(desk: Desk, visit: Visit, grant: _Grant, until: float) -> bool:
     if grant.running:
         return not await desk.activity.note(resources, grant.workspace_id, grant.generation, template)
     if grant.waking or grant.asleep:
-        job_id = grant.job_id if grant.waking else await waking.launch(resources, grant.user_id, template.key)
+        job_id = grant.job_id if grant.waking else await waking.launch(resources, grant.owner_id, template.key)
         if job_id is not None:
             await waking.ended(resources, desk.watch, job_id, until)
         return True
     failed_now = grant.status is WorkspaceStatus.ERROR and utcnow() - grant.status_at < waking.CALM
-    if template.start_on_visit and visit.navigates and grant.status in RELEASED and not failed_now:
-        await waking.launch(resources, grant.user_id, template.key)
+    if grant.own and template.start_on_visit and visit.navigates and grant.status in RELEASED and not failed_now:
+        await waking.launch(resources, grant.owner_id, template.key)
         return True
     return False
 
 
-def _admit(resources: Resources, visit: Visit, route: Route, grant: _Grant) -> Answer:
-    """The owner is here: let through if the workspace runs."""
+def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant) -> Answer:
+    """Whoever may enter is here: let through if the workspace runs."""
     if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
+        error = WorkspaceNotRunning if grant.own or grant.status in MOVING else SharedNotRunning
         seconds = "3" if grant.status in MOVING else "30"
-        return _refuse(visit, route, WorkspaceNotRunning(headers={"Retry-After": seconds}), grant.status)
+        return _refuse(visit, route, error(headers={"Retry-After": seconds}), grant.status)
     if visit.unreachable:
         return _refuse(visit, route, WorkspaceUnreachable(headers={"Retry-After": "5"}), grant.status)
-    template = resources.catalog.get(route.template)
+    template = desk.resources.catalog.get(route.template)
     host = f"[{grant.host}]" if ":" in grant.host else grant.host
+    passage = desk.relay.issue(grant.entry, grant.host, grant.port) if visit.upgrade else None
     return Pass(
-        upstream=f"{host}:{grant.port}",
+        upstream=passage.upstream if passage else f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
-        user=grant.slug,
+        user=grant.visitor,
         cookie=cookies.without_ours(visit.cookies),
+        ticket=passage.ticket if passage else "",
     )
 
 

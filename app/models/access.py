@@ -44,19 +44,31 @@ class ShareLink(Base):
 
 
 class Share(Base):
-    """One other person may enter a workspace. `reason` is set where an admin let themselves in, and is the owner's to
-    read.
+    """Whoever signs in with this address may enter a workspace.
+
+    It names an address rather than an account, so that sharing tells nobody which addresses have one; `user_id` is set
+    where an account let itself in, and the share goes with it. `reason` is set where that was an admin, and is the
+    owner's to read.
     """
 
     __tablename__ = "shares"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    workspace_id: Mapped[UUID] = owner("workspaces", index=False)
-    user_id: Mapped[UUID] = owner("users")
+    workspace_id: Mapped[UUID] = owner("workspaces")
+    email: Mapped[str] = mapped_column(String(254), index=True)
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     link_id: Mapped[UUID | None] = mapped_column(ForeignKey("share_links.id", ondelete="CASCADE"), index=True)
     reason: Mapped[str | None] = mapped_column(String(300))
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     __table_args__ = (
-        Index("uq_shares_live", "workspace_id", "user_id", unique=True, postgresql_where=text("revoked_at IS NULL")),
+        Index(
+            "uq_shares_live",
+            "workspace_id",
+            "email",
+            "link_id",
+            unique=True,
+            postgresql_where=text("revoked_at IS NULL AND reason IS NULL"),
+            postgresql_nulls_not_distinct=True,
+        ),
     )

@@ -16,6 +16,8 @@ from app.gateway.names import route_of
 from app.i18n import Locale
 from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
+from app.shares.schemas import ShareOut
+from app.shares.service import list_all_shares
 from app.web import texts
 from app.workspaces.errors import NotCancellable, NotExtendable, Refused
 from app.workspaces.polling import poll_job
@@ -86,6 +88,8 @@ class Card:
     progress: Progress | None
     said: str
     poll: str | None
+    people: int
+    admins: list[ShareOut]
     refused: str | None = None
 
     @property
@@ -118,11 +122,12 @@ async def list_cards(resources: Resources, caller: Caller, locale: Locale) -> li
     """One card for each template, in the catalogue's order."""
     async with resources.unit_of_work() as session:
         entries = await list_tagged_workspaces(session, resources, caller.user, locale)
+        shares = await list_all_shares(session, caller.user)
     templates = resources.catalog.templates
     images = await image_states(resources.redis, [template.image for template in templates])
     days = resources.settings.volume_retention_days
     return [
-        _card(entry, template, caller, images, seen, days, locale)
+        _card(entry, template, caller, images, seen, days, shares[entry.type], locale)
         for (entry, seen), template in zip(entries, templates, strict=True)
     ]
 
@@ -169,6 +174,7 @@ def _card(
     images: Mapping[str, ImageState],
     etag: str | None,
     days: int,
+    shares: list[ShareOut],
     locale: Locale,
 ) -> Card:
     status, job = WorkspaceStatus(entry.status), entry.job
@@ -196,6 +202,8 @@ def _card(
         progress=_progress(job, entry.rest, locale) if job else None,
         said=said,
         poll=urlencode({"job": job.id, "seen": etag, "said": said}) if job and etag else None,
+        people=len({share.email for share in shares if share.how != "admin"}),
+        admins=[share for share in shares if share.how == "admin"],
     )
 
 

@@ -15,7 +15,9 @@ from app.settings import Settings
 LIFE_SECONDS = 900
 # Browsers drop cookies of more than 4096 bytes, name and attributes included, and quoting makes three bytes of one.
 LONGEST = 1200
-_LOCAL = re.compile(r"/open/[a-z0-9]+-[a-z0-9]+(\?[A-Za-z0-9%._~=&+*-]*)?")
+# Where share links lead: what they are for stands in their fragment.
+SHARE = "/share"
+_LOCAL = re.compile(rf"{SHARE}|/open/[a-z0-9]+-[a-z0-9]+(\?[A-Za-z0-9%._~=&+*-]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ def _name(settings: Settings) -> str:
 def remember(answer: Response, settings: Settings, destination: Destination) -> None:
     """Keep the destination until the visitor has signed in."""
     local = destination.local if len(destination.local) <= LONGEST else f"/open/{destination.route}"
+    remember_path(answer, settings, local)
+
+
+def remember_path(answer: Response, settings: Settings, local: str) -> None:
+    """Keep a path of ours that the visitor comes back to."""
     _set(answer, settings, quote(local, safe=""), LIFE_SECONDS)
 
 
@@ -71,7 +78,7 @@ def forget(request: Request, answer: Response, settings: Settings) -> None:
 
 
 def remembered(request: Request, settings: Settings) -> str | None:
-    """The local path to go to after signing in. The cookie's word counts only as far as it names a workspace."""
+    """The local path to go to after signing in. The cookie's word counts for a workspace and for share links alone."""
     local = unquote(request.cookies.get(_name(settings), ""))
     return local if _LOCAL.fullmatch(local) else None
 

@@ -13,12 +13,15 @@ from app.errors import AppError
 from app.i18n import Locale
 from app.models import JobKind, UserState
 from app.resources import Resources
+from app.shares.service import list_shared
 from app.web.cards import Card, Seen, attempt, find_card, list_cards, wait_for_news
 from app.web.destination import forget
 from app.web.failures import is_htmx
 from app.web.logs import LINES, find_log
 from app.web.rendering import page
+from app.web.texts import STATUSES
 from app.workspaces import idle, service
+from app.workspaces.states import ALIVE
 from app.workspaces.volumes import VolumePolicy
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
@@ -42,7 +45,7 @@ async def home(request: Request, resources: ResourcesDep, caller: MaybeCallerDep
     """The caller's home; who is not signed in is sent to the form."""
     if caller is None:
         return RedirectResponse("/sign-in", 303)
-    answer = _home(request, resources, caller, locale, await list_cards(resources, caller, locale))
+    answer = await _home(request, resources, caller, locale, await list_cards(resources, caller, locale))
     forget(request, answer, resources.settings)
     return answer
 
@@ -123,17 +126,29 @@ async def _changed(
     if is_htmx(request):
         # 200 for a refusal too: htmx swaps in nothing else.
         return _fragment(request, next(card for card in cards if card.type == type), "")
-    answer = _home(request, resources, caller, locale, cards)
+    answer = await _home(request, resources, caller, locale, cards)
     if refusal is not None:
         answer.status_code = refusal.status
         answer.headers.update(refusal.headers)
     return answer
 
 
-def _home(request: Request, resources: Resources, caller: Caller, locale: Locale, cards: list[Card]) -> Response:
+async def _home(request: Request, resources: Resources, caller: Caller, locale: Locale, cards: list[Card]) -> Response:
+    async with resources.unit_of_work() as session:
+        shared = await list_shared(session, resources, caller.user, locale)
     new = caller.user.state == UserState.VERIFIED
     default = resources.catalog.default.name.say(locale)
-    return page(request, "home.html", caller=caller, cards=cards, new=new, default=default)
+    return page(
+        request,
+        "home.html",
+        caller=caller,
+        cards=cards,
+        shared=shared,
+        statuses=STATUSES,
+        alive=ALIVE,
+        new=new,
+        default=default,
+    )
 
 
 def _fragment(request: Request, card: Card, said: str) -> Response:

@@ -10,12 +10,14 @@ from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDe
 from app.errors import NotFound
 from app.gateway.handoff import enter_url
 from app.resources import Resources
+from app.shares.service import find_shared
 from app.web.cards import Card, attempt, find_card, wait_for_news
 from app.web.destination import Destination, DestinationDep, forget, remember
 from app.web.failures import is_htmx
 from app.web.home import SeenDep
 from app.web.rendering import page
 from app.workspaces import service
+from app.workspaces.service import find_template
 from app.workspaces.states import ALIVE
 from app.workspaces.views import find_workspace, status_of
 
@@ -36,8 +38,14 @@ async def open_workspace(
         remember(answer, resources.settings, to)
         return answer
     url = await _way_in(resources, caller, to)
-    card = await find_card(resources, caller, locale, to.template) if url is None else None
-    answer = RedirectResponse(url, 303) if url else page(request, "opening.html", caller=caller, card=card, to=to)
+    if url is not None:
+        answer = RedirectResponse(url, 303)
+    elif to.slug == caller.user.slug:
+        card = await find_card(resources, caller, locale, to.template)
+        answer = page(request, "opening.html", caller=caller, card=card, to=to)
+    else:
+        name = find_template(resources, to.template).name.say(locale)
+        answer = page(request, "shared_waits.html", caller=caller, name=name)
     forget(request, answer, resources.settings)
     return answer
 
@@ -83,10 +91,14 @@ async def start(
 
 
 async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str | None:
-    """The address that leads into the workspace while it lives; raises `NotFound` where it is not the caller's."""
-    _check_owner(caller, to)
+    """The address that leads into the workspace while it lives; raises `NotFound` where the caller may not enter."""
     async with resources.unit_of_work() as session:
-        workspace = await find_workspace(session, caller.user.id, to.template)
+        if to.slug == caller.user.slug:
+            workspace = await find_workspace(session, caller.user.id, to.template)
+        else:
+            workspace = await find_shared(session, caller.user, to.slug, to.template)
+            if workspace is None:
+                raise NotFound
         # A paused one wakes at the gateway.
         if status_of(workspace) not in ALIVE:
             return None

@@ -58,6 +58,7 @@ def page(
         counted=partial(counted, locale),
         number=partial(texts.number, locale=locale),
         date=partial(texts.date, locale=locale),
+        when=texts.when,
         asset=_ASSETS.__getitem__,
         **values,
     )

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from app.i18n import Locale, Text
 from app.models import JobKind, JobStep, WorkspaceStatus
+from app.web.sharing_texts import SHARING
 from app.web.texts_account import ACCOUNT
 
 PAGE: dict[str, Text] = {
@@ -122,8 +123,8 @@ PAGE: dict[str, Text] = {
         "Starte einen Arbeitsplatz. Ein Container läuft für dich allein an; diese Seite zeigt, wie weit er ist.",
     ),
     "welcome_open": Text(
-        "Open it. It appears in a new tab, and nobody but you can reach it.",
-        "Öffne ihn. Er erscheint in einem neuen Tab, und niemand außer dir kommt hinein.",
+        "Open it. It appears in a new tab, and nobody but you can reach it unless you share it.",
+        "Öffne ihn. Er erscheint in einem neuen Tab, und niemand außer dir kommt hinein, es sei denn, du teilst ihn.",
     ),
     "welcome_return": Text(
         "Come back any time. If something hangs, restart it here.",
@@ -231,6 +232,7 @@ PAGE: dict[str, Text] = {
     **ACCOUNT,
     # What went wrong
     "request_id": Text("Request id", "Anfrage-ID"),
+    **SHARING,
 }
 
 STATUSES: dict[WorkspaceStatus, Text] = {
@@ -344,3 +346,8 @@ def number(value: float, locale: Locale) -> str:
     """A number with at most one decimal, as the language writes it."""
     text = f"{value:.1f}".removesuffix(".0")
     return text.replace(".", ",") if locale == "de" else text
+
+
+def when(at: datetime) -> str:
+    """A time as both languages read it; in UTC, which the text beside it says."""
+    return at.strftime("%Y-%m-%d %H:%M")

@@ -31,6 +31,7 @@ from app.models import (
     utcnow,
 )
 from app.resources import Resources
+from app.shares.access import end_all
 from app.workspaces import admission, volumes
 from app.workspaces.errors import NotCancellable, UnknownTemplate
 from app.workspaces.states import (
@@ -104,6 +105,8 @@ async def request(
         workspace = await _lock_workspace(session, user.id, found.key)
     if volume is not None:
         await volumes.release(session, resources, workspace.id, volume)
+    if kind is JobKind.DELETE:
+        await end_all(session, workspace.id)
     accepted = await _accept(session, resources, workspace, kind, make_sure=not asked)
     if key is not None and accepted.job is not None:
         await session.execute(

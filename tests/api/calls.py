@@ -41,6 +41,16 @@ CALLS: dict[str, tuple[str, str]] = {
     "get_workspace": ("GET", "/api/container/hello"),
     "list_volumes": ("GET", "/api/volumes"),
     "delete_volume": ("DELETE", f"/api/volumes/{NOWHERE}"),
+    "make_share": ("POST", "/api/container/hello/shares"),
+    "list_shares": ("GET", "/api/container/hello/shares"),
+    "revoke_share": ("DELETE", f"/api/container/hello/shares/{NOWHERE}"),
+    "make_share_link": ("POST", "/api/container/hello/share-links"),
+    "list_share_links": ("GET", "/api/container/hello/share-links"),
+    "revoke_share_link": ("DELETE", f"/api/container/hello/share-links/{NOWHERE}"),
+    "list_shared": ("GET", "/api/user/shares"),
+    "leave_share": ("DELETE", f"/api/user/shares/{NOWHERE}"),
+    "accept_share": ("POST", "/api/shares/accept"),
+    "take_access": ("POST", f"/api/admin/workspaces/{NOWHERE}/access"),
     "list_users": ("GET", "/api/admin/users"),
     "limit_user": ("PUT", f"/api/admin/users/{NOWHERE}/limits"),
     "delete_user": ("DELETE", f"/api/admin/users/{NOWHERE}"),
@@ -63,6 +73,8 @@ ENDING = ("stop_workspace", "delete_workspace")
 ACCEPTING = (*STARTING, *ENDING)
 # What no personal token opens.
 PERSONAL = ("logout", "list_sessions", "end_session", "end_others", "make_token", "list_tokens", "revoke_token")
+SHARING = ("make_share", "make_share_link")
+UNSHARING = ("revoke_share", "revoke_share_link", "leave_share")
 CHANGING = (
     "logout",
     "end_session",
@@ -73,6 +85,9 @@ CHANGING = (
     "extend_workspace",
     "cancel_job",
     "delete_volume",
+    *SHARING,
+    *UNSHARING,
+    "accept_share",
 )
 READING = (
     "list_sessions",
@@ -87,6 +102,9 @@ READING = (
     "get_job",
     "job_events",
     "container_logs",
+    "list_shares",
+    "list_share_links",
+    "list_shared",
 )
 SILENT = (
     "delete_volume",
@@ -97,11 +115,18 @@ SILENT = (
     "make_token",
     "revoke_token",
     "revoke_invitation",
+    *UNSHARING,
 )
+MAKING = (*SHARING, "take_access")
 STREAMING = ("job_events", "container_logs")
-ADMINISTERING = ("limit_user", "delete_user", "invite", "revoke_invitation")
+ADMINISTERING = ("limit_user", "delete_user", "invite", "revoke_invitation", "take_access")
 ADMIN = (*ADMINISTERING, "list_users", "list_mails", "list_invitations", "overview")
 SIGNED_IN = (*CHANGING, *READING, *ADMIN)
+BODIES: dict[str, dict[str, Any]] = {
+    "make_share": {"email": "bob@example.org"},
+    "make_share_link": {"hours": 24},
+    "take_access": {"reason": "The owner asked for help."},
+}
 # What an error's text is filled with when it is provoked.
 VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}, "too_many_tokens": {"limit": 50}}
 
@@ -129,4 +154,6 @@ def good(name: str, token: str = "x") -> dict[str, Any]:
         return {"json": {"name": "backup", "scopes": ["read"], "days": 30}}
     if name == "limit_user":
         return {"json": {"running_limit": 2}}
-    return {"json": {"token": token}} if name in ("verify", "look_at_link") else {}
+    if name in BODIES:
+        return {"json": BODIES[name]}
+    return {"json": {"token": token}} if name in ("verify", "look_at_link", "accept_share") else {}

@@ -14,6 +14,7 @@ from app.models import EngineFacts, Job, JobState, LinkRequest, Volume, Workspac
 from app.notifications import beside
 from app.runtime.base import EngineUnavailable, Status
 from app.users.accounts import find_or_create
+from tests.api import sharing_cases
 from tests.api.calls import (
     ACCEPTING,
     ADMIN,
@@ -23,7 +24,9 @@ from tests.api.calls import (
     CALLS,
     CHANGING,
     ENDING,
+    MAKING,
     NOWHERE,
+    SHARING,
     SIGNED_IN,
     SILENT,
     SPENDING,
@@ -96,7 +99,7 @@ async def has_ended_already(name: str, scene: Scene) -> httpx.Response:
 
 
 async def names_no_type(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, path=CALLS[name][1].replace("hello", "nonsense"))
+    return await call(scene, name, path=CALLS[name][1].replace("hello", "nonsense"), **good(name))
 
 
 async def reaches_own_limit(name: str, scene: Scene) -> httpx.Response:
@@ -268,7 +271,7 @@ async def sends_nothing(name: str, scene: Scene) -> httpx.Response:
 
 
 async def sends_too_much(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, json=dict.fromkeys(("email", "token", "code"), "a" * 70_000))
+    return await call(scene, name, json=dict.fromkeys(("email", "token", "code", "reason"), "a" * 70_000))
 
 
 async def asks_too_often(name: str, scene: Scene) -> httpx.Response:
@@ -294,7 +297,11 @@ async def uses_key_again(name: str, scene: Scene) -> httpx.Response:
 
 CASES: dict[Key, Provoke] = {
     # What needs more than a call is said again below.
-    **{(name, 200, None): partial(succeeds, name) for name in CALLS if name not in (*STARTING, *SILENT, *STREAMING)},
+    **{
+        (name, 200, None): partial(succeeds, name)
+        for name in CALLS
+        if name not in (*STARTING, *SILENT, *STREAMING, *MAKING)
+    },
     **{(name, 200, None): partial(spends, name) for name in SPENDING},
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
@@ -332,6 +339,13 @@ CASES: dict[Key, Provoke] = {
         call, name="revoke_invitation", path="/api/admin/invitations/x"
     ),
     ("revoke_invitation", 404, "not_found"): partial(call, name="revoke_invitation"),
+    **sharing_cases.CASES,
+    **{(name, 400, "invalid_request"): partial(sends_nothing, name) for name in (*MAKING, "accept_share")},
+    **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*MAKING, "accept_share")},
+    **{
+        (name, 400, "unknown_template"): partial(names_no_type, name)
+        for name in (*SHARING, "list_shares", "list_share_links", "revoke_share", "revoke_share_link")
+    },
     **{(name, 403, "not_admin"): partial(is_no_admin, name) for name in ADMIN},
     **{(name, 200, None): partial(has_ended_already, name) for name in ENDING},
     **{

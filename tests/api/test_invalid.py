@@ -6,11 +6,13 @@ import httpx
 import pytest
 
 from app.errors import FIELD_TEXTS, OTHER_FIELD_TEXT
-from tests.factories import SignedIn
+from app.resources import Resources
+from tests.factories import SignedIn, make_user, sign_in
 
 JSON = {"Content-Type": "application/json"}
 KEY = {"Idempotency-Key": "k" * 256}
 JOB = "/api/jobs/7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
+ACCESS = "/api/admin/workspaces/7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11/access"
 LOGS = "/api/container/hello/logs"
 TOKENS, PAST, FAR = "/api/auth/tokens", "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
 
@@ -55,6 +57,10 @@ INVALID: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
         [("limit", "int_parsing"), ("before", "uuid_parsing")],
     ),
     ("GET", "/api/jobs/x", {}, [("id", "uuid_parsing")]),
+    ("POST", ACCESS, {"json": {"reason": " because "}}, [("reason", "reason_too_short")]),
+    ("POST", ACCESS, {"json": {"reason": "x" * 301}}, [("reason", "string_too_long")]),
+    ("POST", "/api/container/hello/shares", {"json": {"email": "a b@c.org"}}, [("email", "invalid_email")]),
+    ("POST", "/api/container/hello/share-links", {"json": {"hours": 0}}, [("hours", "greater_than_equal")]),
     ("DELETE", "/api/volumes/x", {}, [("id", "uuid_parsing")]),
     ("POST", "/api/jobs/x/cancel", {}, [("id", "uuid_parsing")]),
     ("POST", "/api/container/hello/restart", {"headers": KEY}, [("Idempotency-Key", "string_too_long")]),
@@ -80,15 +86,16 @@ INVALID: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
 @pytest.mark.parametrize(("method", "path", "sent", "complaints"), INVALID, ids=str)
 async def test_invalid_input_is_400_and_names_each_field(
     client: httpx.AsyncClient,
-    alice: SignedIn,
+    resources: Resources,
     method: str,
     path: str,
     sent: dict[str, Any],
     complaints: list[tuple[str, str]],
 ) -> None:
     said = {}
+    who = await sign_in(resources, await make_user(resources, is_admin=path.startswith("/api/admin/")))
     for language in ("en", "de-AT"):
-        headers = {**alice.headers, **sent.get("headers", {}), "Accept-Language": language}
+        headers = {**who.headers, **sent.get("headers", {}), "Accept-Language": language}
         answer = await client.request(method, path, **{**sent, "headers": headers})
         assert answer.status_code == 400, answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"

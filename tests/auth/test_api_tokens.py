@@ -18,7 +18,7 @@ from app.resources import Resources
 from tests.api.calls import CALLS, PERSONAL
 from tests.factories import SignedIn, make_token, make_user, sign_in
 
-MINE = ("/api/user", "/api/container", "/api/jobs", "/api/templates", "/api/volumes")
+MINE = ("/api/user", "/api/container", "/api/jobs", "/api/templates", "/api/volumes", "/api/shares")
 # These ask nobody who they are.
 OPEN = {
     "/livez",

@@ -17,13 +17,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth.tokens import new_token
 from app.gateway.names import base_path, origin_of, route_of
-from app.models import Workspace, WorkspaceCookie, WorkspaceStatus
+from app.models import Share, User, Workspace, WorkspaceCookie, WorkspaceStatus
 from app.resources import Resources
 from app.settings import Settings
 from deploy.stack.layout import free_port
 from deploy.stack.processes import child
 from deploy.stack.proxy import caddy_process
-from tests.factories import SignedIn, sign_in
+from tests.factories import SignedIn, make_user, sign_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -233,18 +233,34 @@ class Site:
         workspace = Workspace(
             user_id=signed_in.user.id, template=template, status=status, host="127.0.0.1", port=self.edge.peer_port
         )
-        value = new_token()
         async with self.resources.unit_of_work() as session:
             session.add(workspace)
-            await session.flush()
-            session.add(
-                WorkspaceCookie(
-                    token_hash=self.resources.tokens.hash("workspace", value),
-                    session_id=signed_in.session.id,
-                    workspace_id=workspace.id,
-                )
-            )
-        return Owned(signed_in, workspace, route_of(signed_in.user.slug, template), value)
+        route = route_of(signed_in.user.slug, template)
+        return Owned(signed_in, workspace, route, await self._let_in(signed_in, workspace))
+
+    async def cookie(self, user: User | str, owned: Owned) -> Owned:
+        """The workspace again, for a session of somebody else, or for another one of its owner's."""
+        visitor = await sign_in(self.resources, user)
+        return Owned(visitor, owned.workspace, owned.route, await self._let_in(visitor, owned.workspace))
+
+    async def visitor(self, owned: Owned, slug: str, *, reason: str | None = None) -> Owned:
+        """The workspace again, for somebody whom a share lets in, or an admin with a reason."""
+        user = await make_user(self.resources, slug, is_admin=reason is not None)
+        async with self.resources.unit_of_work() as session:
+            session.add(Share(workspace_id=owned.workspace.id, email=user.email, reason=reason))
+        return await self.cookie(user, owned)
+
+    async def _let_in(self, visitor: SignedIn, workspace: Workspace) -> str:
+        """The value of a new workspace cookie."""
+        value = new_token()
+        row = WorkspaceCookie(
+            token_hash=self.resources.tokens.hash("workspace", value),
+            session_id=visitor.session.id,
+            workspace_id=workspace.id,
+        )
+        async with self.resources.unit_of_work() as session:
+            session.add(row)
+        return value
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from app.auth.callers import Caller
 from app.auth.tokens import new_token
 from app.gateway.handoff import enter_url, purge
-from app.models import Handoff, Session, User, WorkspaceCookie, WorkspaceStatus, utcnow
+from app.models import Handoff, Session, Share, User, WorkspaceCookie, WorkspaceStatus, utcnow
 from tests.factories import SignedIn, sign_in
 from tests.gateway.conftest import Owned, Site
 
@@ -342,3 +342,36 @@ async def test_certificates_are_asked_for_hosts_that_are_served(site: Site) -> N
             assert (await api.get("/internal/tls", params={"domain": host})).status_code == 204, host
         for host in others:
             assert (await api.get("/internal/tls", params={"domain": host})).status_code in (400, 404), host
+
+
+async def test_a_share_opens_one_workspace_of_its_owner_and_no_other(site: Site) -> None:
+    owned = await site.own()
+    other = await site.own(owned.owner, "jupyter")
+    bob = await site.visitor(owned, "bob")
+    state = new_token()
+    url = await code_url(site, bob.owner, owned.route, "/lab", state)
+    assert url is not None
+    entered = await follow(site, url, entry(state))
+    assert entered.status_code == 303
+    value = SimpleCookie(entered.headers["set-cookie"])["spawner_workspace"].value
+    cookie = {"Cookie": f"spawner_workspace={value}"}
+    assert (await site.ask(owned.route, "/", cookie)).status_code == 200
+    assert site.edge.peer.received[-1].get("x-spawner-user") == ["bob"]
+    answers = []
+    for route in (other.route, "nobody-hello"):
+        assert await code_url(site, bob.owner, route, "/", new_token()) is None
+        answer = await site.ask(route, "/", cookie)
+        answers.append((answer.status_code, {**answer.json(), "request_id": ""}))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 404
+
+
+async def test_a_code_dies_with_its_share(site: Site) -> None:
+    owned = await site.own()
+    bob = await site.visitor(owned, "bob")
+    state = new_token()
+    url = await code_url(site, bob.owner, owned.route, "/", state)
+    assert url is not None
+    async with site.resources.unit_of_work() as session:
+        await session.execute(update(Share).values(revoked_at=utcnow()))
+    assert (await follow(site, url, entry(state))).status_code == 400

@@ -223,3 +223,24 @@ async def test_use_that_comes_while_a_pause_begins_waits_for_it_and_is_judged_an
     assert (await row(site, owned)).active_at is None
     assert await activity.note(site.resources, owned.workspace.id, stale + 1, template)
     assert (await row(site, owned)).active_at is not None
+
+
+async def test_who_is_let_in_wakes_a_paused_workspace(site: Site, worker: TestWorker) -> None:
+    owner = await site.own(status=S.PAUSED)
+    visitor = await site.visitor(owner, "bob")
+    async with worker.running(cron=False):
+        answer = await site.ask(visitor.route, "/", visitor.cookie)
+    assert (answer.status_code, last(site).get("x-spawner-user")) == (200, ["bob"])
+    assert [(job.kind, job.user_id) for job in await jobs(site)] == [(JobKind.LAUNCH, owner.owner.user.id)]
+
+
+async def test_who_is_let_in_does_not_start_a_stopped_workspace(site: Site) -> None:
+    owner = await site.own(status=S.STOPPED)
+    visitor = await site.visitor(owner, "bob")
+    answer = await site.ask(visitor.route, "/", visitor.cookie)
+    assert (answer.status_code, answer.json()["code"]) == (503, "shared_not_running")
+    page = await site.visit(visitor.route, "/", {**visitor.cookie, "Accept-Language": "de"})
+    assert page.status_code == 503
+    assert "Nur wem er gehört" in page.text
+    assert f'href="{site.settings.public_url}/"' in page.text
+    assert await jobs(site) == []

@@ -1,0 +1,59 @@
+"""/api/admin/workspaces/{id}/access: how an admin gets into somebody's workspace, in its owner's sight."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
+from app.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable, problems
+from app.shares import service
+from app.shares.schemas import SharedOut
+
+router = APIRouter(prefix="/api/admin", tags=["admin"])
+
+WORKSPACE_ID = "5f1d2c8a-7a55-4f0c-9b51-2b6f1f7e3d10"
+WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[WORKSPACE_ID])]
+
+
+SHORTEST = 10
+
+
+def _check(raw: str) -> str:
+    reason = raw.strip()
+    if len(reason) < SHORTEST:
+        raise PydanticCustomError("reason_too_short", "too short", {"min_length": SHORTEST})
+    return reason
+
+
+class AccessIn(BaseModel):
+    """Why an admin has to enter."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"reason": "Ticket 4711: the notebook does not save, asked to look."}]}
+    )
+    reason: Annotated[str, AfterValidator(_check)] = Field(
+        max_length=300, description="The owner reads it. At least ten characters."
+    )
+
+
+@router.post(
+    "/workspaces/{id}/access",
+    status_code=201,
+    summary="Enter somebody's workspace",
+    operation_id="take_access",
+    response_description="Granted",
+    responses=problems(InvalidRequest, Forbidden, NotFound, TooLarge, Unauthorized, NotAdmin, Unavailable),
+)
+async def take_access(
+    id: WorkspacePath,
+    body: AccessIn,
+    session: SessionDep,
+    resources: ResourcesDep,
+    caller: AdminDep,
+    locale: LocaleDep,
+) -> SharedOut:
+    """For an hour, unless the operator has set another time. It is audited with its reason, and the owner sees both."""
+    return await service.take_access(session, resources, caller.user, id, body.reason, locale)

@@ -1,0 +1,1 @@
+"""Letting other people into one workspace, on purpose."""

@@ -1,0 +1,44 @@
+"""Who may enter a workspace: its owner, and whom a share lets in. Every query that asks builds on this."""
+
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, exists, or_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.util import AliasedClass
+
+from app.models import Share, ShareLink, User, Workspace, utcnow
+
+Account = type[User] | AliasedClass[User]
+
+
+def is_live() -> ColumnElement[bool]:
+    """Whether a share has neither been revoked nor expired."""
+    return and_(Share.revoked_at.is_(None), or_(Share.expires_at.is_(None), Share.expires_at > utcnow()))
+
+
+def lets_in(visitor: Account, owner: Account) -> ColumnElement[bool]:
+    """Whether a share lets the visitor into the query's `Workspace`, which is the owner's.
+
+    A blocked owner's shares rest; the access that an admin took ends with being an admin.
+    """
+    by_owner = and_(Share.reason.is_(None), owner.blocked_at.is_(None))
+    by_admin = and_(Share.reason.is_not(None), visitor.is_admin)
+    return and_(Share.workspace_id == Workspace.id, Share.email == visitor.email, is_live(), or_(by_owner, by_admin))
+
+
+def may_enter(visitor: Account, owner: Account) -> ColumnElement[bool]:
+    """Whether the visitor may enter the query's `Workspace`. Whether their session lives is asked elsewhere."""
+    shared = exists().where(lets_in(visitor, owner)).correlate(Workspace, visitor, owner)
+    return or_(Workspace.user_id == visitor.id, shared)
+
+
+async def end_all(session: AsyncSession, workspace_id: UUID) -> None:
+    """Revoke every share and link of a workspace: its owner wants it gone, and what comes after it is something else.
+
+    What admins took expires by itself.
+    """
+    now = utcnow()
+    links = update(ShareLink).where(ShareLink.workspace_id == workspace_id, ShareLink.revoked_at.is_(None))
+    await session.execute(links.values(revoked_at=now))
+    shares = update(Share).where(Share.workspace_id == workspace_id, Share.revoked_at.is_(None), Share.reason.is_(None))
+    await session.execute(shares.values(revoked_at=now))

@@ -1,0 +1,25 @@
+"""What sharing refuses."""
+
+from app.errors import AppError
+from app.i18n import Text
+
+
+class TooManyShares(AppError):
+    code = "too_many_shares"
+    status = 409
+    title = Text("Shared too often", "Zu oft geteilt")
+    detail = Text(
+        "This workspace is shared as often as one may be. Its owner has to end a share or a link first.",
+        "Dieser Arbeitsplatz ist so oft geteilt, wie es erlaubt ist. Wem er gehört, muss zuerst eine Freigabe oder "
+        "einen Link beenden.",
+    )
+
+
+class InvalidShareLink(AppError):
+    code = "invalid_share_link"
+    status = 400
+    title = Text("Link not valid", "Link ungültig")
+    detail = Text(
+        "This link is not valid: it has expired, was revoked, or was cut short. Ask whoever sent it for a new one.",
+        "Dieser Link ist ungültig: Er ist abgelaufen, wurde widerrufen oder ist unvollständig. Bitte um einen neuen.",
+    )

@@ -1,0 +1,100 @@
+"""What clients see of shares."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.auth.schemas import Email
+from app.models import WorkspaceStatus
+
+SHARE_ID = "a4f0c9de-0c5d-4a0e-9a57-1f1e6f0d2b33"
+LINK_ID = "d2b7e6a1-9c54-4f0b-8c1e-77c0a1d5e942"
+TOKEN = "q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"  # noqa: S105 - an example
+LONGEST_HOURS = 720
+
+
+class ShareIn(BaseModel):
+    """Whom to let in."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "bob@example.org"}]})
+    email: Email
+
+
+class ShareLinkIn(BaseModel):
+    """How long a link is good for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"hours": 24}]})
+    hours: int = Field(ge=1, le=LONGEST_HOURS, description="Until the link, and what it let in, expires.")
+
+
+class AcceptIn(BaseModel):
+    """The token of a link, from its fragment."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"token": TOKEN}]})
+    token: str = Field(min_length=1, max_length=200)
+
+
+class ShareOut(BaseModel):
+    """One other person who may enter a workspace, or an admin who may or might."""
+
+    id: UUID = Field(examples=[SHARE_ID])
+    email: str = Field(examples=["bob@example.org"])
+    how: Literal["address", "link", "admin"] = Field(
+        description="You named the address; they opened a link of yours; or an admin let themselves in."
+    )
+    link_id: UUID | None = Field(None, description="The link that let them in.")
+    reason: str | None = Field(None, description="Why the admin wanted in.")
+    created_at: datetime
+    expires_at: datetime | None = Field(None, description="Null where it lasts until it is revoked.")
+    live: bool = Field(description="False where it is over: what admins took stays listed for thirty days.")
+
+
+class SharesOut(BaseModel):
+    """Who may enter a workspace beside its owner, newest first."""
+
+    shares: list[ShareOut]
+
+
+class ShareLinkOut(BaseModel):
+    """A link that lets people in. Its address was shown once."""
+
+    id: UUID = Field(examples=[LINK_ID])
+    created_at: datetime
+    expires_at: datetime
+    accepted: int = Field(description="How many people it has let in.")
+
+
+class ShareLinksOut(BaseModel):
+    """The links of a workspace that are good, newest first."""
+
+    links: list[ShareLinkOut]
+
+
+class NewShareLinkOut(BaseModel):
+    """A new link. Its address is shown here and never again."""
+
+    id: UUID = Field(examples=[LINK_ID])
+    url: str = Field(examples=[f"http://localhost:8080/share#token={TOKEN}"])
+    created_at: datetime
+    expires_at: datetime
+
+
+class SharedOut(BaseModel):
+    """Somebody else's workspace that the caller may enter."""
+
+    id: UUID | None = Field(examples=[SHARE_ID], description="Of the share; null where the workspace is the caller's.")
+    owner: str = Field(examples=["alice@example.org"])
+    type: str = Field(examples=["hello"])
+    display_name: str = Field(examples=["Hello"])
+    service_url: str = Field(examples=["http://127.0.0.1:8080/alice-hello/"])
+    status: WorkspaceStatus = Field(examples=[WorkspaceStatus.RUNNING])
+    reason: str | None = Field(None, description="What an admin gave as theirs.")
+    expires_at: datetime | None = None
+
+
+class SharedListOut(BaseModel):
+    """What is shared with the caller, newest first."""
+
+    shares: list[SharedOut]

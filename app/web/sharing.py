@@ -1,0 +1,150 @@
+"""Sharing a workspace, accepting a link, and leaving what others shared."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.auth.addresses import InvalidAddress, normalise
+from app.auth.callers import Caller
+from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, check_same_origin
+from app.i18n import Locale
+from app.resources import Resources
+from app.shares import service
+from app.shares.errors import TooManyShares
+from app.shares.schemas import LONGEST_HOURS
+from app.web.destination import SHARE, forget, remember_path
+from app.web.rendering import page, say
+from app.workspaces.service import find_template
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
+CARD = "/home/workspaces/{type}"
+
+# What the form offers, in hours.
+LIVES = (1, 24, 168, LONGEST_HOURS)
+
+
+@router.api_route(SHARE, methods=["GET", "HEAD"])
+async def accept(request: Request, resources: ResourcesDep, caller: MaybeCallerDep) -> Response:
+    """One button. The link's token stands in the fragment; who is not signed in does that first and comes back."""
+    answer = page(request, "accept.html", caller=caller)
+    if caller is None:
+        remember_path(answer, resources.settings, SHARE)
+    else:
+        forget(request, answer, resources.settings)
+    return answer
+
+
+@router.get(f"{CARD}/shares")
+async def shares(
+    request: Request, type: str, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+) -> Response:
+    """Who may enter a workspace, and how to let others in."""
+    return await _shares(request, resources, caller, locale, type)
+
+
+@router.post(f"{CARD}/shares")
+async def share(
+    request: Request,
+    type: str,
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    email: Annotated[str, Form()] = "",
+) -> Response:
+    """Let an address in, then show who may enter."""
+    try:
+        address = normalise(email)
+        async with resources.unit_of_work() as session:
+            await service.share(session, caller.user, find_template(resources, type).key, address)
+    except InvalidAddress:
+        said = say(locale, "invalid_email")
+        return await _shares(request, resources, caller, locale, type, status=400, email=email, invalid=said)
+    except TooManyShares as error:
+        said = error.detail.say(locale)
+        return await _shares(request, resources, caller, locale, type, status=409, email=email, invalid=said)
+    return _back(type)
+
+
+@router.post(f"{CARD}/shares/{{id}}/revoke")
+async def revoke(type: str, id: UUID, resources: ResourcesDep, caller: CallerDep) -> Response:
+    """End a share, then show who may enter."""
+    async with resources.unit_of_work() as session:
+        await service.revoke(session, caller.user, type, id)
+    return _back(type)
+
+
+@router.post(f"{CARD}/share-links")
+async def make_link(
+    request: Request,
+    type: str,
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    hours: Annotated[int, Form(ge=1, le=LONGEST_HOURS)] = 24,
+) -> Response:
+    """Make a link, and show it this once: the answer is the page itself."""
+    key = find_template(resources, type).key
+    try:
+        async with resources.unit_of_work() as session:
+            made = await service.make_link(session, resources, caller.user, key, hours)
+    except TooManyShares as error:
+        said = error.detail.say(locale)
+        return await _shares(request, resources, caller, locale, type, status=409, full=said)
+    return await _shares(request, resources, caller, locale, type, made=made.url)
+
+
+@router.post(f"{CARD}/share-links/{{id}}/revoke")
+async def revoke_link(type: str, id: UUID, resources: ResourcesDep, caller: CallerDep) -> Response:
+    """End a link and what it let in, then show who may enter."""
+    async with resources.unit_of_work() as session:
+        await service.revoke_link(session, caller.user, type, id)
+    return _back(type)
+
+
+@router.post("/home/shared/{id}/leave")
+async def leave(id: UUID, resources: ResourcesDep, caller: CallerDep) -> Response:
+    """Give up what was shared, then go home."""
+    async with resources.unit_of_work() as session:
+        await service.leave(session, caller.user, id)
+    return RedirectResponse("/", 303)
+
+
+def _back(type: str) -> Response:
+    return RedirectResponse(CARD.format(type=type) + "/shares", 303)
+
+
+async def _shares(
+    request: Request,
+    resources: Resources,
+    caller: Caller,
+    locale: Locale,
+    type: str,
+    *,
+    status: int = 200,
+    email: str = "",
+    invalid: str | None = None,
+    full: str | None = None,
+    made: str | None = None,
+) -> Response:
+    template = find_template(resources, type)
+    async with resources.unit_of_work() as session:
+        found = await service.list_shares(session, caller.user, template.key)
+        links = await service.list_links(session, caller.user, template.key)
+    return page(
+        request,
+        "shares.html",
+        status=status,
+        caller=caller,
+        type=template.key,
+        name=template.name.say(locale),
+        people=[share for share in found if share.how != "admin"],
+        admins=[share for share in found if share.how == "admin"],
+        links=links,
+        lives=LIVES,
+        email=email,
+        invalid=invalid,
+        full=full,
+        made=made,
+    )

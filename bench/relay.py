@@ -1,0 +1,263 @@
+"""`make bench-relay`: what the relay costs a websocket, against Caddy straight to the container, in turns.
+
+Three processes of their own stand behind Caddy: the relay, as the API runs it, and one that echoes bytes; on loopback,
+with no database. After the handshake nobody on the way reads frames, so plain bytes are measured.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import cast
+from uuid import uuid4
+
+import psutil  # type: ignore[import-untyped]
+import uvloop
+
+from app.gateway import relay as relays
+from app.gateway.grants import Entry
+from app.gateway.relay import Relay
+from app.resources import Resources
+from app.settings import Settings
+from bench.__main__ import machine, table
+from bench.measure import Row
+from deploy.stack.layout import free_port
+from deploy.stack.proxy import find_caddy
+
+ROUNDS = 7
+TRIPS = 1000
+MESSAGE = b"x" * 64
+BULK = 64 << 20
+IDLE = 1000
+CADDYFILE = """
+{{
+	admin off
+	auto_https off
+}}
+http://127.0.0.1:{straight} {{
+	reverse_proxy 127.0.0.1:{echo}
+}}
+http://127.0.0.1:{relayed} {{
+	reverse_proxy {relay} {{
+		header_up X-Spawner-Ticket {{header.X-Ticket}}
+		transport http {{
+			keepalive off
+		}}
+	}}
+}}
+"""
+
+
+class Wire:
+    """One connection through Caddy, after its handshake."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def trip(self) -> float:
+        """Send a message and get it back. Microseconds."""
+        began = time.perf_counter()
+        self._writer.write(MESSAGE)
+        await self._reader.readexactly(len(MESSAGE))
+        return (time.perf_counter() - began) * 1e6
+
+    async def bulk(self) -> float:
+        """Send a lot, and get it back meanwhile. Megabytes a second, each way."""
+        began = time.perf_counter()
+        sending = asyncio.create_task(self._send())
+        left = BULK
+        while left:
+            left -= len(await self._reader.read(1 << 18))
+        await sending
+        return (BULK >> 20) / (time.perf_counter() - began)
+
+    async def _send(self) -> None:
+        for _ in range(BULK >> 18):
+            self._writer.write(bytes(1 << 18))
+            await self._writer.drain()
+
+    def close(self) -> None:
+        """Drop it."""
+        self._writer.transport.abort()
+
+
+async def dial(port: int, ticket: str, name: str = "X-Ticket") -> Wire:
+    """Open one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    head = ["GET / HTTP/1.1", "Host: 127.0.0.1", "Connection: Upgrade", "Upgrade: websocket", f"{name}: {ticket}"]
+    writer.write("\r\n".join([*head, "", ""]).encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    return Wire(reader, writer)
+
+
+async def serve_relay(echo: int) -> None:
+    """The relay, in a process of its own: says its address, then a ticket for each line that it reads."""
+    relays.LOOK_SECONDS = 3600
+    settings = Settings(_env_file=None, environment="development", secret_key=secrets.token_urlsafe(48))
+    relay = Relay()
+
+    class Only:
+        def __init__(self) -> None:
+            self.settings = settings
+
+    async with relay.running(cast(Resources, Only())):
+        print(relay.address, flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            print(relay.issue(Entry(uuid4(), uuid4(), 1), "127.0.0.1", echo).ticket, flush=True)
+
+
+async def serve_echo() -> None:
+    """What stands in for a container: agrees to everything, then sends back what it gets."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            while data := await reader.read(1 << 18):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, limit=1 << 20)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@contextmanager
+def part(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """One of this module's processes."""
+    command = [sys.executable, "-m", "bench.relay", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Stand:
+    """Everything that is measured, running."""
+
+    def __init__(self, relay: subprocess.Popen[str], straight: int, relayed: int, address: str) -> None:
+        self._relay = relay
+        self._straight, self._relayed = straight, relayed
+        self._port = int(address.rpartition(":")[2])
+
+    def ticket(self) -> str:
+        """One of the relay's."""
+        assert self._relay.stdin is not None
+        assert self._relay.stdout is not None
+        self._relay.stdin.write("\n")
+        self._relay.stdin.flush()
+        return self._relay.stdout.readline().strip()
+
+    async def straight(self) -> Wire:
+        """Caddy, container."""
+        return await dial(self._straight, "")
+
+    async def relayed(self) -> Wire:
+        """Caddy, relay, container."""
+        return await dial(self._relayed, self.ticket())
+
+    async def memory_each(self) -> float:
+        """Kilobytes of the relay for each of many connections that rest, each of which has carried a message."""
+        process = psutil.Process(self._relay.pid)
+        before = process.memory_info().rss
+        wires = [await dial(self._port, self.ticket(), "X-Spawner-Ticket") for _ in range(IDLE)]
+        for wire in wires:
+            await wire.trip()
+        after = process.memory_info().rss
+        for wire in wires:
+            wire.close()
+        return float(after - before) / IDLE / 1024
+
+
+@asynccontextmanager
+async def stand() -> AsyncIterator[Stand]:
+    """Start it all."""
+    with (
+        tempfile.TemporaryDirectory(prefix="spawner-bench-") as home,
+        part("echo") as echo,
+    ):
+        assert echo.stdout is not None
+        port = echo.stdout.readline().strip()
+        with part("relay", port) as relay:
+            assert relay.stdout is not None
+            address = relay.stdout.readline().strip()
+            straight, relayed = free_port(), free_port()
+            file = Path(home) / "Caddyfile"
+            file.write_text(CADDYFILE.format(straight=straight, relayed=relayed, echo=port, relay=address))
+            command = [str(find_caddy()), "run", "--config", str(file), "--adapter", "caddyfile"]
+            environment = {"XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home, "HOME": home}
+            with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as caddy:  # noqa: ASYNC220 - once
+                try:
+                    await _until_open(straight)
+                    yield Stand(relay, straight, relayed, address)
+                finally:
+                    caddy.terminate()
+
+
+async def _until_open(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
+
+
+async def measure() -> list[Row]:
+    """Both ways in turns, so that a noisy minute hits both."""
+    trips: dict[str, list[float]] = {"straight": [], "relayed": []}
+    bulks: dict[str, list[float]] = {"straight": [], "relayed": []}
+    opens: dict[str, list[float]] = {"straight": [], "relayed": []}
+    async with stand() as stood:
+        ways: dict[str, Callable[[], Awaitable[Wire]]] = {"straight": stood.straight, "relayed": stood.relayed}
+        for number in range(ROUNDS):
+            for name in sorted(ways, reverse=number % 2 == 0):
+                began = time.perf_counter()
+                wire = await ways[name]()
+                opens[name].append((time.perf_counter() - began) * 1000)
+                trips[name] += [await wire.trip() for _ in range(TRIPS)]
+                bulks[name].append(await wire.bulk())
+                wire.close()
+        each = await stood.memory_each()
+    return [
+        _row("a message of 64 bytes there and back, median", trips, "µs"),
+        _row("the same, 99th percentile", {name: [_percentile(found)] for name, found in trips.items()}, "µs"),
+        _row(f"{BULK >> 20} MiB there and back at once", bulks, "MiB/s each way"),
+        _row("the handshake", opens, "ms"),
+        Row("memory of the relay for a connection at rest", "", f"{each:.1f} KiB", ""),
+    ]
+
+
+def _percentile(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+def _row(what: str, found: dict[str, list[float]], unit: str) -> Row:
+    straight, relayed = (statistics.median(found[name]) for name in ("straight", "relayed"))
+    return Row(what, f"{straight:.1f} {unit}", f"{relayed:.1f} {unit}", f"{relayed - straight:+.1f}")
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    match sys.argv[1:]:
+        case ["echo"]:
+            uvloop.run(serve_echo())
+        case ["relay", port]:
+            uvloop.run(serve_relay(int(port)))
+        case _:
+            text = table(uvloop.run(measure())).replace("target", "straight").replace("measured", "relayed", 1)
+            print(f"Measured on {machine()}.\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

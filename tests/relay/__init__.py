@@ -1,0 +1,1 @@
+"""The relay of websockets, without a proxy before it."""

@@ -21,7 +21,9 @@ from app.gateway.activity import Activity
 from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
+from app.notifications import beside
 from app.resources import open_resources
+from app.roles import say_whether_protected
 from app.settings import Settings, load_settings
 from app.users.router import router as users
 from app.web.router import install_pages
@@ -42,7 +44,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with open_resources(settings) as resources:
             app.state.resources = resources
             app.state.watch = JobWatch(resources.redis)
-            async with app.state.watch.running():
+            protected = asyncio.create_task(say_whether_protected(resources.engine))
+            async with beside(protected), app.state.watch.running():
                 with told_to_stop(app.state.watch.close):
                     yield
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from deploy.stack.layout import Layout, write_private
-from deploy.stack.services import postgres_url, redis_url
+from deploy.stack.services import OWNER_ROLE, postgres_url, redis_url
 
 PREFIX = "SPAWNER_"
 PORT = 8080
@@ -43,6 +43,12 @@ def stack_settings(
     if not settings.get("SPAWNER_SECRET_KEY"):
         settings.setdefault("SPAWNER_SECRET_KEY_FILE", str(layout.state / "secret_key"))
     return {**proxy_settings(settings, ports["api"]), **settings}
+
+
+def migration_settings(layout: Layout, given: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings that migrations run with. The role that owns the tables is theirs alone: no other part is told of it."""
+    owner = postgres_url(layout.run, "spawner", OWNER_ROLE)
+    return dict(settings) if given.get("SPAWNER_DATABASE_URL") else {**settings, "SPAWNER_DATABASE_OWNER_URL": owner}
 
 
 def catalogue(layout: Layout, settings: Mapping[str, str]) -> Path:

@@ -51,8 +51,8 @@ S = WorkspaceStatus
 
 
 @pytest.fixture
-def world(settings: Settings) -> Iterator[World]:
-    made = World(settings)
+def world(settings: Settings, services: Services) -> Iterator[World]:
+    made = World(settings, services.database_owner_url)
     made.open()
     try:
         yield made

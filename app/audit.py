@@ -35,8 +35,9 @@ def record(
 ) -> None:
     """Note one act, to be kept if the transaction is. `actor` is an account, `SYSTEM` or `COMMAND`.
 
-    `target` is an id; a person reads the names in `detail`. What is done to a `user` or a `workspace` shows in the activity of
-    the account that it is or belongs to. Values are cut to what the columns hold, and control characters are escaped.
+    `target` is an id; a person reads the names in `detail`. What is done to a `user` or a `workspace` shows in the
+    activity of the account that it is or belongs to. Values are cut to what the columns hold, and control characters are
+    escaped.
     """
     here = origin.get()
     session.add(
@@ -55,7 +56,7 @@ def record(
 
 
 async def prune(session: AsyncSession, days: int) -> int:
-    """Remove the oldest rows that are older than so many days, some thousands at most; says how many. Repeat until none.
+    """Remove the oldest rows that are older than so many days, some thousands at most; says how many. Repeat it.
 
     The database does it, as the owner of the table, and keeps what is younger than thirty days whatever is asked.
     """
@@ -63,8 +64,9 @@ async def prune(session: AsyncSession, days: int) -> int:
 
 
 def _plain(value: str, length: int) -> str:
-    """One line of printable characters, of which only whole ones are kept: controls, surrogates and what turns the direction
-    of writing are escaped, and so is the backslash, so that nothing looks like an escape that is none.
+    """One line of printable characters: controls, surrogates and what turns the direction of writing are escaped.
+
+    So is the backslash, so that nothing looks like an escape that is none; no escape is cut in two.
     """
     kept, room = [], length
     for character in value[:length]:

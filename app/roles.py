@@ -26,7 +26,8 @@ WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace AND pg_has
 PROTECTED = """
 SELECT NOT (
   me.rolsuper OR me.rolcreaterole OR pg_has_role(trail.relowner, 'MEMBER')
-  OR has_table_privilege(trail.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER') OR has_any_column_privilege(trail.oid, 'UPDATE')
+  OR has_table_privilege(trail.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
+  OR has_any_column_privilege(trail.oid, 'UPDATE')
 )
 FROM pg_roles me, pg_class trail WHERE me.rolname = current_user AND trail.oid = to_regclass('audit')
 """

@@ -23,7 +23,8 @@ BEGIN
 END $$
 """
 GUARDED = """
-CREATE TRIGGER guard_audit BEFORE UPDATE OR DELETE ON {schema}.audit FOR EACH ROW EXECUTE FUNCTION {schema}.guard_audit()
+CREATE TRIGGER guard_audit BEFORE UPDATE OR DELETE ON {schema}.audit
+FOR EACH ROW EXECUTE FUNCTION {schema}.guard_audit()
 """
 # Runs as the owner for whoever may call it. A call removes so many rows at most, so that none takes long.
 PRUNE = """

@@ -46,7 +46,7 @@ def stack_settings(
 
 
 def migration_settings(layout: Layout, given: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings that migrations run with. The role that owns the tables is theirs alone: no other part is told of it."""
+    """The settings that migrations run with: they alone are told of the role that owns the tables."""
     owner = postgres_url(layout.run, "spawner", OWNER_ROLE)
     return dict(settings) if given.get("SPAWNER_DATABASE_URL") else {**settings, "SPAWNER_DATABASE_OWNER_URL": owner}
 

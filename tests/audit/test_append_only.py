@@ -27,6 +27,13 @@ async def write(resources: Resources, *ages: int) -> None:
             row.at = utcnow() - timedelta(days=int(row.target))
 
 
+async def run(engine: AsyncEngine, *statements: str) -> None:
+    """Run statements in one transaction."""
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
 async def left(resources: Resources) -> list[str]:
     async with resources.reads() as session:
         return list(await session.scalars(select(AuditEntry.target).order_by(AuditEntry.id)))
@@ -63,10 +70,8 @@ async def test_the_applications_role_can_add_and_read_and_nothing_else(resources
     await write(resources, 0, 400)
     for attack in ATTACKS:
         with pytest.raises(DBAPIError) as refused:
-            async with resources.engine.begin() as connection:
-                # Whatever the trigger looks at, the rights come first.
-                await connection.execute(text("SET LOCAL spawner.pruning = 'on'"))
-                await connection.execute(text(attack))
+            # Whatever the trigger looks at, the rights come first.
+            await run(resources.engine, "SET LOCAL spawner.pruning = 'on'", attack)
         assert getattr(refused.value.orig, "sqlstate", None) == "42501", attack
     assert await left(resources) == ["0", "400"]
 
@@ -94,13 +99,10 @@ async def test_the_owner_is_stopped_as_well_before_a_mistake(
 ) -> None:
     await write(resources, 400)
     with pytest.raises(DBAPIError, match="append-only"):
-        async with owner.begin() as connection:
-            await connection.execute(text(statement))
+        await run(owner, statement)
     with pytest.raises(DBAPIError, match="append-only"):
         # Pruning leaves no door open behind it.
-        async with owner.begin() as connection:
-            await connection.execute(text("SELECT prune_audit(10000)"))
-            await connection.execute(text(statement))
+        await run(owner, "SELECT prune_audit(10000)", statement)
     assert await left(resources) == ["400"]
 
 
@@ -109,12 +111,10 @@ async def test_whether_the_database_protects_the_trail_is_known(resources: Resou
         assert await audit_is_protected(connection)
     async with owner.connect() as connection:
         assert not await audit_is_protected(connection)
-    async with owner.begin() as connection:
-        await connection.execute(text("GRANT DELETE ON audit TO spawner"))
+    await run(owner, "GRANT DELETE ON audit TO spawner")
     async with resources.engine.connect() as connection:
         assert not await audit_is_protected(connection)
-    async with owner.begin() as connection:
-        await connection.execute(text("REVOKE DELETE ON audit FROM spawner"))
+    await run(owner, "REVOKE DELETE ON audit FROM spawner")
 
 
 async def test_an_installation_with_one_role_alone_works_and_is_known_for_it(services: Services) -> None:
@@ -134,8 +134,7 @@ async def test_an_installation_with_one_role_alone_works_and_is_known_for_it(ser
             await connection.execute(text(ROW), values)
         assert await connection.scalar(text("SELECT prune_audit(365)")) == 1
     with pytest.raises(DBAPIError, match="append-only"):
-        async with engine.begin() as connection:
-            await connection.execute(text("DELETE FROM audit"))
+        await run(engine, "DELETE FROM audit")
     await engine.dispose()
 
 

@@ -30,6 +30,7 @@ from app.workspaces import service
 from app.workspaces.errors import NotCancellable, Refused
 from app.workspaces.spec import container_name
 from app.workspaces.states import ALIVE, TRANSITIONS, WANTED_AT
+from deploy.stack.services import Services
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
 from tests.workspaces.stepped import Answer, Call, SteppedWorker, finish, settle

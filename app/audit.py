@@ -35,8 +35,8 @@ def record(
 ) -> None:
     """Note one act, to be kept if the transaction is. `actor` is an account, `SYSTEM` or `COMMAND`.
 
-    `target` is an id; a person reads the names in `detail`. What is done to a `user` or a `workspace` shows in the
-    activity of the account that it is or belongs to. Values are cut to what the columns hold, and control characters are
+    `target` is an id; people read the names in `detail`. What is done to a `user` or a `workspace` shows in the
+    activity of the account that it is or belongs to. Values are cut to what the columns hold; control characters are
     escaped.
     """
     here = origin.get()

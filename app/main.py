@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
+from app.admin import audit_router, jobs_router, users_router, workspaces_router
 from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.catalog.router import router as catalog
@@ -22,6 +23,7 @@ from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
 from app.notifications import beside
+from app.refusals import Refusals
 from app.resources import open_resources
 from app.roles import say_whether_protected
 from app.settings import Settings, load_settings
@@ -61,8 +63,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.activity = Activity()
     errors.install(app)
+    app.state.note_refusal = Refusals().note
     for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
         app.include_router(router)
+    for part in (users_router, workspaces_router, jobs_router, audit_router):
+        app.include_router(part.router)
     install_pages(app)
     openapi.install(app)
     _add_middleware(app, settings)

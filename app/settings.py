@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     database_owner_url: str = Field(
         "",
         repr=False,
-        description="DATABASE_URL as the role that owns the tables, for migrations alone; empty where that is the same.",
+        description="DATABASE_URL as the role that owns the tables, for migrations alone; empty where it is the same.",
     )
     database_pool: int = Field(20, ge=1, description="Database connections of one process.")
     redis_url: str = Field(

@@ -56,6 +56,7 @@ def upgrade() -> None:
     _create_tokens()
     _create_shares()
     _extend_sign_in()
+    op.create_index("ix_jobs_newest", "jobs", ["created_at", "id"], unique=False)
 
 
 def _create_audit() -> None:
@@ -183,6 +184,7 @@ def _extend_sign_in() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_newest", table_name="jobs")
     op.execute("DELETE FROM link_requests WHERE purpose = 'invite'")
     _allow_purposes("signup", "login")
     op.drop_constraint(op.f("uq_sessions_spent_refresh_hash"), "sessions", type_="unique")

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import audit
 from app.auth.tokens import InvalidToken, new_token
 from app.errors import AppError, Unauthorized
 from app.i18n import Text
@@ -86,7 +87,9 @@ async def verify(session: AsyncSession, resources: Resources, token: str, client
         raise Blocked
     if user.state == UserState.REGISTERED:
         user.state = UserState.VERIFIED
-        user.is_admin = user.is_admin or await _claim_bootstrap(session, user.id)
+        if not user.is_admin and await _claim_bootstrap(session, user.id):
+            user.is_admin = True
+            audit.record(session, "user_promoted", "user", str(user.id), actor=audit.SYSTEM, detail="the first of all")
     user.last_used = utcnow()
     cookie = new_token()
     session_id = await _open_session(session, resources, user.id, cookie, client)
@@ -158,9 +161,10 @@ async def _open_session(
 
 async def logout(session: AsyncSession, caller: Caller) -> None:
     """End the caller's session: its access tokens, its cookie, the workspaces opened with it. May be repeated."""
-    await session.execute(
-        update(Session).where(Session.id == caller.session_id, Session.ended_at.is_(None)).values(ended_at=utcnow())
-    )
+    live = update(Session).where(Session.id == caller.session_id, Session.ended_at.is_(None))
+    if await session.scalar(live.values(ended_at=utcnow()).returning(Session.id)) is not None:
+        me = caller.user
+        audit.record(session, "session_ended", "user", str(me.id), actor=me, detail=f"sign-out, {caller.session_id}")
 
 
 async def caller_by_access_token(resources: Resources, token: str) -> Caller | None:

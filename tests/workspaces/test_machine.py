@@ -121,7 +121,8 @@ class Machine(RuleBasedStateMachine):
 
         async def cancel() -> None:
             async with self.resources.unit_of_work() as session:
-                await service.cancel(session, self.resources, job.user_id, job.id)
+                user = await session.get_one(User, job.user_id)
+                await service.cancel(session, self.resources, user, job.id)
 
         try:
             self.run(cancel())

@@ -189,7 +189,7 @@ INVALID: dict[str, FieldError] = {
     "delete_user": invalid("id", "uuid_parsing"),
     "list_mails": invalid("state", "enum"),
     "get_user": invalid("id", "uuid_parsing"),
-    "change_user": invalid("change", "enum"),
+    "change_user": invalid("id", "uuid_parsing"),
     "user_sessions": invalid("before", "uuid_parsing"),
     "end_user_session": invalid("session_id", "uuid_parsing"),
     "end_user_sessions": invalid("id", "uuid_parsing"),

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.admin import service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
@@ -19,6 +20,15 @@ SessionPath = Annotated[UUID, Path(description="Of the session.", examples=[SESS
 ChangePath = Annotated[
     Change, Path(description="What becomes of the account: blocked, admin, or no longer.", examples=["block"])
 ]
+
+
+class _Change(StringConvertor):
+    """A change in a path; any other word there is the address of something else, or of nothing."""
+
+    regex = "|".join(Change)
+
+
+register_url_convertor("standing", _Change())
 
 
 @router.get("", summary="List accounts", operation_id="list_users", responses=PAGES)
@@ -54,7 +64,7 @@ async def limit_user(id: UserPath, body: LimitsIn, session: SessionDep, admin: A
 
 
 @router.post(
-    "/{id}/{change}",
+    "/{id}/{change:standing}",
     summary="Block, unblock, promote or demote a user",
     operation_id="change_user",
     responses=problems(*CHANGES, LastAdmin),

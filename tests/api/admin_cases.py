@@ -101,7 +101,7 @@ async def looks_back(scene: Scene) -> httpx.Response:
 
 INVALID: dict[str, dict[str, Any]] = {
     "get_user": {"path": "/api/admin/users/x"},
-    "change_user": {"path": f"/api/admin/users/{NOWHERE}/praise"},
+    "change_user": {"path": "/api/admin/users/x/block"},
     "user_sessions": {"params": {"before": "x"}},
     "end_user_session": {"path": f"/api/admin/users/{NOWHERE}/sessions/x"},
     "end_user_sessions": {"path": "/api/admin/users/x/sessions"},

@@ -93,14 +93,13 @@ async def request(
     Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`
     and the refusals of `app.workspaces.admission`.
     """
-    starts = kind in STARTING
+    starts, in_person = kind in STARTING, asked and by is None
     if starts or by is None:
         find_template(resources, template)
     if key is not None:
         seen = await _remember(session, user.id, key, f"{kind} {template} {volume}")
         if seen is not None:
             return await _replay(session, user.id, template, seen.job_id)
-    in_person = asked and by is None
     if in_person and starts:
         # Account before workspace, as a sign-in locks them: the other order could wait in a circle.
         await _activate(session, user)

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from structlog.testing import capture_logs
 
 from app import audit
 from app.models import AuditEntry, utcnow
 from app.resources import Resources
-from app.roles import audit_is_protected, grant
+from app.roles import audit_is_protected, grant, say_whether_protected
 from deploy.stack.services import Services
 from tests.conftest import TestWorker
 from tests.test_migrations import alembic
@@ -150,3 +151,16 @@ async def test_granting_again_takes_back_what_a_hand_gave(owner: AsyncEngine, re
         await connection.run_sync(grant, "spawner")
     async with resources.engine.connect() as connection:
         assert await audit_is_protected(connection)
+
+
+async def test_an_unprotected_trail_is_said_at_start_and_a_protected_one_is_not(
+    resources: Resources, owner: AsyncEngine
+) -> None:
+    nowhere = create_async_engine("postgresql+asyncpg://postgres@127.0.0.1:1/spawner")
+    said = []
+    for engine in (resources.engine, owner, nowhere):
+        with capture_logs() as lines:
+            await say_whether_protected(engine)
+        said.append([line["event"] for line in lines])
+    assert said == [[], ["audit_not_protected"], []]
+    await nowhere.dispose()

@@ -22,7 +22,6 @@ from app.gateway.activity import Activity
 from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
-from app.notifications import beside
 from app.refusals import Refusals
 from app.resources import open_resources
 from app.roles import say_whether_protected
@@ -47,9 +46,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.resources = resources
             app.state.watch = JobWatch(resources.redis)
             protected = asyncio.create_task(say_whether_protected(resources.engine))
-            async with beside(protected), app.state.watch.running():
-                with told_to_stop(app.state.watch.close):
-                    yield
+            try:
+                async with app.state.watch.running():
+                    with told_to_stop(app.state.watch.close):
+                        yield
+            finally:
+                # It ends by itself: a connection that is being made would be left open.
+                await protected
 
     app: FastAPI = FastAPIOffline(
         title="Spawner",

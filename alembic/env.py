@@ -1,21 +1,32 @@
-"""Migrations run over the same asyncpg URL as everything else."""
+"""Migrations run as the role that owns the tables, and give the application's role what it needs of them."""
 
 import asyncio
 import os
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
 from app.models import User
+from app.roles import grant
 
 # One number for the whole database: two starts at once migrate one after the other.
 MIGRATION_LOCK = 7_201_003
 
 
+GIVEN = context.get_x_argument(as_dictionary=True)
+
+
 def database_url() -> str:
-    """The URL given by a caller (`-x url=…`), else SPAWNER_DATABASE_URL."""
-    return context.get_x_argument(as_dictionary=True).get("url") or os.environ["SPAWNER_DATABASE_URL"]
+    """The URL given by a caller (`-x url=…`), else SPAWNER_DATABASE_OWNER_URL, else SPAWNER_DATABASE_URL."""
+    return GIVEN.get("url") or os.environ.get("SPAWNER_DATABASE_OWNER_URL") or os.environ["SPAWNER_DATABASE_URL"]
+
+
+def application_role() -> str | None:
+    """The role given by a caller (`-x role=…`), else the one that SPAWNER_DATABASE_URL names."""
+    if GIVEN:
+        return GIVEN.get("role")
+    return make_url(os.environ["SPAWNER_DATABASE_URL"]).username
 
 
 def migrate(connection: Connection) -> None:
@@ -24,6 +35,8 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         context.run_migrations()
+        if role := application_role():
+            grant(connection, role)
 
 
 async def main() -> None:

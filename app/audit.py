@@ -3,6 +3,7 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import AuditEntry, User
@@ -34,7 +35,9 @@ def record(
 ) -> None:
     """Note one act, to be kept if the transaction is. `actor` is an account, `SYSTEM` or `COMMAND`.
 
-    Values are cut to what the columns hold, and control characters are escaped.
+    `target` is an id; people read the names in `detail`. What is done to a `user` or a `workspace` shows in the
+    activity of the account that it is or belongs to. Values are cut to what the columns hold; control characters are
+    escaped.
     """
     here = origin.get()
     session.add(
@@ -52,7 +55,25 @@ def record(
     )
 
 
+async def prune(session: AsyncSession, days: int) -> int:
+    """Remove the oldest rows that are older than so many days, some thousands at most; says how many. Repeat it.
+
+    The database does it, as the owner of the table, and keeps what is younger than thirty days whatever is asked.
+    """
+    return await session.scalar(select(func.prune_audit(days))) or 0
+
+
 def _plain(value: str, length: int) -> str:
-    """One line of printable characters: what a terminal or a spreadsheet would act on is escaped."""
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value[:length])
-    return escaped[:length]
+    """One line of printable characters: controls, surrogates and what turns the direction of writing are escaped.
+
+    So is the backslash, so that nothing looks like an escape that is none; no escape is cut in two.
+    """
+    kept, room = [], length
+    for character in value[:length]:
+        plain = character.isprintable() and character != "\\"
+        spelled = character if plain else character.encode("unicode_escape").decode()
+        room -= len(spelled)
+        if room < 0:
+            break
+        kept.append(spelled)
+    return "".join(kept)

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.service import limit_user
+from app.audit import COMMAND
 from app.auth.addresses import InvalidAddress, normalise
 from app.auth.keys import rotate as rotate_file
 from app.auth.operators import make_admin, make_sign_in_link
@@ -22,6 +23,7 @@ from app.resources import Resources, open_resources
 from app.settings import Settings, load_settings
 from app.users.accounts import find_by_email
 from app.users.service import delete_user
+from app.users.standing import Change, change_standing
 
 MOST = 10_000
 
@@ -86,7 +88,7 @@ def delete(
         typer.confirm(f"Delete {address} with all workspaces and files? They never come back", abort=True)
 
     async def work(session: AsyncSession, resources: Resources, found: User) -> str:
-        await delete_user(session, resources, found.id)
+        await delete_user(session, resources, found.id, actor=COMMAND)
         return f"{found.email} is deleted; workers remove the containers and files within a minute"
 
     _change(address, work)
@@ -102,7 +104,7 @@ def limit(
         raise typer.BadParameter(f"must be a number up to {MOST}, or none")
 
     async def work(session: AsyncSession, _: Resources, found: User) -> str:
-        await limit_user(session, found.id, None if limit == "none" else int(limit))
+        await limit_user(session, found.id, None if limit == "none" else int(limit), actor=COMMAND)
         return f"{found.email}: {limit}"
 
     _change(address, work)
@@ -139,6 +141,38 @@ def create(
         typer.echo(asyncio.run(run()))
     except InvalidAddress:
         raise SystemExit(f"{address} is not a usable e-mail address") from None
+
+
+@user.command()
+def block(address: Address) -> None:
+    """Sign a user out everywhere and keep them out; their workspaces stay as they are."""
+    _change_standing(address, Change.BLOCK, "is blocked; what runs of theirs still runs")
+
+
+@user.command()
+def unblock(address: Address) -> None:
+    """Let a blocked user sign in again."""
+    _change_standing(address, Change.UNBLOCK, "may sign in")
+
+
+@user.command()
+def promote(address: Address) -> None:
+    """Make a user an admin."""
+    _change_standing(address, Change.PROMOTE, "is an admin")
+
+
+@user.command()
+def demote(address: Address) -> None:
+    """Make an admin a user like others."""
+    _change_standing(address, Change.DEMOTE, "is no admin")
+
+
+def _change_standing(address: str, change: Change, said: str) -> None:
+    async def work(session: AsyncSession, _: Resources, found: User) -> str:
+        await change_standing(session, found.id, change, actor=COMMAND)
+        return f"{found.email} {said}"
+
+    _change(address, work)
 
 
 def _change(address: str, work: Callable[[AsyncSession, Resources, User], Awaitable[str]]) -> None:

@@ -123,10 +123,12 @@ async def get_caller(caller: _ShownDep) -> Caller | None:
 MaybeCallerDep = Annotated[Caller | None, Depends(get_caller)]
 
 
-async def require_caller(caller: MaybeCallerDep) -> Caller:
+async def require_caller(request: Request, caller: MaybeCallerDep) -> Caller:
     """The caller, or 401."""
     if caller is None:
         raise Unauthorized
+    # Whoever writes a later refusal down asks who it was.
+    request.state.caller = caller
     return caller
 
 

@@ -5,7 +5,7 @@ A business error is a class with `code`, `status`, `title` and `detail`; a route
 `internal`, without its text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 import structlog
@@ -50,12 +50,16 @@ class Problem(BaseModel):
 
 
 class AppError(Exception):
-    """Base of what a service may raise. `values` fill the placeholders of `detail`; in the document `example` does."""
+    """Base of what a service may raise. `values` fill the placeholders of `detail`; in the document `example` does.
+
+    One that is `audited` is a refusal that the audit trail keeps, where a signed-in caller was refused.
+    """
 
     code: ClassVar[str]
     status: ClassVar[int]
     title: ClassVar[Text]
     detail: ClassVar[Text]
+    audited: ClassVar[bool] = False
     example: ClassVar[Mapping[str, object]] = {}
 
     def __init__(self, *, headers: Mapping[str, str] | None = None, **values: object) -> None:
@@ -92,6 +96,7 @@ class Forbidden(AppError):
         "This request came from another site and was refused.",
         "Diese Anfrage kam von einer anderen Website und wurde abgelehnt.",
     )
+    audited = True
 
 
 class NotAdmin(AppError):
@@ -101,6 +106,7 @@ class NotAdmin(AppError):
     detail = Text(
         "This is for admins of this installation.", "Das ist Administratoren dieser Installation vorbehalten."
     )
+    audited = True
 
 
 class InsufficientScope(AppError):
@@ -111,6 +117,7 @@ class InsufficientScope(AppError):
         "This token is not good for that: its scopes do not include it, or it takes a person who is signed in.",
         "Dieses Token gilt dafür nicht: Seine Rechte umfassen das nicht, oder es braucht eine angemeldete Person.",
     )
+    audited = True
 
     def __init__(self, scope: str = "") -> None:
         # RFC 6750, 3.1: which scope would do; none where no token does.
@@ -207,6 +214,8 @@ OTHER_FIELD_TEXT = Text("This value is not valid.", "Dieser Wert ist ungültig."
 
 # What `app.state.error_page` holds: the page for a problem, or None where a program asked.
 ErrorPage = Callable[[Request, Problem], Response | None]
+# What `app.state.note_refusal` holds: it writes a refusal into the audit trail, and never fails.
+NoteRefusal = Callable[[Request, AppError], Awaitable[None]]
 
 
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
@@ -272,6 +281,9 @@ def render(request: Request, error: AppError, fields: list[FieldError] | None = 
 
 async def _app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)
+    note: NoteRefusal | None = request.app.state.note_refusal
+    if error.audited and note is not None:
+        await note(request, error)
     return render(request, error)
 
 
@@ -338,6 +350,7 @@ def install(app: FastAPI) -> None:
     What no handler takes is answered by `unexpected`, from the middleware.
     """
     app.state.error_page = None
+    app.state.note_refusal = None
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

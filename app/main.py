@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
+from app.admin import audit_router, jobs_router, users_router, workspaces_router
 from app.admin.access_router import router as admin_access
 from app.admin.invitations_router import router as invitations
 from app.admin.router import router as admin
@@ -25,7 +26,9 @@ from app.gateway.relay import Relay
 from app.gateway.router import router as gateway
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
+from app.refusals import Refusals
 from app.resources import open_resources
+from app.roles import say_whether_protected
 from app.settings import Settings, load_settings
 from app.shares.owner_router import router as owner_shares
 from app.shares.router import router as shares
@@ -55,9 +58,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 watch.close()
                 relay.close()
 
-            async with watch.running(), relay.running(resources):
-                with told_to_stop(stop):
-                    yield
+            protected = asyncio.create_task(say_whether_protected(resources.engine))
+            try:
+                async with watch.running(), relay.running(resources):
+                    with told_to_stop(stop):
+                        yield
+            finally:
+                # It ends by itself: a connection that is being made would be left open.
+                await protected
 
     app: FastAPI = FastAPIOffline(
         title="Spawner",
@@ -72,9 +80,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.activity = Activity()
     app.state.relay = Relay()
     errors.install(app)
+    app.state.note_refusal = Refusals().note
     routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
     for router in (*routers, admin, admin_access, invitations, gateway):
         app.include_router(router)
+    for part in (users_router, workspaces_router, jobs_router, audit_router):
+        app.include_router(part.router)
     install_pages(app)
     openapi.install(app)
     _add_middleware(app, settings)

@@ -67,6 +67,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": '"3.1.0.6.en"',
     },
+    "Content-Disposition": {
+        "description": "The file's name.",
+        "schema": {"type": "string"},
+        "example": 'attachment; filename="audit.csv"',
+    },
     "Location": {
         "description": "The page where a person confirms; the token stays in the fragment.",
         "schema": {"type": "string", "format": "uri"},
@@ -86,6 +91,7 @@ OTHER_HEADERS = {
     ("verify_code", "200"): "Set-Cookie",
     ("logout", "200"): "Set-Cookie",
     ("refresh", "204"): "Set-Cookie",
+    ("export_audit", "200"): "Content-Disposition",
     ("get_job", "200"): "ETag",
     ("get_job", "304"): "ETag",
     ("verify_signup", "303"): "Location",
@@ -172,7 +178,9 @@ def _complete_response(name: str, status: str, response: dict[str, Any], schemas
         body["examples"] = {
             shown: {"value": jsonable_encoder(example)} for shown, example in ANSWERS[name][status].items()
         }
-
+    for media_type, file in openapi_admin.FILES.get(name, {}).items():
+        if media_type in content:
+            content[media_type]["examples"] = {"rows": {"value": file}}
     if "text/event-stream" in content:
         content["text/event-stream"]["examples"] = {"events": {"value": openapi_examples.STREAMS[name]}}
 

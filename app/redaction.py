@@ -18,7 +18,7 @@ class Redactor:
 
     def __init__(self, settings: Settings) -> None:
         secrets = set(secrets_now(settings))
-        for url in (settings.database_url, settings.redis_url, settings.smtp_url):
+        for url in (settings.database_url, settings.database_owner_url, settings.redis_url, settings.smtp_url):
             parts = urlsplit(url)
             for spelled in (parts.password or "", *parse_qs(parts.query).get("password", [])):
                 secrets |= {spelled, unquote(spelled), quote(unquote(spelled), safe="")}

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "postgresql+asyncpg://postgres@localhost/spawner", repr=False, description="PostgreSQL 15 or later."
     )
+    database_owner_url: str = Field(
+        "",
+        repr=False,
+        description="DATABASE_URL as the role that owns the tables, for migrations alone; empty where it is the same.",
+    )
     database_pool: int = Field(20, ge=1, description="Database connections of one process.")
     redis_url: str = Field(
         "redis://localhost:6379/0", repr=False, description="Redis 6.2 or later; `redis://`, `rediss://` or `unix://`."
@@ -109,6 +114,7 @@ class Settings(BaseSettings):
     min_free_disk_mb: int = Field(1024, ge=0, description="With less free on the engine's disk, launches wait.")
     network_pool: int = Field(16, ge=0, description="Networks kept ready for the next launches.")
     volume_retention_days: int = Field(30, ge=0, description="How long files outlive a workspace that was deleted.")
+    audit_days: int = Field(365, ge=30, description="How long the audit trail is kept.")
     orphan_seconds: int = Field(
         30, ge=0, description="How long something of ours on the engine that no row wants is left alone."
     )

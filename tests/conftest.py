@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.db import Base
 from app.jobs import QUEUE
@@ -24,7 +25,7 @@ from app.resources import Resources, open_resources
 from app.runtime.base import Runtime
 from app.settings import Settings
 from app.workspaces.watch import JobWatch
-from deploy.stack.services import Services, private_services
+from deploy.stack.services import APPLICATION_ROLE, Services, private_services
 from tests.fakes import FakeRuntime, http_peer
 from workers.context import WorkerContext
 from workers.worker import Worker
@@ -57,9 +58,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def services() -> Iterator[Services]:
     """Servers of this run alone; the database is migrated."""
     with private_services(ROOT) as running:
-        command = [sys.executable, "-m", "alembic", "-x", f"url={running.database_url}", "upgrade", "head"]
+        given = ["-x", f"url={running.database_owner_url}", "-x", f"role={APPLICATION_ROLE}"]
+        command = [sys.executable, "-m", "alembic", *given, "upgrade", "head"]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         yield running
+
+
+@pytest.fixture(scope="session")
+async def owner(services: Services) -> AsyncIterator[AsyncEngine]:
+    """The database as the role that owns the tables, which the code under test never is."""
+    engine = create_async_engine(services.database_owner_url, pool_size=1, pool_pre_ping=True)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture
@@ -81,11 +91,11 @@ def settings(services: Services) -> Settings:
 
 
 @pytest.fixture
-async def resources(settings: Settings) -> AsyncIterator[Resources]:
+async def resources(settings: Settings, owner: AsyncEngine) -> AsyncIterator[Resources]:
     """An open bundle over empty tables and an empty Redis."""
     async with open_resources(settings) as opened:
         tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-        async with opened.engine.begin() as connection:
+        async with owner.begin() as connection:
             await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         await opened.redis.flushall()
         yield opened

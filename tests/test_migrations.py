@@ -14,11 +14,11 @@ from tests.conftest import ROOT
 @pytest.fixture
 async def empty_database(services: Services) -> str:
     """The URL of a database that nobody has touched."""
-    connection = await asyncpg.connect(services.database_url.replace("+asyncpg", ""))
+    connection = await asyncpg.connect(services.database_owner_url.replace("+asyncpg", ""))
     await connection.execute("DROP DATABASE IF EXISTS migrated")
     await connection.execute("CREATE DATABASE migrated")
     await connection.close()
-    return services.database_url.replace("/spawner?", "/migrated?")
+    return services.database_owner_url.replace("/spawner?", "/migrated?")
 
 
 async def alembic(url: str, *arguments: str) -> str:

@@ -13,6 +13,7 @@ from arq import cron, func
 from app.jobs import QUEUE, JobName, deserialize, serialize, worker_redis
 from app.notifications import beside
 from app.settings import Settings
+from workers.audit import prune_audit
 from workers.context import open_context
 from workers.heartbeat import beat
 from workers.logs import serve_logs
@@ -39,7 +40,10 @@ def worker_options(settings: Settings) -> dict[str, Any]:
             func(send_link, name=JobName.SEND_LINK),
             func(admit_waiting, name=JobName.ADMIT),
         ],
-        "cron_jobs": [cron(reconcile, second=set(range(0, 60, every)), unique=True, run_at_startup=False, timeout=30)],
+        "cron_jobs": [
+            cron(reconcile, second=set(range(0, 60, every)), unique=True, run_at_startup=False, timeout=30),
+            cron(prune_audit, hour=3, minute=17, second=0, unique=True, run_at_startup=False, timeout=600),
+        ],
         "on_startup": _startup(settings),
         "on_shutdown": _shutdown,
         "redis_settings": worker_redis(settings.redis_url),

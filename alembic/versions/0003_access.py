@@ -12,6 +12,37 @@ depends_on = None
 
 TIME = sa.DateTime(timezone=True)
 
+# A second line behind the rights of roles: nobody changes a row, and only pruning removes one, never a young one.
+GUARD = """
+CREATE FUNCTION {schema}.guard_audit() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_OP = 'DELETE' AND current_setting('spawner.pruning', true) = 'on' AND OLD.at < now() - interval '30 days' THEN
+    RETURN OLD;
+  END IF;
+  RAISE EXCEPTION 'the audit trail is append-only' USING ERRCODE = 'insufficient_privilege';
+END $$
+"""
+GUARDED = """
+CREATE TRIGGER guard_audit BEFORE UPDATE OR DELETE ON {schema}.audit
+FOR EACH ROW EXECUTE FUNCTION {schema}.guard_audit()
+"""
+# Runs as the owner for whoever may call it. A call removes so many rows at most, so that none takes long.
+PRUNE = """
+CREATE FUNCTION {schema}.prune_audit(days integer) RETURNS integer
+LANGUAGE plpgsql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  removed integer;
+BEGIN
+  PERFORM set_config('spawner.pruning', 'on', true);
+  DELETE FROM {schema}.audit WHERE id IN (
+    SELECT id FROM {schema}.audit WHERE at < now() - make_interval(days => greatest(days, 30)) ORDER BY at LIMIT 10000
+  );
+  GET DIAGNOSTICS removed = ROW_COUNT;
+  PERFORM set_config('spawner.pruning', 'off', true);
+  RETURN removed;
+END $$
+"""
+
 
 def _allow_purposes(*purposes: str) -> None:
     op.drop_constraint(op.f("ck_link_requests_link_purpose"), "link_requests", type_="check")
@@ -25,6 +56,7 @@ def upgrade() -> None:
     _create_tokens()
     _create_shares()
     _extend_sign_in()
+    op.create_index("ix_jobs_newest", "jobs", ["created_at", "id"], unique=False)
 
 
 def _create_audit() -> None:
@@ -46,6 +78,11 @@ def _create_audit() -> None:
     op.create_index("ix_audit_actor", "audit", ["actor_id", "id"], unique=False)
     op.create_index(op.f("ix_audit_at"), "audit", ["at"], unique=False)
     op.create_index("ix_audit_target", "audit", ["target_kind", "target", "id"], unique=False)
+    # Named in full: the functions look nothing up on a path that somebody else may set.
+    schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
+    for statement in (GUARD, GUARDED, PRUNE):
+        op.execute(statement.format(schema=schema))
+    op.execute(f"REVOKE ALL ON FUNCTION {schema}.prune_audit(integer) FROM PUBLIC")
 
 
 def _create_tokens() -> None:
@@ -161,6 +198,7 @@ def _extend_sign_in() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_newest", table_name="jobs")
     op.execute("DELETE FROM link_requests WHERE purpose = 'invite'")
     _allow_purposes("signup", "login")
     op.drop_constraint(op.f("uq_sessions_spent_refresh_hash"), "sessions", type_="unique")
@@ -192,3 +230,5 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_audit_at"), table_name="audit")
     op.drop_index("ix_audit_actor", table_name="audit")
     op.drop_table("audit")
+    op.execute("DROP FUNCTION prune_audit(integer)")
+    op.execute("DROP FUNCTION guard_audit()")

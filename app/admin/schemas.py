@@ -5,9 +5,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.models import JobKind, LinkPurpose, LinkRequestState, UserState
+from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus
+from app.workspaces.schemas import JOB_ID, URL, JobOut
 
 USER_ID = "0f2a9a53-0c0e-4f6e-8a35-6b1d2c9b7e10"
+SESSION_ID = "a1c9f0b4-2d6e-4f53-9c1a-7e5d3b8a6f42"
+WORKSPACE_ID = "e8d7c6b5-4a39-4281-9f70-1c2b3a4d5e6f"
+NEXT = "Pass as `before` for the next page; null at the end."
 
 
 class AdminUserOut(BaseModel):
@@ -85,8 +89,114 @@ class OverviewOut(BaseModel):
 
     running: int = Field(description="Workspaces that run.")
     paused: int = Field(description="Workspaces that are paused.")
+    queued: int = Field(description="Jobs that wait, for room or for a worker.")
     waiting: dict[str, int] = Field(description="Launches that wait, by the code of the limit that they wait for.")
     jobs: dict[JobKind, int] = Field(description="Jobs that wait or run, by kind.")
     failures: dict[str, int] = Field(description="Jobs that failed in the last 24 hours, by code.")
     engine: EngineOut | None = Field(description="Null until a worker has looked.")
     promised: PromisedOut
+
+
+class OwnerOut(BaseModel):
+    """Whose something is."""
+
+    id: UUID = Field(examples=[USER_ID])
+    email: str = Field(examples=["alice@example.org"])
+    slug: str = Field(examples=["alice"])
+
+
+class UserSessionOut(BaseModel):
+    """A sign-in that lives."""
+
+    id: UUID = Field(examples=[SESSION_ID])
+    address: str = Field(description="Where it was begun.", examples=["203.0.113.7"])
+    user_agent: str = Field(examples=["Mozilla/5.0"])
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+
+
+class UserSessionPage(BaseModel):
+    """Sessions of one user, newest first."""
+
+    sessions: list[UserSessionOut]
+    next: UUID | None = Field(None, description=NEXT)
+
+
+class AdminWorkspaceOut(BaseModel):
+    """Somebody's workspace."""
+
+    id: UUID = Field(examples=[WORKSPACE_ID])
+    owner: OwnerOut
+    type: str = Field(description="Key of the template.", examples=["hello"])
+    status: WorkspaceStatus
+    status_at: datetime
+    service_url: str = Field(examples=[URL])
+    container_id: str | None = Field(examples=["3f4e1c"])
+    error_code: str | None = Field(description="Why it failed or ended.", examples=["out_of_memory"])
+    reserved_memory: int | None = Field(description="Bytes promised to it; null while it counts against no limit.")
+    reserved_cpus: float | None
+    job_id: UUID | None = Field(description="Of the job that is changing it.", examples=[JOB_ID])
+    created_at: datetime
+    started_at: datetime | None
+    active_at: datetime | None = Field(description="When it was last used or worked.")
+    last_used: datetime | None = Field(description="When its owner last asked for it.")
+
+
+class AdminWorkspacePage(BaseModel):
+    """Workspaces of everybody, newest first."""
+
+    workspaces: list[AdminWorkspaceOut]
+    next: UUID | None = Field(None, description=NEXT)
+
+
+class RequestedOut(BaseModel):
+    """What a request in the owner's place came to."""
+
+    job: JobOut | None = Field(description="Null where there is nothing to do.")
+    status_url: str | None = Field(examples=[f"/api/admin/jobs/{JOB_ID}"])
+    workspace: AdminWorkspaceOut
+
+
+class AdminLogOut(BaseModel):
+    """The last lines of a container's log, oldest first."""
+
+    lines: list[str] = Field(examples=[["listening on port 8080"]])
+
+
+class AdminJobOut(BaseModel):
+    """Somebody's job."""
+
+    owner: OwnerOut
+    workspace_id: UUID = Field(examples=[WORKSPACE_ID])
+    job: JobOut
+
+
+class AdminJobPage(BaseModel):
+    """Jobs of everybody, newest first."""
+
+    jobs: list[AdminJobOut]
+    next: UUID | None = Field(None, description=NEXT)
+
+
+class AuditOut(BaseModel):
+    """One act, or one refused attempt."""
+
+    id: int = Field(examples=[4711])
+    at: datetime
+    actor_id: UUID | None = Field(description="Null for the platform and the operator.", examples=[USER_ID])
+    actor: str = Field(description="Their address then; `system`, or `command`.", examples=["root@example.org"])
+    action: str = Field(examples=["user_blocked"])
+    target_kind: str = Field(examples=["user"])
+    target: str = Field(examples=[USER_ID])
+    outcome: str = Field(description="`ok`, or the code of the refusal.", examples=["ok"])
+    address: str = Field(examples=["203.0.113.7"])
+    request_id: str = Field(examples=["5f0c2d9e1b7a4c38"])
+    detail: str | None = Field(examples=["alice@example.org"])
+
+
+class AuditPage(BaseModel):
+    """Rows of the audit trail, newest first."""
+
+    entries: list[AuditOut]
+    next: int | None = Field(None, description=NEXT)

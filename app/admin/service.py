@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, true, tuple_, update
+from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import audit
+from app.admin.paging import newest, older, plain
 from app.admin.schemas import AdminUserOut, EngineOut, MailOut, OverviewOut, PromisedOut
 from app.errors import NotFound
 from app.models import (
@@ -30,32 +32,42 @@ async def list_users(
     session: AsyncSession, *, search: str | None, limit: int, before: UUID | None
 ) -> list[AdminUserOut]:
     """A page of accounts, newest first; `search` is a part of an address or slug. Raises `NotFound` for `before`."""
-    query = _users().where(await _older(session, User, before))
+    query = _users().where(await older(session, User, before))
     if search:
-        # PostgreSQL takes no NUL.
-        part = search.lower().replace("\0", "")
+        part = plain(search.lower())
         query = query.where(or_(User.email.contains(part, autoescape=True), User.slug.contains(part, autoescape=True)))
-    query = query.order_by(User.created_at.desc(), User.id.desc()).limit(limit)
+    query = query.order_by(*newest(User)).limit(limit)
     return _views((await session.execute(query)).all())
 
 
-async def limit_user(session: AsyncSession, user_id: UUID, running_limit: int | None) -> AdminUserOut:
-    """Set or lift a user's own limit; what runs already stays. Raises `NotFound`."""
-    await session.execute(update(User).where(User.id == user_id).values(running_limit=running_limit))
+async def get_user(session: AsyncSession, user_id: UUID) -> AdminUserOut:
+    """One account. Raises `NotFound`."""
     found = _views((await session.execute(_users().where(User.id == user_id))).all())
     if not found:
         raise NotFound
     return found[0]
 
 
+async def limit_user(
+    session: AsyncSession, user_id: UUID, running_limit: int | None, *, actor: User | str
+) -> AdminUserOut:
+    """Set or lift a user's own limit; what runs already stays. Raises `NotFound`."""
+    row = update(User).where(User.id == user_id).values(running_limit=running_limit).returning(User.email)
+    address = await session.scalar(row)
+    if address is None:
+        raise NotFound
+    detail = f"{address}: {running_limit}"
+    audit.record(session, "user_limited", "user", str(user_id), actor=actor, detail=detail)
+    return await get_user(session, user_id)
+
+
 async def list_mails(
     session: AsyncSession, *, state: LinkRequestState | None, limit: int, before: UUID | None
 ) -> list[MailOut]:
     """A page of requests for links, newest first. Raises `NotFound` for `before`."""
-    query = select(LinkRequest).where(await _older(session, LinkRequest, before))
+    query = select(LinkRequest).where(await older(session, LinkRequest, before))
     if state is not None:
         query = query.where(LinkRequest.state == state)
-    newest = query.order_by(LinkRequest.created_at.desc(), LinkRequest.id.desc())
     return [
         MailOut(
             id=row.id,
@@ -68,7 +80,7 @@ async def list_mails(
             expires_at=row.expires_at,
             finished_at=row.finished_at,
         )
-        for row in await session.scalars(newest.limit(limit))
+        for row in await session.scalars(query.order_by(*newest(LinkRequest)).limit(limit))
     ]
 
 
@@ -87,6 +99,7 @@ async def overview(session: AsyncSession) -> OverviewOut:
     return OverviewOut(
         running=statuses.get(WorkspaceStatus.RUNNING, 0),
         paused=statuses.get(WorkspaceStatus.PAUSED, 0),
+        queued=(await _count(session, Job.state, live)).get(JobState.QUEUED, 0),
         waiting=await _count(session, Job.waits_for, live & Job.waits_for.is_not(None)),
         jobs=await _count(session, Job.kind, live),
         failures=await _count(session, func.coalesce(Job.error_code, ""), failed),
@@ -121,13 +134,3 @@ def _views(rows: Sequence[Any]) -> list[AdminUserOut]:
         )
         for user, running in rows
     ]
-
-
-async def _older(session: AsyncSession, table: Any, before: UUID | None) -> ColumnElement[bool]:
-    """What comes after the row `before` where the newest come first. Raises `NotFound` where that is unknown."""
-    if before is None:
-        return true()
-    edge = await session.get(table, before)
-    if edge is None:
-        raise NotFound
-    return tuple_(table.created_at, table.id) < tuple_(edge.created_at, edge.id)

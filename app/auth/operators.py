@@ -19,12 +19,12 @@ async def make_admin(session: AsyncSession, address: str) -> User:
     await claim_bootstrap(session, user.id)
     if not user.is_admin:
         user.is_admin = True
-        record(session, "admin_made", "user", user.email, actor=COMMAND)
+        record(session, "user_promoted", "user", str(user.id), actor=COMMAND)
     return user
 
 
 def make_sign_in_link(session: AsyncSession, resources: Resources, user: User) -> str:
     """A link that signs in as this account, once, as if it had been mailed. Never log it."""
     token = make_link(session, resources, user)
-    record(session, "link_made", "user", user.email, actor=COMMAND)
+    record(session, "link_made", "user", str(user.id), actor=COMMAND)
     return f"{resources.settings.public_url}/auth/confirm#token={token}"

@@ -93,7 +93,7 @@ async def sign_in(
     if user.state == UserState.REGISTERED:
         await _welcome(session, user)
     user.last_used = utcnow()
-    record(session, "signed_in", "user", user.email, actor=user, detail=by)
+    record(session, "signed_in", "user", str(user.id), actor=user, detail=by)
     session_id, pages = await open_session(session, resources, user, client)
     container_id, job = await _start_default(session, resources, user)
     return SignedIn(
@@ -108,7 +108,7 @@ async def sign_in(
 async def _note_refusal(resources: Resources, user: User) -> None:
     """In a transaction of its own: the error takes the caller's back."""
     async with resources.unit_of_work() as session:
-        record(session, "sign_in_refused", "user", user.email, actor=user, outcome=Blocked.code)
+        record(session, "sign_in_refused", "user", str(user.id), actor=user, outcome=Blocked.code)
 
 
 async def _welcome(session: AsyncSession, user: User) -> None:
@@ -117,7 +117,7 @@ async def _welcome(session: AsyncSession, user: User) -> None:
     await accept_invitation(session, user.email)
     if not user.is_admin and await claim_bootstrap(session, user.id):
         user.is_admin = True
-        record(session, "admin_made", "user", user.email, actor=SYSTEM, detail="first to confirm an address")
+        record(session, "user_promoted", "user", str(user.id), actor=SYSTEM, detail="first to confirm an address")
 
 
 async def look(resources: Resources, token: str, browser: Browser) -> SeenLink:

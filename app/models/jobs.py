@@ -92,6 +92,7 @@ class Job(Base):
         Index("uq_jobs_live", "workspace_id", unique=True, postgresql_where=text("state IN ('queued', 'running')")),
         Index("ix_jobs_due", "run_at", postgresql_where=text("state IN ('queued', 'running')")),
         Index("ix_jobs_page", "user_id", "created_at", "id"),
+        Index("ix_jobs_newest", "created_at", "id"),
         Index("ix_jobs_recent", "template", "finished_at", postgresql_where=text("state = 'succeeded'")),
     )
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 from app import audit
 from app.auth.tokens import new_token
 from app.errors import NotFound
-from app.gateway.names import route_of, workspace_url
+from app.gateway.names import workspace_url
 from app.i18n import Locale
 from app.models import Share, ShareLink, User, Workspace, utcnow
 from app.resources import Resources
@@ -41,7 +41,7 @@ async def share(session: AsyncSession, user: User, template: str, email: str) ->
     """
     workspace = await _lock(session, user, template)
     made = await _let_in(session, workspace.id, email)
-    audit.record(session, "share_made", "workspace", route_of(user.slug, template), actor=user, detail=email)
+    audit.record(session, "share_made", "workspace", str(workspace.id), actor=user, detail=f"{template}: {email}")
     return view(made)
 
 
@@ -72,8 +72,8 @@ async def revoke(session: AsyncSession, user: User, template: str, share_id: UUI
     ended = await _end(session, found)
     if ended is None:
         raise NotFound
-    route = route_of(user.slug, template)
-    audit.record(session, "share_revoked", "workspace", route, actor=user, detail=ended.email)
+    detail = f"{template}: {ended.email}"
+    audit.record(session, "share_revoked", "workspace", str(workspace.id), actor=user, detail=detail)
 
 
 async def make_link(
@@ -93,7 +93,7 @@ async def make_link(
     )
     session.add(link)
     await session.flush()
-    _note_link(session, "share_link_made", user, template, link.id)
+    _note_link(session, "share_link_made", user, workspace, link.id)
     url = f"{resources.settings.public_url}/share#token={token}"
     return NewShareLinkOut(id=link.id, url=url, created_at=link.created_at, expires_at=link.expires_at)
 
@@ -125,7 +125,7 @@ async def revoke_link(session: AsyncSession, user: User, template: str, link_id:
     if await session.scalar(ended) is None:
         raise NotFound
     await _end(session, Share.link_id == link_id)
-    _note_link(session, "share_link_revoked", user, template, link_id)
+    _note_link(session, "share_link_revoked", user, workspace, link_id)
 
 
 async def accept(session: AsyncSession, resources: Resources, user: User, token: str, locale: Locale) -> SharedOut:
@@ -150,8 +150,8 @@ async def accept(session: AsyncSession, resources: Resources, user: User, token:
     if owner.id == user.id:
         return _view_shared(resources, None, workspace, owner, locale)
     made = await _let_in(session, workspace.id, user.email, user_id=user.id, link=link)
-    route = route_of(owner.slug, workspace.template)
-    audit.record(session, "share_accepted", "workspace", route, actor=user, detail=str(link.id))
+    detail = f"{workspace.template}: {link.id}"
+    audit.record(session, "share_accepted", "workspace", str(workspace.id), actor=user, detail=detail)
     return _view_shared(resources, made, workspace, owner, locale)
 
 
@@ -177,9 +177,7 @@ async def leave(session: AsyncSession, user: User, share_id: UUID) -> None:
     ended = await _end(session, and_(Share.id == share_id, Share.email == user.email))
     if ended is None:
         raise NotFound
-    query = select(User.slug, Workspace.template).join(Workspace).where(Workspace.id == ended.workspace_id)
-    route = route_of(*(await session.execute(query)).one())
-    audit.record(session, "share_revoked", "workspace", route, actor=user, detail=user.email)
+    audit.record(session, "share_revoked", "workspace", str(ended.workspace_id), actor=user, detail=user.email)
 
 
 async def find_shared(session: AsyncSession, user: User, slug: str, template: str) -> Workspace | None:
@@ -208,8 +206,7 @@ async def take_access(
     taken = Share(workspace_id=workspace.id, email=admin.email, user_id=admin.id, reason=reason, expires_at=until)
     session.add(taken)
     await session.flush()
-    route = route_of(owner.slug, workspace.template)
-    audit.record(session, "access_taken", "workspace", route, actor=admin, detail=reason)
+    audit.record(session, "access_taken", "workspace", str(workspace.id), actor=admin, detail=reason)
     return _view_shared(resources, taken, workspace, owner, locale)
 
 
@@ -301,5 +298,6 @@ def _good() -> ColumnElement[bool]:
     return and_(ShareLink.revoked_at.is_(None), ShareLink.expires_at > utcnow())
 
 
-def _note_link(session: AsyncSession, action: str, user: User, template: str, link_id: UUID) -> None:
-    audit.record(session, action, "workspace", route_of(user.slug, template), actor=user, detail=str(link_id))
+def _note_link(session: AsyncSession, action: str, user: User, workspace: Workspace, link_id: UUID) -> None:
+    detail = f"{workspace.template}: {link_id}"
+    audit.record(session, action, "workspace", str(workspace.id), actor=user, detail=detail)

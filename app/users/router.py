@@ -1,11 +1,13 @@
 """/api/user."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep
-from app.errors import Unauthorized, Unavailable, problems
-from app.users import service
-from app.users.schemas import MeOut
+from app.errors import InvalidRequest, Unauthorized, Unavailable, problems
+from app.users import activity, service
+from app.users.schemas import ActivityPage, MeOut
 from app.workspaces import views
 from app.workspaces.schemas import WorkspacesOut
 
@@ -31,3 +33,20 @@ async def containers(
 ) -> WorkspacesOut:
     """One entry for each template, launched or not; `job` while one runs, `error` after a failure."""
     return WorkspacesOut(containers=await views.list_workspaces(session, resources, caller.user, locale))
+
+
+@router.get(
+    "/activity",
+    summary="What you did, and what was done to yours",
+    operation_id="activity",
+    responses=problems(InvalidRequest, Unauthorized, Unavailable),
+)
+async def list_activity(
+    session: SessionDep,
+    caller: OwnerDep,
+    limit: Annotated[int, Query(ge=1, le=100, description="Entries a page.")] = 20,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
+) -> ActivityPage:
+    """With what admins and the platform did to your account and your workspaces. Newest first, in pages."""
+    found = await activity.list_activity(session, caller.user, limit=limit, before=before)
+    return ActivityPage(activity=found, next=found[-1].id if len(found) == limit else None)

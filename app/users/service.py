@@ -6,27 +6,17 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import AppError, NotFound
+from app import audit
 from app.gateway.names import workspace_url
-from app.i18n import Text
 from app.jobs import revoke
 from app.models import Invitation, Job, LinkRequest, Network, User, Volume, Workspace, utcnow
 from app.resources import Resources
 from app.users.schemas import DefaultContainer, MeOut, UserOut
+from app.users.standing import lock_account
 from app.workspaces.admission import admit
 from app.workspaces.views import find_workspace, status_of
 
 log = structlog.get_logger(__name__)
-
-
-class LastAdmin(AppError):
-    code = "last_admin"
-    status = 409
-    title = Text("The last admin", "Letzter Administrator")
-    detail = Text(
-        "This is the only admin, and cannot be deleted. Make somebody else an admin first.",
-        "Dies ist der einzige Administrator und kann nicht gelöscht werden. Ernenne zuerst einen anderen.",
-    )
 
 
 async def view_me(session: AsyncSession, resources: Resources, user: User) -> MeOut:
@@ -44,20 +34,14 @@ async def view_me(session: AsyncSession, resources: Resources, user: User) -> Me
     )
 
 
-async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID) -> None:
+async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID, *, actor: User | str) -> None:
     """Delete an account with everything of it: sign-ins, links, workspaces and jobs at once.
 
     The reconciler removes the containers, which no row wants any more, and then the volumes. Raises `NotFound`, and
     `LastAdmin` where nobody else could act as one.
     """
-    # All admins at once: of two that delete each other one must see that the other is gone.
-    query = select(User).where((User.id == user_id) | User.is_admin).order_by(User.id).with_for_update()
-    found = {user.id: user for user in await session.scalars(query, execution_options={"populate_existing": True})}
-    user = found.pop(user_id, None)
-    if user is None:
-        raise NotFound
-    if user.is_admin and not any(other.blocked_at is None for other in found.values()):
-        raise LastAdmin
+    user = await lock_account(session, user_id, needed=True)
+    audit.record(session, "user_deleted", "user", str(user_id), actor=actor, detail=user.email)
     mine = select(Workspace.id).where(Workspace.user_id == user_id)
     await session.scalars(mine.order_by(Workspace.id).with_for_update())
     for job_id in await session.scalars(select(Job.id).where(Job.user_id == user_id, Job.lease.is_not(None))):

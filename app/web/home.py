@@ -92,7 +92,7 @@ async def cancel(
     locale: LocaleDep,
 ) -> Response:
     """Give up a launch or a restart, then show the card."""
-    refusal = await attempt(resources, lambda session: service.cancel(session, resources, caller.user.id, job))
+    refusal = await attempt(resources, lambda session: service.cancel(session, resources, caller.user, job))
     return await _changed(request, resources, caller, locale, type, refusal)
 
 

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import audit
 from app.catalog.service import Template
 from app.errors import NotFound
 from app.i18n import Text
@@ -200,6 +201,9 @@ async def let_rest(session: AsyncSession, resources: Resources, workspace_id: UU
         return None
     kind = JobKind.PAUSE if reason is Reason.IDLE_PAUSE else JobKind.STOP
     job = await begin(session, resources, workspace, kind, reason=reason)
+    if job is not None and kind is JobKind.STOP:
+        target = ("workspace", str(workspace_id))
+        audit.record(session, "workspace_stop_requested", *target, actor=audit.SYSTEM, detail=reason)
     if job is not None:
         log.info("let_rest", workspace_id=str(workspace_id), reason=reason)
     return reason if job is not None else None

@@ -76,5 +76,5 @@ async def cancel_job(
     id: JobPath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
 ) -> JobOut:
     """Waiting or under way. What had begun at the engine is taken back; a job that has ended stays as it is."""
-    job = await service.cancel(session, resources, caller.user.id, id)
+    job = await service.cancel(session, resources, caller.user, id)
     return await views.view_job(session, resources, job, locale)

@@ -73,10 +73,10 @@ def log_keys(id: str) -> LogKeys:
 
 async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUID:
     """The caller's workspace of a template that may have a log; raises `UnknownTemplate`, `NoContainer`."""
-    key = find_template(resources, template).key
     async with resources.reads() as session:
-        workspace = await find_workspace(session, user_id, key)
+        workspace = await find_workspace(session, user_id, template)
     if workspace is None or status_of(workspace) == WorkspaceStatus.NOT_CREATED:
+        find_template(resources, template)
         raise NoContainer
     return workspace.id
 

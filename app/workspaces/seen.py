@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import audit
 from app.models import LIVE_STATES, Job, JobKind, Wanted, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState, Status
@@ -136,6 +137,7 @@ async def _failed(
     error = WorkspaceStatus.ERROR
     values = {"wanted": Wanted.STOPPED, "error_code": code, "exit_code": exit_code}
     await move(session, workspace.id, workspace.generation, error, **values)
+    audit.record(session, "workspace_given_up", "workspace", str(workspace.id), actor=audit.SYSTEM, detail=code)
     await admission.admit(session, resources)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import ScalarSelect, Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import audit
 from app.catalog.service import Template
 from app.errors import IdempotencyConflict, NotFound
 from app.jobs import JobName, announce, enqueue, revoke
@@ -60,6 +61,7 @@ class Accepted:
     workspace: Workspace
     job: Job | None
     place: int | None = None
+    new: bool = False
 
 
 def find_template(resources: Resources, key: str) -> Template:
@@ -80,34 +82,40 @@ async def request(
     key: str | None = None,
     asked: bool = True,
     volume: VolumePolicy | None = None,
+    by: User | None = None,
 ) -> Accepted:
     """Accept a user's request to change their workspace of a template.
 
     Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch
     that the platform begins by itself, at sign-in: it makes sure of the container even where the row says
     `running`, and leaves the user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of
-    the files with a deletion.
+    the files with a deletion. `by` is an admin who asks in the user's place, and may stop and delete what the catalogue
+    has no template of any more.
     Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`
     and the refusals of `app.workspaces.admission`.
     """
-    found = find_template(resources, template)
+    starts, in_person = kind in STARTING, asked and by is None
+    if starts or by is None:
+        find_template(resources, template)
     if key is not None:
         seen = await _remember(session, user.id, key, f"{kind} {template} {volume}")
         if seen is not None:
-            return await _replay(session, user.id, found.key, seen.job_id)
-    starts = kind in STARTING
-    if asked and starts:
+            return await _replay(session, user.id, template, seen.job_id)
+    if in_person and starts:
         # Account before workspace, as a sign-in locks them: the other order could wait in a circle.
         await _activate(session, user)
     if starts:
-        workspace = await _make_workspace(session, user.id, found.key, used=asked)
+        workspace = await _make_workspace(session, user.id, template, used=in_person)
     else:
-        workspace = await _lock_workspace(session, user.id, found.key)
+        workspace = await _lock_workspace(session, user.id, template)
     if volume is not None:
         await volumes.release(session, resources, workspace.id, volume)
     if kind is JobKind.DELETE:
         await end_all(session, workspace.id)
     accepted = await _accept(session, resources, workspace, kind, make_sure=not asked)
+    if accepted.new or volume is VolumePolicy.DELETE:
+        actor = by or (user if asked else audit.SYSTEM)
+        _note(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
     if key is not None and accepted.job is not None:
         await session.execute(
             update(IdempotencyKey)
@@ -138,14 +146,22 @@ async def begin(
     return (await _new_job(session, resources, workspace, kind, platform=True, defer=defer, reason=reason)).job
 
 
-async def cancel(session: AsyncSession, resources: Resources, user_id: UUID, job_id: UUID) -> Job:
-    """Cancel a job of the user's, wherever it is. One that has ended stays as it is.
+def _note(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
+    """Write into the audit trail what was asked for."""
+    detail = ", ".join(part for part in (workspace.template, more) if part)
+    audit.record(session, action, "workspace", str(workspace.id), actor=actor, detail=detail)
+
+
+async def cancel(
+    session: AsyncSession, resources: Resources, user: User, job_id: UUID, *, by: User | None = None
+) -> Job:
+    """Cancel a job of the user's, wherever it is. One that has ended stays as it is. `by` is an admin in their place.
 
     One that the engine never heard of leaves the workspace as it was. Else a job of the platform's own brings it to
     rest: away if there was nothing before, stopped if there was. Raises `NotFound`, and `NotCancellable` for a stop or
     a deletion that has begun.
     """
-    owned = (Job.id == job_id, Job.user_id == user_id)
+    owned = (Job.id == job_id, Job.user_id == user.id)
     workspace_id = await session.scalar(select(Job.workspace_id).where(*owned))
     if workspace_id is None:
         raise NotFound
@@ -156,6 +172,7 @@ async def cancel(session: AsyncSession, resources: Resources, user_id: UUID, job
     if job.touched and job.kind not in STARTING:
         raise NotCancellable
     await _end(session, job, JobState.CANCELLED, JobStep.CANCELLED)
+    _note(session, "job_cancelled", workspace, by or user, f"{job.kind} {job.id}")
     if job.kind == JobKind.DELETE:
         await volumes.keep(session, workspace.id)
     if job.touched and not (job.kind == JobKind.LAUNCH and job.was in ALIVE):
@@ -320,7 +337,7 @@ async def _new_job(
         enqueue(session, JobName.ADMIT, job.id)
     else:
         enqueue(session, JobName.DRIVE, job.id, defer=defer)
-    return Accepted(workspace, job, judged.place)
+    return Accepted(workspace, job, judged.place, new=True)
 
 
 async def _write_new(session: AsyncSession, row: Insert, detail: str | None) -> Job:

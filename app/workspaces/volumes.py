@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import audit
 from app.errors import NotFound
-from app.models import Volume, Workspace, WorkspaceStatus, utcnow
+from app.models import User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import OwnedVolume
 from app.workspaces.errors import VolumeInUse
@@ -103,14 +104,16 @@ async def list_volumes(session: AsyncSession, user_id: UUID) -> list[tuple[Volum
     return [(volume, not _is_away(workspace)) for volume, workspace in await session.execute(query)]
 
 
-async def remove(session: AsyncSession, user_id: UUID, volume_id: UUID) -> None:
+async def remove(session: AsyncSession, user: User, volume_id: UUID) -> None:
     """Delete one of the user's volumes for good. Raises `NotFound`, and `VolumeInUse` unless its workspace is away."""
-    owned = (Volume.id == volume_id, Volume.user_id == user_id, _stays())
+    owned = (Volume.id == volume_id, Volume.user_id == user.id, _stays())
     # The workspace first: from here on no launch can take the volume.
     users_of_it = select(Workspace).join(Volume, Volume.workspace_id == Workspace.id).where(*owned)
     workspace = await session.scalar(users_of_it.with_for_update(of=Workspace, key_share=True))
     if workspace is not None and not _is_away(workspace):
         raise VolumeInUse
-    row = update(Volume).where(*owned).values(delete_at=utcnow()).returning(Volume.id)
-    if await session.scalar(row) is None:
+    row = update(Volume).where(*owned).values(delete_at=utcnow()).returning(Volume.template)
+    template = await session.scalar(row)
+    if template is None:
         raise NotFound
+    audit.record(session, "volume_deleted", "volume", str(volume_id), actor=user, detail=template)

@@ -43,4 +43,4 @@ async def list_volumes(session: SessionDep, caller: OwnerDep) -> VolumesOut:
 )
 async def delete_volume(id: VolumePath, session: SessionDep, caller: OwnerDep) -> None:
     """The files are gone for good; the server removes them within moments. A later launch begins without any."""
-    await volumes.remove(session, caller.user.id, id)
+    await volumes.remove(session, caller.user, id)

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from deploy.stack.layout import Layout, write_private
-from deploy.stack.services import postgres_url, redis_url
+from deploy.stack.services import OWNER_ROLE, postgres_url, redis_url
 
 PREFIX = "SPAWNER_"
+OWNER_URL = "SPAWNER_DATABASE_OWNER_URL"
 PORT = 8080
 
 
@@ -40,9 +41,17 @@ def stack_settings(
         "SPAWNER_DOCKER_URL": docker_url,
         **given,
     }
+    settings.pop(OWNER_URL, None)
     if not settings.get("SPAWNER_SECRET_KEY"):
         settings.setdefault("SPAWNER_SECRET_KEY_FILE", str(layout.state / "secret_key"))
     return {**proxy_settings(settings, ports["api"]), **settings}
+
+
+def migration_settings(layout: Layout, given: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings that migrations run with: they alone are told of the role that owns the tables."""
+    embedded = "" if given.get("SPAWNER_DATABASE_URL") else postgres_url(layout.run, "spawner", OWNER_ROLE)
+    owner = given.get(OWNER_URL) or embedded
+    return {**settings, OWNER_URL: owner} if owner else dict(settings)
 
 
 def catalogue(layout: Layout, settings: Mapping[str, str]) -> Path:

@@ -26,6 +26,9 @@ from deploy.stack.layout import free_port, own_directory
 from deploy.stack.processes import Process, child
 
 POSTGRES_USER = "pgserver"
+# The role that owns the tables, which initdb makes, and the one that API and workers connect as.
+OWNER_ROLE = "postgres"
+APPLICATION_ROLE = "spawner"
 OLDEST_REDIS = (6, 2)
 
 
@@ -57,6 +60,7 @@ class Services:
     """Where the private services of one run answer, as the settings of Spawner want to be told."""
 
     database_url: str
+    database_owner_url: str
     redis_url: str
     smtp_url: str
     maildir: Path
@@ -75,6 +79,7 @@ def postgres_process(data: Path, sockets: Path, *, durable: bool = True) -> Proc
     _private(own_sockets, user)
     if not (data / "PG_VERSION").is_file():
         _make_cluster(data, binaries, user)
+    _let_in(data, user)
     settings = {
         "listen_addresses": "",
         "unix_socket_directories": str(own_sockets),
@@ -153,32 +158,42 @@ def _make_cluster(data: Path, binaries: Path, user: str | None) -> None:
     made = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False)
     if made.returncode:
         raise StepFailed(f"initdb failed: {(made.stderr or made.stdout).strip()}")
-    allowed = {"root", pwd.getpwuid(os.getuid()).pw_name, user or "root"}
-    rules = "local all all peer map=spawner\n"
-    names = "".join(f"spawner {name} postgres\n" for name in sorted(allowed))
-    (fresh / "pg_hba.conf").write_text(rules)
-    (fresh / "pg_ident.conf").write_text(names)
     fresh.rename(data)
 
 
-def postgres_url(sockets: Path, database: str) -> str:
+def _let_in(data: Path, user: str | None) -> None:
+    """Say which OS users may connect, as any role: whoever may be the owner may be anybody."""
+    allowed = {"root", pwd.getpwuid(os.getuid()).pw_name, user or "root"}
+    (data / "pg_hba.conf").write_text("local all all peer map=spawner\n")
+    (data / "pg_ident.conf").write_text("".join(f"spawner {name} all\n" for name in sorted(allowed)))
+
+
+def postgres_url(sockets: Path, database: str, role: str = APPLICATION_ROLE) -> str:
     """The address of a database of the embedded server, in SQLAlchemy's words."""
-    return f"postgresql+asyncpg://postgres@/{database}?host={sockets / 'pg'}"
+    return f"postgresql+asyncpg://{role}@/{database}?host={sockets / 'pg'}"
 
 
 def ensure_database(sockets: Path, database: str, log: Path, seconds: float = 30) -> None:
-    """Wait until the embedded server answers, and make the database if it has none of that name."""
+    """Wait until the embedded server answers, and make the database and the application's role where they are missing.
+
+    In a database of an earlier version, which has one role, the tables stay that role's: the next migration lets the
+    application's in.
+    """
 
     async def attempt() -> bool:
         try:
             connection = await asyncpg.connect(
-                host=str(sockets / "pg"), user="postgres", database="postgres", timeout=5
+                host=str(sockets / "pg"), user=OWNER_ROLE, database="postgres", timeout=5
             )
         except (OSError, asyncpg.PostgresError):
             return False
         try:
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
                 await connection.execute(f'CREATE DATABASE "{database}"')
+            # A server that runs since before its rules named this role has to read them anew.
+            await connection.execute("SELECT pg_reload_conf()")
+            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", APPLICATION_ROLE):
+                await connection.execute(f"CREATE ROLE {APPLICATION_ROLE} LOGIN")
         finally:
             await connection.close()
         return True
@@ -289,6 +304,7 @@ def private_services(root: Path) -> Iterator[Services]:
         )
         services = Services(
             database_url=postgres_url(sockets, "spawner"),
+            database_owner_url=postgres_url(sockets, "spawner", OWNER_ROLE),
             redis_url=redis_url(sockets),
             smtp_url=f"smtp://127.0.0.1:{port}",
             maildir=maildir,

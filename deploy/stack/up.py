@@ -18,7 +18,14 @@ from deploy.stack import debian, images, web
 from deploy.stack.console import StepFailed, say, step, wait_until
 from deploy.stack.engine import Engine, EngineFailed, engine_url, ensure_engine
 from deploy.stack.envfile import read_environment, write_environment
-from deploy.stack.environment import PORT, catalogue, ensure_secret, given_settings, stack_settings
+from deploy.stack.environment import (
+    PORT,
+    catalogue,
+    ensure_secret,
+    given_settings,
+    migration_settings,
+    stack_settings,
+)
 from deploy.stack.layout import Layout, free_port, port_is_free, read_ports, write_ports
 from deploy.stack.processes import Process
 from deploy.stack.programs import APPLICATION, BUILDER, application_processes, embedded_processes
@@ -55,7 +62,7 @@ def up(layout: Layout) -> None:
         embedded = _services_step(layout, supervisor, given, settings, ports)
         engine = finding.result()
         building = beside.submit(_images_step, layout, engine, settings)
-        _migrate(layout, settings)
+        _migrate(layout, migration_settings(layout, given, settings))
         _application_step(supervisor, embedded)
         later = building.result()
     if later:

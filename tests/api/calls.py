@@ -59,6 +59,22 @@ CALLS: dict[str, tuple[str, str]] = {
     "list_invitations": ("GET", "/api/admin/invitations"),
     "revoke_invitation": ("DELETE", f"/api/admin/invitations/{NOWHERE}"),
     "overview": ("GET", "/api/admin/overview"),
+    "get_user": ("GET", f"/api/admin/users/{NOWHERE}"),
+    "change_user": ("POST", f"/api/admin/users/{NOWHERE}/block"),
+    "user_sessions": ("GET", f"/api/admin/users/{NOWHERE}/sessions"),
+    "end_user_session": ("DELETE", f"/api/admin/users/{NOWHERE}/sessions/{NOWHERE}"),
+    "end_user_sessions": ("DELETE", f"/api/admin/users/{NOWHERE}/sessions"),
+    "list_workspaces": ("GET", "/api/admin/workspaces"),
+    "stop_any": ("POST", f"/api/admin/workspaces/{NOWHERE}/stop"),
+    "restart_any": ("POST", f"/api/admin/workspaces/{NOWHERE}/restart"),
+    "delete_any": ("DELETE", f"/api/admin/workspaces/{NOWHERE}"),
+    "read_any_log": ("GET", f"/api/admin/workspaces/{NOWHERE}/logs"),
+    "list_all_jobs": ("GET", "/api/admin/jobs"),
+    "get_any_job": ("GET", f"/api/admin/jobs/{NOWHERE}"),
+    "cancel_any_job": ("POST", f"/api/admin/jobs/{NOWHERE}/cancel"),
+    "list_audit": ("GET", "/api/admin/audit"),
+    "export_audit": ("GET", "/api/admin/audit/export"),
+    "activity": ("GET", "/api/user/activity"),
     "list_jobs": ("GET", "/api/jobs"),
     "get_job": ("GET", f"/api/jobs/{NOWHERE}"),
     "cancel_job": ("POST", f"/api/jobs/{NOWHERE}/cancel"),
@@ -93,6 +109,7 @@ READING = (
     "list_sessions",
     "list_tokens",
     "me",
+    "activity",
     "list_containers",
     "list_templates",
     "container_status",
@@ -115,12 +132,40 @@ SILENT = (
     "make_token",
     "revoke_token",
     "revoke_invitation",
+    "end_user_session",
+    "end_user_sessions",
     *UNSHARING,
 )
 MAKING = (*SHARING, "take_access")
 STREAMING = ("job_events", "container_logs")
-ADMINISTERING = ("limit_user", "delete_user", "invite", "revoke_invitation", "take_access")
-ADMIN = (*ADMINISTERING, "list_users", "list_mails", "list_invitations", "overview")
+ANYBODYS = ("stop_any", "restart_any", "delete_any")
+ADMINISTERING = (
+    "limit_user",
+    "delete_user",
+    "change_user",
+    "end_user_session",
+    "end_user_sessions",
+    "cancel_any_job",
+    "invite",
+    "revoke_invitation",
+    "take_access",
+    *ANYBODYS,
+)
+LOOKING = (
+    "list_users",
+    "list_mails",
+    "list_invitations",
+    "overview",
+    "get_user",
+    "user_sessions",
+    "list_workspaces",
+    "read_any_log",
+    "list_all_jobs",
+    "get_any_job",
+    "list_audit",
+    "export_audit",
+)
+ADMIN = (*ADMINISTERING, *LOOKING)
 SIGNED_IN = (*CHANGING, *READING, *ADMIN)
 BODIES: dict[str, dict[str, Any]] = {
     "make_share": {"email": "bob@example.org"},

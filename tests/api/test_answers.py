@@ -8,8 +8,8 @@ import pytest
 from app.errors import AppError
 from app.i18n import Locale
 from app.openapi import operations
+from tests.api.admin_cases import CASES
 from tests.api.calls import VALUES
-from tests.api.cases import CASES
 from tests.api.cases_sessions import Key
 from tests.api.conftest import Scene
 
@@ -45,10 +45,29 @@ def test_each_answer_of_the_document_has_a_case_and_the_other_way_round(document
     assert promised(document) == set(CASES)
 
 
-@pytest.mark.parametrize("key", sorted(key for key in CASES if key[2]), ids=lambda key: f"{key[0]}-{key[2]}")
+# Whatever the operation, these leave nothing behind: one scene serves for all of them.
+ANYWHERE = ("unauthorized", "not_admin", "cross_site", "unavailable")
+OWN = sorted(key for key in CASES if key[2] and key[2] not in ANYWHERE)
+
+
+@pytest.mark.parametrize("code", ANYWHERE)
+async def test_each_error_that_any_operation_may_give_is_a_problem_in_the_callers_language(
+    scene: Scene, document: dict[str, Any], code: str
+) -> None:
+    for key in sorted(key for key in CASES if key[2] == code):
+        # Limits count across operations.
+        await scene.resources.redis.flushall()
+        await is_a_problem(scene, document, key)
+
+
+@pytest.mark.parametrize("key", OWN, ids=lambda key: f"{key[0]}-{key[2]}")
 async def test_each_error_is_a_problem_in_the_callers_language(
     scene: Scene, document: dict[str, Any], key: Key
 ) -> None:
+    await is_a_problem(scene, document, key)
+
+
+async def is_a_problem(scene: Scene, document: dict[str, Any], key: Key) -> None:
     _, status, code = key
     assert code
     error = errors_by_code()[code]
@@ -56,7 +75,7 @@ async def test_each_error_is_a_problem_in_the_callers_language(
     for locale in locales:
         scene.locale = locale
         answer = await CASES[key](scene)
-        assert answer.status_code == error.status == status, answer.text
+        assert answer.status_code == error.status == status, (key, answer.text)
         assert answer.headers["Content-Type"] == "application/problem+json"
         body, detail = answer.json(), error.detail.say(locale, **VALUES.get(code, {}))
         fields = body.pop("errors")
@@ -71,7 +90,7 @@ async def test_each_error_is_a_problem_in_the_callers_language(
         }
         assert bool(fields) == (code == "invalid_request")
         for header in response_of(document, key)["headers"]:
-            assert answer.headers[header]
+            assert answer.headers[header], key
 
 
 @pytest.mark.parametrize("key", sorted(key for key in CASES if not key[2]), ids=lambda key: f"{key[0]}-{key[1]}")

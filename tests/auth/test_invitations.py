@@ -83,11 +83,13 @@ async def test_an_invitation_lets_in_whom_the_policy_would_not(
     assert await verify(guest, await try_to_sign_up(guest, worker, inbox)) == 200
     (listed,) = (await client.get(PATH, headers=root.headers)).json()["invitations"]
     assert listed["accepted_at"] is not None
+    async with resources.reads() as session:
+        bob = await session.scalar(select(User.id).where(User.email == BOB))
     assert await actions(resources) == [
         ("invitation_made", "root@example.org", BOB),
         # The fixture's admin never was the first to confirm an address.
-        ("admin_made", "system", BOB),
-        ("signed_in", BOB, BOB),
+        ("user_promoted", "system", str(bob)),
+        ("signed_in", BOB, str(bob)),
     ]
 
 

@@ -187,7 +187,7 @@ def running_stack(
             "SPAWNER_SMTP_URL": services.smtp_url,
             **(changes or {}),
         }
-        environment = {**os.environ, **settings}
+        environment = {**os.environ, **settings, "SPAWNER_DATABASE_OWNER_URL": services.database_owner_url}
         migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]
         subprocess.run(migrate, cwd=ROOT, env=environment, check=True, capture_output=True)
         engine = exits.enter_context(closing(Engine(settings["SPAWNER_DOCKER_URL"])))

@@ -8,7 +8,7 @@ from deploy.stack.debian import is_debian
 from deploy.stack.demo import find_token
 from deploy.stack.engine import Engine, engine_url, next_action
 from deploy.stack.envfile import read_environment, write_environment
-from deploy.stack.environment import given_settings, stack_settings
+from deploy.stack.environment import given_settings, migration_settings, stack_settings
 from deploy.stack.images import BASE, context_digest, private_certificates
 from deploy.stack.inbox import find_links
 from deploy.stack.layout import LONGEST_SOCKET_DIRECTORY, Layout, own_directory, socket_directory
@@ -133,6 +133,26 @@ def test_own_settings_win_over_env_file_and_both_over_the_embedded_parts(layout:
     assert settings["SPAWNER_REDIS_URL"] == "redis://mine:6379/0"
     assert settings["SPAWNER_DATABASE_URL"].endswith(f"host={layout.run}/pg")
     assert "OTHER" not in settings
+
+
+@pytest.mark.parametrize(
+    ("given", "owner"),
+    [
+        ({}, "postgresql+asyncpg://postgres@/spawner?host="),
+        ({"SPAWNER_DATABASE_URL": "postgresql+asyncpg://app@db/spawner"}, ""),
+        (
+            {"SPAWNER_DATABASE_URL": "x", "SPAWNER_DATABASE_OWNER_URL": "postgresql+asyncpg://owner@db/spawner"},
+            "postgresql+asyncpg://owner@db/spawner",
+        ),
+    ],
+)
+def test_migrations_alone_are_told_of_the_role_that_owns_the_tables(
+    layout: Layout, given: dict[str, str], owner: str
+) -> None:
+    settings = stack_settings(layout, given, PORTS, "unix:///x")
+    assert "SPAWNER_DATABASE_OWNER_URL" not in settings
+    assert migration_settings(layout, given, settings).get("SPAWNER_DATABASE_OWNER_URL", "").startswith(owner)
+    assert ("SPAWNER_DATABASE_OWNER_URL" in migration_settings(layout, given, settings)) == bool(owner)
 
 
 def test_own_secret_takes_the_place_of_the_development_one(layout: Layout) -> None:

@@ -11,7 +11,8 @@ from app.errors import NotFound
 from app.models import Job, LinkPurpose, LinkRequest, Network, Session, User, Volume, Workspace, utcnow
 from app.resources import Resources
 from app.runtime.base import Report, WorkspaceSpec
-from app.users.service import LastAdmin, delete_user
+from app.users.service import delete_user
+from app.users.standing import LastAdmin
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
@@ -31,7 +32,7 @@ async def launch(resources: Resources, user: User, template: str = "jupyter") ->
 
 async def delete(resources: Resources, user: User) -> None:
     async with resources.unit_of_work() as session:
-        await delete_user(session, resources, user.id)
+        await delete_user(session, resources, user.id, actor="command")
 
 
 async def count(resources: Resources, table: type[User | Workspace | Job | Session | LinkRequest | Volume]) -> int:

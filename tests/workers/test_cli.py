@@ -9,9 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import func, select
+from typer.testing import CliRunner
 
 from app.auth.operators import make_admin
 from app.auth.service import claim_bootstrap
+from app.cli import app
 from app.models import AuditEntry, Bootstrap, User
 from app.resources import Resources
 from app.runtime.base import ImagePullFailed, Report
@@ -76,7 +78,7 @@ async def test_the_last_admin_is_not_deleted_from_the_command_line_either(
     await make_user(resources, "root", is_admin=True)
     code, said = await spawner("user", "delete", "root@example.org", "--yes")
     assert code == 1
-    assert said.endswith("This is the only admin, and cannot be deleted. Make somebody else an admin first.")
+    assert said.endswith("Make somebody else an admin first.")
     assert await user_of(resources, "root") is not None
 
 
@@ -99,7 +101,7 @@ async def test_an_operator_makes_the_first_admin_on_an_empty_database_where_nobo
         assert await session.scalar(select(func.count()).select_from(Bootstrap)) == 1
         rows = await session.execute(select(AuditEntry.action, AuditEntry.actor).order_by(AuditEntry.id))
     assert [tuple(row) for row in rows] == [
-        ("admin_made", "command"),
+        ("user_promoted", "command"),
         ("link_made", "command"),
         ("signed_in", "root@example.org"),
     ]
@@ -115,6 +117,43 @@ async def test_an_operator_makes_a_member_an_admin_and_nobody_else_becomes_one_b
     user = await user_of(resources, "alice")
     assert user is not None
     assert user.is_admin
+
+
+async def test_an_account_is_blocked_let_in_promoted_and_demoted(resources: Resources, settings: Settings) -> None:
+    await make_user(resources, "root", is_admin=True)
+    await make_user(resources)
+    given = {
+        "SPAWNER_ENVIRONMENT": "development",
+        "SPAWNER_SECRET_KEY": settings.secret_key,
+        "SPAWNER_DATABASE_URL": settings.database_url,
+        "SPAWNER_REDIS_URL": settings.redis_url,
+    }
+
+    async def run(act: str, who: str) -> tuple[int, str]:
+        # In a thread, as a process of its own would cost seconds.
+        arguments = ["user", act, f"{who}@example.org"]
+        result = await asyncio.to_thread(CliRunner(env=given).invoke, app, arguments)
+        return result.exit_code, result.output.strip() or str(result.exception)
+
+    seen = []
+    for act in ("block", "unblock", "promote", "demote"):
+        assert (await run(act, "alice"))[0] == 0
+        user = await user_of(resources, "alice")
+        assert user is not None
+        seen.append((user.blocked_at is not None, user.is_admin))
+    assert seen == [(True, False), (False, False), (False, True), (False, False)]
+    for act in ("block", "demote"):
+        code, said = await run(act, "root")
+        assert code == 1
+        assert "Make somebody else an admin first." in said
+    async with resources.reads() as session:
+        by = await session.execute(select(AuditEntry.actor, AuditEntry.action).order_by(AuditEntry.id))
+        assert [tuple(row) for row in by] == [
+            ("command", "user_blocked"),
+            ("command", "user_unblocked"),
+            ("command", "user_promoted"),
+            ("command", "user_demoted"),
+        ]
 
 
 async def test_a_users_limit_is_set_and_lifted(resources: Resources, spawner: Spawner) -> None:

@@ -125,7 +125,7 @@ async def test_a_deletion_that_is_called_off_leaves_the_files(
     await do(worker, alice, JobKind.LAUNCH)
     job = await ask(resources, alice, JobKind.DELETE, policy)
     async with resources.unit_of_work() as session:
-        await service.cancel(session, resources, alice.user.id, job)
+        await service.cancel(session, resources, alice.user, job)
     assert (await the_row(resources)).delete_at is None
     await ask(resources, alice, JobKind.DELETE, policy)
     await do(worker, alice, JobKind.STOP)
@@ -142,7 +142,7 @@ async def test_a_first_launch_that_is_cancelled_leaves_no_volume_for_ever(
         held = await claims.claim(session, resources, job)
         assert held is not None
     async with resources.unit_of_work() as session:
-        await service.cancel(session, resources, alice.user.id, job)
+        await service.cancel(session, resources, alice.user, job)
         await claims.release(session, held)
     await worker.drain()
     assert (await the_row(resources)).delete_at is not None

@@ -30,6 +30,7 @@ from app.workspaces import service
 from app.workspaces.errors import NotCancellable, Refused
 from app.workspaces.spec import container_name
 from app.workspaces.states import ALIVE, TRANSITIONS, WANTED_AT
+from deploy.stack.services import Services
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
 from tests.workspaces.stepped import Answer, Call, SteppedWorker, finish, settle
@@ -51,8 +52,8 @@ S = WorkspaceStatus
 
 
 @pytest.fixture
-def world(settings: Settings) -> Iterator[World]:
-    made = World(settings)
+def world(settings: Settings, services: Services) -> Iterator[World]:
+    made = World(settings, services.database_owner_url)
     made.open()
     try:
         yield made
@@ -120,7 +121,8 @@ class Machine(RuleBasedStateMachine):
 
         async def cancel() -> None:
             async with self.resources.unit_of_work() as session:
-                await service.cancel(session, self.resources, job.user_id, job.id)
+                user = await session.get_one(User, job.user_id)
+                await service.cancel(session, self.resources, user, job.id)
 
         try:
             self.run(cancel())

@@ -48,7 +48,7 @@ async def workspace_of(resources: Resources, user: User) -> Workspace:
 
 async def cancel(resources: Resources, user: User, job: Job) -> Job:
     async with resources.unit_of_work() as session:
-        return await service.cancel(session, resources, user.id, job.id)
+        return await service.cancel(session, resources, user, job.id)
 
 
 async def live_jobs(resources: Resources) -> int:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import httpx
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import clock
 from app.db import Base
@@ -19,10 +20,11 @@ T = TypeVar("T")
 NOTE = """
 CREATE TABLE IF NOT EXISTS noted (id bigserial PRIMARY KEY, old text, new text, fell boolean);
 TRUNCATE noted;
-CREATE OR REPLACE FUNCTION note_workspace() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+GRANT SELECT ON noted TO PUBLIC;
+CREATE OR REPLACE FUNCTION note_workspace() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
   INSERT INTO noted (old, new, fell) VALUES (OLD.status, NEW.status, NEW.generation < OLD.generation); RETURN NEW;
 END $$;
-CREATE OR REPLACE FUNCTION note_job() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE OR REPLACE FUNCTION note_job() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
   INSERT INTO noted (old, new, fell) VALUES (OLD.state, NEW.state, true); RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER note_workspace AFTER UPDATE ON workspaces FOR EACH ROW
@@ -39,10 +41,11 @@ DROP FUNCTION IF EXISTS note_workspace; DROP FUNCTION IF EXISTS note_job; DROP T
 class World:
     """Connections that all runs of the machine share, on a loop of their own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, owner_url: str) -> None:
         self.loop = asyncio.new_event_loop()
         self.settings = settings.model_copy(update={"launches_at_once": 2, "network_pool": 2, "lease_seconds": 15.0})
         self._exits = AsyncExitStack()
+        self._owner = create_async_engine(owner_url)
         self.resources: Resources
         self.http: httpx.AsyncClient
         self.ahead = timedelta(0)
@@ -63,10 +66,11 @@ class World:
         clock.source = clock.system
         self.run(self.script(FORGET))
         self.run(self._exits.aclose())
+        self.run(self._owner.dispose())
         self.loop.close()
 
     async def script(self, statements: str) -> None:
-        async with self.resources.engine.begin() as connection:
+        async with self._owner.begin() as connection:
             raw = (await connection.get_raw_connection()).driver_connection
             assert raw is not None
             await raw.execute(statements)

@@ -1,0 +1,83 @@
+"""/api/admin/audit."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, AwareDatetime
+
+from app.admin import audit
+from app.admin.audit import AuditFilter
+from app.admin.export import MEDIA_TYPES, Format
+from app.admin.router import READING, PageLimit
+from app.admin.schemas import AuditPage
+from app.deps import AdminDep, ResourcesDep, SessionDep
+from app.errors import InvalidRequest, problems
+
+router = APIRouter(prefix="/api/admin/audit", tags=["admin"])
+
+LARGEST = 2**63 - 1
+FILES: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
+ANSWERS = problems(InvalidRequest, *READING)
+
+
+def _usual(value: datetime) -> datetime:
+    """A time that every part can hold, in UTC."""
+    if not 2000 <= value.year < 2200:
+        raise ValueError("not a time of this trail")
+    return value.astimezone(UTC)
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_usual)]
+
+
+async def get_filter(
+    actor: Annotated[str | None, Query(max_length=254, description="An address, or the id of an account.")] = None,
+    action: Annotated[str | None, Query(max_length=40, examples=["user_blocked"])] = None,
+    target_kind: Annotated[str | None, Query(max_length=20, examples=["workspace"])] = None,
+    target: Annotated[str | None, Query(max_length=254, description="As the trail shows it.")] = None,
+    outcome: Annotated[str | None, Query(max_length=40, description="`ok`, or the code of a refusal.")] = None,
+    since: Annotated[Time | None, Query(description="Not before this time.")] = None,
+    until: Annotated[Time | None, Query(description="Before this time.")] = None,
+) -> AuditFilter:
+    """Which rows are asked for."""
+    return AuditFilter(actor, action, target_kind, target, outcome, since, until)
+
+
+FilterDep = Annotated[AuditFilter, Depends(get_filter)]
+
+
+@router.get("", summary="Read the audit trail", operation_id="list_audit", responses=ANSWERS)
+async def list_audit(
+    session: SessionDep,
+    _: AdminDep,
+    wanted: FilterDep,
+    limit: PageLimit = 20,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST, description="`next` of the page before.")] = None,
+) -> AuditPage:
+    """Who did what, from where, and what was refused. Newest first, in pages."""
+    found = await audit.list_entries(session, wanted, limit=limit, before=before)
+    return AuditPage(entries=found, next=found[-1].id if len(found) == limit else None)
+
+
+@router.get(
+    "/export",
+    summary="Take the audit trail away as a file",
+    operation_id="export_audit",
+    response_class=Response,
+    responses={200: {"description": "The file, as it is read", "content": FILES}, **ANSWERS},
+)
+async def export_audit(
+    session: SessionDep,
+    resources: ResourcesDep,
+    admin: AdminDep,
+    wanted: FilterDep,
+    format: Annotated[Format, Query(description="CSV for spreadsheets, or a JSON object a line.")] = Format.CSV,
+    after: Annotated[int, Query(ge=0, le=LARGEST, description="Only rows after this id.")] = 0,
+) -> StreamingResponse:
+    """Oldest first, 100,000 rows at most: go on with `after`, the last one's id. The export itself is noted, too."""
+    last = await audit.begin_export(session, wanted, format, after=after, admin=admin.user)
+    parts = audit.export(resources, wanted, format, after=after, last=last)
+    headers = {"Content-Disposition": f'attachment; filename="audit.{format}"'}
+    return StreamingResponse(parts, media_type=MEDIA_TYPES[format], headers=headers)

@@ -1,0 +1,60 @@
+"""/api/admin/jobs."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+
+from app.admin import jobs
+from app.admin.jobs import JobFilter
+from app.admin.router import CHANGES, PAGES, Before, OfUser, PageLimit
+from app.admin.schemas import AdminJobOut, AdminJobPage
+from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
+from app.errors import problems
+from app.models import JobKind, JobState
+from app.workspaces.errors import NotCancellable
+from app.workspaces.schemas import JOB_ID
+
+router = APIRouter(prefix="/api/admin/jobs", tags=["admin"])
+
+JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
+
+
+@router.get("", summary="List everybody's jobs", operation_id="list_all_jobs", responses=PAGES)
+async def list_jobs(
+    session: SessionDep,
+    resources: ResourcesDep,
+    _: AdminDep,
+    locale: LocaleDep,
+    state: Annotated[JobState | None, Query(description="Only those in this state.")] = None,
+    kind: Annotated[JobKind | None, Query(description="Only those of this kind.")] = None,
+    user: OfUser = None,
+    error: Annotated[str | None, Query(max_length=40, description="Only those with this code.")] = None,
+    limit: PageLimit = 20,
+    before: Before = None,
+) -> AdminJobPage:
+    """Newest first, in pages."""
+    wanted = JobFilter(state=state, kind=kind, user_id=user, error_code=error)
+    found = await jobs.list_jobs(session, resources, wanted, locale, limit=limit, before=before)
+    return AdminJobPage(jobs=found, next=found[-1].job.id if len(found) == limit else None)
+
+
+@router.get("/{id}", summary="One job of anybody's", operation_id="get_any_job", responses=PAGES)
+async def get_job(
+    id: JobPath, session: SessionDep, resources: ResourcesDep, _: AdminDep, locale: LocaleDep
+) -> AdminJobOut:
+    """With its timeline, and what the container said last where it failed."""
+    return await jobs.get_job(session, resources, id, locale)
+
+
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel anybody's job",
+    operation_id="cancel_any_job",
+    responses=problems(*CHANGES, NotCancellable),
+)
+async def cancel_job(
+    id: JobPath, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
+) -> AdminJobOut:
+    """As its owner would; the owner sees who asked. A job that has ended stays as it is."""
+    return await jobs.cancel(session, resources, id, locale, admin=admin.user)

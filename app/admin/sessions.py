@@ -1,0 +1,50 @@
+"""Sessions of other people, as admins see and end them."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import audit
+from app.admin.paging import newest, older
+from app.admin.schemas import UserSessionOut
+from app.errors import NotFound
+from app.models import Session, User, utcnow
+from app.users import standing
+
+
+async def list_sessions(
+    session: AsyncSession, user_id: UUID, *, limit: int, before: UUID | None
+) -> list[UserSessionOut]:
+    """A page of the user's sessions that live, newest first. Raises `NotFound` for an unknown user or `before`."""
+    await _find(session, user_id)
+    query = select(Session).where(
+        Session.user_id == user_id,
+        Session.ended_at.is_(None),
+        Session.expires_at > utcnow(),
+        await older(session, Session, before),
+    )
+    rows = await session.scalars(query.order_by(*newest(Session)).limit(limit))
+    return [UserSessionOut.model_validate(row, from_attributes=True) for row in rows]
+
+
+async def end_session(session: AsyncSession, user_id: UUID, session_id: UUID, *, actor: User) -> None:
+    """End one session of the user's. Raises `NotFound` where it is not theirs or does not live."""
+    user = await _find(session, user_id)
+    if not await standing.end_sessions(session, user_id, only=session_id):
+        raise NotFound
+    audit.record(session, "session_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {session_id}")
+
+
+async def end_sessions(session: AsyncSession, user_id: UUID, *, actor: User) -> None:
+    """End all sessions of the user's. May be repeated. Raises `NotFound`."""
+    user = await _find(session, user_id)
+    ended = await standing.end_sessions(session, user_id)
+    audit.record(session, "sessions_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {ended}")
+
+
+async def _find(session: AsyncSession, user_id: UUID) -> User:
+    user = await session.get(User, user_id)
+    if user is None:
+        raise NotFound
+    return user

@@ -1,0 +1,126 @@
+"""/api/admin/users: accounts, their standing, and their sessions."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+from starlette.convertors import StringConvertor, register_url_convertor
+
+from app.admin import service, sessions
+from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
+from app.admin.schemas import SESSION_ID, AdminUserOut, LimitsIn, UserPage, UserSessionPage
+from app.deps import AdminDep, ResourcesDep, SessionDep
+from app.errors import InvalidRequest, NotFound, TooLarge, problems
+from app.users import service as users
+from app.users.standing import Change, LastAdmin, change_standing
+
+router = APIRouter(prefix="/api/admin/users", tags=["admin"])
+
+SessionPath = Annotated[UUID, Path(description="Of the session.", examples=[SESSION_ID])]
+ChangePath = Annotated[
+    Change, Path(description="What becomes of the account: blocked, admin, or no longer.", examples=["block"])
+]
+
+
+class _Change(StringConvertor):
+    """A change in a path; any other word there is the address of something else, or of nothing."""
+
+    regex = "|".join(Change)
+
+
+register_url_convertor("standing", _Change())
+
+
+@router.get("", summary="List accounts", operation_id="list_users", responses=PAGES)
+async def list_users(
+    session: SessionDep,
+    _: AdminDep,
+    search: Annotated[str | None, Query(max_length=254, description="A part of an address or a slug.")] = None,
+    limit: PageLimit = 20,
+    before: Before = None,
+) -> UserPage:
+    """Newest first, in pages."""
+    found = await service.list_users(session, search=search, limit=limit, before=before)
+    return UserPage(users=found, next=found[-1].id if len(found) == limit else None)
+
+
+@router.get(
+    "/{id}", summary="One account", operation_id="get_user", responses=problems(InvalidRequest, NotFound, *READING)
+)
+async def get_user(id: UserPath, session: SessionDep, _: AdminDep) -> AdminUserOut:
+    """As the list shows it."""
+    return await service.get_user(session, id)
+
+
+@router.put(
+    "/{id}/limits",
+    summary="Set a user's limits",
+    operation_id="limit_user",
+    responses=problems(*CHANGES, TooLarge),
+)
+async def limit_user(id: UserPath, body: LimitsIn, session: SessionDep, admin: AdminDep) -> AdminUserOut:
+    """From the next launch on; nothing that runs is stopped."""
+    return await service.limit_user(session, id, body.running_limit, actor=admin.user)
+
+
+@router.post(
+    "/{id}/{change:standing}",
+    summary="Block, unblock, promote or demote a user",
+    operation_id="change_user",
+    responses=problems(*CHANGES, LastAdmin),
+)
+async def change_user(id: UserPath, change: ChangePath, session: SessionDep, admin: AdminDep) -> AdminUserOut:
+    """Holds at the user's next request. Blocking ends every session at once; workspaces that run still run.
+
+    May be repeated. The last admin who could act can be neither blocked nor demoted.
+    """
+    await change_standing(session, id, change, actor=admin.user)
+    return await service.get_user(session, id)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a user with everything of theirs",
+    operation_id="delete_user",
+    response_description="Deleted",
+    responses=problems(*CHANGES, LastAdmin),
+)
+async def delete_user(id: UserPath, session: SessionDep, resources: ResourcesDep, admin: AdminDep) -> None:
+    """Signed out at once; containers and files are removed from the server within a minute, and never come back."""
+    await users.delete_user(session, resources, id, actor=admin.user)
+
+
+@router.get("/{id}/sessions", summary="List a user's sessions", operation_id="user_sessions", responses=PAGES)
+async def user_sessions(
+    id: UserPath, session: SessionDep, _: AdminDep, limit: PageLimit = 20, before: Before = None
+) -> UserSessionPage:
+    """Those that live, newest first, in pages."""
+    found = await sessions.list_sessions(session, id, limit=limit, before=before)
+    return UserSessionPage(sessions=found, next=found[-1].id if len(found) == limit else None)
+
+
+@router.delete(
+    "/{id}/sessions/{session_id}",
+    status_code=204,
+    summary="End one of a user's sessions",
+    operation_id="end_user_session",
+    response_description="Ended",
+    responses=problems(*CHANGES),
+)
+async def end_user_session(id: UserPath, session_id: SessionPath, session: SessionDep, admin: AdminDep) -> None:
+    """Its tokens, its cookie and the workspaces that it opened are refused from now on."""
+    await sessions.end_session(session, id, session_id, actor=admin.user)
+
+
+@router.delete(
+    "/{id}/sessions",
+    status_code=204,
+    summary="End all of a user's sessions",
+    operation_id="end_user_sessions",
+    response_description="Ended",
+    responses=problems(*CHANGES),
+)
+async def end_user_sessions(id: UserPath, session: SessionDep, admin: AdminDep) -> None:
+    """Signed out everywhere. They may sign in again: block them to keep them out."""
+    await sessions.end_sessions(session, id, actor=admin.user)

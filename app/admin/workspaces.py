@@ -1,0 +1,111 @@
+"""Workspaces of other people: what admins see of them, and what they do to them in the owner's place."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import audit
+from app.admin.paging import newest, older, plain
+from app.admin.schemas import AdminWorkspaceOut, OwnerOut, RequestedOut
+from app.errors import NotFound
+from app.gateway.names import workspace_url
+from app.i18n import Locale
+from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
+from app.resources import Resources
+from app.workspaces import logs, service, views
+from app.workspaces.errors import NoContainer
+from app.workspaces.volumes import VolumePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceFilter:
+    """Which workspaces; what is None does not matter."""
+
+    status: WorkspaceStatus | None = None
+    template: str | None = None
+    user_id: UUID | None = None
+
+
+async def list_workspaces(
+    session: AsyncSession, resources: Resources, wanted: WorkspaceFilter, *, limit: int, before: UUID | None
+) -> list[AdminWorkspaceOut]:
+    """A page of everybody's workspaces, newest first. Raises `NotFound` for `before`."""
+    query = _everybodys().where(await older(session, Workspace, before))
+    if wanted.status is not None:
+        query = query.where(Workspace.status == wanted.status)
+    if wanted.template is not None:
+        query = query.where(Workspace.template == plain(wanted.template))
+    if wanted.user_id is not None:
+        query = query.where(Workspace.user_id == wanted.user_id)
+    rows = await session.execute(query.order_by(*newest(Workspace)).limit(limit))
+    return [_view(resources, *row) for row in rows]
+
+
+async def change(
+    session: AsyncSession,
+    resources: Resources,
+    workspace_id: UUID,
+    kind: JobKind,
+    locale: Locale,
+    *,
+    admin: User,
+    volume: VolumePolicy | None = None,
+) -> RequestedOut:
+    """Ask for a change as its owner would, in the admin's name: the owner sees it. Raises what `request` does."""
+    workspace, owner, _ = await _find(session, workspace_id)
+    asked = await service.request(session, resources, owner, workspace.template, kind, volume=volume, by=admin)
+    job = await views.view_job(session, resources, asked.job, locale) if asked.job else None
+    return RequestedOut(
+        job=job,
+        status_url=f"/api/admin/jobs/{job.id}" if job else None,
+        workspace=_view(resources, *await _find(session, workspace_id)),
+    )
+
+
+async def read_log(resources: Resources, workspace_id: UUID, *, tail: int, admin: User) -> list[str]:
+    """The last lines of a workspace's log; the owner sees who read it.
+
+    Raises `NotFound`, `NoContainer`, `LogsUnavailable`.
+    """
+    async with resources.unit_of_work() as session:
+        workspace, owner, _ = await _find(session, workspace_id)
+        if workspace.status == WorkspaceStatus.NOT_CREATED:
+            raise NoContainer
+        detail = workspace.template
+        audit.record(session, "workspace_log_read", "workspace", str(workspace_id), actor=admin, detail=detail)
+    return await logs.read_log(resources, owner.id, workspace.template, tail=tail)
+
+
+def _everybodys() -> Select[Workspace, User, Job]:
+    live = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
+    return select(Workspace, User, Job).join(User, User.id == Workspace.user_id).outerjoin(Job, live)
+
+
+async def _find(session: AsyncSession, workspace_id: UUID) -> tuple[Workspace, User, Job | None]:
+    query = _everybodys().where(Workspace.id == workspace_id)
+    found = (await session.execute(query, execution_options={"populate_existing": True})).one_or_none()
+    if found is None:
+        raise NotFound
+    return found[0], found[1], found[2]
+
+
+def _view(resources: Resources, workspace: Workspace, owner: User, job: Job | None) -> AdminWorkspaceOut:
+    return AdminWorkspaceOut(
+        id=workspace.id,
+        owner=OwnerOut.model_validate(owner, from_attributes=True),
+        type=workspace.template,
+        status=workspace.status,
+        status_at=workspace.status_at,
+        service_url=workspace_url(resources.settings, owner.slug, workspace.template),
+        container_id=workspace.container_id,
+        error_code=workspace.error_code,
+        reserved_memory=workspace.reserved_memory,
+        reserved_cpus=workspace.reserved_cpus,
+        job_id=job.id if job else None,
+        created_at=workspace.created_at,
+        started_at=workspace.started_at,
+        active_at=workspace.active_at,
+        last_used=workspace.last_used,
+    )

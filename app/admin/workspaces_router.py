@@ -1,0 +1,102 @@
+"""/api/admin/workspaces."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+
+from app.admin import workspaces
+from app.admin.router import CHANGES, PAGES, READING, Before, OfUser, PageLimit
+from app.admin.schemas import WORKSPACE_ID, AdminLogOut, AdminWorkspacePage, RequestedOut
+from app.admin.workspaces import WorkspaceFilter
+from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
+from app.errors import InvalidRequest, NotFound, problems
+from app.models import JobKind, WorkspaceStatus
+from app.workspaces.errors import CAPACITY, LogsUnavailable, NoContainer, QuotaUserRunning, UnknownTemplate
+from app.workspaces.volumes import VolumePolicy
+
+router = APIRouter(prefix="/api/admin/workspaces", tags=["admin"])
+
+WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[WORKSPACE_ID])]
+
+
+@router.get("", summary="List workspaces", operation_id="list_workspaces", responses=PAGES)
+async def list_workspaces(
+    session: SessionDep,
+    resources: ResourcesDep,
+    _: AdminDep,
+    status: Annotated[WorkspaceStatus | None, Query(description="Only those of this status.")] = None,
+    type: Annotated[str | None, Query(max_length=20, description="Only those of this template.")] = None,
+    user: OfUser = None,
+    limit: PageLimit = 20,
+    before: Before = None,
+) -> AdminWorkspacePage:
+    """Everybody's, newest first, in pages; `not_created` ones were deleted, and begin anew at the next launch."""
+    wanted = WorkspaceFilter(status=status, template=type, user_id=user)
+    found = await workspaces.list_workspaces(session, resources, wanted, limit=limit, before=before)
+    return AdminWorkspacePage(workspaces=found, next=found[-1].id if len(found) == limit else None)
+
+
+@router.post(
+    "/{id}/stop",
+    status_code=202,
+    summary="Stop somebody's workspace",
+    operation_id="stop_any",
+    responses=problems(*CHANGES),
+)
+async def stop(
+    id: WorkspacePath, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
+) -> RequestedOut:
+    """As its owner would; container and files are kept, and the owner sees who asked. No job where nothing runs."""
+    return await workspaces.change(session, resources, id, JobKind.STOP, locale, admin=admin.user)
+
+
+@router.post(
+    "/{id}/restart",
+    status_code=202,
+    summary="Replace the container of somebody's workspace",
+    operation_id="restart_any",
+    responses=problems(*CHANGES, UnknownTemplate, QuotaUserRunning, *CAPACITY.values()),
+)
+async def restart(
+    id: WorkspacePath, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
+) -> RequestedOut:
+    """As its owner would, within the owner's limits; the owner sees who asked."""
+    return await workspaces.change(session, resources, id, JobKind.RESTART, locale, admin=admin.user)
+
+
+@router.delete(
+    "/{id}",
+    status_code=202,
+    summary="Delete somebody's workspace",
+    operation_id="delete_any",
+    responses=problems(*CHANGES),
+)
+async def delete(
+    id: WorkspacePath,
+    session: SessionDep,
+    resources: ResourcesDep,
+    admin: AdminDep,
+    locale: LocaleDep,
+    volume: Annotated[
+        VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
+    ] = VolumePolicy.KEEP,
+) -> RequestedOut:
+    """As its owner would; the owner sees who asked. No job where there is no container."""
+    return await workspaces.change(session, resources, id, JobKind.DELETE, locale, admin=admin.user, volume=volume)
+
+
+@router.get(
+    "/{id}/logs",
+    summary="Read the log of somebody's container",
+    operation_id="read_any_log",
+    responses=problems(InvalidRequest, NotFound, *READING, NoContainer, LogsUnavailable),
+)
+async def read_log(
+    id: WorkspacePath,
+    resources: ResourcesDep,
+    admin: AdminDep,
+    tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
+) -> AdminLogOut:
+    """What the container wrote, as its owner reads it. The owner sees who read it, and when."""
+    return AdminLogOut(lines=await workspaces.read_log(resources, id, tail=tail, admin=admin.user))

@@ -1,0 +1,1 @@
+"""What is done is written down, and stays."""

@@ -10,10 +10,12 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
+from app.i18n import LOCALES
 from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import (
     ContainerExited,
+    EgressUnenforceable,
     Endpoint,
     EngineUnavailable,
     ImageMissing,
@@ -24,7 +26,9 @@ from app.runtime.base import (
     SubnetTaken,
     WorkspaceSpec,
 )
+from app.runtime.policy import PolicyViolated
 from app.workspaces import claims, service
+from app.workspaces.errors import explain
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime, http_peer
@@ -365,3 +369,16 @@ async def test_the_container_is_told_who_and_where_it_is_and_no_secret(
         "SPAWNER_PUBLIC_URL": "http://localhost:8080",
     }
     assert settings.secret_key not in repr(spec)
+
+
+@pytest.mark.parametrize("fault", [PolicyViolated("Privileged is not allowed"), EgressUnenforceable("no nft")])
+async def test_what_may_not_run_fails_at_once_and_says_why(
+    worker: TestWorker, runtime: FakeRuntime, resources: Resources, fault: RuntimeFault
+) -> None:
+    runtime.before = failing(fault, fault)
+    job = await accept(resources)
+    await drive(worker, job)
+    row, workspace, _ = await read(resources, job)
+    assert (row.state, row.error_code, row.attempts) == (JobState.FAILED, fault.code, 1)
+    assert workspace.status == WorkspaceStatus.ERROR
+    assert len({explain(code, locale) for code in (fault.code, "engine_error") for locale in LOCALES}) == 4

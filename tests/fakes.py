@@ -84,6 +84,7 @@ class FakeRuntime:
             networks={},
         )
         self.unenforceable = False
+        self.rules_lost = 0
         self.created = 0
         self.calls = 0
         self.exit_code: int | None = None
@@ -111,7 +112,8 @@ class FakeRuntime:
     async def keep_egress(self, instance: str) -> int:
         if self.unenforceable:
             raise EgressUnenforceable("no nft here")
-        return 0
+        lost, self.rules_lost = self.rules_lost, 0
+        return lost
 
     async def check_egress(self) -> bool:
         await self.keep_egress("")

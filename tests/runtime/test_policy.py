@@ -8,11 +8,18 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from app.catalog.service import load_catalog
+from app.models import Workspace
 from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
 from app.runtime.docker_objects import container_body
 from app.runtime.egress import INTERNET, Egress
-from app.runtime.policy import GRANTABLE, Allowed, PolicyViolated, check, forbidden_path
+from app.runtime.policy import GRANTABLE, NO_RESOLVER, Allowed, PolicyViolated, check, forbidden_path
+from app.settings import Settings
+from app.workspaces.spec import build_spec
+
+SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
 
 ALLOWED = Allowed({"/srv/data": False, "/srv/shared": True}, frozenset(("CHOWN", "SETUID")), "/srv/engine/docker.sock")
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
@@ -47,7 +54,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def bind(source: object, *, read_only: object = True, **more: object) -> list[dict[str, object]]:
-    return [{"Type": "bind", "Source": source, "Target": "/x", "ReadOnly": read_only, **more}]
+    return [{"Type": "bind", "Source": source, "Target": "/x", "ReadOnly": read_only} | more]
 
 
 def volume(name: str, **options: object) -> list[dict[str, object]]:
@@ -161,3 +168,43 @@ def test_a_link_is_judged_by_what_it_points_to(tmp_path: Path) -> None:
 def test_no_capability_that_reaches_beyond_the_container_can_be_listed() -> None:
     beyond = {"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "SYS_MODULE", "SYS_RAWIO", "MKNOD", "DAC_READ_SEARCH"}
     assert not GRANTABLE & (beyond | {"BPF", "PERFMON", "SYS_BOOT", "SYS_TIME", "SYSLOG", "ALL", "MAC_ADMIN"})
+
+
+def test_what_a_template_asks_for_reaches_the_request(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.yaml"
+    wishes = "egress: none\n    mounts: [{host: /srv/data, path: /data}]\n    capabilities: [CHOWN]\n    port: "
+    catalog.write_text(SHIPPED.read_text().replace("port: ", wishes, 1))
+    settings = Settings(
+        _env_file=None,
+        environment="development",
+        secret_key="a-secret-for-tests-0123456789-abcdefghij",
+        allowed_mounts="/srv/data",
+        allowed_capabilities="CHOWN",
+    )
+    templates = load_catalog(catalog, settings.allowed).templates
+    for template in templates:
+        workspace = Workspace(id=UUID(int=7), template=template.key, incarnation=1)
+        spec = build_spec(settings, template, workspace, "alice", index=3, volume="spawner-alice-x")
+        check(container_body(spec, publish=False), settings.allowed)
+    body = container_body(
+        build_spec(settings, templates[0], Workspace(id=UUID(int=7), incarnation=1), "alice", index=3, volume=None),
+        publish=False,
+    )
+    assert body["HostConfig"]["Mounts"] == bind("/srv/data", Target="/data")
+    assert body["HostConfig"]["CapAdd"] == ["CHOWN"]
+    assert body["Labels"]["spawner.egress"] == "none"
+    assert body["HostConfig"]["Dns"] == NO_RESOLVER
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("allowed_capabilities", "CHOWN, NET_ADMIN", "NET_ADMIN is never given"),
+        ("allowed_mounts", "/srv/data, /var/run/docker.sock:rw", "docker.sock:rw would hand over the host"),
+        ("allowed_mounts", "data", "is no absolute path"),
+        ("egress_resolvers", "dns.example.org", "egress_resolvers"),
+    ],
+)
+def test_settings_do_not_list_what_nobody_may_have(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Settings(_env_file=None, environment="development", secret_key=64 * "0123456789", **{name: value})  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from uuid import UUID
 from aiodocker.containers import DockerContainer
 
 from app.runtime.base import Endpoint, EngineReport, Network, Owned, OwnedVolume, RunState, Status, Usage, WorkspaceSpec
-from app.runtime.egress import INTERNET, Egress
+from app.runtime.egress import INTERNET, NOWHERE, Egress
 from app.runtime.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, SECURITY, TMPFS, ULIMITS
 
 INSTANCE: Final = "spawner.instance"
@@ -72,7 +72,7 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
         host["CapAdd"] = list(spec.capabilities)
     if spec.egress != INTERNET:
         labels[EGRESS] = str(spec.egress)
-    if spec.egress.networks == ():
+    if spec.egress == NOWHERE:
         # Else the engine would ask its own name server for the container, and names can carry anything out.
         host |= {"Dns": NO_RESOLVER, "DnsOptions": IMPATIENT}
     if publish:
@@ -112,8 +112,11 @@ def _binds(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
 
 
 def egress_of(labels: Mapping[str, str] | None) -> Egress:
-    """Where a container may connect to, by its labels."""
-    return Egress.read((labels or {}).get(EGRESS, "internet"))
+    """Where a container may connect to, by its labels; nowhere where another version's words are not understood."""
+    try:
+        return Egress.read((labels or {}).get(EGRESS, "internet"))
+    except ValueError:
+        return NOWHERE
 
 
 def subnet_of(network: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ class Egress:
 
 
 INTERNET: Final = Egress()
+NOWHERE: Final = Egress(())
 
 
 def parse_egress(value: object) -> Egress:

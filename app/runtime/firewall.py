@@ -272,6 +272,7 @@ async def _nft(*arguments: str, script: str | None = None) -> str:
             said, wrong = await process.communicate((script or "").encode())
     except TimeoutError:
         process.kill()
+        await process.wait()
         raise EgressBusy("nft did not end in time") from None
     if process.returncode:
         raise EgressUnenforceable(f"nft: {wrong.decode(errors='replace').strip().splitlines()[0]}")

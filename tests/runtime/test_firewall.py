@@ -11,6 +11,7 @@ import pytest
 from app.runtime.base import EgressUnenforceable
 from app.runtime.egress import INTERNET, Egress
 from app.runtime.firewall import CHANGING, Firewall, Wanted, name_servers
+from deploy.stack.rules import remove_rules
 
 # This machine is the engine's host for these: each address of loopback is its own.
 RANGE = "127.213.0.0/16"
@@ -129,3 +130,11 @@ def test_name_servers_are_those_that_the_engine_asks(tmp_path: Path) -> None:
     assert name_servers([own, upstream]) == ["192.168.1.1"]
     assert name_servers([own]) == []
     assert name_servers([tmp_path / "nowhere"]) == []
+
+
+async def test_a_clone_that_is_cleaned_leaves_no_table(rules: Firewall) -> None:
+    await rules.set(ONE, NOWHERE)
+    instance = rules.table.removeprefix("spawner_")
+    assert remove_rules(instance)
+    assert not (await rules.look()).there
+    assert not remove_rules(instance)

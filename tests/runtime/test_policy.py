@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app.catalog.service import load_catalog
 from app.models import Workspace
 from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
-from app.runtime.docker_objects import container_body
+from app.runtime.docker_objects import container_body, egress_of
 from app.runtime.egress import INTERNET, Egress
 from app.runtime.policy import GRANTABLE, NO_RESOLVER, Allowed, PolicyViolated, check, forbidden_path
 from app.settings import Settings
@@ -163,6 +163,11 @@ def test_a_link_is_judged_by_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     assert forbidden_path(str(tmp_path / "data")) is not None
     assert forbidden_path(str(tmp_path / "plain")) is None
+
+
+def test_a_label_that_is_not_understood_lets_nothing_out() -> None:
+    assert egress_of({"spawner.egress": "somewhere"}) == Egress(())
+    assert egress_of(None) == egress_of({}) == INTERNET
 
 
 def test_no_capability_that_reaches_beyond_the_container_can_be_listed() -> None:

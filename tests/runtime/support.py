@@ -123,7 +123,8 @@ async def fetch(endpoint: Endpoint, path: str, *, seconds: float = 10) -> str:
             while True:
                 try:
                     response = await client.get(path)
-                except httpx.ConnectError:
+                except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+                    # The engine's proxy of a published port accepts before the container listens.
                     await asyncio.sleep(0.02)
                     continue
                 response.raise_for_status()

@@ -39,7 +39,7 @@ test: bootstrap ## lint, types, and every test on real parts, beside a running s
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict $(CODE)
 	@sh deploy/stack/newer.sh
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadgroup
 
 lint: bootstrap ## lint and types alone
 	.venv/bin/ruff check .

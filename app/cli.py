@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.service import limit_user
 from app.auth.addresses import InvalidAddress, normalise
+from app.auth.keys import rotate as rotate_file
 from app.catalog.service import load_catalog
 from app.errors import AppError
 from app.main import create_app
@@ -26,6 +27,8 @@ MOST = 10_000
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate Spawner.")
 user = typer.Typer(no_args_is_help=True, help="Accounts.")
 app.add_typer(user, name="user")
+keys = typer.Typer(no_args_is_help=True, help="Secrets that sign and hash.")
+app.add_typer(keys, name="keys")
 
 Address = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 
@@ -50,6 +53,24 @@ def check() -> None:
     settings = load_settings()
     catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
     typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")
+
+
+@keys.command()
+def rotate(
+    keep: Annotated[int, typer.Option(min=1, help="How many secrets there are afterwards; 1 ends every sign-in.")] = 2,
+) -> None:
+    """Sign and hash with a fresh secret from now on; what was made with the others that are kept stays good."""
+    path = load_settings().secret_key_file
+    if path is None:
+        raise SystemExit(
+            "the secret comes from SPAWNER_SECRET_KEY itself: write it into a file, name that in "
+            "SPAWNER_SECRET_KEY_FILE, and only files are rotated from then on"
+        )
+    try:
+        kept = rotate_file(path, keep)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path} stays as it is: {getattr(error, 'strerror', None) or error}") from None
+    typer.echo(f"{path} begins with a fresh secret; {kept - 1} older {'ones verify' if kept != 2 else 'one verifies'}")
 
 
 @user.command()

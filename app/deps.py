@@ -11,9 +11,9 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import service as auth
-from app.auth.service import Caller, Client
-from app.errors import Forbidden, NotAdmin, Unauthorized, locale_of
+from app.auth import callers, cookies, sessions
+from app.auth.callers import Caller, Client, Scope
+from app.errors import Forbidden, InsufficientScope, NotAdmin, Unauthorized, is_away, locale_of
 from app.gateway.activity import Activity
 from app.i18n import Locale
 from app.resources import Resources
@@ -57,28 +57,64 @@ async def check_same_origin(request: Request) -> None:
     """
     if request.method in SAFE_METHODS:
         return
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None and site != "same-origin":
+    sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
+    if not sites and not origins:
         raise Forbidden
-    if origin is not None and origin != request.app.state.settings.public_url:
-        raise Forbidden
-    if site is None and origin is None:
+    # All of them, should there be several: no proxy and no server agrees with another on which one counts.
+    ours = request.app.state.settings.public_url
+    if any(site != "same-origin" for site in sites) or any(origin != ours for origin in origins):
         raise Forbidden
 
 
-async def get_caller(request: Request, resources: ResourcesDep) -> Caller | None:
-    """Who calls, by Bearer token or by the pages' cookie; the session's row is checked on every request."""
+def _may_refresh(request: Request) -> bool:
+    """Another site's page may lead the browser here, but what it merely loads moves no session on."""
+    if request.headers.get("sec-fetch-mode") == "navigate":
+        return True
+    return request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+async def _find_caller(request: Request, resources: Resources) -> Caller | None:
+    """Who calls, by Bearer or by the pages' cookies; those are renewed on the way where their time is over."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
-        if scheme.lower() != "bearer":
-            return None
-        return await auth.caller_by_access_token(resources, token.strip())
-    cookie = request.cookies.get(auth.cookie_name(resources.settings))
-    if cookie is None:
+        return await callers.caller_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
+    settings = resources.settings
+    access, refresh = (request.cookies.get(name(settings)) for name in (cookies.access_name, cookies.refresh_name))
+    if access is None and refresh is None:
         return None
     await check_same_origin(request)
-    return await auth.caller_by_cookie(resources, cookie)
+    caller = await callers.caller_by_cookie(resources, access) if access else None
+    if caller is None and refresh and _may_refresh(request):
+        renewed = await sessions.refresh(resources, refresh)
+        if renewed is not None:
+            caller, secrets = renewed
+            cookies.hand_out(request, settings, secrets)
+        else:
+            cookies.take_back(request, settings)
+    return caller
+
+
+async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[Caller | None]:
+    """Whoever shows a session or a personal token. The use is noted after the answer: nobody waits for it."""
+    caller = await _find_caller(request, resources)
+    yield caller
+    if caller is not None:
+        try:
+            await callers.note_seen(resources, caller)
+        except Exception as error:
+            if not is_away(error):
+                raise
+
+
+# Routes take one of the aliases below, which say what a personal token may do there.
+_ShownDep = Annotated[Caller | None, Depends(get_shown)]
+
+
+async def get_caller(caller: _ShownDep) -> Caller | None:
+    """Who is signed in. A personal token is refused: it opens what names its scope, and nothing else."""
+    if caller is not None and caller.token_id is not None:
+        raise InsufficientScope
+    return caller
 
 
 MaybeCallerDep = Annotated[Caller | None, Depends(get_caller)]
@@ -94,8 +130,27 @@ async def require_caller(caller: MaybeCallerDep) -> Caller:
 CallerDep = Annotated[Caller, Depends(require_caller)]
 
 
-async def require_admin(caller: CallerDep) -> Caller:
-    """The caller where they are an admin, else 403; the row counts, not the token's claim."""
+def _check_scope(caller: Caller | None, *scopes: Scope) -> Caller:
+    """The caller, or 401; 403 for a personal token that has none of the scopes."""
+    if caller is None:
+        raise Unauthorized
+    if caller.token_id is not None and caller.scopes.isdisjoint(scopes):
+        raise InsufficientScope(scopes[0])
+    return caller
+
+
+async def require_owner(request: Request, caller: _ShownDep) -> Caller:
+    """The caller, also by a token: `workspaces` is good for everything of theirs, `read` for what changes nothing."""
+    reading = (Scope.READ,) if request.method in ("GET", "HEAD") else ()
+    return _check_scope(caller, *reading, Scope.WORKSPACES)
+
+
+OwnerDep = Annotated[Caller, Depends(require_owner)]
+
+
+async def require_admin(caller: _ShownDep) -> Caller:
+    """The caller where they are an admin, else 403, also by a token; the row counts, not what is shown."""
+    caller = _check_scope(caller, Scope.ADMIN)
     if not caller.user.is_admin:
         raise NotAdmin
     return caller
@@ -138,7 +193,7 @@ class Asking:
 async def get_asking(
     session: SessionDep,
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: OwnerDep,
     locale: LocaleDep,
     response: Response,
     key: IdempotencyKeyDep = None,

@@ -103,6 +103,21 @@ class NotAdmin(AppError):
     )
 
 
+class InsufficientScope(AppError):
+    code = "insufficient_scope"
+    status = 403
+    title = Text("Not within this token's scopes", "Außerhalb der Rechte dieses Tokens")
+    detail = Text(
+        "This token is not good for that: its scopes do not include it, or it takes a person who is signed in.",
+        "Dieses Token gilt dafür nicht: Seine Rechte umfassen das nicht, oder es braucht eine angemeldete Person.",
+    )
+
+    def __init__(self, scope: str = "") -> None:
+        # RFC 6750, 3.1: which scope would do; none where no token does.
+        needed = f', scope="{scope}"' if scope else ""
+        super().__init__(headers={"WWW-Authenticate": f'Bearer error="insufficient_scope"{needed}'})
+
+
 class NotFound(AppError):
     code = "not_found"
     status = 404
@@ -165,6 +180,10 @@ FIELD_TEXTS: dict[str, Text] = {
         "This is too long: {max_length} characters at most.", "Das ist zu lang: höchstens {max_length} Zeichen."
     ),
     "string_too_short": Text("This must not be empty.", "Das darf nicht leer sein."),
+    "too_short": Text("Name at least one.", "Nenne mindestens eines."),
+    "too_long": Text("These are too many: {max_length} at most.", "Das sind zu viele: höchstens {max_length}."),
+    "one_end": Text("Send either days or expires_at.", "Sende entweder days oder expires_at."),
+    "bad_end": Text("This must lie ahead, and within a year.", "Das muss in der Zukunft liegen, binnen eines Jahres."),
     "string_type": Text("This must be text.", "Das muss Text sein."),
     "string_unicode": Text("This is not valid Unicode text.", "Das ist kein gültiger Unicode-Text."),
     "json_invalid": Text("The body is not valid JSON.", "Der Inhalt ist kein gültiges JSON."),
@@ -190,9 +209,12 @@ ErrorPage = Callable[[Request, Problem], Response | None]
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors for a route's `responses=`; those of one status share an entry with an example each.
 
-    The schema is a reference that `app.openapi` makes good.
+    Whatever asks who calls can be shown a personal token, and refuse it. The schema is a reference that `app.openapi`
+    makes good.
     """
     responses: dict[int | str, dict[str, Any]] = {}
+    if Unauthorized in errors:
+        errors = (*errors, InsufficientScope)
     for error in errors:
         content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
         entry = responses.setdefault(error.status, {"description": error.title.en, "content": {MEDIA_TYPE: content}})

@@ -16,6 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import errors, log, openapi
 from app.admin.router import router as admin
 from app.auth.router import router as auth
+from app.auth.sessions_router import router as auth_sessions
 from app.catalog.router import router as catalog
 from app.gateway.activity import Activity
 from app.gateway.router import router as gateway
@@ -58,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.activity = Activity()
     errors.install(app)
-    for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
+    for router in (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
         app.include_router(router)
     install_pages(app)
     openapi.install(app)

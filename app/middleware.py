@@ -61,6 +61,8 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
+                for cookie in scope["state"].get("set_cookies", ()):
+                    headers.append("Set-Cookie", cookie)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 policy = DOCS_POLICY if scope["path"] == "/docs" else PAGE_POLICY

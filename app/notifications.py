@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -38,12 +38,13 @@ async def listen(redis: Redis, pattern: str) -> AsyncIterator[Notification]:
 
 
 @asynccontextmanager
-async def beside(work: asyncio.Task[None]) -> AsyncIterator[None]:
+async def beside(work: asyncio.Task[Any]) -> AsyncIterator[None]:
     """Let a task run beside the block, and end it with the block."""
     try:
         yield
     finally:
-        # redis-py swallows a cancellation that comes while it connects: ask until it is heard.
+        # Libraries swallow a cancellation that comes at the wrong moment (redis-py while it connects): ask until it
+        # is heard.
         while not work.done():
             work.cancel()
             await asyncio.wait({work}, timeout=0.1)

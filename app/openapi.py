@@ -9,17 +9,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 
-from app import openapi_admin, openapi_examples
+from app import openapi_admin, openapi_examples, openapi_sessions
 from app.errors import MEDIA_TYPE, Problem
 
-ANSWERS = openapi_examples.ANSWERS | openapi_admin.ANSWERS
-INVALID = openapi_examples.INVALID | openapi_admin.INVALID
+ANSWERS = openapi_examples.ANSWERS | openapi_sessions.ANSWERS | openapi_admin.ANSWERS
+INVALID = openapi_examples.INVALID | openapi_sessions.INVALID | openapi_admin.INVALID
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
 
-**Who calls.** Send `Authorization: Bearer <access_token>`. The pages' own cookie is accepted as well; with it, a
-request that changes something must come from the pages' origin, or it is refused with `cross_site`.
+**Who calls.** Send `Authorization: Bearer <access_token>`, or a personal token in its place: `read` lets it read what
+is yours, `workspaces` change it too, `admin` use `/api/admin`; for anything else it is refused with
+`insufficient_scope`. The pages' own cookies are accepted as well; with them, a request that changes something must come
+from the pages' origin, or it is refused with `cross_site`.
 
 **Errors** are `application/problem+json` (RFC 9457): switch on `code`, show `detail`. Invalid input is 400 and names
 each field in `errors`. An unknown address is 404 `not_found`, a method that it does not know 405 `method_not_allowed`.
@@ -32,7 +34,7 @@ operator.
 """
 
 TAGS = [
-    {"name": "auth", "description": "Links, tokens, sign-out."},
+    {"name": "auth", "description": "Links, sessions, tokens."},
     {"name": "user", "description": "The caller."},
     {"name": "catalogue", "description": "What may be launched."},
     {"name": "container", "description": "Workspaces of the caller."},
@@ -69,15 +71,16 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": "http://localhost:8080/auth/confirm#token=q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI",
     },
     "Set-Cookie": {
-        "description": "The pages' cookie, out of reach of scripts. Programs need not keep it.",
+        "description": "The pages' two cookies, out of reach of scripts. Programs need not keep them.",
         "schema": {"type": "string"},
-        "example": "spawner_session=0wV…; HttpOnly; Max-Age=43200; Path=/; SameSite=lax",
+        "example": "spawner_session=0wV…; HttpOnly; Max-Age=900; Path=/; SameSite=lax",
     },
 }
 PROBLEM_HEADERS = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
 OTHER_HEADERS = {
     ("verify", "200"): "Set-Cookie",
     ("logout", "200"): "Set-Cookie",
+    ("refresh", "204"): "Set-Cookie",
     ("get_job", "200"): "ETag",
     ("get_job", "304"): "ETag",
     ("verify_signup", "303"): "Location",
@@ -111,14 +114,14 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= {**problem.pop("$defs"), "Problem": problem}
-    for schema in schemas.values():
-        if schema["type"] == "object":
-            # Answers hold every field, those with a default too; no request has an optional one.
+    for name, schema in schemas.items():
+        if schema["type"] == "object" and not name.endswith("In"):
+            # Answers hold every field, those with a default too.
             schema["required"] = list(schema["properties"])
     for _, _, operation in operations(document):
         operation["responses"].pop("422", None)
         if "401" in operation["responses"]:
-            operation["security"] = [{"bearer": []}]
+            operation["security"] = [{"cookie" if operation["operationId"] == "refresh" else "bearer": []}]
         for body in operation.get("requestBody", {}).get("content", {}).values():
             example = schemas[_name(body["schema"])]["examples"][0]
             body["examples"] = {"request": {"value": example}}
@@ -132,9 +135,15 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         "bearer": {
             "type": "http",
             "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "`access_token` of a token body. It ends with its session, at sign-out at the latest.",
-        }
+            "description": "`access_token` of a token body, which ends with its session, at sign-out at the latest; or "
+            "a personal token, which is good for what its scopes name.",
+        },
+        "cookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "__Host-spawner_refresh",
+            "description": "What the pages renew their sign-in with. Without TLS its name is `spawner_refresh`.",
+        },
     }
     return document
 

@@ -3,6 +3,7 @@
 import re
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from app.auth.keys import secrets_now
 from app.settings import Settings
 
 REMOVED = "[removed]"
@@ -16,7 +17,7 @@ class Redactor:
     """Knows the platform's secrets, as they are and as addresses spell them."""
 
     def __init__(self, settings: Settings) -> None:
-        secrets = {settings.secret_key}
+        secrets = set(secrets_now(settings))
         for url in (settings.database_url, settings.redis_url, settings.smtp_url):
             parts = urlsplit(url)
             for spelled in (parts.password or "", *parse_qs(parts.query).get("password", [])):

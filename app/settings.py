@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -13,8 +14,23 @@ from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
+# As browsers write it: lower case, no path, no default port.
+EXACT_ORIGIN = re.compile(
+    r"(?:http://(?!.*:80$)|https://(?!.*:443$))(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?"
+)
 
 CommaList = Annotated[list[str], NoDecode]
+
+
+def split_secrets(text: str) -> list[str]:
+    """Secrets, one a line, newest first; raises `ValueError` unless there is one and all are strong."""
+    secrets = [line.strip() for line in text.splitlines() if line.strip()]
+    if not secrets or any(len(secret) < 32 or len(set(secret)) < 10 for secret in secrets):
+        raise ValueError(
+            "SPAWNER_SECRET_KEY is missing or weak: set it, or SPAWNER_SECRET_KEY_FILE, to 32 or more random "
+            "characters, such as those of `openssl rand -base64 48`"
+        )
+    return secrets
 
 
 class Settings(BaseSettings):
@@ -66,8 +82,11 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field("Spawner <spawner@localhost>", description="Sender of mails.")
     secret_key: str = Field("", repr=False, description="At least 32 random characters; signs tokens and keys hashes.")
-    secret_key_file: Path | None = Field(None, description="File to read SECRET_KEY from.")
+    secret_key_file: Path | None = Field(
+        None, description="File to read SECRET_KEY from; several, one a line: the first signs, the others still verify."
+    )
     access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
+    page_access_seconds: int = Field(900, ge=60, description="How often the pages' cookies are exchanged for new ones.")
     session_seconds: int = Field(43200, ge=60, description="Life of a sign-in; access tokens and cookies end with it.")
     magic_link_seconds: int = Field(600, ge=30, description="Life of a link.")
     magic_links_per_hour: int = Field(3, ge=1, description="Links one address may ask for in an hour.")
@@ -126,6 +145,14 @@ class Settings(BaseSettings):
             raise ValueError("must be an origin such as https://spawner.example.org")
         return f"{parts.scheme}://{parts.netloc.lower()}"
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not EXACT_ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is no exact origin such as https://app.example.org")
+        return value
+
     @field_validator("network_range")
     @classmethod
     def _range(cls, value: str) -> str:
@@ -175,16 +202,13 @@ class Settings(BaseSettings):
         return self
 
     def _read_secret(self) -> str:
+        """SECRET_KEY's lines; `secret_key_file` is left to say where they came from, if it was a file."""
         path = self.secret_key_file
         if path is None and not self.secret_key and self.environment == "development":
             path = DEVELOPMENT_SECRET
-        secret = path.read_text().strip() if path is not None and path.is_file() else self.secret_key
-        if len(secret) < 32 or len(set(secret)) < 10:
-            raise ValueError(
-                "SPAWNER_SECRET_KEY is missing or weak: set it, or SPAWNER_SECRET_KEY_FILE, to 32 or more random "
-                "characters, such as those of `openssl rand -base64 48`"
-            )
-        return secret
+        self.secret_key_file = path if path is not None and path.is_file() else None
+        text = self.secret_key_file.read_text() if self.secret_key_file else self.secret_key
+        return "\n".join(split_secrets(text))
 
     @property
     def allowed(self) -> Allowed:

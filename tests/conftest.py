@@ -34,14 +34,23 @@ INSTANCE = f"t{secrets.token_hex(4)}"
 
 
 WITH_SERVERS = {"runtime", "e2e", "stack", "chaos"}
+# Folders whose tests share what is dear to start, the longest first.
+TOGETHER = ["e2e", "chaos", "runtime"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `unit` whatever asks for no server."""
+    """Mark as `unit` whatever asks for no server; say which tests belong into one process, and begin with the longest.
+
+    Where several processes share the work, each takes a whole group at a time.
+    """
     for item in items:
+        folder = item.path.parent.name
         alone = isinstance(item, pytest.Function) and "services" not in item.fixturenames
-        if alone and item.path.parent.name not in WITH_SERVERS:
+        if alone and folder not in WITH_SERVERS:
             item.add_marker("unit")
+        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else item.path.name))
+    order = {folder: rank for rank, folder in enumerate(TOGETHER)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from app.auth.callers import TOKEN_PREFIX, Client
+from app.auth.sessions import open_session
 from app.auth.tokens import new_token
-from app.models import Session, User, UserState, utcnow
+from app.models import ApiToken, Session, User, UserState, utcnow
 from app.resources import Resources
 
 
@@ -16,6 +18,7 @@ class SignedIn:
     session: Session
     access_token: str
     cookie: str
+    refresh: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -24,6 +27,10 @@ class SignedIn:
     @property
     def cookies(self) -> dict[str, str]:
         return {"spawner_session": self.cookie}
+
+    @property
+    def both_cookies(self) -> dict[str, str]:
+        return {**self.cookies, "spawner_refresh": self.refresh}
 
 
 async def make_user(
@@ -36,16 +43,28 @@ async def make_user(
     return user
 
 
+async def make_token(resources: Resources, user: User, *scopes: str) -> str:
+    """A personal token of the user."""
+    secret = TOKEN_PREFIX + new_token()
+    async with resources.unit_of_work() as session:
+        session.add(
+            ApiToken(
+                user_id=user.id,
+                name="test",
+                token_hash=resources.tokens.hash("token", secret),
+                scopes=list(scopes),
+                expires_at=utcnow() + timedelta(days=1),
+            )
+        )
+    return secret
+
+
 async def sign_in(resources: Resources, user: User | str = "alice") -> SignedIn:
     """A session of the user, who is made first when only a slug is given."""
     if isinstance(user, str):
         user = await make_user(resources, user)
-    cookie = new_token()
-    row = Session(
-        user_id=user.id,
-        cookie_hash=resources.tokens.hash("session", cookie),
-        expires_at=utcnow() + timedelta(hours=1),
-    )
     async with resources.unit_of_work() as session:
-        session.add(row)
-    return SignedIn(user, row, resources.tokens.issue(user.id, row.id, is_admin=user.is_admin), cookie)
+        session_id, pages = await open_session(session, resources, user, Client("127.0.0.1", ""))
+        row = await session.get_one(Session, session_id)
+    access_token = resources.tokens.issue(user.id, row.id, is_admin=user.is_admin)
+    return SignedIn(user, row, access_token, pages.access, pages.refresh)

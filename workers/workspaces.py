@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.models import JobKind, utcnow
+from app.notifications import beside
 from app.runtime.base import RuntimeFault
 from app.workspaces import claims, progress
 from app.workspaces.claims import Claim, LeaseLost
@@ -23,7 +24,6 @@ from workers.room import let_in
 log = structlog.get_logger(__name__)
 
 LONGEST_BACKOFF = 30
-ASK_AGAIN_SECONDS = 0.5
 
 
 async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
@@ -54,22 +54,21 @@ async def _with_lease(context: WorkerContext, held: Claim) -> None:
     """
     with context.revocations.of(held.job_id) as revoked:
         over = asyncio.Event()
-        drive = asyncio.create_task(_drive(context, held))
-        renewal = asyncio.create_task(_renew(context, held, revoked, over))
         ended = asyncio.create_task(over.wait())
-        try:
+        renewal = asyncio.create_task(_renew(context, held, revoked, over))
+        drive = asyncio.create_task(_drive(context, held))
+        drive.add_done_callback(_look_at)
+        async with beside(ended), beside(renewal), beside(drive):
             await asyncio.wait({drive, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not drive.done():
-                # Libraries swallow a cancellation that comes at the wrong moment: ask until it is heard.
-                while not drive.done():
-                    drive.cancel()
-                    await asyncio.wait({drive}, timeout=ASK_AGAIN_SECONDS)
                 raise LeaseLost
             await drive
-        finally:
-            for task in (drive, renewal, ended):
-                task.cancel()
-            await asyncio.gather(drive, renewal, ended, return_exceptions=True)
+
+
+def _look_at(drive: asyncio.Task[None]) -> None:
+    """What the work of a lost job ended with concerns nobody; asyncio would complain that nobody looked."""
+    if not drive.cancelled():
+        drive.exception()
 
 
 async def _renew(context: WorkerContext, held: Claim, revoked: asyncio.Event, over: asyncio.Event) -> None:
@@ -80,8 +79,10 @@ async def _renew(context: WorkerContext, held: Claim, revoked: asyncio.Event, ov
     pause = context.resources.settings.lease_seconds / 3
     failures = 0
     while True:
+        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(revoked.wait(), pause)
+            async with asyncio.timeout(pause):
+                await revoked.wait()
         revoked.clear()
         try:
             async with context.resources.unit_of_work() as session:

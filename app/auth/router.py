@@ -8,16 +8,17 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import service
+from app.auth.cookies import hand_out, take_back
 from app.auth.limits import RateLimited
 from app.auth.links import request_link
 from app.auth.schemas import LinkIn, MessageOut, TokenOut, VerifyIn, view_user
 from app.auth.service import Blocked, InvalidLink
+from app.auth.sessions import logout as end_own_session
 from app.deps import CallerDep, ClientDep, LocaleDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable, problems
 from app.i18n import Locale, Text
 from app.models import LinkPurpose
 from app.resources import Resources
-from app.settings import Settings
 from app.workspaces.views import view_job
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
@@ -60,19 +61,19 @@ async def login(
 @router.post("/verify", operation_id="verify", summary="Spend a link", responses=SPENDING | problems(TooLarge))
 async def verify(
     body: VerifyIn,
-    response: Response,
+    request: Request,
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
     locale: LocaleDep,
 ) -> TokenOut:
-    """Signs in, once for each link, and makes sure that the default workspace runs. Sets the pages' cookie as well.
+    """Signs in, once for each link, and makes sure that the default workspace runs. Sets the pages' cookies as well.
 
     The first account ever verified becomes the administrator. Other links of the account end. A blocked account is
     refused and its link stays unspent.
     """
     signed_in = await service.verify(session, resources, body.token, client)
-    _set_cookie(response, resources.settings, signed_in.cookie)
+    hand_out(request, resources.settings, signed_in.pages)
     return await _token_body(session, resources, signed_in, locale)
 
 
@@ -117,12 +118,11 @@ async def verify_by_query(
     responses=problems(Unauthorized, Forbidden, Unavailable),
 )
 async def logout(
-    response: Response, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+    request: Request, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
 ) -> MessageOut:
-    """Ends this session: its access tokens, its cookie and the workspaces opened with it are refused from now on."""
-    await service.logout(session, caller)
-    name, secure = service.cookie_name(resources.settings), resources.settings.secure_cookies
-    response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
+    """Ends this session: its access tokens, its cookies and the workspaces opened with it are refused from now on."""
+    await end_own_session(session, caller)
+    take_back(request, resources.settings)
     return MessageOut(message=SIGNED_OUT.say(locale))
 
 
@@ -135,18 +135,6 @@ async def _token_body(
         expires_in=min(settings.access_token_seconds, settings.session_seconds),
         user=view_user(signed_in.user, signed_in.container_id),
         job=await view_job(session, resources, signed_in.job, locale) if signed_in.job else None,
-    )
-
-
-def _set_cookie(response: Response, settings: Settings, value: str) -> None:
-    response.set_cookie(
-        service.cookie_name(settings),
-        value,
-        max_age=settings.session_seconds,
-        path="/",
-        secure=settings.secure_cookies,
-        httponly=True,
-        samesite="lax",
     )
 
 

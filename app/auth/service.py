@@ -1,23 +1,18 @@
-"""Signing in and out: what a link is worth, and who calls.
-
-A sign-in is a row in `sessions`. Access tokens name it, the pages' cookie is kept as its keyed hash, and every
-request asks the row: ending it, or blocking the account, holds at the next request.
-"""
+"""Signing in: what a link is worth."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.tokens import InvalidToken, new_token
-from app.errors import AppError, Unauthorized
+from app.auth.callers import Client
+from app.auth.sessions import PageSecrets, open_session
+from app.errors import AppError
 from app.i18n import Text
-from app.models import Bootstrap, Job, MagicLink, Session, User, UserState, utcnow
+from app.models import Bootstrap, Job, MagicLink, User, UserState, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from app.workspaces import service as workspaces
 from app.workspaces.errors import Refused
 
@@ -44,35 +39,14 @@ class Blocked(AppError):
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """Where a request comes from, as the list of sessions shows it."""
-
-    address: str
-    user_agent: str
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls: the account as it stands now, and the session that the request showed."""
-
-    user: User
-    session_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A sign-in: two secrets for the client, and the launch that it began, if any. Never log it."""
+    """A sign-in: secrets for programs and for the pages, and the launch that it began, if any. Never log it."""
 
     user: User
     access_token: str
-    cookie: str
+    pages: PageSecrets
     container_id: str | None
     job: Job | None
-
-
-def cookie_name(settings: Settings) -> str:
-    """The pages' cookie; `__Host-` binds it to this very host, which browsers allow over TLS only."""
-    return "__Host-spawner_session" if settings.secure_cookies else "spawner_session"
 
 
 async def verify(session: AsyncSession, resources: Resources, token: str, client: Client) -> SignedIn:
@@ -80,21 +54,19 @@ async def verify(session: AsyncSession, resources: Resources, token: str, client
 
     Raises `InvalidLink`; and `Blocked`, which leaves the link unspent, as every error here does.
     """
-    digest = resources.tokens.hash("link", token)
-    user = await _spend(session, digest)
+    user = await _spend(session, resources.tokens.hashes("link", token))
     if user.blocked_at is not None:
         raise Blocked
     if user.state == UserState.REGISTERED:
         user.state = UserState.VERIFIED
         user.is_admin = user.is_admin or await _claim_bootstrap(session, user.id)
     user.last_used = utcnow()
-    cookie = new_token()
-    session_id = await _open_session(session, resources, user.id, cookie, client)
+    session_id, pages = await open_session(session, resources, user, client)
     container_id, job = await _start_default(session, resources, user)
     return SignedIn(
         user=user,
         access_token=resources.tokens.issue(user.id, session_id, is_admin=user.is_admin),
-        cookie=cookie,
+        pages=pages,
         container_id=container_id,
         job=job,
     )
@@ -110,9 +82,9 @@ async def _start_default(session: AsyncSession, resources: Resources, user: User
     return accepted.workspace.container_id, accepted.job
 
 
-async def _spend(session: AsyncSession, digest: bytes) -> User:
+async def _spend(session: AsyncSession, digests: list[bytes]) -> User:
     """Spend the link and end its siblings; the account comes back locked until the transaction ends."""
-    owner = select(MagicLink.user_id).where(MagicLink.token_hash == digest).scalar_subquery()
+    owner = select(MagicLink.user_id).where(MagicLink.token_hash.in_(digests)).scalar_subquery()
     # The account's lock comes first: of two siblings spent at once the second waits here, holding no link that the
     # first one wants to end.
     user: User | None = await session.scalar(select(User).where(User.id == owner).with_for_update(key_share=True))
@@ -121,7 +93,7 @@ async def _spend(session: AsyncSession, digest: bytes) -> User:
     now = utcnow()
     spent = await session.scalar(
         update(MagicLink)
-        .where(MagicLink.token_hash == digest, MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
+        .where(MagicLink.token_hash.in_(digests), MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
         .values(spent_at=now)
         .returning(MagicLink.id)
     )
@@ -137,58 +109,3 @@ async def _claim_bootstrap(session: AsyncSession, user_id: UUID) -> bool:
     """Whether this account is the first; racing transactions wait for each other at the one row."""
     row = insert(Bootstrap).values(id=1, user_id=user_id).on_conflict_do_nothing().returning(Bootstrap.id)
     return await session.scalar(row) is not None
-
-
-async def _open_session(
-    session: AsyncSession, resources: Resources, user_id: UUID, cookie: str, client: Client
-) -> UUID:
-    now = utcnow()
-    row = Session(
-        user_id=user_id,
-        cookie_hash=resources.tokens.hash("session", cookie),
-        user_agent=client.user_agent,
-        address=client.address,
-        created_at=now,
-        expires_at=now + timedelta(seconds=resources.settings.session_seconds),
-    )
-    session.add(row)
-    await session.flush()
-    return row.id
-
-
-async def logout(session: AsyncSession, caller: Caller) -> None:
-    """End the caller's session: its access tokens, its cookie, the workspaces opened with it. May be repeated."""
-    await session.execute(
-        update(Session).where(Session.id == caller.session_id, Session.ended_at.is_(None)).values(ended_at=utcnow())
-    )
-
-
-async def caller_by_access_token(resources: Resources, token: str) -> Caller | None:
-    """Who shows this access token; None unless it is ours, in time, and its session lives."""
-    try:
-        access = resources.tokens.read(token)
-    except InvalidToken:
-        return None
-    return await _find_caller(resources, Session.id == access.session_id, Session.user_id == access.user_id)
-
-
-async def caller_by_cookie(resources: Resources, cookie: str) -> Caller | None:
-    """Who shows this cookie; None unless its session lives."""
-    return await _find_caller(resources, Session.cookie_hash == resources.tokens.hash("session", cookie))
-
-
-async def confirm(resources: Resources, caller: Caller) -> None:
-    """Look again, in the middle of a long answer; raises `Unauthorized` once the session has ended or is blocked."""
-    if await _find_caller(resources, Session.id == caller.session_id) is None:
-        raise Unauthorized
-
-
-async def _find_caller(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:
-    query = (
-        select(User, Session.id)
-        .join(Session, Session.user_id == User.id)
-        .where(*criteria, Session.ended_at.is_(None), Session.expires_at > utcnow(), User.blocked_at.is_(None))
-    )
-    async with resources.reads() as session:
-        row = (await session.execute(query)).one_or_none()
-    return Caller(user=row[0], session_id=row[1]) if row else None

@@ -1,31 +1,29 @@
-"""Secrets that sign people in: random tokens kept as keyed hashes, and access tokens (JWT, RFC 9068's claims).
+"""Secrets that sign people in: random tokens kept as keyed hashes, and access tokens (JWT, RFC 9068's claims)."""
 
-One secret, SECRET_KEY, is the root. HKDF (RFC 5869) derives from it a key for each purpose, so that a hash made
-for a link is worth nothing as a session, and the P-256 key that signs access tokens (ES256, RFC 7518).
-"""
-
-import hashlib
-import hmac
+import base64
+import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from datetime import timedelta
+from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from app import clock
+from app.auth.keys import Derived, Keyring, Purpose
 from app.settings import Settings
 
 ALGORITHM = "ES256"
 AUDIENCE = "spawner-api"
-# Order of the P-256 group (SEC 2, 2.4.2).
-P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+TYPE = "at+jwt"
+LONGEST = 4096
+# By how much the clock of another machine of ours may be ahead.
+LEEWAY = timedelta(seconds=30)
+# The last character of 64 bytes in base64url carries two bits: any other spells the same signature once more.
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
+_REQUIRED = ["exp", "iat", "aud", "iss", "sub", "sid", "jti"]
 
-Purpose = Literal["link", "session", "handoff", "workspace", "limit"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
@@ -51,27 +49,25 @@ class Tokens:
     """Makes and checks tokens. Holds keys: never log it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._root = settings.secret_key.encode()
+        self._keys = Keyring(settings)
         self._issuer = settings.public_url
         self._life = timedelta(seconds=settings.access_token_seconds)
-        # 64 bytes reduced modulo the order: the bias is below 2^-256 (FIPS 186-5, A.2.1).
-        scalar = int.from_bytes(self._derive("jwt", 64), "big") % (P256_ORDER - 1) + 1
-        self._private = ec.derive_private_key(scalar, ec.SECP256R1())
-        self._public = self._private.public_key()
-        encoded = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        self._kid = hashlib.sha256(encoded).hexdigest()[:16]
-        self._hash_keys = {purpose: self._derive(purpose, 32) for purpose in PURPOSES}
-
-    def _derive(self, label: str, length: int) -> bytes:
-        return HKDF(SHA256(), length, salt=None, info=f"spawner {label}".encode()).derive(self._root)
 
     def hash(self, purpose: Purpose, token: str) -> bytes:
         """The keyed hash that the database keeps: without SECRET_KEY a dump cannot even be searched."""
-        return hmac.digest(self._hash_keys[purpose], token.encode(), "sha256")
+        return self._keys()[0].mac(purpose, token)
+
+    def hashes(self, purpose: Purpose, token: str) -> list[bytes]:
+        """Every hash under which the database may know the token: search with this, and keep `hash`."""
+        return [key.mac(purpose, token) for key in self._keys()]
+
+    def derive(self, purpose: Derived, text: str) -> list[str]:
+        """A token that follows from a text, under each key, the newest first: whoever asks gets the same."""
+        return [_spell(key.mac(purpose, text)) for key in self._keys()]
 
     def issue(self, user_id: UUID, session_id: UUID, *, is_admin: bool) -> str:
         """Sign an access token that lives ACCESS_TOKEN_SECONDS."""
-        now = datetime.now(UTC)
+        key, now = self._keys()[0], clock.source()
         claims = {
             "iss": self._issuer,
             "aud": AUDIENCE,
@@ -82,22 +78,45 @@ class Tokens:
             "exp": now + self._life,
             "is_admin": is_admin,
         }
-        return jwt.encode(claims, self._private, ALGORITHM, headers={"kid": self._kid, "typ": "at+jwt"})
+        return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.kid, "typ": TYPE})
 
     def read(self, token: str) -> Access:
         """Check signature, header and claims; raise `InvalidToken` for what we did not issue or what expired."""
+        if len(token) > LONGEST or not _FORM.fullmatch(token):
+            raise InvalidToken
         try:
             header = jwt.get_unverified_header(token)
-            if header != {"alg": ALGORITHM, "kid": self._kid, "typ": "at+jwt"}:
+            known = {key.kid: key for key in self._keys()}
+            key = known.get(str(header.get("kid")))
+            if key is None or header != {"alg": ALGORITHM, "kid": key.kid, "typ": TYPE}:
                 raise InvalidToken
             claims: dict[str, Any] = jwt.decode(
                 token,
-                self._public,
+                key.public,
                 [ALGORITHM],
                 audience=AUDIENCE,
                 issuer=self._issuer,
-                options={"require": ["exp", "iat", "aud", "iss", "sub", "sid", "jti"]},
+                # Times are checked below, by the platform's clock.
+                options={
+                    "require": _REQUIRED,
+                    "strict_aud": True,
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
             )
+            _check_times(claims)
             return Access(UUID(str(claims["sub"])), UUID(str(claims["sid"])), bool(claims.get("is_admin")))
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise InvalidToken from error
+
+
+def _check_times(claims: dict[str, Any]) -> None:
+    now, soon = clock.source().timestamp(), (clock.source() + LEEWAY).timestamp()
+    expires, begins = claims["exp"], [claims["iat"], *([claims["nbf"]] if "nbf" in claims else [])]
+    if not all(type(time) is int for time in (expires, *begins)) or expires <= now or max(begins) > soon:
+        raise InvalidToken
+
+
+def _spell(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

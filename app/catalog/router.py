@@ -4,14 +4,14 @@ from fastapi import APIRouter
 
 from app.catalog.images import image_states
 from app.catalog.schemas import TemplateOut, TemplatesOut
-from app.deps import CallerDep, LocaleDep, ResourcesDep
+from app.deps import LocaleDep, OwnerDep, ResourcesDep
 from app.errors import Unauthorized, Unavailable, problems
 
 router = APIRouter(prefix="/api/templates", tags=["catalogue"])
 
 
 @router.get("", summary="The catalogue", operation_id="list_templates", responses=problems(Unauthorized, Unavailable))
-async def templates(resources: ResourcesDep, locale: LocaleDep, _: CallerDep) -> TemplatesOut:
+async def templates(resources: ResourcesDep, locale: LocaleDep, _: OwnerDep) -> TemplatesOut:
     """What may be launched, in the catalogue's order."""
     catalog = resources.catalog.templates
     states = await image_states(resources.redis, [template.image for template in catalog])

@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.service import Caller
-from app.auth.tokens import Tokens, new_token
+from app.auth.callers import Caller
+from app.auth.tokens import new_token
 from app.gateway.names import Route, base_path, origin_of, split_route
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
@@ -56,7 +56,7 @@ async def make_code(
     code = new_token()
     session.add(
         Handoff(
-            code_hash=_hash(resources.tokens, code, state),
+            code_hash=resources.tokens.hash("handoff", f"{code}.{state}"),
             session_id=caller.session_id,
             workspace_id=workspace_id,
             expires_at=utcnow() + CODE_LIFE,
@@ -94,7 +94,7 @@ async def exchange(session: AsyncSession, resources: Resources, route: Route, co
     spent = await session.execute(
         update(Handoff)
         .where(
-            Handoff.code_hash == _hash(resources.tokens, code, state),
+            Handoff.code_hash.in_(resources.tokens.hashes("handoff", f"{code}.{state}")),
             Handoff.spent_at.is_(None),
             Handoff.expires_at > utcnow(),
             Handoff.session_id == Session.id,
@@ -129,7 +129,3 @@ async def purge(session: AsyncSession) -> None:
         Session.id == WorkspaceCookie.session_id, or_(Session.ended_at.is_not(None), Session.expires_at < now)
     )
     await session.execute(delete(WorkspaceCookie).where(over).execution_options(synchronize_session=False))
-
-
-def _hash(tokens: Tokens, code: str, state: str) -> bytes:
-    return tokens.hash("handoff", f"{code}.{state}")

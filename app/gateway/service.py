@@ -233,6 +233,7 @@ async def _find_grant(resources: Resources, visit: Visit, route: Route) -> _Gran
     shown = cookies.values(visit.cookies, cookies.grant_name(resources.settings))
     if not shown:
         return None
+    digests = [digest for value in shown for digest in resources.tokens.hashes("workspace", value)]
     query = (
         select(
             Workspace.id,
@@ -254,7 +255,7 @@ async def _find_grant(resources: Resources, visit: Visit, route: Route) -> _Gran
         .join(Workspace, (Workspace.id == WorkspaceCookie.workspace_id) & (Workspace.user_id == User.id))
         .outerjoin(Job, (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES))
         .where(
-            WorkspaceCookie.token_hash.in_([resources.tokens.hash("workspace", value) for value in shown]),
+            WorkspaceCookie.token_hash.in_(digests),
             Session.ended_at.is_(None),
             Session.expires_at > utcnow(),
             User.blocked_at.is_(None),

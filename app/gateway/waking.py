@@ -37,7 +37,8 @@ async def ended(resources: Resources, watch: JobWatch, job_id: UUID, until: floa
                 if not await _lives(session, job_id):
                     return
             try:
-                await asyncio.wait_for(changed.wait(), min(left, LOOK_SECONDS))
+                async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                    await changed.wait()
             except TimeoutError:
                 continue
             changed.clear()

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.deps import CallerDep, LocaleDep, ResourcesDep, SessionDep
+from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep
 from app.errors import Unauthorized, Unavailable, problems
 from app.users import service
 from app.users.schemas import MeOut
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/user", tags=["user"])
 @router.get(
     "/me", summary="You and your default workspace", operation_id="me", responses=problems(Unauthorized, Unavailable)
 )
-async def me(session: SessionDep, resources: ResourcesDep, caller: CallerDep) -> MeOut:
+async def me(session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> MeOut:
     """Who the token belongs to, and where their default workspace answers, launched or not."""
     return await service.view_me(session, resources, caller.user)
 
@@ -27,7 +27,7 @@ async def me(session: SessionDep, resources: ResourcesDep, caller: CallerDep) ->
     responses=problems(Unauthorized, Unavailable),
 )
 async def containers(
-    session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+    session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
 ) -> WorkspacesOut:
     """One entry for each template, launched or not; `job` while one runs, `error` after a failure."""
     return WorkspacesOut(containers=await views.list_workspaces(session, resources, caller.user, locale))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.service import Caller
+from app.auth.callers import Caller
 from app.catalog.images import ImageState, image_states
 from app.catalog.service import Template
 from app.errors import AppError, NotFound
@@ -158,7 +158,8 @@ class Seen:
 async def wait_for_news(resources: Resources, watch: JobWatch, caller: Caller, locale: Locale, seen: Seen) -> None:
     """Return once the job differs from what was seen, has ended, or the time is over. Raises `NotFound`."""
     if seen.job is not None and seen.etag:
-        await poll_job(resources, watch, caller.user.id, seen.job, locale, seen=seen.etag, wait=seen.wait)
+        wait = 0 if caller.fresh else seen.wait
+        await poll_job(resources, watch, caller.user.id, seen.job, locale, seen=seen.etag, wait=wait)
 
 
 def _card(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.auth.service import Caller
+from app.auth.callers import Caller
 from app.i18n import Locale
 from app.models import Job, WorkspaceStatus
 from app.resources import Resources

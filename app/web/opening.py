@@ -5,7 +5,7 @@ from dataclasses import replace
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.auth.service import Caller
+from app.auth.callers import Caller
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
 from app.errors import NotFound
 from app.gateway.handoff import enter_url

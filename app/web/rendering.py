@@ -57,6 +57,7 @@ def page(
         t=partial(say, locale),
         counted=partial(counted, locale),
         number=partial(texts.number, locale=locale),
+        date=partial(texts.date, locale=locale),
         asset=_ASSETS.__getitem__,
         **values,
     )

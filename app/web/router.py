@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.web import failures, home, opening, sign_in
+from app.web import account, failures, home, opening, sign_in
 from app.web.rendering import STATIC
 
 KEEP = "public, max-age=31536000, immutable"
@@ -24,6 +24,6 @@ class _Files(StaticFiles):
 def install_pages(app: FastAPI) -> None:
     """Add the pages, their files, and the page that errors become where a person sees them."""
     app.mount("/static", _Files(directory=STATIC), name="static")
-    for part in (sign_in, home, opening):
+    for part in (sign_in, home, opening, account):
         app.include_router(part.router)
     app.state.error_page = failures.error_page

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.auth import service as auth
 from app.auth.addresses import InvalidAddress, normalise
+from app.auth.cookies import take_back
 from app.auth.limits import RateLimited
 from app.auth.links import request_link
+from app.auth.sessions import logout
 from app.deps import ClientDep, LocaleDep, MaybeCallerDep, ResourcesDep, SessionDep, check_same_origin
 from app.errors import Unavailable
 from app.models import LinkPurpose
@@ -68,14 +69,12 @@ async def confirm(request: Request, resources: ResourcesDep) -> Response:
 
 
 @router.post("/sign-out")
-async def sign_out(session: SessionDep, resources: ResourcesDep, caller: MaybeCallerDep) -> Response:
+async def sign_out(request: Request, session: SessionDep, resources: ResourcesDep, caller: MaybeCallerDep) -> Response:
     """End the session here and at every workspace opened with it. May be repeated."""
     if caller is not None:
-        await auth.logout(session, caller)
-    answer = RedirectResponse("/sign-in", 303)
-    name, secure = auth.cookie_name(resources.settings), resources.settings.secure_cookies
-    answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
-    return answer
+        await logout(session, caller)
+    take_back(request, resources.settings)
+    return RedirectResponse("/sign-in", 303)
 
 
 def _form(

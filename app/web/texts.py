@@ -1,7 +1,10 @@
 """What the pages say, in both languages; templates ask by name."""
 
+from datetime import datetime
+
 from app.i18n import Locale, Text
 from app.models import JobKind, JobStep, WorkspaceStatus
+from app.web.texts_account import ACCOUNT
 
 PAGE: dict[str, Text] = {
     "skip": Text("Skip to the content", "Zum Inhalt springen"),
@@ -212,6 +215,7 @@ PAGE: dict[str, Text] = {
     "not_running": Text("This workspace is not running.", "Dieser Arbeitsplatz läuft nicht."),
     "start": Text("Start it", "Starten"),
     "go_there": Text("Go to the workspace", "Zum Arbeitsplatz"),
+    **ACCOUNT,
     # What went wrong
     "request_id": Text("Request id", "Anfrage-ID"),
 }
@@ -316,6 +320,11 @@ def soon(seconds: float, locale: Locale) -> str:
     if minutes == 1:
         return MINUTE.say(locale)
     return HOURS.say(locale, amount=minutes // 60) if minutes >= 120 else MINUTES.say(locale, amount=minutes)
+
+
+def date(at: datetime, locale: Locale) -> str:
+    """A time to the minute, in UTC, as the language writes it."""
+    return at.strftime("%d.%m.%Y, %H:%M" if locale == "de" else "%Y-%m-%d, %H:%M")
 
 
 def number(value: float, locale: Locale) -> str:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.deps import CallerDep, LocaleDep, ResourcesDep, SessionDep, WatchDep
+from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep, WatchDep
 from app.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.workspaces import service, views
 from app.workspaces.errors import NotCancellable
@@ -26,7 +26,7 @@ JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
 async def list_jobs(
     session: SessionDep,
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: OwnerDep,
     locale: LocaleDep,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs a page.")] = 20,
     before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
@@ -51,13 +51,14 @@ async def get_job(
     id: JobPath,
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: CallerDep,
+    caller: OwnerDep,
     locale: LocaleDep,
     *,
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
     seen: Annotated[str | None, Header(alias="If-None-Match", max_length=200)] = None,
 ) -> Response:
     """With `wait`, answers as soon as the job differs from `If-None-Match` (without it: changes), or time is over."""
+    wait = 0 if caller.fresh else wait
     job, etag = await poll_job(resources, watch, caller.user.id, id, locale, seen=seen, wait=wait)
     if job is None:
         return Response(status_code=304, headers={"ETag": etag})
@@ -72,7 +73,7 @@ async def get_job(
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, NotCancellable, Unavailable),
 )
 async def cancel_job(
-    id: JobPath, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+    id: JobPath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
 ) -> JobOut:
     """Waiting or under way. What had begun at the engine is taken back; a job that has ended stays as it is."""
     job = await service.cancel(session, resources, caller.user.id, id)

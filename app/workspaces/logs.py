@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.auth.service import Caller, confirm
+from app.auth.callers import Caller, confirm
 from app.models import WorkspaceStatus
 from app.notifications import beside
 from app.resources import Resources

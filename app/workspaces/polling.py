@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
-from app.auth.service import Caller, confirm
+from app.auth.callers import Caller, confirm
 from app.i18n import Locale
 from app.models import LIVE_STATES
 from app.resources import Resources
@@ -70,7 +70,8 @@ async def _read(
             if current not in known or job.state not in LIVE_STATES or remaining <= 0 or watch.closing:
                 return view, current
             try:
-                await asyncio.wait_for(changed.wait(), remaining)
+                async with asyncio.timeout(remaining):
+                    await changed.wait()
             except TimeoutError:
                 continue
             changed.clear()

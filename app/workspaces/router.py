@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.catalog.service import RESERVED_KEYS
-from app.deps import Asking, AskingDep, CallerDep, LocaleDep, ResourcesDep, SessionDep
+from app.deps import Asking, AskingDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, IdempotencyConflict, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.gateway.names import workspace_url
 from app.i18n import Text
@@ -78,7 +78,7 @@ async def _ask(asking: Asking, template: str, kind: JobKind, *, volume: VolumePo
     operation_id="container_status",
     responses=problems(Unauthorized, Unavailable),
 )
-async def status(session: SessionDep, resources: ResourcesDep, caller: CallerDep) -> StatusOut:
+async def status(session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> StatusOut:
     """`no_container` where the default workspace was never launched."""
     workspace = await views.find_workspace(session, caller.user.id, resources.catalog.default.key)
     known = workspace is not None and workspace.status != WorkspaceStatus.NOT_CREATED
@@ -145,7 +145,7 @@ async def stop(type: TypePath, asking: AskingDep) -> LaunchOut:
     responses=problems(UnknownTemplate, Unauthorized, Forbidden, NotFound, NotExtendable, Unavailable),
 )
 async def extend(
-    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
 ) -> WorkspaceOut:
     """Counts as use from now on, for a workspace that runs or is paused; its longest life stays as it is."""
     await idle.extend(session, resources, caller.user, type)
@@ -178,7 +178,7 @@ async def delete(
     responses=problems(UnknownTemplate, Unauthorized, Unavailable),
 )
 async def get_workspace(
-    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
 ) -> WorkspaceOut:
     """As the list shows it; `not_created` where it was never launched."""
     template = service.find_template(resources, type)

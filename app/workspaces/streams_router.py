@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.deps import CallerDep, LocaleDep, ResourcesDep, WatchDep
+from app.deps import LocaleDep, OwnerDep, ResourcesDep, WatchDep
 from app.errors import InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.sse import KEEP_ALIVE, answer, event
 from app.workspaces.errors import LogsUnavailable, NoContainer, UnknownTemplate
@@ -43,7 +43,7 @@ async def job_events(
     id: Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])],
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: CallerDep,
+    caller: OwnerDep,
     locale: LocaleDep,
     seen: LastEventId = None,
 ) -> Response:
@@ -79,7 +79,7 @@ async def container_logs(
     type: Annotated[str, Path(description="Key of a template.", examples=["hello"])],
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: CallerDep,
+    caller: OwnerDep,
     *,
     tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
     follow: Annotated[bool, Query(description="Answer by events, and go on with the lines that come.")] = False,

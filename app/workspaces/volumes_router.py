@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path
 
-from app.deps import CallerDep, SessionDep
+from app.deps import OwnerDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.workspaces import volumes
 from app.workspaces.errors import VolumeInUse
@@ -17,7 +17,7 @@ VolumePath = Annotated[UUID, Path(description="Of the volume.", examples=[VOLUME
 
 
 @router.get("", summary="List your volumes", operation_id="list_volumes", responses=problems(Unauthorized, Unavailable))
-async def list_volumes(session: SessionDep, caller: CallerDep) -> VolumesOut:
+async def list_volumes(session: SessionDep, caller: OwnerDep) -> VolumesOut:
     """Files that your workspaces keep, also those of workspaces that were deleted, until their time is over."""
     return VolumesOut(
         volumes=[
@@ -41,6 +41,6 @@ async def list_volumes(session: SessionDep, caller: CallerDep) -> VolumesOut:
     response_description="Deleted",
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, VolumeInUse, Unavailable),
 )
-async def delete_volume(id: VolumePath, session: SessionDep, caller: CallerDep) -> None:
+async def delete_volume(id: VolumePath, session: SessionDep, caller: OwnerDep) -> None:
     """The files are gone for good; the server removes them within moments. A later launch begins without any."""
     await volumes.remove(session, caller.user.id, id)

@@ -19,6 +19,13 @@ CALLS: dict[str, tuple[str, str]] = {
     "verify_signup": ("GET", "/api/auth/verify-signup"),
     "verify_login": ("GET", "/api/auth/verify-login"),
     "logout": ("POST", "/api/auth/logout"),
+    "refresh": ("POST", "/api/auth/refresh"),
+    "list_sessions": ("GET", "/api/auth/sessions"),
+    "end_session": ("DELETE", f"/api/auth/sessions/{NOWHERE}"),
+    "end_others": ("DELETE", "/api/auth/sessions"),
+    "make_token": ("POST", "/api/auth/tokens"),
+    "list_tokens": ("GET", "/api/auth/tokens"),
+    "revoke_token": ("DELETE", f"/api/auth/tokens/{NOWHERE}"),
     "me": ("GET", "/api/user/me"),
     "list_containers": ("GET", "/api/user/containers"),
     "list_templates": ("GET", "/api/templates"),
@@ -49,8 +56,22 @@ SPENDING = ("verify", *BY_QUERY)
 STARTING = ("container_restart", "container_launch", "restart_workspace")
 ENDING = ("stop_workspace", "delete_workspace")
 ACCEPTING = (*STARTING, *ENDING)
-CHANGING = ("logout", *ACCEPTING, "extend_workspace", "cancel_job", "delete_volume")
+# What no personal token opens.
+PERSONAL = ("logout", "list_sessions", "end_session", "end_others", "make_token", "list_tokens", "revoke_token")
+CHANGING = (
+    "logout",
+    "end_session",
+    "end_others",
+    "make_token",
+    "revoke_token",
+    *ACCEPTING,
+    "extend_workspace",
+    "cancel_job",
+    "delete_volume",
+)
 READING = (
+    "list_sessions",
+    "list_tokens",
     "me",
     "list_containers",
     "list_templates",
@@ -62,13 +83,13 @@ READING = (
     "job_events",
     "container_logs",
 )
-SILENT = ("delete_volume", "delete_user")
+SILENT = ("delete_volume", "delete_user", "refresh", "end_session", "end_others", "make_token", "revoke_token")
 STREAMING = ("job_events", "container_logs")
 ADMINISTERING = ("limit_user", "delete_user")
 ADMIN = (*ADMINISTERING, "list_users", "list_mails", "overview")
 SIGNED_IN = (*CHANGING, *READING, *ADMIN)
 # What an error's text is filled with when it is provoked.
-VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}}
+VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}, "too_many_tokens": {"limit": 50}}
 
 
 async def call(scene: Scene, name: str, *, client: httpx.AsyncClient | None = None, **request: Any) -> httpx.Response:
@@ -86,6 +107,8 @@ def good(name: str, token: str = "x") -> dict[str, Any]:
         return {"json": {"email": ADDRESS}}
     if name in BY_QUERY:
         return {"params": {"token": token}}
+    if name == "make_token":
+        return {"json": {"name": "backup", "scopes": ["read"], "days": 30}}
     if name == "limit_user":
         return {"json": {"running_limit": 2}}
     return {"json": {"token": token}} if name == "verify" else {}

@@ -1,7 +1,6 @@
 """How each answer that the document names is provoked: one case for each operation, status and code."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,15 +30,13 @@ from tests.api.calls import (
     call,
     good,
 )
+from tests.api.cases_sessions import SESSION_CASES, Key, Provoke
 from tests.api.conftest import Scene
 from tests.api.streaming import make_job, make_workspace
-from tests.factories import sign_in
+from tests.factories import make_token, sign_in
 from tests.fakes import FakeRuntime
 from workers.logs import serve_logs
 from workers.reconcile import reconcile_engine
-
-Provoke = Callable[[Scene], Awaitable[httpx.Response]]
-Key = tuple[str, int, str | None]
 
 
 async def succeeds(name: str, scene: Scene) -> httpx.Response:
@@ -235,6 +232,13 @@ async def looks_over(scene: Scene) -> httpx.Response:
     return await call(scene, "overview")
 
 
+async def shows_token(name: str, scene: Scene) -> httpx.Response:
+    """One that is good for something else."""
+    who, scope = (scene.admin, "workspaces") if name in ADMIN else (scene.alice, "admin")
+    secret = await make_token(scene.resources, who.user, scope)
+    return await call(scene, name, headers={"Authorization": f"Bearer {secret}"}, **good(name))
+
+
 async def sends_nothing(name: str, scene: Scene) -> httpx.Response:
     body: dict[str, Any] = {} if name in BY_QUERY else {"json": {}}
     return await call(scene, name, **body)
@@ -293,6 +297,7 @@ CASES: dict[Key, Provoke] = {
         for name in (*ACCEPTING, "get_workspace")
         if name != "container_restart"
     },
+    **SESSION_CASES,
     ("extend_workspace", 200, None): extends_running,
     ("extend_workspace", 400, "unknown_template"): partial(
         call, name="extend_workspace", path="/api/container/nonsense/extend"
@@ -334,6 +339,7 @@ CASES: dict[Key, Provoke] = {
     **{(name, 400, "invalid_request"): partial(sends_long_key, name) for name in ACCEPTING},
     **{(name, 400, "invalid_link"): partial(succeeds, name) for name in SPENDING},
     **{(name, 401, "unauthorized"): partial(is_stranger, name) for name in SIGNED_IN},
+    **{(name, 403, "insufficient_scope"): partial(shows_token, name) for name in SIGNED_IN},
     **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in (*CHANGING, *ADMINISTERING)},
     **{(name, 403, "blocked"): partial(spends_blocked, name) for name in SPENDING},
     **{(name, 409, "idempotency_conflict"): partial(uses_key_again, name) for name in ACCEPTING},
@@ -341,5 +347,9 @@ CASES: dict[Key, Provoke] = {
     **{(name, 503, code): partial(finds_no_room, name, FULL[code]) for name in STARTING for code in FULL},
     **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*ASKING, "verify")},
     **{(name, 429, "rate_limited"): partial(asks_too_often, name) for name in ASKING},
-    **{(name, 503, "unavailable"): partial(misses_database, name) for name in CALLS if name not in ("livez", "readyz")},
+    **{
+        (name, 503, "unavailable"): partial(misses_database, name)
+        for name in CALLS
+        if name not in ("livez", "readyz", "refresh")
+    },
 }

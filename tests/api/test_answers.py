@@ -9,7 +9,8 @@ from app.errors import AppError
 from app.i18n import Locale
 from app.openapi import operations
 from tests.api.calls import VALUES
-from tests.api.cases import CASES, Key
+from tests.api.cases import CASES
+from tests.api.cases_sessions import Key
 from tests.api.conftest import Scene
 
 

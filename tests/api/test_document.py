@@ -38,8 +38,10 @@ def test_nothing_but_the_api_and_the_probes_is_described(document: dict[str, Any
 
 def test_each_operation_for_signed_in_people_says_how_to_sign_in(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert document["components"]["securitySchemes"]["cookie"]["in"] == "cookie"
     for _, path, operation in operations(document):
-        assert (operation.get("security") == [{"bearer": []}]) == ("401" in operation["responses"]), path
+        scheme = "cookie" if operation["operationId"] == "refresh" else "bearer"
+        assert (operation.get("security") == [{scheme: []}]) == ("401" in operation["responses"]), path
 
 
 def bodies(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

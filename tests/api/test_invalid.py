@@ -12,6 +12,7 @@ JSON = {"Content-Type": "application/json"}
 KEY = {"Idempotency-Key": "k" * 256}
 JOB = "/api/jobs/7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
 LOGS = "/api/container/hello/logs"
+TOKENS, PAST, FAR = "/api/auth/tokens", "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
 
 # Method, path, what is sent, and what is complained of.
 INVALID: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
@@ -30,6 +31,14 @@ INVALID: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
     ("POST", "/api/auth/verify", {"json": {"token": ""}}, [("token", "string_too_short")]),
     ("POST", "/api/auth/verify", {"json": {"token": "x" * 201}}, [("token", "string_too_long")]),
     ("POST", "/api/auth/verify", {"content": b'{"token": "\\ud800"}', "headers": JSON}, [("token", "string_unicode")]),
+    ("POST", TOKENS, {"json": {"name": " ", "scopes": ["read"], "days": 1}}, [("name", "string_too_short")]),
+    ("POST", TOKENS, {"json": {"name": "x", "scopes": [], "days": 1}}, [("scopes", "too_short")]),
+    ("POST", TOKENS, {"json": {"name": "x", "scopes": ["read"] * 4, "days": 1}}, [("scopes", "too_long")]),
+    ("POST", TOKENS, {"json": {"name": "x", "scopes": ["all"], "days": 1}}, [("scopes.0", "enum")]),
+    ("POST", TOKENS, {"json": {"name": "x", "scopes": ["read"], "days": 366}}, [("days", "less_than_equal")]),
+    ("POST", TOKENS, {"json": {"name": "x", "scopes": ["read"]}}, [("body", "one_end")]),
+    ("POST", TOKENS, {"json": {"name": "x", "scopes": ["read"], "expires_at": PAST}}, [("body", "bad_end")]),
+    ("POST", TOKENS, {"json": {"name": "x", "scopes": ["read"], "expires_at": FAR}}, [("body", "bad_end")]),
     ("GET", "/api/auth/verify-signup", {}, [("token", "missing")]),
     ("GET", "/api/auth/verify-login", {"params": {"token": ""}}, [("token", "string_too_short")]),
     ("POST", "/api/container/restart", {"headers": KEY}, [("Idempotency-Key", "string_too_long")]),

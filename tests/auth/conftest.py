@@ -9,6 +9,7 @@ import pytest
 from app.auth.tokens import new_token
 from app.models import MagicLink, User, utcnow
 from app.resources import Resources
+from tests.factories import SignedIn, sign_in
 from tests.letters import Inbox, PostOffice, open_post_office
 
 
@@ -39,3 +40,9 @@ async def post_office() -> AsyncIterator[PostOffice]:
     """A mail server of this test alone."""
     async with open_post_office() as office:
         yield office
+
+
+@pytest.fixture
+async def alice(resources: Resources) -> SignedIn:
+    """Somebody who is signed in."""
+    return await sign_in(resources)

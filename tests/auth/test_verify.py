@@ -72,11 +72,15 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
     client: httpx.AsyncClient, resources: Resources
 ) -> None:
     answer = await spend(client, await make_link(resources, await make_user(resources)))
-    cookie = answer.headers["set-cookie"]
-    assert cookie.startswith("spawner_session=")
-    for attribute in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age=43200"):
-        assert attribute in cookie
-    assert "Secure" not in cookie
+    access, refresh = answer.headers.get_list("set-cookie")
+    assert access.startswith("spawner_session=")
+    assert "Max-Age=900;" in access
+    assert refresh.startswith("spawner_refresh=")
+    assert "Max-Age=43200;" in refresh
+    for cookie in (access, refresh):
+        for attribute in ("HttpOnly", "SameSite=lax", "Path=/"):
+            assert attribute in cookie
+        assert "Secure" not in cookie
     me = await client.get("/api/user/me")
     assert me.status_code == 200
 
@@ -300,13 +304,13 @@ async def test_an_access_token_of_another_user_for_this_session_is_refused(
 async def test_no_secret_is_stored_in_clear(client: httpx.AsyncClient, resources: Resources) -> None:
     token = await make_link(resources, await make_user(resources))
     body: dict[str, Any] = (await spend(client, token)).json()
-    cookie = client.cookies["spawner_session"]
+    cookie, refresh = client.cookies["spawner_session"], client.cookies["spawner_refresh"]
     async with resources.sessions() as session:
         rows = [
             *(await session.execute(select(*MagicLink.__table__.columns))).all(),
             *(await session.execute(select(*Session.__table__.columns))).all(),
         ]
     stored = "".join(bytes(value).hex() if isinstance(value, bytes) else str(value) for row in rows for value in row)
-    for secret in (token, cookie, body["access_token"]):
+    for secret in (token, cookie, refresh, body["access_token"]):
         assert secret not in stored
         assert secret.encode().hex() not in stored

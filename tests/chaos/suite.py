@@ -31,9 +31,11 @@ QUIET_SECONDS = 60
 # Faults that end containers; no other may.
 HANDS = frozenset({"containers-killed", "containers-paused", "containers-removed"})
 SETTINGS = {
+    # Like the sessions: access tokens go by the platform's clock, which jumps.
+    "SPAWNER_ACCESS_TOKEN_SECONDS": "2592000",
     "SPAWNER_ORPHAN_SECONDS": "2",
     "SPAWNER_RECONCILE_SECONDS": "1",
-    "SPAWNER_NETWORK_RANGE": "10.218.0.0/16",
+    "SPAWNER_NETWORK_RANGE": "10.220.0.0/16",
 }
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.auth.service import Caller
+from app.auth.callers import Caller
 from app.auth.tokens import new_token
 from app.gateway.handoff import enter_url, purge
 from app.models import Handoff, Session, User, WorkspaceCookie, WorkspaceStatus, utcnow

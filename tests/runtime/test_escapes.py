@@ -39,7 +39,8 @@ CMD ["python3", "-u", "/attacker.py"]
 # What listens on the engine's host in an installation, at its address in the workspace's own network.
 PLATFORM = {"the API": 8000, "PostgreSQL": 5432, "Redis": 6379, "the engine": 2375}
 # A server of the site: at a private address, and at one that stands for the internet.
-LAN, PUBLIC = "172.31.250.2", "198.51.100.77"
+SITE = secrets.randbelow(250)
+LAN, PUBLIC = f"172.31.{SITE}.2", f"198.51.100.{SITE + 2}"
 # What the tests of runtimes take their subnets from.
 RANGE = "10.214.0.0/16"
 METADATA = "169.254.169.254"
@@ -86,10 +87,10 @@ def site() -> Iterator[None]:
     server = None
     try:
         ip("link", "add", f"{name}h", "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("addr", "add", "172.31.250.1/30", "dev", f"{name}h")
+        ip("addr", "add", f"172.31.{SITE}.1/30", "dev", f"{name}h")
         ip("link", "set", f"{name}h", "up")
         for command in (f"addr add {LAN}/30 dev eth0", f"addr add {PUBLIC}/32 dev lo", "link set eth0 up",
-                        "link set lo up", "route add default via 172.31.250.1"):  # fmt: skip
+                        "link set lo up", f"route add default via 172.31.{SITE}.1"):  # fmt: skip
             ip("-n", name, *command.split())
         ip("route", "add", f"{PUBLIC}/32", "via", LAN)
         server = subprocess.Popen(
@@ -222,7 +223,7 @@ async def test_workspaces_connect_where_their_template_says(
     policies = {
         "internet": (INTERNET, {"the internet"}),
         "none": (NOWHERE, set[str]()),
-        "the site": (Egress(("172.31.250.0/30",)), {"the site"}),
+        "the site": (Egress((f"172.31.{SITE}.0/30",)), {"the site"}),
         "one server": (Egress((f"{PUBLIC}/32", "10.0.0.0/8")), {"the internet"}),
     }
 

@@ -10,12 +10,10 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.i18n import LOCALES
 from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import (
     ContainerExited,
-    EgressUnenforceable,
     Endpoint,
     EngineUnavailable,
     ImageMissing,
@@ -26,9 +24,8 @@ from app.runtime.base import (
     SubnetTaken,
     WorkspaceSpec,
 )
-from app.runtime.policy import PolicyViolated
 from app.workspaces import claims, service
-from app.workspaces.errors import explain
+from app.workspaces.claims import LeaseLost
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime, http_peer
@@ -317,6 +314,29 @@ async def test_a_superseded_launch_lets_go_before_the_newer_job_begins(
     assert [spec.incarnation for spec in runtime.containers.values()] == [2]
 
 
+async def test_a_job_whose_work_ends_as_it_is_revoked_is_let_go(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    async def revoke(job: Job, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        worker.context.revocations.note(str(job.id))
+
+    revoking: list[asyncio.Task[None]] = []
+
+    async def lose(spec: WorkspaceSpec, report: Report) -> None:
+        revoking.append(asyncio.create_task(revoke(job, turns)))
+        raise LeaseLost
+
+    runtime.before = lose
+    for turns in range(20):
+        job = await accept(resources, await make_user(resources, f"user{turns}"))
+        async with asyncio.timeout(5):
+            await drive(worker, job)
+        await revoking.pop()
+        assert (await read(resources, job))[0].lease is None
+
+
 async def test_a_worker_that_is_told_to_stop_hands_its_job_back(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
@@ -369,16 +389,3 @@ async def test_the_container_is_told_who_and_where_it_is_and_no_secret(
         "SPAWNER_PUBLIC_URL": "http://localhost:8080",
     }
     assert settings.secret_key not in repr(spec)
-
-
-@pytest.mark.parametrize("fault", [PolicyViolated("Privileged is not allowed"), EgressUnenforceable("no nft")])
-async def test_what_may_not_run_fails_at_once_and_says_why(
-    worker: TestWorker, runtime: FakeRuntime, resources: Resources, fault: RuntimeFault
-) -> None:
-    runtime.before = failing(fault, fault)
-    job = await accept(resources)
-    await drive(worker, job)
-    row, workspace, _ = await read(resources, job)
-    assert (row.state, row.error_code, row.attempts) == (JobState.FAILED, fault.code, 1)
-    assert workspace.status == WorkspaceStatus.ERROR
-    assert len({explain(code, locale) for code in (fault.code, "engine_error") for locale in LOCALES}) == 4

@@ -1,0 +1,121 @@
+"""Who calls. Every request asks the row of what it shows: ending a session, revoking a token or blocking an account
+holds at the next request.
+"""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, or_, select, update
+
+from app.auth.tokens import InvalidToken
+from app.errors import Unauthorized
+from app.models import ApiToken, Session, User, utcnow
+from app.resources import Resources
+
+# Secret scanners know our tokens by this.
+TOKEN_PREFIX = "spawner_"  # noqa: S105 - what they begin with
+SEEN_EVERY = timedelta(minutes=1)
+
+
+class Scope(enum.StrEnum):
+    """What a personal token may be good for."""
+
+    READ = "read"
+    WORKSPACES = "workspaces"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request comes from, as the list of sessions shows it."""
+
+    address: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: the account as it stands now, and what the request showed for it.
+
+    That is a session, or a personal token of the account, which is good for its `scopes` alone. `seen_at` is when it
+    was last noted. `fresh` says that this very answer carries the session's new cookies: it must not be put off.
+    """
+
+    user: User
+    session_id: UUID | None
+    token_id: UUID | None = None
+    scopes: frozenset[str] = frozenset()
+    seen_at: datetime | None = None
+    fresh: bool = False
+
+
+async def caller_by_bearer(resources: Resources, token: str) -> Caller | None:
+    """Who shows this access token or personal token; None unless it is ours and in time, and what it names lives."""
+    if token.startswith(TOKEN_PREFIX):
+        return await _find_token(resources, ApiToken.token_hash.in_(resources.tokens.hashes("token", token)))
+    try:
+        access = resources.tokens.read(token)
+    except InvalidToken:
+        return None
+    return await _find_session(resources, Session.id == access.session_id, Session.user_id == access.user_id)
+
+
+async def caller_by_cookie(resources: Resources, cookie: str) -> Caller | None:
+    """Who shows this cookie; None unless it is in time and its session lives.
+
+    Sessions from before there were refresh tokens have no time from which theirs counts: they sign in again.
+    """
+    oldest = utcnow() - timedelta(seconds=resources.settings.page_access_seconds)
+    known = Session.cookie_hash.in_(resources.tokens.hashes("session", cookie))
+    return await _find_session(resources, known, Session.refreshed_at > oldest)
+
+
+async def confirm(resources: Resources, caller: Caller) -> None:
+    """Look again, in the middle of a long answer; raises `Unauthorized` once the caller would not get in any more."""
+    if caller.token_id is not None:
+        found = await _find_token(resources, ApiToken.id == caller.token_id)
+    else:
+        found = await _find_session(resources, Session.id == caller.session_id)
+    if found is None:
+        raise Unauthorized
+
+
+async def note_seen(resources: Resources, caller: Caller) -> None:
+    """Write down that the session or token was used, at most once a minute. May race and be repeated."""
+    now = utcnow()
+    before = now - SEEN_EVERY
+    if caller.seen_at is not None and caller.seen_at > before:
+        return
+    async with resources.unit_of_work() as session:
+        if caller.token_id is not None:
+            stale = or_(ApiToken.used_at.is_(None), ApiToken.used_at <= before)
+            await session.execute(update(ApiToken).where(ApiToken.id == caller.token_id, stale).values(used_at=now))
+        else:
+            stale = Session.seen_at <= before
+            await session.execute(update(Session).where(Session.id == caller.session_id, stale).values(seen_at=now))
+
+
+async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:
+    query = (
+        select(User, Session.id, Session.seen_at)
+        .join(Session, Session.user_id == User.id)
+        .where(*criteria, Session.ended_at.is_(None), Session.expires_at > utcnow(), User.blocked_at.is_(None))
+    )
+    async with resources.reads() as session:
+        row = (await session.execute(query)).one_or_none()
+    return Caller(user=row[0], session_id=row[1], seen_at=row[2]) if row else None
+
+
+async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:
+    query = (
+        select(User, ApiToken.id, ApiToken.scopes, ApiToken.used_at)
+        .join(ApiToken, ApiToken.user_id == User.id)
+        .where(*criteria, ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow(), User.blocked_at.is_(None))
+    )
+    async with resources.reads() as session:
+        row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return None
+    return Caller(user=row[0], session_id=None, token_id=row[1], scopes=frozenset(row[2]), seen_at=row[3])

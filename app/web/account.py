@@ -1,0 +1,113 @@
+"""The account: what is signed in, and the tokens of one's programs."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
+
+from app.auth import api_tokens, sessions
+from app.auth.api_tokens import TooManyTokens
+from app.auth.callers import Caller, Scope
+from app.auth.sessions_schemas import SessionOut, TokenIn, view_token
+from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, SessionDep, check_same_origin
+from app.errors import NotAdmin
+from app.i18n import Locale
+from app.resources import Resources
+from app.web.rendering import page, say
+from app.web.texts_account import SCOPES
+
+DAYS = (7, 30, 90, 365)
+
+router = APIRouter(prefix="/account", include_in_schema=False, dependencies=[Depends(check_same_origin)])
+
+
+@router.api_route("", methods=["GET", "HEAD"])
+async def account(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
+    """Sessions and tokens; who is not signed in is sent to the form."""
+    if caller is None:
+        return RedirectResponse("/sign-in", 303)
+    return await _page(request, resources, caller, locale)
+
+
+@router.post("/sessions/{id}/end")
+async def end_session(id: UUID, session: SessionDep, caller: CallerDep) -> Response:
+    """End one session; of one's own there is nothing left to see."""
+    await sessions.end_session(session, caller.user, id)
+    return RedirectResponse("/sign-in" if id == caller.session_id else "/account", 303)
+
+
+@router.post("/sessions/end")
+async def end_others(session: SessionDep, caller: CallerDep) -> Response:
+    """Sign out everywhere else."""
+    await sessions.end_others(session, caller)
+    return RedirectResponse("/account", 303)
+
+
+@router.post("/tokens")
+async def make_token(
+    request: Request,
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    name: Annotated[str, Form()] = "",
+    scope: Annotated[Sequence[str], Form()] = (),
+    days: Annotated[str, Form()] = "",
+) -> Response:
+    """Make a token, and show its secret this once: this answer is the only place where it stands."""
+    try:
+        wanted = TokenIn.model_validate({"name": name, "scopes": list(scope), "days": days})
+    except ValidationError as error:
+        wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
+        alert = say(locale, "token_name_wrong") if "name" in wrong else say(locale, "token_scopes_wrong")
+        return await _page(request, resources, caller, locale, status=400, alert=alert, name=name)
+    try:
+        async with resources.unit_of_work() as session:
+            made, secret = await api_tokens.make_token(
+                session, resources, caller.user, wanted.name, wanted.scopes, wanted.end
+            )
+    except (TooManyTokens, NotAdmin) as error:
+        alert = error.detail.say(locale, **error.values)
+        return await _page(request, resources, caller, locale, status=error.status, alert=alert, name=name)
+    return await _page(request, resources, caller, locale, made=made.name, secret=secret)
+
+
+@router.post("/tokens/{id}/revoke")
+async def revoke_token(id: UUID, session: SessionDep, caller: CallerDep) -> Response:
+    """Refuse a token from now on."""
+    await api_tokens.revoke_token(session, caller.user, id)
+    return RedirectResponse("/account", 303)
+
+
+async def _page(
+    request: Request,
+    resources: Resources,
+    caller: Caller,
+    locale: Locale,
+    *,
+    status: int = 200,
+    alert: str = "",
+    name: str = "",
+    made: str = "",
+    secret: str = "",
+) -> Response:
+    async with resources.reads() as session:
+        rows = await sessions.list_sessions(session, caller.user)
+        tokens = await api_tokens.list_tokens(session, caller.user)
+    found = [SessionOut.of(row, caller.session_id, locale) for row in rows]
+    return page(
+        request,
+        "account.html",
+        status=status,
+        caller=caller,
+        sessions=sorted(found, key=lambda one: not one.current),
+        tokens=[view_token(row) for row in tokens],
+        scopes={scope: SCOPES[scope].say(locale) for scope in Scope if scope != Scope.ADMIN or caller.user.is_admin},
+        days=DAYS,
+        alert=alert,
+        name=name,
+        made=made,
+        secret=secret,
+    )

@@ -1,0 +1,214 @@
+"""Personal tokens: their life, and what each scope opens on every route there is."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from sqlalchemy import select, update
+
+from app.auth.callers import caller_by_bearer, confirm
+from app.deps import CallerDep, MaybeCallerDep
+from app.errors import Unauthorized
+from app.models import ApiToken, AuditEntry, User, utcnow
+from app.resources import Resources
+from tests.api.calls import CALLS, PERSONAL
+from tests.factories import SignedIn, make_token, make_user, sign_in
+
+MINE = ("/api/user", "/api/container", "/api/jobs", "/api/templates", "/api/volumes")
+# These ask nobody who they are.
+OPEN = {
+    "/livez",
+    "/readyz",
+    "/openapi.json",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/static-offline-docs",
+    "/static",
+    "/internal/gateway",
+    "/internal/tls",
+    "/api/auth/signup",
+    "/api/auth/login",
+    "/api/auth/verify",
+    "/api/auth/verify-signup",
+    "/api/auth/verify-login",
+    "/api/auth/refresh",
+    "POST /sign-in",
+    "/check-mail",
+    "/auth/confirm",
+}
+VALUES = {"{type}": "hello", "{type:template}": "hello", "{route}": "alice-hello", "{kind}": "launch"}
+NOWHERE = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
+SAME = {"Sec-Fetch-Site": "same-origin"}
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Every method and path that the app answers, of pages and files too."""
+    for context in iter_route_contexts(app.routes):
+        path = context.path
+        assert path is not None
+        for method in sorted(context.methods or {"GET"}):
+            yield method, path
+
+
+def demanded(method: str, path: str) -> set[str] | None:
+    """The scopes of which one is enough; None where nobody is asked."""
+    if path in OPEN or f"{method} {path}" in OPEN:
+        return None
+    if path.startswith("/api/admin/"):
+        return {"admin"}
+    if path.startswith(MINE):
+        return {"read", "workspaces"} if method in ("GET", "HEAD") else {"workspaces"}
+    return set()
+
+
+def fill(path: str) -> str:
+    for name, value in VALUES.items():
+        path = path.replace(name, value)
+    return path.replace("{id}", NOWHERE).replace("{path:path}", "x")
+
+
+async def test_each_route_opens_to_the_scopes_that_it_names_and_to_no_other(
+    app: FastAPI, client: httpx.AsyncClient, resources: Resources
+) -> None:
+    root = await make_user(resources, is_admin=True)
+    secrets = {scope: await make_token(resources, root, scope) for scope in ("read", "workspaces", "admin")}
+    walked = set(routes(app))
+    assert {(method, path) for method, path in CALLS.values()} <= {(method, fill(path)) for method, path in walked}
+    # In this order nothing is there yet when its log is asked for.
+    for method, path in sorted(walked):
+        scopes = demanded(method, path)
+        if scopes is None:
+            continue
+        for scope, secret in secrets.items():
+            answer = await client.request(method, fill(path), headers={**bearer(secret), **SAME})
+            refused = "insufficient_scope" in answer.headers.get("WWW-Authenticate", "")
+            assert refused == (scope not in scopes), (method, path, scope, answer.status_code)
+            assert refused == (answer.status_code == 403), (method, path, scope, answer.text)
+
+
+async def test_a_route_that_names_no_scope_refuses_every_token(
+    app: FastAPI, client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    @app.get("/api/forgotten")
+    async def forgotten(_: CallerDep) -> None: ...
+
+    @app.get("/api/forgotten/too")
+    async def too(_: MaybeCallerDep) -> None: ...
+
+    secret = await make_token(resources, alice.user, "read", "workspaces", "admin")
+    for path in ("/api/forgotten", "/api/forgotten/too"):
+        answer = await client.get(path, headers=bearer(secret))
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope"'
+        assert (await client.get(path, headers=alice.headers)).status_code == 200
+
+
+async def test_no_token_makes_lists_or_ends_tokens_and_sessions(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    secret = await make_token(resources, await make_user(resources, is_admin=True), "read", "workspaces", "admin")
+    for name in PERSONAL:
+        method, path = CALLS[name]
+        answer = await client.request(method, path, headers=bearer(secret))
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope"), name
+
+
+async def test_a_refusal_names_the_scope_that_would_do(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    secret = await make_token(resources, alice.user, "read")
+    answer = await client.post("/api/container/launch/hello", headers=bearer(secret))
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="workspaces"'
+
+
+async def test_a_token_is_shown_once_and_works_until_it_is_revoked(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    body: dict[str, Any] = {"name": "  my \t backup ", "scopes": ["read", "read"], "days": 30}
+    made = (await client.post("/api/auth/tokens", json=body, headers=alice.headers)).json()
+    secret = made.pop("token")
+    assert secret.startswith("spawner_")
+    assert (made["name"], made["scopes"]) == ("my backup", ["read"])
+    assert (await client.get("/api/user/me", headers=bearer(secret))).json()["user"]["email"] == alice.user.email
+    listed = await client.get("/api/auth/tokens", headers=alice.headers)
+    assert secret not in listed.text
+    assert [one["id"] for one in listed.json()["tokens"]] == [made["id"]]
+    assert listed.json()["tokens"][0]["used_at"] is not None
+    async with resources.sessions() as session:
+        row = (await session.scalars(select(ApiToken))).one()
+        kept = [value for value in vars(row).values() if isinstance(value, bytes | str)]
+    assert not any(secret.encode() in (value if isinstance(value, bytes) else value.encode()) for value in kept)
+
+    bob = await sign_in(resources, "bob")
+    path = f"/api/auth/tokens/{made['id']}"
+    assert (await client.delete(path, headers=bob.headers)).status_code == 404
+    assert (await client.delete(path, headers=alice.headers)).status_code == 204
+    assert (await client.delete(path, headers=alice.headers)).status_code == 404
+    assert (await client.get("/api/user/me", headers=bearer(secret))).status_code == 401
+    assert (await client.get("/api/auth/tokens", headers=alice.headers)).json() == {"tokens": []}
+    async with resources.sessions() as session:
+        entries = (await session.scalars(select(AuditEntry).order_by(AuditEntry.id))).all()
+    assert [entry.action for entry in entries] == ["token_made", "token_revoked"]
+    assert secret not in "".join(entry.detail or "" for entry in entries)
+
+
+@pytest.mark.parametrize("end", ["expired", "revoked", "blocked"])
+async def test_what_is_over_is_refused_also_in_the_middle_of_a_stream(
+    resources: Resources, alice: SignedIn, end: str
+) -> None:
+    secret = await make_token(resources, alice.user, "read")
+    caller = await caller_by_bearer(resources, secret)
+    assert caller is not None
+    await confirm(resources, caller)
+    statement = {
+        "expired": update(ApiToken).values(expires_at=utcnow()),
+        "revoked": update(ApiToken).values(revoked_at=utcnow()),
+        "blocked": update(User).values(blocked_at=utcnow()),
+    }[end]
+    async with resources.unit_of_work() as session:
+        await session.execute(statement)
+    assert await caller_by_bearer(resources, secret) is None
+    with pytest.raises(Unauthorized):
+        await confirm(resources, caller)
+
+
+async def test_an_admin_scope_is_worth_what_the_account_is_at_that_moment(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    root = await make_user(resources, "root", is_admin=True)
+    secret = await make_token(resources, root, "admin")
+    assert (await client.get("/api/admin/overview", headers=bearer(secret))).status_code == 200
+    async with resources.unit_of_work() as session:
+        await session.execute(update(User).values(is_admin=False))
+    answer = await client.get("/api/admin/overview", headers=bearer(secret))
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_admin")
+
+
+async def test_use_is_noted_at_most_once_a_minute(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    secret = await make_token(resources, alice.user, "read")
+
+    async def used() -> Any:
+        await client.get("/api/user/me", headers=bearer(secret))
+        async with resources.sessions() as session:
+            return await session.scalar(select(ApiToken.used_at))
+
+    first = await used()
+    assert await used() == first
+    async with resources.unit_of_work() as session:
+        await session.execute(update(ApiToken).values(used_at=first - timedelta(seconds=61)))
+    assert await used() > first
+
+
+@pytest.mark.parametrize("secret", ["spawner_", "spawner_x", "spawner_" + "A" * 43, "spawner_" + "x" * 10_000])
+async def test_what_only_looks_like_a_token_is_refused(client: httpx.AsyncClient, secret: str) -> None:
+    assert (await client.get("/api/user/me", headers=bearer(secret))).status_code == 401

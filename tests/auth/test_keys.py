@@ -1,0 +1,222 @@
+"""Secrets are replaced one by one, under running processes, and nothing ends before its secret is dropped."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from app import clock
+from app.auth.keys import rotate, secrets_now
+from app.auth.tokens import InvalidToken, Tokens
+from app.cli import app as commands
+from app.redaction import REMOVED, Redactor
+from app.resources import Resources
+from app.settings import Settings
+from tests.auth.conftest import make_link
+from tests.conftest import ROOT
+from tests.factories import SignedIn, make_token, make_user, sign_in
+
+FIRST, SECOND = "first-secret-0123456789-abcdefghijkl", "second-secret-0123456789-abcdefghijk"
+SAME = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with one secret."""
+    made = tmp_path / "secret_key"
+    made.write_text(f"{FIRST}\n")
+    return made
+
+
+def over(path: Path) -> Settings:
+    return Settings(_env_file=None, secret_key_file=path)
+
+
+def drop_all_but(count: int, path: Path) -> None:
+    path.write_text("\n".join(path.read_text().splitlines()[:count]))
+
+
+class TestRunning:
+    """The API while its secrets are replaced."""
+
+    @pytest.fixture
+    def settings(self, settings: Settings, path: Path) -> Settings:
+        return settings.model_copy(update={"secret_key": FIRST, "secret_key_file": path})
+
+    @dataclass(frozen=True, slots=True)
+    class Held:
+        """Everything that somebody can hold."""
+
+        who: SignedIn
+        token: str
+        links: list[str]
+
+        async def works(self, client: httpx.AsyncClient) -> set[str]:
+            """What of it still gets in; spends one of the links."""
+            cookie, refresh = f"spawner_session={self.who.cookie}", f"spawner_refresh={self.who.refresh}"
+            bearer = {"Authorization": f"Bearer {self.token}"}
+            answers = {
+                "access token": await client.get("/api/user/me", headers=self.who.headers),
+                "cookie": await client.get("/api/user/me", headers={**SAME, "Cookie": cookie}),
+                "refresh": await client.post("/api/auth/refresh", headers={**SAME, "Cookie": refresh}),
+                "token": await client.get("/api/user/me", headers=bearer),
+                "link": await client.post("/api/auth/verify", json={"token": self.links.pop()}),
+            }
+            client.cookies.clear()
+            return {name for name, answer in answers.items() if answer.is_success}
+
+    @pytest.fixture
+    async def held(self, resources: Resources) -> Held:
+        who = await sign_in(resources)
+        others = [await make_user(resources, f"u{i}") for i in range(3)]
+        token = await make_token(resources, who.user, "read")
+        return self.Held(who, token, [await make_link(resources, one) for one in others])
+
+    async def test_what_was_made_before_stays_good_until_its_secret_is_dropped(
+        self, client: httpx.AsyncClient, resources: Resources, path: Path, held: Held
+    ) -> None:
+        everything = {"access token", "cookie", "refresh", "token", "link"}
+        assert await held.works(client) == everything
+        assert rotate(path, 2) == 2
+        assert await held.works(client) == everything
+        assert rotate(path, 2) == 2
+        assert await held.works(client) == set()
+        assert (await client.get("/api/user/me", headers=(await sign_in(resources, "carol")).headers)).is_success
+
+    async def test_a_session_that_is_renewed_moves_to_the_new_secret(
+        self, client: httpx.AsyncClient, path: Path, held: Held, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cookie = {**SAME, "Cookie": f"spawner_refresh={held.who.refresh}"}
+        rotate(path, 2)
+        later = clock.system() + timedelta(minutes=1)
+        monkeypatch.setattr(clock, "source", lambda: later)
+        first = await client.post("/api/auth/refresh", headers=cookie)
+        # Between two tabs that renew together the secret is replaced once more.
+        rotate(path, 3)
+        second = await client.post("/api/auth/refresh", headers=cookie)
+        assert first.headers.get_list("set-cookie") == second.headers.get_list("set-cookie")
+        drop_all_but(2, path)
+        pair = "; ".join(one.partition(";")[0] for one in first.headers.get_list("set-cookie"))
+        client.cookies.clear()
+        assert (await client.get("/api/user/me", headers={**SAME, "Cookie": pair})).status_code == 200
+        assert (await client.get("/api/user/me", headers=held.who.headers)).status_code == 401
+
+    async def test_another_process_that_has_the_new_secret_is_understood_at_once(
+        self, client: httpx.AsyncClient, path: Path, held: Held
+    ) -> None:
+        script = (
+            "import sys; from pathlib import Path; from app.auth.keys import rotate\n"
+            "from app.auth.tokens import Tokens; from app.settings import Settings; from uuid import UUID\n"
+            "path = Path(sys.argv[1]); rotate(path, 2)\n"
+            "tokens = Tokens(Settings(_env_file=None, secret_key_file=path))\n"
+            "print(tokens.issue(UUID(sys.argv[2]), UUID(sys.argv[3]), is_admin=False))"
+        )
+        who = (str(held.who.user.id), str(held.who.session.id))
+        command = [sys.executable, "-c", script, str(path), *who]
+        made = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=True)
+        answer = await client.get("/api/user/me", headers={"Authorization": f"Bearer {made.stdout.strip()}"})
+        assert answer.status_code == 200
+        assert (await client.get("/api/user/me", headers=held.who.headers)).status_code == 200
+
+
+def test_the_newest_secret_signs_and_hashes(path: Path) -> None:
+    path.write_text(f"{SECOND}\n\n  {FIRST}  \n")
+    both, first, second = (
+        Tokens(over(path)),
+        *(Tokens(Settings(_env_file=None, secret_key=secret)) for secret in (FIRST, SECOND)),
+    )
+    assert both.hash("link", "x") == second.hash("link", "x")
+    assert both.hashes("link", "x") == [second.hash("link", "x"), first.hash("link", "x")]
+    assert both.derive("access", "x") == [*second.derive("access", "x"), *first.derive("access", "x")]
+
+
+@pytest.mark.parametrize("content", ["", "short\n", f"{SECOND}\nshort\n", None])
+def test_a_file_that_cannot_be_used_changes_nothing_that_runs(path: Path, content: str | None) -> None:
+    tokens = Tokens(over(path))
+    before = tokens.hash("link", "x")
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    assert tokens.hash("link", "x") == before
+    path.write_text(f"{SECOND}\n{FIRST}\n")
+    assert len(tokens.hashes("link", "x")) == 2
+    assert tokens.hash("link", "x") != before
+
+
+def test_each_line_must_be_strong(path: Path) -> None:
+    path.write_text(f"{FIRST}\nweak\n")
+    with pytest.raises(ValidationError, match="SPAWNER_SECRET_KEY is missing or weak"):
+        over(path)
+
+
+def test_every_secret_is_taken_out_of_logs(path: Path) -> None:
+    settings = over(path)
+    rotate(path, 2)
+    new, old = secrets_now(settings)
+    assert old == FIRST
+    assert Redactor(settings).redact(f"{new} {old}") == f"{REMOVED} {REMOVED}"
+
+
+class TestCommand:
+    def run(self, **environment: str) -> tuple[int, str]:
+        keep = environment.pop("keep", "2")
+        given = {"SPAWNER_ENVIRONMENT": "development", "SPAWNER_SECRET_KEY": "", "SPAWNER_SECRET_KEY_FILE": ""}
+        result = CliRunner().invoke(commands, ["keys", "rotate", "--keep", keep], env={**given, **environment})
+        return result.exit_code, result.output + (str(result.exception) if result.exception else "")
+
+    def test_a_fresh_secret_comes_first_and_the_file_stays_private(self, path: Path) -> None:
+        path.chmod(0o644)
+        code, said = self.run(SPAWNER_SECRET_KEY_FILE=str(path))
+        assert (code, said.strip()) == (0, f"{path} begins with a fresh secret; 1 older one verifies")
+        new, old = path.read_text().splitlines()
+        assert old == FIRST
+        assert len(new) == 64
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert [one.name for one in path.parent.iterdir()] == [path.name]
+        code, said = self.run(SPAWNER_SECRET_KEY_FILE=str(path), keep="1")
+        assert said.strip() == f"{path} begins with a fresh secret; 0 older ones verify"
+        assert len(path.read_text().splitlines()) == 1
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_the_owner_stays(self, path: Path) -> None:
+        os.chown(path, 1234, 2345)
+        rotate(path, 2)
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345)
+
+    def test_a_link_to_the_file_stays_a_link(self, path: Path) -> None:
+        link = path.with_name("link")
+        link.symlink_to(path.name)
+        rotate(link, 2)
+        assert link.is_symlink()
+        assert len(path.read_text().splitlines()) == 2
+
+    def test_a_secret_in_the_environment_is_not_rotated_but_explained(self) -> None:
+        code, said = self.run(SPAWNER_SECRET_KEY=FIRST)
+        assert code == 1
+        assert "name that in SPAWNER_SECRET_KEY_FILE" in said
+
+    def test_at_once_each_rotation_counts(self, path: Path) -> None:
+        threads = [threading.Thread(target=rotate, args=(path, 9)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(path.read_text().splitlines())) == 9
+
+    def test_a_token_of_a_dropped_secret_is_refused(self, path: Path) -> None:
+        tokens = Tokens(over(path))
+        token = tokens.issue(uuid4(), uuid4(), is_admin=False)
+        rotate(path, 1)
+        with pytest.raises(InvalidToken):
+            tokens.read(token)

@@ -56,7 +56,7 @@ def openapi(
 def check() -> None:
     """Read settings and catalogue as the services do, and say what is wrong with them."""
     settings = load_settings()
-    catalog = load_catalog(settings.catalog)
+    catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
     typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")
 
 

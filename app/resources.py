@@ -47,7 +47,7 @@ def make_redis(url: str) -> Redis:
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open everything lazily (nothing is dialled here), and close it at the end."""
-    catalog = load_catalog(settings.catalog)
+    catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
     engine = make_engine(settings.database_url, pool_size=settings.database_pool)
     redis = make_redis(settings.redis_url)
     tokens = Tokens(settings)

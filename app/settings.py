@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
+
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
 # As browsers write it: lower case, no path, no default port.
@@ -67,6 +69,17 @@ class Settings(BaseSettings):
         description="`loopback` publishes each workspace on a loopback port, where the bridges cannot be reached.",
     )
     network_range: str = Field("10.213.0.0/16", description="Range that workspaces' /28 networks are cut from.")
+    egress_resolvers: CommaList = Field(
+        [],
+        description="Name servers that workspaces may ask, beside the host's: those that the engine itself was told.",
+    )
+    allowed_mounts: CommaList = Field(
+        [], description="Host paths, exact, that templates may mount: read only, unless `:rw` follows."
+    )
+    allowed_capabilities: CommaList = Field([], description="Linux capabilities that templates may add, such as CHOWN.")
+    require_digests: bool = Field(
+        False, description="Refuse a catalogue whose images are not named by digest (`name@sha256:…`)."
+    )
     smtp_url: str = Field(
         "smtp://localhost:25",
         repr=False,
@@ -129,7 +142,11 @@ class Settings(BaseSettings):
     )
     reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler; must divide 60.")
 
-    @field_validator("cors_origins", "trusted_proxies", "signup_domains", mode="before")
+    @field_validator(
+        *("cors_origins", "trusted_proxies", "signup_domains"),
+        *("egress_resolvers", "allowed_mounts", "allowed_capabilities"),
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -156,6 +173,26 @@ class Settings(BaseSettings):
         if ipaddress.IPv4Network(value).prefixlen > 28:
             raise ValueError("must hold at least one /28 network")
         return value
+
+    @field_validator("egress_resolvers")
+    @classmethod
+    def _addresses(cls, values: list[str]) -> list[str]:
+        return [str(ipaddress.IPv4Address(value)) for value in values]
+
+    @field_validator("allowed_mounts")
+    @classmethod
+    def _host_paths(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if reason := forbidden_path(value.removesuffix(":rw")):
+                raise ValueError(f"{value} {reason}")
+        return values
+
+    @field_validator("allowed_capabilities")
+    @classmethod
+    def _grantable(cls, values: list[str]) -> list[str]:
+        if wrong := sorted(set(values) - GRANTABLE):
+            raise ValueError(f"{wrong[0]} is never given; these may be: {', '.join(sorted(GRANTABLE))}")
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -186,6 +223,14 @@ class Settings(BaseSettings):
         self.secret_key_file = path if path is not None and path.is_file() else None
         text = self.secret_key_file.read_text() if self.secret_key_file else self.secret_key
         return "\n".join(split_secrets(text))
+
+    @property
+    def allowed(self) -> Allowed:
+        """What templates may have beyond the rest."""
+        mounts = {value.removesuffix(":rw"): value.endswith(":rw") for value in self.allowed_mounts}
+        socket = urlsplit(self.docker_url)
+        path = socket.path if socket.scheme == "unix" else ""
+        return Allowed(mounts, frozenset(self.allowed_capabilities), path)
 
     @property
     def host_mode(self) -> bool:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.runtime.base import (
+    EgressUnenforceable,
     Endpoint,
+    EngineReport,
     EngineSize,
     Event,
     ImageMissing,
@@ -69,6 +71,20 @@ class FakeRuntime:
         self.pulled: list[str] = []
         self.happened: asyncio.Queue[Event | None] = asyncio.Queue()
         self.engine_size = EngineSize(memory_bytes=8 << 30, cpus=4, disk_free_bytes=100 << 30)
+        self.engine_report = EngineReport(
+            version="27.0.1",
+            user_namespaces=True,
+            seccomp=True,
+            apparmor=True,
+            cgroup_version="2",
+            limits={"memory": True, "swap": True, "pids": True, "processors": True},
+            disk_quota=True,
+            live_restore=True,
+            icc=False,
+            networks={},
+        )
+        self.unenforceable = False
+        self.rules_lost = 0
         self.created = 0
         self.calls = 0
         self.exit_code: int | None = None
@@ -89,6 +105,19 @@ class FakeRuntime:
 
     async def size(self) -> EngineSize:
         return self.engine_size
+
+    async def report(self) -> EngineReport:
+        return self.engine_report
+
+    async def keep_egress(self, instance: str) -> int:
+        if self.unenforceable:
+            raise EgressUnenforceable("no nft here")
+        lost, self.rules_lost = self.rules_lost, 0
+        return lost
+
+    async def check_egress(self) -> bool:
+        await self.keep_egress("")
+        return True
 
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
         self.calls += 1

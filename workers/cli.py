@@ -1,6 +1,8 @@
 """The whole `spawner` command: what `app.cli` offers, and what needs the engine or concerns workers."""
 
 import asyncio
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -9,6 +11,7 @@ from app.cli import app
 from app.resources import make_redis
 from app.settings import load_settings
 from workers.context import open_context
+from workers.doctor import examine
 from workers.heartbeat import beats_here
 from workers.pulls import warm
 
@@ -18,6 +21,20 @@ images = typer.Typer(no_args_is_help=True, help="Images of the catalogue.")
 worker = typer.Typer(no_args_is_help=True, help="Workers.")
 app.add_typer(images, name="images")
 app.add_typer(worker, name="worker")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Look at everything that Spawner needs, where a worker runs; say what is wrong, and end with 1 if it matters."""
+    findings = asyncio.run(examine(load_settings()))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+    raise typer.Exit(int(any(finding.level == "fail" for finding in findings)))
 
 
 @images.callback()

@@ -12,6 +12,7 @@ from app.mail.sender import Mailer, SmtpMailer
 from app.resources import Resources, open_resources
 from app.runtime import make_runtime
 from app.runtime.base import Runtime
+from app.runtime.firewall import Firewall
 from app.settings import Settings
 from workers.revocations import Revocations
 
@@ -33,7 +34,13 @@ class WorkerContext:
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[WorkerContext]:
     """Open what a worker holds, lazily; close it at the end."""
-    runtime = make_runtime(settings.docker_url, publish=settings.docker_publish, starts=settings.engine_starts)
+    runtime = make_runtime(
+        settings.docker_url,
+        publish=settings.docker_publish,
+        starts=settings.engine_starts,
+        allowed=settings.allowed,
+        firewall=Firewall(settings.instance, settings.network_range, settings.egress_resolvers),
+    )
     # Containers are asked directly: a proxy from the environment knows nothing of them.
     direct = httpx.AsyncClient(timeout=2, trust_env=False)
     async with open_resources(settings) as resources, aclosing(runtime), direct as http:

@@ -5,6 +5,7 @@ everything on the engine is compared with the rows. Every part may be repeated, 
 from being done.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.auth.links import requeue_links
 from app.gateway.handoff import purge
 from app.models import EngineFacts, IdempotencyKey, Image, Invitation, LinkRequest, MagicLink, Session, utcnow
-from app.runtime.base import EngineSize, Inventory, RuntimeFault
+from app.runtime.base import EgressUnenforceable, EngineSize, Inventory, RuntimeFault
 from app.shares.service import purge as purge_shares
 from app.workspaces.admission import admit
 from app.workspaces.claims import requeue
@@ -89,6 +90,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
     async with context.resources.unit_of_work() as session:
         await _note(session, size, images)
     parts: list[Callable[[WorkerContext, Inventory], Awaitable[int]]] = [
+        keep_egress,
         compare,
         remove_orphans,
         remove_volumes,
@@ -103,6 +105,13 @@ async def reconcile_engine(context: WorkerContext) -> None:
         else:
             if count:
                 log.info("reconciled", part=part.__name__, count=count)
+
+
+async def keep_egress(context: WorkerContext, _: Inventory) -> int:
+    """Put back rules that somebody flushed. Where none can be made, that was said at the start."""
+    with contextlib.suppress(EgressUnenforceable):
+        return await context.runtime.keep_egress(context.resources.settings.instance)
+    return 0
 
 
 async def _note(session: AsyncSession, size: EngineSize, images: dict[str, str | None]) -> None:

@@ -15,6 +15,7 @@ from app.notifications import beside
 from app.settings import Settings
 from workers.audit import prune_audit
 from workers.context import open_context
+from workers.doctor import say_engine
 from workers.heartbeat import beat
 from workers.logs import serve_logs
 from workers.mail import send_link
@@ -68,7 +69,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
     async def startup(ctx: dict[str, Any]) -> None:
         stack = AsyncExitStack()
         context = await stack.enter_async_context(open_context(settings))
-        for lasting in (beat, watch, serve_logs):
+        for lasting in (beat, watch, serve_logs, say_engine):
             await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
         ctx["worker"] = context
         ctx["stack"] = stack

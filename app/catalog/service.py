@@ -10,9 +10,13 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from app.runtime.egress import INTERNET, Egress, parse_egress
+from app.runtime.policy import Allowed, forbidden_path
+
 MEMORY: Final = re.compile(r"([1-9][0-9]{0,6})([MG])")
 UNITS: Final = {"M": 1 << 20, "G": 1 << 30}
 SMALLEST_MEMORY: Final = 6 * UNITS["M"]
+DIGEST: Final = re.compile(r"[^@]+@sha256:[0-9a-f]{64}")
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED: Final = "SPAWNER_"
 # Under /api/container these are addresses of their own.
@@ -102,6 +106,14 @@ class Limits(_Model):
     pids: int = Field(strict=True, ge=4, le=1_000_000)
 
 
+class Mount(_Model):
+    """A folder or file of the engine's host, and where a workspace sees it."""
+
+    host: str = Field(max_length=500)
+    path: Annotated[str, AfterValidator(_check_mount)]
+    read_only: bool = Field(True, strict=True)
+
+
 class Probe(_Model):
     """The request whose success means that a workspace is ready."""
 
@@ -111,7 +123,7 @@ class Probe(_Model):
 
 class Template(_Model):
     """One entry of the catalogue. `volume` is a mount point; `build` is relative to the catalogue's folder.
-    A limit of 0 seconds is none.
+    A limit of 0 seconds is none. `egress` is where a workspace may connect to.
 
     `probe.path` is relative to the base path as the container sees it: `/` where `strip_prefix` holds.
     """
@@ -128,6 +140,9 @@ class Template(_Model):
     probe: Probe
     user: str | None = Field(None, pattern=r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$")
     read_only: bool = Field(False, strict=True)
+    egress: Annotated[Egress, BeforeValidator(parse_egress)] = INTERNET
+    mounts: tuple[Mount, ...] = ()
+    capabilities: tuple[str, ...] = ()
     strip_prefix: bool = Field(True, strict=True)
     restart: Literal["on-failure", "never"] = "on-failure"
     idle_pause: Seconds = 0
@@ -157,8 +172,12 @@ class Catalog:
         return next(template for template in self.templates if template.default)
 
 
-def load_catalog(path: Path) -> Catalog:
-    """Read and check the catalogue at `path`. Raises `CatalogInvalid` with every mistake that it holds."""
+def load_catalog(path: Path, allowed: Allowed | None = None, *, digests: bool = False) -> Catalog:
+    """Read and check the catalogue at `path`. Raises `CatalogInvalid` with every mistake that it holds.
+
+    `allowed` is what templates may have beyond the rest, which is nothing unless it is given; with `digests` each
+    image must be named by its own.
+    """
     try:
         loader = yaml.SafeLoader(path.read_text("utf-8"))
         node = loader.get_single_node()
@@ -179,6 +198,7 @@ def load_catalog(path: Path) -> Catalog:
             mistakes.append((item["loc"], WORDING.get(item["type"], item["msg"].removeprefix("Value error, "))))
     else:
         mistakes.extend(_clashes(templates))
+        mistakes.extend(_beyond(templates, allowed or Allowed(), digests=digests))
     if mistakes:
         found = sorted((_line(node, place), _dotted(data, place), text) for place, text in mistakes)
         raise CatalogInvalid([f"{path}:{line}: {dotted}{text}" for line, dotted, text in found])
@@ -201,6 +221,25 @@ def _clashes(templates: Sequence[Template]) -> Iterator[Mistake]:
             yield ("templates", index, "idle_stop"), "must be longer than idle_pause, which it would forestall"
     if default is None:
         yield ("templates",), "one of them must be the default"
+
+
+def _beyond(templates: Sequence[Template], allowed: Allowed, *, digests: bool) -> Iterator[Mistake]:
+    """Find what the settings do not let a template have."""
+    for index, template in enumerate(templates):
+        place = ("templates", index)
+        if digests and not DIGEST.fullmatch(template.image):
+            yield (*place, "image"), "must be named by digest (name@sha256:…): SPAWNER_REQUIRE_DIGESTS is set"
+        for name in template.capabilities:
+            if name not in allowed.capabilities:
+                yield (*place, "capabilities"), f"{name} is not in SPAWNER_ALLOWED_CAPABILITIES"
+        for number, mount in enumerate(template.mounts):
+            spot = (*place, "mounts", number, "host")
+            if reason := forbidden_path(mount.host, allowed.socket):
+                yield spot, f"{mount.host} {reason}"
+            elif mount.host not in allowed.mounts:
+                yield spot, f"{mount.host} is not in SPAWNER_ALLOWED_MOUNTS"
+            elif not mount.read_only and not allowed.mounts[mount.host]:
+                yield spot, f"{mount.host} may only be read: SPAWNER_ALLOWED_MOUNTS names it without :rw"
 
 
 def _duplicates(root: yaml.Node | None) -> Iterator[Mistake]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from app.runtime.egress import INTERNET, Egress
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -30,6 +32,15 @@ class Network:
 
     name: str
     subnet: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostMount:
+    """A path of the engine's host, and where the container sees it."""
+
+    source: str
+    mount: str
+    read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,9 @@ class WorkspaceSpec:
     volume: Volume | None = None
     user: str | None = None
     read_only: bool = False
+    egress: Egress = INTERNET
+    mounts: tuple[HostMount, ...] = ()
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,22 @@ class EngineSize:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What an engine can enforce. None where it cannot be seen from here."""
+
+    version: str
+    user_namespaces: bool
+    seccomp: bool
+    apparmor: bool
+    cgroup_version: str
+    limits: Mapping[str, bool]
+    disk_quota: bool | None
+    live_restore: bool
+    icc: bool
+    networks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Counters of a running container since its start: seconds of processor, bytes received and sent."""
 
@@ -194,6 +224,12 @@ class SubnetTaken(RuntimeFault):
     code = "subnet_taken"
 
 
+class EgressUnenforceable(RuntimeFault):
+    """The workspace may not reach everything, and this engine's host lets nobody see to that."""
+
+    code = "egress_unenforceable"
+
+
 class ContainerExited(RuntimeFault):
     """The container was started and ended at once; its logs and its status say why."""
 
@@ -219,12 +255,15 @@ class Runtime(Protocol):
     async def size(self) -> EngineSize:
         """Look at what the engine has."""
 
+    async def report(self) -> EngineReport:
+        """Look at what the engine can enforce."""
+
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
         """Make the workspace's container run and say where it listens.
 
         Adopts, starts, unpauses or replaces what it finds under the spec's name, and makes the network if it is
         missing; fetches no image. Starting is not readiness: the caller probes. Raises `ImageMissing`, `SubnetTaken`,
-        `ContainerExited`, `Superseded`, `EngineUnavailable`.
+        `ContainerExited`, `Superseded`, `EngineUnavailable`, `PolicyViolated`, `EgressUnenforceable`.
         """
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
@@ -241,6 +280,15 @@ class Runtime(Protocol):
 
     async def remove_network(self, name: str) -> None:
         """Remove a network that no container uses; one that is used stays."""
+
+    async def keep_egress(self, instance: str) -> int:
+        """See that rules hold what every workspace may connect to, and no rule outlives its container.
+
+        Says how many were missing or too many. Raises `EgressUnenforceable`.
+        """
+
+    async def check_egress(self) -> bool:
+        """Whether the rules that hold for every workspace are in force. Raises `EgressUnenforceable`."""
 
     async def remove_volume(self, name: str) -> None:
         """Remove a named volume that no container uses; one that is used stays."""

@@ -4,18 +4,22 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
 import aiodocker
+from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 from aiohttp import ClientTimeout
 
 from app.runtime.base import (
+    EgressUnenforceable,
     Endpoint,
+    EngineReport,
     EngineSize,
     EngineUnavailable,
     Event,
@@ -24,17 +28,32 @@ from app.runtime.base import (
     Network,
     Report,
     RunState,
+    RuntimeFault,
     Status,
     Usage,
     WorkspaceSpec,
 )
-from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
+from app.runtime.docker_calls import EngineRefused, call, engine_errors, missing_is_fine, settle
 from app.runtime.docker_containers import Containers
 from app.runtime.docker_launch import Launch
 from app.runtime.docker_networks import ensure_network, list_networks, remove_network
-from app.runtime.docker_objects import INSTANCE, WORKSPACE, owned_of, status_of, usage_of, volume_of
+from app.runtime.docker_objects import (
+    EGRESS,
+    INSTANCE,
+    WORKSPACE,
+    egress_of,
+    owned_of,
+    report_of,
+    status_of,
+    subnet_of,
+    usage_of,
+    volume_of,
+)
 from app.runtime.docker_pull import pull
 from app.runtime.docker_streams import log_lines, next_object, stream
+from app.runtime.egress import INTERNET
+from app.runtime.firewall import Firewall, Wanted, gateway_of, is_local
+from app.runtime.policy import Allowed
 
 CALL_SECONDS: Final = 30.0
 PING_SECONDS: Final = 2.0
@@ -49,11 +68,24 @@ class DockerRuntime:
 
     `starts` is how many containers may be made or started at once: an engine does not get faster past its cores,
     and everything else on the machine gets slower. `call_seconds` bounds each call to the engine, and not a whole
-    method, which makes several.
+    method, which makes several. `allowed` is what an operator lets containers have beyond the rest; without a
+    `firewall` a workspace that may not connect everywhere is refused.
     """
 
-    def __init__(self, docker_url: str, *, publish: str, starts: int, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(
+        self,
+        docker_url: str,
+        *,
+        publish: str,
+        starts: int,
+        allowed: Allowed = Allowed(),  # noqa: B008  # frozen
+        firewall: Firewall | None = None,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
         self._url = docker_url
+        self._allowed = allowed
+        # Rules of this machine hold nobody on an engine elsewhere.
+        self._firewall = firewall if docker_url.startswith("unix:") else None
         self._starts = asyncio.Semaphore(starts)
         self._publish = publish == "loopback"
         self._call_seconds = call_seconds
@@ -82,8 +114,18 @@ class DockerRuntime:
         free = await asyncio.to_thread(_free_bytes, info["DockerRootDir"]) if self._url.startswith("unix:") else None
         return EngineSize(info["MemTotal"], info["NCPU"], free)
 
+    async def report(self) -> EngineReport:
+        info, networks = await asyncio.gather(call(self._docker.system.info()), call(self._docker.networks.list()))
+        quota = (
+            await asyncio.to_thread(_project_quota, info["DockerRootDir"]) if self._url.startswith("unix:") else None
+        )
+        with engine_errors():
+            return report_of(info, networks, quota=quota)
+
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
-        launch = Launch(self._docker, self._containers, self._starts, self._publish, spec, report)
+        launch = Launch(
+            self._docker, self._containers, self._starts, self._publish, self._allowed, self._firewall, spec, report
+        )
         for race in range(RACES):
             await _give_way(race)
             endpoint = await launch.advance()
@@ -115,12 +157,45 @@ class DockerRuntime:
             # What writes to a volume that stays deserves an orderly end; a paused one has long been idle.
             orderly = status_of(container).state is RunState.RUNNING
             await self._containers.remove(container["Id"], orderly=orderly)
+            await self._let_go(container)
 
     async def ensure_network(self, instance: str, network: Network) -> None:
         await ensure_network(self._docker, instance, network)
 
     async def remove_network(self, name: str) -> None:
         await remove_network(self._docker, name)
+
+    async def keep_egress(self, instance: str) -> int:
+        if self._firewall is None:
+            raise EgressUnenforceable("the engine's host is not this one")
+
+        async def look() -> Wanted:
+            label = [f"{INSTANCE}={instance}", EGRESS]
+            networks, containers = await asyncio.gather(
+                call(self._docker.networks.list(filters={"label": f"{INSTANCE}={instance}"})),
+                call(self._docker.containers.list(all="true", filters=json.dumps({"label": label}))),
+            )
+            subnets = {item["Name"]: subnet for item in networks if (subnet := subnet_of(item))}
+            rules = {item["HostConfig"]["NetworkMode"]: egress_of(item["Labels"]) for item in containers}
+            return Wanted(
+                list(subnets.values()), {subnets[name]: rules[name] for name in subnets.keys() & rules.keys()}
+            )
+
+        return await self._firewall.keep(look)
+
+    async def check_egress(self) -> bool:
+        networks = await call(self._docker.networks.list(filters={"driver": "bridge"}))
+        subnets = [subnet for item in networks if (subnet := subnet_of(item))]
+        if self._firewall is None or not any(is_local(gateway_of(subnet)) for subnet in subnets):
+            raise EgressUnenforceable("the engine's networks are not on this machine")
+        return (await self._firewall.look()).whole
+
+    async def _let_go(self, container: Mapping[str, Any]) -> None:
+        """The network serves another workspace next. What fails here is made good by `keep_egress`."""
+        if self._firewall is not None and egress_of(container["Config"]["Labels"]) != INTERNET:
+            network = DockerNetwork(self._docker, container["HostConfig"]["NetworkMode"])
+            with suppress(RuntimeFault):
+                await self._firewall.set(subnet_of(await call(network.show())), INTERNET)
 
     async def remove_volume(self, name: str) -> None:
         volume = DockerVolume(self._docker, name)
@@ -210,6 +285,17 @@ async def _give_way(race: int) -> None:
     """Before another look, give whoever else is changing the same container time."""
     if race:
         await asyncio.sleep(min(0.01 * 2**race, LONGEST_PAUSE))
+
+
+def _project_quota(folder: str, mounts: Path = Path("/proc/self/mounts")) -> bool | None:
+    """Whether the file system of the engine's folder counts what each container writes; None where it is not seen."""
+    try:
+        lines = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return None
+    holding = [words for words in lines if Path(folder).is_relative_to(words[1])]
+    options = max(holding, key=lambda words: len(words[1]))[3].split(",") if holding else []
+    return bool({"prjquota", "pquota"} & set(options))
 
 
 def _free_bytes(folder: str) -> int | None:

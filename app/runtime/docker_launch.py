@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiodocker
+from aiodocker.networks import DockerNetwork
 
 from app.runtime.base import (
     ContainerExited,
+    EgressUnenforceable,
     Endpoint,
     ImageMissing,
     Phase,
@@ -20,27 +22,35 @@ from app.runtime.base import (
     Superseded,
     WorkspaceSpec,
 )
-from app.runtime.docker_calls import EngineRefused, settle
+from app.runtime.docker_calls import EngineRefused, call, settle
 from app.runtime.docker_containers import Containers
 from app.runtime.docker_networks import ensure_network, users_of
-from app.runtime.docker_objects import INSTANCE, WORKSPACE, container_body, status_of
+from app.runtime.docker_objects import INSTANCE, WORKSPACE, container_body, egress_of, status_of, subnet_of
+from app.runtime.egress import INTERNET
+from app.runtime.firewall import Firewall
+from app.runtime.policy import Allowed, check
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One call of `ensure_running`. `publish` gives the container a port of the host; `starts` bounds the load."""
+    """One call of `ensure_running`. `starts` bounds the load; for the rest see `DockerRuntime`."""
 
     docker: aiodocker.Docker
     containers: Containers
     starts: asyncio.Semaphore
     publish: bool
+    allowed: Allowed
+    firewall: Firewall | None
     spec: WorkspaceSpec
     report: Report
 
     async def advance(self) -> Endpoint | None:
         """Bring the container one whole way to running; None says that another call interfered."""
         container = await self.containers.inspect(self.spec.name)
+        # The network may have served a workspace with a rule before, and has none else.
+        confine = self.spec.egress != INTERNET
         if container is not None and _outdated(self.spec, container):
+            confine |= egress_of(container["Config"]["Labels"]) != INTERNET
             await self.containers.remove(container["Id"], orderly=True)
             container = None
         if container is None:
@@ -55,6 +65,8 @@ class Launch:
                 await self._own_network(container_id, await self._network())
         if container_id is None or state is RunState.ABSENT:
             return None
+        if confine and state is not RunState.PAUSED:
+            await self._confine(container_id, state)
         async with self.starts:
             await self.report(Progress(Phase.STARTING))
             if not await self._start(container_id, state):
@@ -107,8 +119,21 @@ class Launch:
             await self.containers.remove(container_id, orderly=False)
         raise fault
 
+    async def _confine(self, container_id: str, state: RunState) -> None:
+        """See that the container will connect only where it may; where that cannot be, one that never ran goes."""
+        try:
+            if self.firewall is None:
+                raise EgressUnenforceable("the engine's host is not this one")
+            network = await call(DockerNetwork(self.docker, self.spec.network.name).show())
+            await self.firewall.set(subnet_of(network), self.spec.egress)
+        except EgressUnenforceable as fault:
+            if state is RunState.CREATED and not fault.transient:
+                await self.containers.remove(container_id, orderly=False)
+            raise
+
     async def _create_container(self) -> str | None:
         body = container_body(self.spec, publish=self.publish)
+        check(body, self.allowed)
         try:
             container = await settle(self.docker.containers.create(body, name=self.spec.name))
         except EngineRefused as refused:
@@ -158,7 +183,10 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
         raise Superseded(status.incarnation)
     elsewhere = container["HostConfig"]["NetworkMode"] != spec.network.name
     # What ran once keeps its network; what never ran was made for one that its maker gave up.
-    return status.incarnation < spec.incarnation or (status.state is RunState.CREATED and elsewhere)
+    if status.incarnation < spec.incarnation or (status.state is RunState.CREATED and elsewhere):
+        return True
+    # A rule that has become stricter is no rule while what was made under the old one can be started again.
+    return status.state in (RunState.CREATED, RunState.EXITED) and egress_of(labels) != spec.egress
 
 
 def _network_lost(refused: EngineRefused) -> bool:

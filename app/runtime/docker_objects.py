@@ -1,23 +1,23 @@
 """How a workspace is written down as Docker's objects, and read back from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from aiodocker.containers import DockerContainer
 
-from app.runtime.base import Endpoint, Network, Owned, OwnedVolume, RunState, Status, Usage, WorkspaceSpec
+from app.runtime.base import Endpoint, EngineReport, Network, Owned, OwnedVolume, RunState, Status, Usage, WorkspaceSpec
+from app.runtime.egress import INTERNET, NOWHERE, Egress
+from app.runtime.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, SECURITY, TMPFS, ULIMITS
 
 INSTANCE: Final = "spawner.instance"
 WORKSPACE: Final = "spawner.workspace"
 INCARNATION: Final = "spawner.incarnation"
 PORT: Final = "spawner.port"
+# Where its container may connect to; there is none where that is the internet.
+EGRESS: Final = "spawner.egress"
 # Marks a network that is made for workspaces, one after the other.
 NETWORK: Final = "spawner.network"
-
-LOOPBACK: Final = "127.0.0.1"
-TMPFS: Final = "rw,nosuid,nodev,size=64m,mode=1777"
-LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 
 # What the engine calls a container, and what that means here. One that is being removed is as good as gone.
 STATES: Final = {
@@ -52,27 +52,33 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
     labels = {**identity(spec), INCARNATION: str(spec.incarnation), PORT: str(spec.port)}
     host: dict[str, Any] = {
         "NetworkMode": spec.network.name,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,
         "NanoCpus": round(spec.cpus * 1_000_000_000),
         "PidsLimit": spec.pids,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
+        "SecurityOpt": SECURITY,
+        "Ulimits": ULIMITS,
         "Init": True,
         "LogConfig": LOG_CONFIG,
         "RestartPolicy": {"Name": "no"},
         "ReadonlyRootfs": spec.read_only,
     }
     if spec.read_only:
-        host["Tmpfs"] = {"/tmp": TMPFS}  # noqa: S108  # the container's own, not this machine's
+        host["Tmpfs"] = TMPFS
+    if spec.capabilities:
+        host["CapAdd"] = list(spec.capabilities)
+    if spec.egress != INTERNET:
+        labels[EGRESS] = str(spec.egress)
+    if spec.egress == NOWHERE:
+        # Else the engine would ask its own name server for the container, and names can carry anything out.
+        host |= {"Dns": NO_RESOLVER, "DnsOptions": IMPATIENT}
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
-    if spec.volume is not None:
-        # The engine makes the volume with the container. An empty one takes over the files, owner and mode of the
-        # image's directory at the mount point, which is how a non-root user comes to own its home.
-        options = {"Labels": identity(spec)}
-        mount = {"Type": "volume", "Source": spec.volume.name, "Target": spec.volume.mount, "VolumeOptions": options}
-        host["Mounts"] = [mount]
+    if mounts := [*_volumes(spec), *_binds(spec)]:
+        host["Mounts"] = mounts
     body: dict[str, Any] = {
         "Image": spec.image,
         "Hostname": spec.name[:63].rstrip("-"),
@@ -84,6 +90,63 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
     if spec.user is not None:
         body["User"] = spec.user
     return body
+
+
+def _volumes(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
+    """The engine makes the volume with the container. An empty one takes over the files, owner and mode of the image's
+    directory at the mount point, which is how a non-root user comes to own its home.
+    """
+    if spec.volume is not None:
+        options = {"Labels": identity(spec)}
+        yield {
+            "Type": "volume",
+            "Source": spec.volume.name,
+            "Target": spec.volume.mount,
+            "VolumeOptions": options,
+        }
+
+
+def _binds(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
+    for item in spec.mounts:
+        yield {"Type": "bind", "Source": item.source, "Target": item.mount, "ReadOnly": item.read_only}
+
+
+def egress_of(labels: Mapping[str, str] | None) -> Egress:
+    """Where a container may connect to, by its labels; nowhere where another version's words are not understood."""
+    try:
+        return Egress.read((labels or {}).get(EGRESS, "internet"))
+    except ValueError:
+        return NOWHERE
+
+
+def subnet_of(network: Mapping[str, Any]) -> str:
+    """A network's first subnet; nothing where it has none."""
+    subnet: str = (network["IPAM"]["Config"] or [{}])[0].get("Subnet", "")
+    return subnet
+
+
+def report_of(info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], *, quota: bool | None) -> EngineReport:
+    """Read the engine's answers about itself."""
+    options = {part.partition("=")[2] for item in info["SecurityOptions"] or [] for part in item.split(",")[:1]}
+    bridge = next((item for item in networks if item["Name"] == "bridge"), {})
+    on_xfs = info["Driver"] == "overlay2" and ["Backing Filesystem", "xfs"] in (info["DriverStatus"] or [])
+    return EngineReport(
+        version=info["ServerVersion"],
+        user_namespaces=bool(options & {"userns", "rootless"}),
+        seccomp="seccomp" in options and not any("profile=unconfined" in item for item in info["SecurityOptions"]),
+        apparmor="apparmor" in options,
+        cgroup_version=info.get("CgroupVersion", "1"),
+        limits={
+            "memory": info["MemoryLimit"],
+            "swap": info["SwapLimit"],
+            "pids": info.get("PidsLimit", False),
+            "processors": info["CpuCfsQuota"],
+        },
+        disk_quota=quota if on_xfs else False,
+        live_restore=info["LiveRestoreEnabled"],
+        icc=(bridge.get("Options") or {}).get("com.docker.network.bridge.enable_icc", "true") == "true",
+        networks={item["Name"]: subnet for item in networks if (subnet := subnet_of(item))},
+    )
 
 
 def status_of(container: Mapping[str, Any]) -> Status:

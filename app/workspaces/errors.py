@@ -172,6 +172,18 @@ FAILURES: dict[str, Text] = {
         "This took too long and was given up. Try again; if it happens again, tell your operator.",
         "Das hat zu lange gedauert und wurde abgebrochen. Bitte erneut versuchen; sonst den Betreiber informieren.",
     ),
+    "egress_unenforceable": Text(
+        "This workspace may not connect to everything, and the server cannot see to that. "
+        "Tell your operator: `spawner doctor` says what is missing.",
+        "Dieser Arbeitsplatz darf sich nicht überallhin verbinden, und der Server kann das nicht sicherstellen. "
+        "Bitte den Betreiber informieren: `spawner doctor` sagt, was fehlt.",
+    ),
+    "policy": Text(
+        "This type asks for more than any workspace may have, so it was not started. "
+        "Tell your operator: the workers' log names what was refused.",
+        "Dieser Typ verlangt mehr, als ein Arbeitsplatz haben darf, und wurde deshalb nicht gestartet. "
+        "Bitte den Betreiber informieren: Das Protokoll der Worker nennt, was abgelehnt wurde.",
+    ),
     "template_gone": Text(
         "This type is no longer in the catalogue.",
         "Diesen Typ gibt es im Katalog nicht mehr.",

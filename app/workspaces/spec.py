@@ -5,7 +5,7 @@ import ipaddress
 from app.catalog.service import Template
 from app.gateway.names import base_path, route_of
 from app.models import Workspace
-from app.runtime.base import Network, Volume, WorkspaceSpec
+from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
 from app.settings import Settings
 
 SUBNET_PREFIX = 28
@@ -64,6 +64,9 @@ def build_spec(
         volume=Volume(volume, template.volume) if template.volume and volume else None,
         user=template.user,
         read_only=template.read_only,
+        egress=template.egress,
+        mounts=tuple(HostMount(item.host, item.path, item.read_only) for item in template.mounts),
+        capabilities=template.capabilities,
     )
 
 

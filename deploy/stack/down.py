@@ -9,6 +9,7 @@ from deploy.stack.console import StepFailed, say, step
 from deploy.stack.engine import Engine, EngineFailed
 from deploy.stack.envfile import read_environment
 from deploy.stack.layout import Layout
+from deploy.stack.rules import remove_rules
 from deploy.stack.supervisor import Supervisor
 
 
@@ -55,4 +56,5 @@ def _remove_workspaces(docker_url: str, instance: str) -> None:
             raise StepFailed(
                 f"the engine at {docker_url} could not be cleaned, so {instance}'s data were kept: {error}"
             ) from None
+        removed += remove_rules(instance)
         current.detail = f"{removed} removed"

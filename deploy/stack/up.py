@@ -29,6 +29,7 @@ from deploy.stack.environment import (
 from deploy.stack.layout import Layout, free_port, port_is_free, read_ports, write_ports
 from deploy.stack.processes import Process
 from deploy.stack.programs import APPLICATION, BUILDER, application_processes, embedded_processes
+from deploy.stack.rules import ensure_nft
 from deploy.stack.services import ensure_database, redis_answers, smtp_answers
 from deploy.stack.supervisor import RUNNING, Supervisor
 
@@ -112,7 +113,9 @@ def busy_port(port: int, holder: str) -> str:
 
 def _engine_step(layout: Layout, given: Mapping[str, str]) -> Engine:
     with step("Docker") as current:
-        return ensure_engine({**os.environ, **given}, layout.log("dockerd"), current)
+        engine = ensure_engine({**os.environ, **given}, layout.log("dockerd"), current)
+        ensure_nft(current)
+        return engine
 
 
 def _services_step(

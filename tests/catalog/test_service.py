@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.catalog.service import SMALLEST_MEMORY, CatalogInvalid, load_catalog, parse_memory
+from app.runtime.egress import INTERNET, Egress
+from app.runtime.policy import Allowed
 
 SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
 TEMPLATE = """\
@@ -114,6 +116,21 @@ def test_templates_are_frozen(tmp_path: Path) -> None:
             "port: 1\n  start_on_visit: 1",
             "7: templates.hello.start_on_visit: Input should be a valid bool",
         ),
+        ("port: 8080", "port: 1\n  egress: lan", "7: templates.hello.egress: must be internet, none, or a list"),
+        ("port: 8080", "port: 1\n  egress: []", "7: templates.hello.egress: must be internet, none, or a list"),
+        ("port: 8080", "port: 1\n  egress: [10.0.0.1/8]", "7: templates.hello.egress: 10.0.0.1/8 is no IPv4 network"),
+        ("port: 8080", "port: 1\n  egress: ['::/0']", "7: templates.hello.egress: ::/0 is no IPv4 network"),
+        (
+            "port: 8080",
+            "port: 1\n  egress: [0.0.0.0/0]",
+            "7: templates.hello.egress: 0.0.0.0/0 holds private addresses",
+        ),
+        ("port: 8080", "port: 1\n  capabilities: [CHOWN]", "7: templates.hello.capabilities: CHOWN is not in SPAWNER_"),
+        (
+            "port: 8080",
+            "port: 1\n  mounts: [{host: /srv/data, path: /data}]",
+            "7: templates.hello.mounts.0.host: /srv/data is not in SPAWNER_ALLOWED_MOUNTS",
+        ),
         ("image: example/hello:1", "image: 'a b'", "5: templates.hello.image: String should match pattern"),
     ],
 )
@@ -121,6 +138,37 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, old: str, new: str,
     found = mistakes(write(tmp_path, TEMPLATE.replace(old, new, 1)))
     assert len(found) == 1
     assert found[0].startswith(mistake)
+
+
+def test_where_workspaces_connect_is_read(tmp_path: Path) -> None:
+    for said, read in (("internet", None), ("none", ()), ("[10.1.0.0/16, 10.0.0.0/8, 192.0.2.7/32]", ...)):
+        path = write(tmp_path, TEMPLATE.replace("port: 8080", f"port: 8080\n  egress: {said}"))
+        found = load_catalog(path).default.egress
+        assert found.networks == (("10.0.0.0/8", "192.0.2.7/32") if read is ... else read)
+        assert Egress.read(str(found)) == found
+    assert load_catalog(write(tmp_path, TEMPLATE)).default.egress == INTERNET
+
+
+def test_what_the_settings_list_a_template_may_have(tmp_path: Path) -> None:
+    allowed = Allowed({"/srv/data": False, "/srv/run/docker.sock": True}, frozenset({"CHOWN"}))
+    mounts = "mounts: [{host: /srv/data, path: /data}]\n  capabilities: [CHOWN]"
+    template = load_catalog(write(tmp_path, TEMPLATE.replace("port: 8080", f"port: 1\n  {mounts}")), allowed).default
+    assert [(item.host, item.path, item.read_only) for item in template.mounts] == [("/srv/data", "/data", True)]
+    assert template.capabilities == ("CHOWN",)
+    for wrong, mistake in (
+        ("{host: /srv/data, path: /data, read_only: false}", "/srv/data may only be read"),
+        ("{host: /srv/run/docker.sock, path: /x}", "/srv/run/docker.sock would hand over the host"),
+    ):
+        path = write(tmp_path, TEMPLATE.replace("port: 8080", f"port: 1\n  mounts: [{wrong}]"))
+        with pytest.raises(CatalogInvalid, match=mistake):
+            load_catalog(path, allowed)
+
+
+def test_an_image_without_a_digest_is_refused_where_digests_are_required(tmp_path: Path) -> None:
+    with pytest.raises(CatalogInvalid, match=r"5: templates\.hello\.image: must be named by digest"):
+        load_catalog(write(tmp_path, TEMPLATE), digests=True)
+    by_digest = TEMPLATE.replace("example/hello:1", f"example/hello@sha256:{64 * 'a'}")
+    assert load_catalog(write(tmp_path, by_digest), digests=True).default.image.endswith(64 * "a")
 
 
 def test_every_mistake_is_reported_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from deploy.stack.inbox import Mail, read_mails
 from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
 from deploy.stack.proxy import caddy_process
+from deploy.stack.rules import remove_rules
 from deploy.stack.services import Services, private_services, redis_answers
 
 ROOT = Path(__file__).parent.parent.parent
@@ -129,9 +130,10 @@ class RunningStack:
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def remove_containers(self) -> None:
-        """Take every container and network of the installation away, behind its back."""
+        """Take every container, network and rule of the installation away, behind its back."""
         for _ in self.engine.remove_labelled(f"spawner.instance={self.instance}"):
             pass
+        remove_rules(self.instance)
 
     def containers(self) -> dict[str, str]:
         """This installation's containers in any state: their names, and the engine's ids of them."""

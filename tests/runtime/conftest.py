@@ -93,9 +93,10 @@ async def workspace(
     """A maker of specs, for workspaces that are gone afterwards."""
     yield Workspaces(instance, image, subnets)
     label = json.dumps({"label": [f"spawner.instance={instance}"]})
-    for container in await engine.containers.list(all=True, filters=label):
-        with suppress(aiodocker.DockerError):
-            await container.delete(force=True, v=True)
+    containers = await engine.containers.list(all=True, filters=label)
+    gone = [container.delete(force=True, v=True) for container in containers]
+    for fault in await asyncio.gather(*gone, return_exceptions=True):
+        assert fault is None or isinstance(fault, aiodocker.DockerError)
     for network in await engine.networks.list(filters={"label": f"spawner.instance={instance}"}):
         await (await engine.networks.get(network["Id"])).delete()
     volumes = await engine.volumes.list(filters={"label": f"spawner.instance={instance}"})

@@ -115,14 +115,16 @@ async def settled(runtime: Runtime, spec: WorkspaceSpec, state: RunState) -> Non
     await eventually(reached)
 
 
-async def fetch(endpoint: Endpoint, path: str) -> str:
+async def fetch(endpoint: Endpoint, path: str, *, seconds: float = 10) -> str:
     """Read a file of the container through its web server, which may need a moment to listen."""
-    async with httpx.AsyncClient(base_url=f"http://{endpoint.host}:{endpoint.port}", trust_env=False) as client:
-        async with asyncio.timeout(10):
+    url = f"http://{endpoint.host}:{endpoint.port}"
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=seconds) as client:
+        async with asyncio.timeout(seconds):
             while True:
                 try:
                     response = await client.get(path)
-                except httpx.ConnectError:
+                except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+                    # The engine's proxy of a published port accepts before the container listens.
                     await asyncio.sleep(0.02)
                     continue
                 response.raise_for_status()

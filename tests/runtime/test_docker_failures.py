@@ -17,7 +17,8 @@ WORKSPACE = SPEC.workspace_id
 def everything(runtime: Runtime, steps: Steps) -> list[Awaitable[Any]]:
     """One call of each method."""
     return [
-        runtime.ping(), runtime.size(), runtime.ensure_running(SPEC, steps), runtime.ensure_paused("x", WORKSPACE),
+        runtime.ping(), runtime.size(), runtime.report(), runtime.check_egress(),
+        runtime.ensure_running(SPEC, steps), runtime.ensure_paused("x", WORKSPACE),
         runtime.ensure_stopped("x", WORKSPACE), runtime.ensure_absent("x", WORKSPACE),
         runtime.ensure_network("t", SPEC.network), runtime.remove_network("x"), runtime.remove_volume("x"),
         runtime.image_digest("x"), runtime.status("x"), runtime.usage("x"), runtime.list_owned("t"),

@@ -1,6 +1,7 @@
 """The operator's commands, as processes of their own."""
 
 import asyncio
+import json
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -192,6 +193,14 @@ async def test_a_probe_tells_whether_a_worker_of_this_host_can_work(
 async def test_a_probe_without_redis_says_so(resources: Resources, spawner: Spawner) -> None:
     code, said = await spawner("worker", "live", SPAWNER_REDIS_URL="redis://127.0.0.1:1/0")
     assert (code, said) == (1, "Redis does not answer")
+
+
+async def test_a_doctor_says_what_is_wrong_and_ends_with_1(resources: Resources, spawner: Spawner) -> None:
+    code, said = await spawner("doctor", "--json", SPAWNER_DOCKER_URL="unix:///nowhere")
+    assert code == 1
+    found = json.loads(said)
+    assert {"name": "redis", "level": "ok", "text": "Redis answers", "remedy": ""} in found
+    assert {finding["name"] for finding in found if finding["level"] == "fail"} >= {"engine", "egress"}
 
 
 async def test_an_unknown_template_is_named(resources: Resources, spawner: Spawner) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import select, text, update
 
 from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
@@ -9,6 +10,7 @@ from app.resources import Resources
 from app.workspaces import claims
 from tests.conftest import TestWorker
 from tests.factories import sign_in
+from tests.fakes import FakeRuntime
 from tests.workers.test_workspaces import accept, has_state, read, until
 from workers.reconcile import RECONCILE_LOCK, reconcile, reconcile_rows
 
@@ -21,6 +23,18 @@ async def test_a_job_that_never_reached_redis_is_sent_again(resources: Resources
     await reconcile({"worker": worker.context})
     await worker.drain()
     assert await has_state(resources, job, JobState.SUCCEEDED)
+
+
+async def test_rules_that_were_lost_are_put_back_in_the_next_interval(worker: TestWorker, runtime: FakeRuntime) -> None:
+    runtime.rules_lost = 3
+    with structlog.testing.capture_logs() as logs:
+        await reconcile({"worker": worker.context})
+        runtime.unenforceable = True
+        await reconcile({"worker": worker.context})
+    assert runtime.rules_lost == 0
+    assert [entry for entry in logs if entry.get("part") == "keep_egress"] == [
+        {"event": "reconciled", "part": "keep_egress", "count": 3, "log_level": "info"}
+    ]
 
 
 async def test_a_job_that_waits_in_the_queue_is_not_sent_twice(resources: Resources, worker: TestWorker) -> None:

@@ -1,0 +1,302 @@
+"""Rules about where workspaces connect to: one nftables table of an installation, in the network of this process.
+
+The base holds for every address of the installation's range, so that most launches need no rule. What a workspace may
+do less, or on purpose more, is an element of a set under its subnet. Nobody else's table is read or written.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import ipaddress
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from app.runtime.base import EgressUnenforceable
+from app.runtime.egress import INTERNET, PRIVATE, Egress
+
+RESOLV: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+NFT_SECONDS: Final = 10.0
+LOCK_SECONDS: Final = 40.0
+LOOK_SECONDS: Final = 0.002
+NAMESPACE: Final = Path("/proc/self/ns/net")
+REFUSE: Final = "reject with icmpx admin-prohibited"
+# The chains by name, each with its rules. Answers to who came from outside (the proxy, a probe) always pass; the
+# engine's host is asked for names alone, and a port that it publishes counts as the host.
+CHAINS: Final = {
+    "through": ["ip saddr @networks jump leaving"],
+    "towards": ['iifname != "lo" ip saddr @networks jump calling'],
+    "leaving": [
+        "ct direction reply accept",
+        f"ip saddr @closed {REFUSE}",
+        "meta l4proto { tcp, udp } th dport 53 ip daddr @resolvers accept",
+        f"ip daddr @networks {REFUSE}",
+        f"ct status dnat {REFUSE}",
+        "ip saddr . ip daddr @listed accept",
+        f"ip saddr @limited {REFUSE}",
+        f"ip daddr @private {REFUSE}",
+    ],
+    "calling": [
+        "ct direction reply accept",
+        f"ip saddr @closed {REFUSE}",
+        "meta l4proto { tcp, udp } th dport 53 ip daddr @resolvers accept",
+        REFUSE,
+    ],
+}
+# Before the rules of the engine, which stand at priority 0.
+HOOKS: Final = {"through": "forward", "towards": "input"}
+SETS: Final = ("networks", "resolvers", "private", "closed", "limited")
+CHANGING: Final = ("networks", "closed", "limited", "listed")
+
+Elements = Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the kernel holds: whether there is a table, whether its base is whole, and the elements of its sets."""
+
+    there: bool
+    whole: bool
+    elements: Elements
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Every subnet of the installation, and those whose workspace may not connect to the whole internet."""
+
+    subnets: Sequence[str]
+    rules: Mapping[str, Egress]
+
+
+class EgressBusy(EgressUnenforceable):
+    """The rules are being changed by somebody who takes long over it."""
+
+    transient = True
+
+
+class Firewall:
+    """The rules of one installation. `resolvers` are name servers that workspaces may ask, beside the host's own.
+
+    Every method may be repeated, by several processes at once; what cannot be done is `EgressUnenforceable`.
+    """
+
+    def __init__(self, instance: str, network_range: str, resolvers: Sequence[str] = ()) -> None:
+        self.table = table_of(instance)
+        self._range = network_range
+        self._given = resolvers
+
+    @property
+    def _resolvers(self) -> list[str]:
+        """Read anew each time: the host may be given others while it runs."""
+        return sorted({*self._given, *name_servers()})
+
+    @property
+    def _mark(self) -> str:
+        """Stands at each rule, and is another one where the base is to be."""
+        base = [self._range, self._resolvers, PRIVATE, CHAINS, HOOKS]
+        return "spawner " + sha256(json.dumps(base).encode()).hexdigest()[:12]
+
+    async def look(self) -> State:
+        """Read the table. Raises where this process may not."""
+        try:
+            text = await _nft("-j", "list", "table", "inet", self.table)
+        except EgressUnenforceable as fault:
+            if "No such file or directory" in str(fault):
+                return State(False, False, {})
+            raise
+        return self._read(json.loads(text)["nftables"])
+
+    async def ensure(self) -> None:
+        """Make the base where it is not whole."""
+        async with _alone():
+            state = await self.look()
+            await self._bring(state, {name: state.elements.get(name, frozenset()) for name in CHANGING})
+
+    async def set(self, subnet: str, egress: Egress) -> None:
+        """Let a subnet's workspace connect where `egress` says, from now on."""
+        if egress != INTERNET and not is_local(gateway_of(subnet)):
+            raise EgressUnenforceable("the engine's networks are not on this machine: rules made here hold nobody")
+        async with _alone():
+            state = await self.look()
+            wanted = _elements({subnet: egress})
+            for name in CHANGING:
+                others = {item for item in state.elements.get(name, ()) if item.partition(" . ")[0] != subnet}
+                wanted[name] = wanted[name] | others
+            wanted["networks"] |= self._outside([subnet])
+            await self._bring(state, wanted)
+
+    async def keep(self, look: Callable[[], Awaitable[Wanted]]) -> int:
+        """Make the rules what `look` says, which is asked once nobody else changes them. Says how many were not so."""
+        async with _alone():
+            state = await self.look()
+            wanted = await look()
+            elements = _elements(wanted.rules)
+            elements["networks"] = self._outside(wanted.subnets)
+            return await self._bring(state, elements)
+
+    async def remove(self) -> None:
+        """Take the whole table away, if it is there."""
+        if (await self.look()).there:
+            await _nft("delete", "table", "inet", self.table)
+
+    def _outside(self, subnets: Sequence[str]) -> frozenset[str]:
+        """Subnets that the range does not hold: it was another one when they were made."""
+        own = ipaddress.IPv4Network(self._range)
+        return frozenset(item for item in subnets if not ipaddress.IPv4Network(item).subnet_of(own))
+
+    async def _bring(self, state: State, wanted: Elements) -> int:
+        """Go from one state to another in one transaction of the kernel's; says how many changes that took."""
+        lines, changes = ([], 0) if state.whole else (self._base(), 1)
+        for name in CHANGING:
+            before = state.elements.get(name, frozenset()) - {self._range}
+            after = wanted[name] - {self._range}
+            for verb, elements in (("delete", before - after), ("add", after - before)):
+                if elements:
+                    changes += len(elements)
+                    lines.append(f"{verb} element inet {self.table} {name} {{ {', '.join(sorted(elements))} }}")
+        if lines:
+            await _nft("-f", "-", script="\n".join(lines) + "\n")
+        return changes
+
+    def _base(self) -> list[str]:
+        """Everything but subnets' own elements, which stay."""
+        table = f"inet {self.table}"
+        mark = self._mark
+        fixed = {"networks": [self._range], "resolvers": self._resolvers, "private": PRIVATE}
+        lines = [
+            f"add table {table}",
+            *(f"add set {table} {name} {{ type ipv4_addr; flags interval; }}" for name in SETS),
+        ]
+        lines.append(f"add set {table} listed {{ type ipv4_addr . ipv4_addr; flags interval; }}")
+        for name, elements in fixed.items():
+            if name != "networks":
+                lines.append(f"flush set {table} {name}")
+            if elements:
+                lines.append(f"add element {table} {name} {{ {', '.join(elements)} }}")
+        for name in CHAINS:
+            hook = f"{{ type filter hook {HOOKS[name]} priority -10; policy accept; }}" if name in HOOKS else ""
+            lines += [f"add chain {table} {name} {hook}", f"flush chain {table} {name}"]
+        for name, rules in CHAINS.items():
+            lines += [f'add rule {table} {name} {rule} comment "{mark}"' for rule in rules]
+        return lines
+
+    def _read(self, objects: list[dict[str, Any]]) -> State:
+        rules = [(item["rule"]["chain"], item["rule"].get("comment")) for item in objects if "rule" in item]
+        mark = self._mark
+        expected = [(name, mark) for name, texts in CHAINS.items() for _ in texts]
+        hooks = {item["chain"]["name"]: item["chain"].get("hook") for item in objects if "chain" in item}
+        sets = {item["set"]["name"]: item["set"].get("elem", []) for item in objects if "set" in item}
+        elements = {name: frozenset(map(_text, found)) for name, found in sets.items()}
+        whole = (
+            sorted(rules, key=str) == sorted(expected)
+            and all(hooks.get(name) == hook for name, hook in HOOKS.items())
+            and self._range in elements["networks"]
+            and elements["private"] == set(PRIVATE)
+        )
+        return State(True, whole, elements)
+
+
+@contextlib.asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Change rules one process at a time. The lock is the network namespace's, and so as far as the rules reach."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + LOCK_SECONDS
+    try:
+        namespace = NAMESPACE.open()  # noqa: ASYNC230  # the kernel's own, in memory
+    except OSError as error:
+        raise EgressUnenforceable(f"this system has no network namespaces: {error}") from None
+    with namespace:
+        while True:
+            try:
+                fcntl.flock(namespace, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if clock() > until:
+                    raise EgressBusy("somebody else keeps changing the rules") from None
+                await asyncio.sleep(LOOK_SECONDS)
+        yield
+
+
+def table_of(instance: str) -> str:
+    """The name of an installation's table."""
+    return f"spawner_{instance}"
+
+
+def name_servers(files: Sequence[Path] = RESOLV) -> list[str]:
+    """The name servers that the engine passes queries on to, from the container's own address: those of the host.
+
+    As the engine does it: where the host's only one is systemd's stub, those that systemd asks. One on loopback is
+    asked by the engine itself.
+    """
+    found: list[str] = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            words = [line.split() for line in file.read_text().splitlines()]
+            found = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+        if found != ["127.0.0.53"]:
+            break
+    return [item for item in found if ":" not in item and not ipaddress.IPv4Address(item).is_loopback]
+
+
+def gateway_of(subnet: str) -> str:
+    """The engine's own address in a network that it made: the first."""
+    return str(ipaddress.IPv4Network(subnet).network_address + 1)
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is this machine's own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+async def _nft(*arguments: str, script: str | None = None) -> str:
+    program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
+    if program is None:
+        raise EgressUnenforceable("there is no nft on this machine: install nftables")
+    pipe = asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(program, *arguments, stdin=pipe, stdout=pipe, stderr=pipe)
+    except OSError as error:
+        raise EgressUnenforceable(f"nft cannot be run: {error}") from None
+    try:
+        async with asyncio.timeout(NFT_SECONDS):
+            said, wrong = await process.communicate((script or "").encode())
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise EgressBusy("nft did not end in time") from None
+    if process.returncode:
+        raise EgressUnenforceable(f"nft: {wrong.decode(errors='replace').strip().splitlines()[0]}")
+    return said.decode()
+
+
+def _text(item: Any) -> str:
+    """An element as `address/prefix`, or two of them with a dot between."""
+    if isinstance(item, str):
+        return f"{item}/32"
+    if "concat" in item:
+        return " . ".join(map(_text, item["concat"]))
+    if "range" in item:
+        ends = map(ipaddress.IPv4Address, item["range"])
+        return ",".join(map(str, ipaddress.summarize_address_range(*ends)))
+    return f"{item['prefix']['addr']}/{item['prefix']['len']}"
+
+
+def _elements(rules: Mapping[str, Egress]) -> dict[str, frozenset[str]]:
+    """What the sets hold so that the rules hold."""
+    listed = (f"{subnet} . {network}" for subnet, egress in rules.items() for network in egress.networks or ())
+    return {
+        "networks": frozenset(),
+        "closed": frozenset(subnet for subnet, egress in rules.items() if egress.networks == ()),
+        "limited": frozenset(subnet for subnet, egress in rules.items() if egress.networks),
+        "listed": frozenset(listed),
+    }

@@ -1,0 +1,343 @@
+"""Attacks from inside a real workspace: on its host, on the platform's ports, on its neighbours, on the kernel."""
+
+import asyncio
+import io
+import json
+import os
+import secrets
+import socket
+import statistics
+import subprocess
+import tarfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import httpx
+import pytest
+
+from app.runtime.base import EgressUnenforceable, Endpoint, RunState, WorkspaceSpec
+from app.runtime.docker import DockerRuntime
+from app.runtime.egress import INTERNET, NOWHERE, Egress
+from app.runtime.firewall import Firewall
+from deploy.stack.engine import Engine
+from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
+
+ATTACKER = Path(__file__).with_name("attacker.py")
+DOCKERFILE = """
+FROM spawner/jupyter:1
+USER root
+RUN cp /bin/bash /rootsh && chmod 4755 /rootsh
+COPY attacker.py /attacker.py
+USER 1000
+CMD ["python3", "-u", "/attacker.py"]
+"""
+# What listens on the engine's host in an installation, at its address in the workspace's own network.
+PLATFORM = {"the API": 8000, "PostgreSQL": 5432, "Redis": 6379, "the engine": 2375}
+# A server of the site: at a private address, and at one that stands for the internet.
+SITE = secrets.randbelow(250)
+LAN, PUBLIC = f"172.31.{SITE}.2", f"198.51.100.{SITE + 2}"
+# What the tests of runtimes take their subnets from.
+RANGE = "10.214.0.0/16"
+METADATA = "169.254.169.254"
+
+
+@pytest.fixture(scope="module")
+def attacker() -> Iterator[str]:
+    """An image with Python, a setuid root shell, and the attacks as its program."""
+    name, context = f"spawner-test/attacker:{secrets.token_hex(4)}", io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for path, content in (("Dockerfile", DOCKERFILE.encode()), ("attacker.py", ATTACKER.read_bytes())):
+            item = tarfile.TarInfo(path)
+            item.size = len(content)
+            tar.addfile(item, io.BytesIO(content))
+    context.seek(0)
+    with closing(Engine(DOCKER_URL)) as engine:
+        engine.build(name, context, {}, lambda line: None)
+    yield name
+    subprocess.run(["docker", "--host", DOCKER_URL, "rmi", "-f", name], check=True, capture_output=True)
+
+
+@pytest.fixture
+async def docker(instance: str) -> AsyncIterator[DockerRuntime]:
+    if os.getuid() != 0:
+        pytest.skip("rules about connections need root")
+    firewall = Firewall(instance, RANGE)
+    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16, firewall=firewall)
+    await runtime.keep_egress(instance)
+    yield runtime
+    await runtime.aclose()
+    await firewall.remove()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[None]:
+    """A machine behind this one, which answers HTTP at a private and at a public address."""
+    name = f"t{secrets.token_hex(4)}"
+    inside = ["ip", "netns", "exec", name]
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    ip("netns", "add", name)
+    server = None
+    try:
+        ip("link", "add", f"{name}h", "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("addr", "add", f"172.31.{SITE}.1/30", "dev", f"{name}h")
+        ip("link", "set", f"{name}h", "up")
+        for command in (f"addr add {LAN}/30 dev eth0", f"addr add {PUBLIC}/32 dev lo", "link set eth0 up",
+                        "link set lo up", f"route add default via 172.31.{SITE}.1"):  # fmt: skip
+            ip("-n", name, *command.split())
+        ip("route", "add", f"{PUBLIC}/32", "via", LAN)
+        server = subprocess.Popen(
+            [*inside, "python3", "-m", "http.server", "80"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while not (reachable(LAN, 80) and reachable(PUBLIC, 80)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield
+    finally:
+        if server is not None:
+            server.kill()
+            server.wait()
+        ip("netns", "del", name)
+
+
+def reachable(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Prey:
+    """What is there to be attacked; whoever may reach it does."""
+
+    neighbour: WorkspaceSpec
+    endpoint: Endpoint
+
+
+@pytest.fixture
+async def prey(docker: DockerRuntime, workspace: Workspaces, steps: Steps) -> Prey:
+    """Another user's workspace."""
+    spec = workspace(image="spawner/hello:1", memory_bytes=64 << 20)
+    endpoint = await docker.ensure_running(spec, steps)
+    await fetch(endpoint, "/")
+    return Prey(spec, endpoint)
+
+
+@asynccontextmanager
+async def platform(gateway: str) -> AsyncIterator[dict[str, tuple[str, int]]]:
+    """Servers at the host's address in a workspace's network, on the platform's ports and on any; they do answer."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    servers = {name: await asyncio.start_server(answer, gateway, port) for name, port in PLATFORM.items()}
+    servers["any port of the host"] = await asyncio.start_server(answer, "0.0.0.0", 0)
+    port = servers["any port of the host"].sockets[0].getsockname()[1]
+    others = {"the host's other bridge": "172.17.0.1", "the host's own address": outward()}
+    targets = {name: (gateway, number) for name, number in PLATFORM.items()}
+    targets |= {"any port of the host": (gateway, port), **{name: (host, port) for name, host in others.items()}}
+    try:
+        for target in targets.values():
+            assert await asyncio.to_thread(reachable, *target), target
+        yield targets
+    finally:
+        for server in servers.values():
+            server.close()
+            await server.wait_closed()
+
+
+def outward() -> str:
+    """The address from which this machine would talk to the internet."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("198.51.100.9", 9))
+        return str(probe.getsockname()[0])
+
+
+class Attack:
+    """Starts attackers in networks that are there already, so that the host's side can be prepared."""
+
+    def __init__(self, docker: DockerRuntime, workspace: Workspaces, image: str) -> None:
+        self.docker, self.workspace, self.image = docker, workspace, image
+
+    async def spec(self, **changes: Any) -> tuple[WorkspaceSpec, str]:
+        """A workspace of the attacker's, and the host's address in its network."""
+        spec = self.workspace(image=self.image, memory_bytes=192 << 20, pids=64, cpus=1.0, **changes)
+        await self.docker.ensure_network(spec.instance, spec.network)
+        first, _, last = spec.network.subnet.partition("/")[0].rpartition(".")
+        return spec, f"{first}.{int(last) + 1}"
+
+    async def run(
+        self, spec: WorkspaceSpec, targets: dict[str, tuple[str, int]], names: list[str] | None = None
+    ) -> Endpoint:
+        environment = {"TARGETS": json.dumps(targets), "NAMES": json.dumps(names or []), "HOST_PID": str(os.getpid())}
+        spec.environment.update(environment)  # type: ignore[attr-defined]  # a dictionary, in tests
+        endpoint = await self.docker.ensure_running(spec, Steps())
+        await fetch(endpoint, "/live")
+        return endpoint
+
+
+@pytest.fixture
+def attack(docker: DockerRuntime, workspace: Workspaces, attacker: str) -> Attack:
+    return Attack(docker, workspace, attacker)
+
+
+async def outcomes(endpoint: Endpoint) -> dict[str, str]:
+    found: dict[str, str] = json.loads(await fetch(endpoint, "/", seconds=20))
+    return found
+
+
+@pytest.mark.parametrize("user", ["0", None], ids=["root", "the image's user"])
+async def test_nothing_that_a_workspace_tries_succeeds(user: str | None, attack: Attack, prey: Prey) -> None:
+    spec, gateway = await attack.spec(user=user)
+    async with platform(gateway) as targets:
+        neighbour = {"a neighbour": (prey.endpoint.host, 8080), "a neighbour's host": (gateway_of(prey), 8080)}
+        aims = {**targets, **neighbour, "the metadata address": (METADATA, 80), "the engine's socket": (gateway, 2375)}
+        endpoint = await attack.run(spec, aims, [prey.neighbour.name, prey.neighbour.name.rpartition("-")[2]])
+        found = await outcomes(endpoint)
+    assert len(found) >= 45
+    assert {name: said for name, said in found.items() if not said.startswith("refused")} == {}
+
+
+def gateway_of(prey: Prey) -> str:
+    first, _, _ = prey.endpoint.host.rpartition(".")
+    return f"{first}.{int(prey.endpoint.host.rpartition('.')[2]) - 1}"
+
+
+async def test_workspaces_connect_where_their_template_says(
+    attack: Attack, prey: Prey, site: None, docker: DockerRuntime, instance: str
+) -> None:
+    """Also one that is reached through a port of the host's loopback."""
+    published = DockerRuntime(DOCKER_URL, publish="loopback", starts=1, firewall=Firewall(instance, RANGE))
+    lookup = "deb.debian.org"
+    knows = await asyncio.to_thread(resolves, lookup)
+    policies = {
+        "internet": (INTERNET, {"the internet"}),
+        "none": (NOWHERE, set[str]()),
+        "the site": (Egress((f"172.31.{SITE}.0/30",)), {"the site"}),
+        "one server": (Egress((f"{PUBLIC}/32", "10.0.0.0/8")), {"the internet"}),
+    }
+
+    async def one(egress: Egress) -> set[str]:
+        through = Attack(published if egress == NOWHERE else docker, attack.workspace, attack.image)
+        spec, gateway = await through.spec(egress=egress)
+        aims = {"the internet": (PUBLIC, 80), "the site": (LAN, 80), "a neighbour": (prey.endpoint.host, 8080)}
+        aims |= {"the host": (gateway, 8000), "the metadata address": (METADATA, 80)}
+        async with platform(gateway):
+            found = await outcomes(await through.run(spec, aims, [lookup]))
+        names = {name for name, said in found.items() if said == "succeeded"}
+        assert (f"resolve {lookup}" in names) == (knows and egress != NOWHERE), found[f"resolve {lookup}"]
+        return {name.removeprefix("connect to ") for name in names if name.startswith("connect")}
+
+    async with aclosing(published):
+        got = await asyncio.gather(*(one(egress) for egress, _ in policies.values()))
+    assert dict(zip(policies, got, strict=True)) == {name: reached for name, (_, reached) in policies.items()}
+
+
+def resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, 80)
+    except OSError:
+        return False
+    return True
+
+
+async def test_rules_go_with_the_workspace_and_come_back_when_flushed(
+    docker: DockerRuntime, attack: Attack, instance: str, engine: aiodocker.Docker
+) -> None:
+    firewall = Firewall(instance, RANGE)
+    spec, _ = await attack.spec(egress=NOWHERE)
+    await attack.run(spec, {})
+    assert (await firewall.look()).elements["closed"] == {spec.network.subnet}
+    assert await docker.keep_egress(instance) == 0
+    await firewall.remove()
+    assert not await docker.check_egress()
+    assert await docker.keep_egress(instance) > 0
+    assert await docker.check_egress()
+    assert (await firewall.look()).elements["closed"] == {spec.network.subnet}
+    labels = (await engine.containers.container(spec.name).show())["Config"]["Labels"]
+    assert labels["spawner.egress"] == "none"
+    await docker.ensure_absent(spec.name, spec.workspace_id)
+    assert (await firewall.look()).elements["closed"] == set()
+
+
+async def test_a_stopped_workspace_starts_under_the_policy_of_today(
+    docker: DockerRuntime, workspace: Workspaces, instance: str, steps: Steps
+) -> None:
+    firewall = Firewall(instance, RANGE)
+    old = workspace()
+    await docker.ensure_running(old, steps)
+    await docker.ensure_stopped(old.name, old.workspace_id)
+    closed = replace(old, egress=NOWHERE)
+    first = await docker.ensure_running(closed, steps)
+    assert (await firewall.look()).elements["closed"] == {old.network.subnet}
+    assert await docker.ensure_running(old, steps) == first
+    await docker.ensure_stopped(old.name, old.workspace_id)
+    await docker.ensure_running(old, steps)
+    assert (await firewall.look()).elements["closed"] == set()
+
+
+async def test_what_cannot_be_enforced_is_not_run(workspace: Workspaces, steps: Steps) -> None:
+    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16)
+    spec = workspace(egress=NOWHERE)
+    with pytest.raises(EgressUnenforceable):
+        await runtime.ensure_running(spec, steps)
+    assert (await runtime.status(spec.name)).state is RunState.ABSENT
+    assert (await runtime.ensure_running(replace(spec, egress=INTERNET), steps)).host
+    await runtime.aclose()
+
+
+async def test_neighbours_and_engine_stay_responsive_under_attack(
+    docker: DockerRuntime, attack: Attack, prey: Prey, engine: aiodocker.Docker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, _ = await attack.spec()
+    endpoint = await attack.run(spec, {})
+    figures = {"before": await latencies(docker, prey, 0.5)}
+    hog = asyncio.create_task(fetch(endpoint, "/hog", seconds=30))
+    figures["10 GB of memory"] = await latencies(docker, prey, 1.5)
+    assert json.loads(await hog) == {"ended": -9}
+    assert json.loads(await fetch(endpoint, "/flood", seconds=30)) == {"written": 40 << 20}
+    log = Path((await engine.containers.container(spec.name).show())["LogPath"])
+    assert sum(path.stat().st_size for path in log.parent.glob(f"{log.name}*")) <= 21_000_000
+    await fetch(endpoint, "/bomb")
+    figures["a fork bomb"] = await latencies(docker, prey, 2.0)
+    began = time.monotonic()
+    await docker.ensure_absent(spec.name, spec.workspace_id)
+    removed = time.monotonic() - began
+    with capsys.disabled():
+        print()
+        for name, (page, ping) in figures.items():
+            text = [f"{statistics.median(values) * 1000:.1f} / {max(values) * 1000:.0f} ms" for values in (page, ping)]
+            print(f"  {name:<18} a neighbour's page {text[0]:<18} the engine {text[1]} (median / longest)")
+        print(f"  the attacker was removed in {removed:.1f} s")
+    for page, ping in figures.values():
+        assert statistics.median(page) < 0.25
+        assert max(page) < 2
+        assert max(ping) < 2
+    assert removed < 15
+
+
+async def latencies(docker: DockerRuntime, prey: Prey, seconds: float) -> tuple[list[float], list[float]]:
+    """How long a neighbour's page and the engine take to answer, again and again for a while."""
+    pages, pings = list[float](), list[float]()
+    until = time.monotonic() + seconds
+    url = f"http://{prey.endpoint.host}:{prey.endpoint.port}/"
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        while time.monotonic() < until:
+            began = time.monotonic()
+            (await client.get(url)).raise_for_status()
+            between = time.monotonic()
+            await docker.ping()
+            pages.append(between - began)
+            pings.append(time.monotonic() - between)
+            await asyncio.sleep(0.02)
+    return pages, pings

@@ -1,0 +1,121 @@
+"""What `spawner doctor` finds, and what a worker says of its engine at its start."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+from sqlalchemy import text
+
+from app.runtime.base import EngineReport, EngineUnavailable
+from app.settings import Settings
+from tests.conftest import TestWorker
+from tests.fakes import FakeRuntime
+from workers import doctor
+from workers.doctor import Finding, engine_findings, range_findings, routes, settings_findings
+
+SECRET = "8Qf3vN1kz0XyT7bLw2RsHc5JmDpEa9Ug"
+
+
+def levels(found: Iterator[Finding] | list[Finding]) -> dict[str, str]:
+    return {finding.name: finding.level for finding in found}
+
+
+async def test_a_sound_installation_is_found_sound(worker: TestWorker) -> None:
+    found = await doctor.findings(worker.context)
+    assert {finding.name for finding in found if finding.level != "ok"} == set()
+    assert {
+        "secret",
+        "engine",
+        "disk",
+        "egress",
+        "network range",
+        "database",
+        "migrations",
+        "clock",
+        "redis",
+        "mail",
+    } <= {finding.name for finding in found}
+
+
+async def test_each_wrong_thing_is_named_with_its_remedy(worker: TestWorker, runtime: FakeRuntime) -> None:
+    lame = {"memory": False, "swap": True, "pids": True, "processors": True}
+    runtime.engine_report = EngineReport(
+        "20.10.1", False, False, False, "1", lame, False, False, True, {"lan": "10.0.0.0/8"}
+    )
+    runtime.unenforceable = True
+    async with worker.context.resources.engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    try:
+        found = await doctor.findings(worker.context)
+    finally:
+        async with worker.context.resources.engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+    wrong = [finding for finding in found if finding.level != "ok"]
+    assert levels(wrong) == {
+        "user namespaces": "warn", "seccomp": "fail", "apparmor": "warn", "limits": "fail", "cgroup": "warn",
+        "disk": "warn", "live restore": "warn", "network range": "warn", "egress": "warn", "migrations": "fail",
+    }  # fmt: skip
+    assert all(finding.remedy for finding in wrong)
+    assert "disk use is not limited" in {finding.text for finding in wrong}
+
+
+async def test_an_engine_that_is_away_is_a_finding(worker: TestWorker, runtime: FakeRuntime) -> None:
+    async def report() -> EngineReport:
+        raise EngineUnavailable("tcp://user:password@engine")
+
+    runtime.report = report  # type: ignore[method-assign]  # as an engine that was stopped
+    found = [finding for finding in await doctor.findings(worker.context) if finding.level == "fail"]
+    assert levels(found) == {"engine": "fail"}
+    assert "password" not in str(found)
+
+
+def test_settings_that_do_not_fit_production_are_named(settings: Settings) -> None:
+    assert set(levels(settings_findings(settings)).values()) == {"ok"}
+    changes = {"environment": "production", "secret_key": 2 * "0123456789abcdef"}
+    assert levels(settings_findings(settings.model_copy(update=changes))) == {
+        "secret": "ok", "transport": "fail", "origins": "warn",
+    }  # fmt: skip
+    weak = settings.model_copy(update={"secret_key": 22 * "a" + "0123456789"})
+    assert levels(settings_findings(weak))["secret"] == "fail"
+    secure = {"public_url": "https://a.example", "workspace_url": "https://{route}.w.example", "secret_key": SECRET}
+    sound = settings.model_copy(update={**changes, **secure})
+    assert set(levels(settings_findings(sound)).values()) == {"ok"}
+
+
+def test_a_range_that_somebody_else_uses_is_named(settings: Settings, tmp_path: Path) -> None:
+    own = {f"{settings.instance}.3": "10.215.0.48/28", "bridge": "172.17.0.0/16", "v6": "fd00::/64"}
+    table = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+    table += "br-1 3000D70A 0 1 0 0 0 F0FFFFFF 0 0 0\neth0 00000000 0102000A 3 0 0 0 00000000 0 0 0\n"
+    (tmp_path / "route").write_text(table)
+    assert routes(tmp_path / "route") == {"10.215.0.48/28": "br-1"}
+    assert routes(tmp_path / "nowhere") == {}
+    assert levels(range_findings(settings, own, routes(tmp_path / "route"))) == {"network range": "ok"}
+    for networks, routed in ((own | {"other.1": "10.215.1.0/28"}, {}), (own, {"10.0.0.0/8": "tun0"})):
+        (finding,) = range_findings(settings, networks, routed)
+        assert finding.level == "warn"
+        assert "also used by" in finding.text
+
+
+def test_swap_alone_that_is_not_limited_is_no_failure(runtime: FakeRuntime) -> None:
+    limits = {**runtime.engine_report.limits, "swap": False}
+    assert levels(engine_findings(replace(runtime.engine_report, limits=limits)))["limits"] == "warn"
+
+
+async def test_a_worker_says_once_what_its_engine_cannot_enforce(worker: TestWorker, runtime: FakeRuntime) -> None:
+    runtime.unenforceable = True
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(5):
+            await doctor.say_engine(worker.context)
+    said = [entry for entry in logs if entry["log_level"] == "warning"]
+    assert [entry["event"] for entry in said] == ["engine_checked"]
+    assert len(said[0]["not_enforced"]) == 1
+    assert "private networks" in said[0]["not_enforced"][0]
+    assert "CAP_NET_ADMIN" in said[0]["not_enforced"][0]
+
+
+async def test_a_catalogue_with_mistakes_is_a_finding(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("templates: []")
+    (finding,) = await doctor.examine(settings.model_copy(update={"catalog": tmp_path / "broken.yaml"}))
+    assert str(finding).split()[:2] == ["fail", "catalogue"]

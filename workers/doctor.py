@@ -1,0 +1,261 @@
+"""What an installation has and lacks, each with its remedy: `spawner doctor`, and one line of a worker at its start."""
+
+import asyncio
+import ipaddress
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import structlog
+from alembic.script import ScriptDirectory
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+import app
+from app.catalog.service import CatalogInvalid
+from app.runtime.base import EgressUnenforceable, EngineReport, Runtime, RuntimeFault
+from app.settings import Settings
+from app.workspaces.spec import network_index
+from workers.context import WorkerContext, open_context
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 5.0
+RETRY_SECONDS = 3
+SKEW_SECONDS = 1.0
+STRONG_BITS = 128
+MIGRATIONS = Path(app.__file__).parent.parent / "alembic"
+ROUTES = Path("/proc/net/route")
+
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: `warn` can be lived with, `fail` cannot."""
+
+    name: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.level:<5} {self.name:<16} {self.text}" + (f". {self.remedy}" if self.remedy else "")
+
+
+def _judged(name: str, good: bool, text: str, wrong: str, remedy: str, *, level: Level = "warn") -> Finding:
+    return Finding(name, "ok", text) if good else Finding(name, level, wrong, remedy)
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything. A part that does not answer is a finding like any other."""
+    try:
+        async with open_context(settings) as context:
+            return await findings(context)
+    except CatalogInvalid as error:
+        return [Finding("catalogue", "fail", mistake, "Correct it") for mistake in error.mistakes]
+
+
+async def findings(context: WorkerContext) -> list[Finding]:
+    """The same, with what is open already; in a fixed order."""
+    settings, runtime = context.resources.settings, context.runtime
+    found = list(settings_findings(settings))
+    for name, remedy, look in (
+        ("engine", "Start it, or correct SPAWNER_DOCKER_URL", lambda: _engine(settings, runtime)),
+        ("egress", "Start the engine", lambda: egress_findings(runtime)),
+        ("database", "Start it, or correct SPAWNER_DATABASE_URL", lambda: _database(context)),
+        ("redis", "Start it, or correct SPAWNER_REDIS_URL", lambda: _redis(context)),
+        ("mail", "Start the mail server, or correct SPAWNER_SMTP_URL", lambda: _mail(settings)),
+    ):
+        found += await _answered(name, remedy, look)
+    return found
+
+
+async def _answered(name: str, remedy: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    try:
+        return await asyncio.wait_for(look(), PATIENCE)
+    except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
+        # Never the error's text: it may hold an address with its password.
+        return [Finding(name, "fail", f"does not answer ({type(error).__name__})", remedy)]
+
+
+async def say_engine(context: WorkerContext) -> None:
+    """Make the rules about where workspaces connect to, then say once what this engine cannot enforce."""
+    while True:
+        try:
+            try:
+                await context.runtime.keep_egress(context.resources.settings.instance)
+            except EgressUnenforceable as fault:
+                log.debug("egress_rules_missing", error=str(fault))
+            report = await context.runtime.report()
+            lacking = [*engine_findings(report), *await egress_findings(context.runtime)]
+        except RuntimeFault:
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
+        lines = [f"{finding.text}. {finding.remedy}" for finding in lacking if finding.level != "ok"]
+        say = log.warning if lines else log.info
+        say("engine_checked", version=report.version, not_enforced=lines)
+        return
+
+
+async def _engine(settings: Settings, runtime: Runtime) -> list[Finding]:
+    report = await runtime.report()
+    return [*engine_findings(report), *range_findings(settings, report.networks, routes())]
+
+
+def engine_findings(report: EngineReport) -> Iterator[Finding]:
+    """What an engine can enforce."""
+    yield Finding("engine", "ok", f"Docker Engine {report.version}")
+    yield _judged(
+        "user namespaces", report.user_namespaces, "root in a container is nobody on the host",
+        "root in a container is root on the host, short of its capabilities",
+        'Set "userns-remap": "default" in daemon.json, or run the engine rootless',
+    )  # fmt: skip
+    yield _judged(
+        "seccomp", report.seccomp, "the engine filters system calls", "the engine filters no system calls",
+        "Use a kernel with seccomp and the engine's default profile", level="fail",
+    )  # fmt: skip
+    yield _judged(
+        "apparmor", report.apparmor, "containers are confined by AppArmor", "containers are not confined by AppArmor",
+        "Install apparmor and restart the engine, if the kernel has it",
+    )  # fmt: skip
+    lacking = sorted(name for name, there in report.limits.items() if not there)
+    yield _judged(
+        "limits", not lacking, f"memory, swap, processes and processors are limited (cgroup v{report.cgroup_version})",
+        f"the kernel does not limit {', '.join(lacking)}", "Boot with cgroup_enable=memory swapaccount=1, or cgroup v2",
+        level="warn" if lacking == ["swap"] else "fail",
+    )  # fmt: skip
+    yield _judged(
+        "cgroup", report.cgroup_version == "2", "cgroup v2", f"cgroup v{report.cgroup_version}, whose days are counted",
+        "Boot with systemd.unified_cgroup_hierarchy=1",
+    )  # fmt: skip
+    yield _judged(
+        "disk", bool(report.disk_quota), "the engine's storage has quotas: set overlay2.size in daemon.json",
+        "disk use is not limited",
+        'Put the engine\'s folder on xfs with pquota and set "storage-opts": ["overlay2.size=10G"] in daemon.json',
+    )  # fmt: skip
+    yield _judged(
+        "live restore", report.live_restore, "workspaces outlive a restart of the engine",
+        "a restart of the engine stops every workspace", 'Set "live-restore": true in daemon.json',
+    )  # fmt: skip
+    yield Finding("icc", "ok", f"the default bridge, which no workspace uses, has icc {'on' if report.icc else 'off'}")
+
+
+async def egress_findings(runtime: Runtime) -> list[Finding]:
+    """Whether anybody sees to where workspaces connect."""
+    try:
+        in_force = await runtime.check_egress()
+    except EgressUnenforceable as fault:
+        return [
+            Finding(
+                "egress", "warn", f"workspaces reach the host and private networks: {fault}",
+                "Install nftables and run workers on the engine's host with CAP_NET_ADMIN",
+            )
+        ]  # fmt: skip
+    return [
+        _judged(
+            "egress", in_force, "workspaces reach neither the host nor private networks that no template lists",
+            "the rules about where workspaces connect are not in force", "Start a worker: it makes them", level="fail",
+        )
+    ]  # fmt: skip
+
+
+def routes(file: Path = ROUTES) -> dict[str, str]:
+    """What this machine routes without a gateway: each network with its interface."""
+    found = {}
+    try:
+        lines = [line.split() for line in file.read_text().splitlines()[1:]]
+    except OSError:
+        return {}
+    for interface, target, _, _, _, _, _, mask, *_ in lines:
+        address, bits = (ipaddress.IPv4Address(bytes.fromhex(word)[::-1]) for word in (target, mask))
+        if int(bits):
+            found[str(ipaddress.IPv4Network(f"{address}/{bits}"))] = interface
+    return found
+
+
+def range_findings(settings: Settings, networks: Mapping[str, str], routed: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether somebody else uses addresses of NETWORK_RANGE."""
+    own = {subnet for name, subnet in networks.items() if network_index(settings, name) is not None}
+    others = {subnet: name for name, subnet in networks.items() if subnet not in own}
+    others |= {subnet: name for subnet, name in routed.items() if subnet not in own and subnet not in others}
+    wanted = ipaddress.IPv4Network(settings.network_range)
+    taken = sorted(f"{subnet} ({others[subnet]})" for subnet in others if _overlaps(wanted, subnet))
+    yield _judged(
+        "network range", not taken, f"nobody else uses {wanted}",
+        f"{wanted} is also used by {', '.join(taken[:3])}{' and others' if len(taken) > 3 else ''}",
+        "Set SPAWNER_NETWORK_RANGE to a range that nothing else uses",
+    )  # fmt: skip
+
+
+def _overlaps(wanted: ipaddress.IPv4Network, subnet: str) -> bool:
+    other = ipaddress.ip_network(subnet)
+    return isinstance(other, ipaddress.IPv4Network) and wanted.overlaps(other)
+
+
+def settings_findings(settings: Settings) -> Iterator[Finding]:
+    """What the settings themselves tell."""
+    bits = _entropy(settings.secret_key)
+    yield _judged(
+        "secret", bits >= STRONG_BITS, "SECRET_KEY is strong", f"SECRET_KEY is worth {bits:.0f} bits at most",
+        "Set it to the output of `openssl rand -base64 48`", level="fail",
+    )  # fmt: skip
+    production = settings.environment == "production"
+    secure = settings.secure_cookies and settings.workspace_url.startswith("https://")
+    yield _judged(
+        "transport", secure or not production, "browsers come over TLS" if secure else "development, without TLS",
+        "browsers come without TLS", "Give PUBLIC_URL and WORKSPACE_URL https:// addresses", level="fail",
+    )  # fmt: skip
+    yield _judged(
+        "origins", settings.host_mode or not production,
+        "each workspace has its own origin" if settings.host_mode else "development, with one origin of all workspaces",
+        "all workspaces share one origin: a user's own can read each other",
+        "Put {route} into the host of WORKSPACE_URL",
+    )  # fmt: skip
+
+
+def _entropy(secret: str) -> float:
+    """Bits, if each character were drawn as often as it occurs."""
+    counts = Counter(secret)
+    return sum(-count * math.log2(count / len(secret)) for count in counts.values())
+
+
+async def _database(context: WorkerContext) -> list[Finding]:
+    async with context.resources.engine.connect() as connection:
+        began = time.time()
+        there = await connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
+        skew = abs(float(there) - (began + time.time()) / 2)
+        version = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    heads = ScriptDirectory(str(MIGRATIONS)).get_heads() if MIGRATIONS.is_dir() else [version]
+    return [
+        Finding("database", "ok", "PostgreSQL answers"),
+        _judged(
+            "migrations", version in heads, "the tables are those of this version",
+            f"the tables are at {version}, this version needs {', '.join(heads)}", "Run `alembic upgrade head`",
+            level="fail",
+        ),
+        _judged(
+            "clock", skew < SKEW_SECONDS, "the database's clock is this machine's",
+            f"the database's clock is {skew:.1f} s away from this machine's", "Let both follow a time server",
+        ),
+    ]  # fmt: skip
+
+
+async def _redis(context: WorkerContext) -> list[Finding]:
+    await context.resources.redis.ping()
+    return [Finding("redis", "ok", "Redis answers")]
+
+
+async def _mail(settings: Settings) -> list[Finding]:
+    parts = urlsplit(settings.smtp_url)
+    port = parts.port or {"smtps": 465, "smtp+starttls": 587}.get(parts.scheme, 25)
+    _, writer = await asyncio.open_connection(parts.hostname, port)
+    writer.close()
+    return [Finding("mail", "ok", "the mail server answers")]

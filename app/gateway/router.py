@@ -62,6 +62,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
             headers={
                 "X-Upstream": answer.upstream,
                 "X-Strip-Prefix": answer.prefix,
+                "X-Base-Path": answer.base,
                 "X-Spawner-User": answer.user,
                 "X-Spawner-Cookie": answer.cookie,
             }

@@ -75,10 +75,14 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` for a Cookie header."""
+    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` for a Cookie header.
+
+    `base` is the path that the workspace's own cookies are held to; empty where it has a host of its own.
+    """
 
     upstream: str
     prefix: str
+    base: str
     user: str
     cookie: str
 
@@ -305,6 +309,7 @@ def _admit(resources: Resources, visit: Visit, route: Route, grant: _Grant) -> A
     return Pass(
         upstream=f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
+        base="" if resources.settings.host_mode else base_path(resources.settings, route.name),
         user=grant.slug,
         cookie=cookies.without_ours(visit.cookies),
     )

@@ -227,11 +227,16 @@ class Site:
         owner: SignedIn | str = "alice",
         template: str = "hello",
         status: WorkspaceStatus = WorkspaceStatus.RUNNING,
+        port: int | None = None,
     ) -> Owned:
-        """A workspace whose container is the peer, and a cookie that opens it."""
+        """A workspace whose container is the peer, or what listens on `port`, and a cookie that opens it."""
         signed_in = owner if isinstance(owner, SignedIn) else await sign_in(self.resources, owner)
         workspace = Workspace(
-            user_id=signed_in.user.id, template=template, status=status, host="127.0.0.1", port=self.edge.peer_port
+            user_id=signed_in.user.id,
+            template=template,
+            status=status,
+            host="127.0.0.1",
+            port=port or self.edge.peer_port,
         )
         value = new_token()
         async with self.resources.unit_of_work() as session:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import partial
 
 import pytest
 
@@ -51,6 +52,10 @@ def answer_with(cookies: list[str], more: str = "", status: str = "200 OK") -> b
     return "\r\n".join([line for line in lines if line] + ["", ""]).encode("latin-1")
 
 
+def give(said: bytes, arrival: Arrival) -> bytes:
+    return said
+
+
 async def received(site: Site, owned: Owned, lines: list[str] = []) -> tuple[bytes, list[str]]:  # noqa: B006
     """The raw answer, and the values of its Set-Cookie headers, informational answers included."""
     answer = await site.raw(
@@ -95,7 +100,8 @@ async def test_no_set_cookie_reaches_beyond_its_workspace(site: Site, seed: int)
 @pytest.mark.parametrize("control", ["\x00", "\x0b", "\x1f", "\x7f", "\r"])
 async def test_an_answer_with_control_characters_is_not_passed_on(site: Site, control: str) -> None:
     for cookie in (f"{control}spawner_session=evil", f"a=1; Domain{control}=localhost"):
-        async with upstream(lambda _, cookie=cookie: answer_with([cookie])) as container:
+        said = answer_with([cookie])
+        async with upstream(partial(give, said)) as container:
             owned = await site.own(f"alice{ord(control)}{len(cookie)}", port=container.port)
             answer, values = await received(site, owned)
         assert values == [] or not answer.startswith(b"HTTP/1.1 200"), answer

@@ -4,7 +4,7 @@ STACK := $(PYTHON_VENV) -m deploy.stack
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench chaos openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench chaos fuzz openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ bench: bootstrap ## measure launches against the engine's own speed
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"
 	@$(STACK) prepare
 	$(PYTHON_VENV) -u -m tests.chaos $(CHAOS)
+
+fuzz: bootstrap ## send the proxy malformed requests, FUZZ_CASES=20000 for each way of naming, from FUZZ_SEED=1 on
+	FUZZ_CASES=$${FUZZ_CASES:-20000} FUZZ_SECONDS=$${FUZZ_SECONDS:-100} .venv/bin/pytest tests/gateway/test_fuzz.py -q -s
 
 openapi: bootstrap ## write docs/openapi.json anew
 	$(PYTHON_VENV) -m app.cli openapi > docs/openapi.json

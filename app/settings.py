@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.forwarded import read_network
+
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
 
@@ -108,6 +110,18 @@ class Settings(BaseSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise ValueError("must be an origin such as https://spawner.example.org")
         return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: list[str]) -> list[str]:
+        for text in value:
+            try:
+                read_network(text)
+            except ValueError:
+                raise ValueError(
+                    f"{text!r} is no address and no network; `*` would let clients name their own"
+                ) from None
+        return value
 
     @field_validator("network_range")
     @classmethod

@@ -59,7 +59,8 @@ class Visit:
     """One request at a workspace's origin, as the proxy describes it.
 
     `upgrade` says that it wants a websocket; `navigates` that a person would see the answer as a page; `site` is
-    its Sec-Fetch-Site; `unreachable` that the proxy was let through a moment ago and the container did not answer.
+    its Sec-Fetch-Site; `part` that the answer is for use within a page that is open; `unreachable` that the proxy
+    was let through a moment ago and the container did not answer.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Visit:
     cookies: tuple[str, ...]
     origin: str | None
     site: str | None
+    part: bool
     upgrade: bool
     navigates: bool
     unreachable: bool
@@ -213,20 +215,20 @@ def _address(settings: Settings, route: str, rest: str) -> str:
 def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
     """Refuse what another origin's page asks in the visitor's name.
 
-    Websockets know no same-origin policy, so they must name their origin. Other requests that may change something
-    are refused if the browser says that they come from elsewhere: the workspaces are siblings of one site, and
-    SameSite cookies do not keep siblings apart.
+    Websockets know no same-origin policy, so they must name their origin. Other requests are refused if the browser
+    says that they come from elsewhere and may change something, or bring scripts, images or frames into another page:
+    the workspaces are siblings of one site, and SameSite cookies do not keep siblings apart. Links from anywhere work.
     """
     own = origin_of(settings, route.name)
     if visit.upgrade:
         if visit.origin != own:
             raise Forbidden
-    elif visit.method not in SAFE_METHODS:
-        if visit.site is not None:
-            if visit.site not in ("same-origin", "none"):
-                raise Forbidden
-        elif visit.origin is not None and visit.origin != own:
+    elif visit.site is not None:
+        changes = visit.method not in SAFE_METHODS
+        if visit.site not in ("same-origin", "none") and (changes or visit.part):
             raise Forbidden
+    elif visit.method not in SAFE_METHODS and visit.origin is not None and visit.origin != own:
+        raise Forbidden
 
 
 async def _find_grant(resources: Resources, visit: Visit, route: Route) -> _Grant | None:

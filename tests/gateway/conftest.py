@@ -119,13 +119,16 @@ class Edge:
 
 
 @asynccontextmanager
-async def caddy(home: Path, port: int, workspaces: str, api_port: int) -> AsyncIterator[Path]:
-    """Run Caddy with the project's Caddyfile; yields its log."""
+async def caddy(
+    home: Path, port: int, workspaces: str, api_port: int, public: str | None = None, **more: str
+) -> AsyncIterator[Path]:
+    """Run Caddy with the project's Caddyfile, and `more` of its variables; yields its log."""
     settings = {
         "SPAWNER_BIND": "127.0.0.1",
-        "SPAWNER_PUBLIC_SITE": f"http://localhost:{port}",
+        "SPAWNER_PUBLIC_SITE": public or f"http://localhost:{port}",
         "SPAWNER_WORKSPACE_SITES": workspaces,
         "SPAWNER_API_UPSTREAM": f"127.0.0.1:{api_port}",
+        **more,
     }
     log = home / "caddy.log"
     with child(caddy_process(ROOT, home, settings), log):

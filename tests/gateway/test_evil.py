@@ -151,6 +151,18 @@ async def me(site: Site, browser: BrowserContext) -> tuple[int, str]:
     return found[0], found[1]
 
 
+async def opener(site: Site, browser: BrowserContext, url: str) -> str:
+    """What a workspace that the pages open in another tab can reach of them."""
+    home = await browser.new_page()
+    await home.goto(f"{site.settings.public_url}/")
+    async with browser.expect_page() as opening:
+        await home.evaluate("url => { window.open(url); }", url)
+    opened = await opening.value
+    await opened.wait_for_url(url)
+    found: str = await opened.evaluate("() => String(window.opener)")
+    return found
+
+
 def reached(container: Upstream) -> list[tuple[bytes, bool]]:
     return [(arrival.request_line.split(b" ")[0], bool(arrival.get(b"upgrade"))) for arrival in container.arrivals]
 
@@ -184,6 +196,7 @@ async def test_an_evil_workspace_gets_nothing_in_its_visitors_browser(site: Site
             site.host(own.route).partition(":")[0]
         ]
         assert await me(site, browser) == (200, "alice")
+        assert await opener(site, browser, f"{site.origin(own.route)}/") == "null"
         again = await tab.goto(f"{site.origin(sibling.route)}/")
         assert again is not None
         assert (again.status, await again.text()) == (200, "sibling's secret")

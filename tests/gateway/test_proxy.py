@@ -6,9 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from app.forwarded import Forwarded
 from deploy.stack.layout import free_port
 from tests.gateway.conftest import Owned, Received, Site, caddy
 
@@ -315,6 +317,32 @@ async def test_another_origins_page_can_link_to_a_workspace_and_not_use_its_part
     owned = await site.own()
     fetch = {"Sec-Fetch-Site": site_of, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
     assert (await site.ask(owned.route, "/", {**owned.cookie, **fetch})).status_code == status
+
+
+async def test_the_api_learns_the_proxys_own_peer_whatever_a_client_claims(site: Site) -> None:
+    seen: list[tuple[tuple[str, int], str]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope["client"], scope["scheme"]))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    site.edge.api.app = Forwarded(app, ["127.0.0.1"])
+    claims = [
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Real-IP: 6.6.6.6",
+    ]
+    claims += [
+        "X-Real-IP: 6.6.6.6",
+        "X_Forwarded_For: 6.6.6.6",
+        "Forwarded: for=6.6.6.6",
+        "Connection: X-Forwarded-For",
+    ]
+    for lines in ([], claims):
+        await site.raw(f"localhost:{site.edge.port}", "/livez", lines)
+    assert seen == [(("127.0.0.1", 0), "http")] * 2
 
 
 async def test_the_gateway_is_for_the_proxy_alone(site: Site) -> None:

@@ -4,7 +4,7 @@ STACK := $(PYTHON_VENV) -m deploy.stack
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench bench-relay chaos timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint format bench bench-relay chaos fuzz timing openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ chaos: bootstrap ## kill every part in turn under load, and count what was lost;
 
 timing: bootstrap ## ask for links a thousand times for each kind of address, and compare the times of the answers
 	$(PYTHON_VENV) -m tests.timing
+
+fuzz: bootstrap ## send the proxy malformed requests, FUZZ_CASES=20000 for each way of naming, from FUZZ_SEED=1 on
+	FUZZ_CASES=$${FUZZ_CASES:-20000} FUZZ_SECONDS=$${FUZZ_SECONDS:-100} .venv/bin/pytest tests/gateway/test_fuzz.py -q -s
 
 openapi: bootstrap ## write docs/openapi.json anew
 	$(PYTHON_VENV) -m app.cli openapi > docs/openapi.json

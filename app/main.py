@@ -6,12 +6,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
-from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
 from app.admin import audit_router, jobs_router, users_router, workspaces_router
@@ -21,6 +20,7 @@ from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.auth.sessions_router import router as auth_sessions
 from app.catalog.router import router as catalog
+from app.forwarded import Forwarded
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
 from app.gateway.router import router as gateway
@@ -40,6 +40,8 @@ from app.workspaces.streams_router import router as streams
 from app.workspaces.volumes_router import router as volumes
 from app.workspaces.watch import JobWatch
 
+logger = structlog.get_logger("app.main")
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application; without `settings` they are read from the environment."""
@@ -48,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _warn(settings)
         async with open_resources(settings) as resources:
             app.state.resources = resources
             app.state.watch = JobWatch(resources.redis)
@@ -122,6 +125,12 @@ def told_to_stop(callback: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, previous[number])
 
 
+def _warn(settings: Settings) -> None:
+    """Say once, at the start, what this installation does without."""
+    if settings.environment == "production" and not settings.host_mode:
+        logger.warning("workspaces_share_an_origin", advice="put {route} into the host of SPAWNER_WORKSPACE_URL")
+
+
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Outermost last: the request's id and headers are there for everything, errors included."""
     app.add_middleware(Boundary)
@@ -135,5 +144,4 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         )
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
-        proxies: Any = ProxyHeadersMiddleware
-        app.add_middleware(proxies, trusted_hosts=settings.trusted_proxies)
+        app.add_middleware(Forwarded, trusted=settings.trusted_proxies)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.forwarded import read_network
 from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
@@ -165,6 +166,18 @@ class Settings(BaseSettings):
         for origin in value:
             if not EXACT_ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin} is no exact origin such as https://app.example.org")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: list[str]) -> list[str]:
+        for text in value:
+            try:
+                read_network(text)
+            except ValueError:
+                raise ValueError(
+                    f"{text!r} is no address and no network; `*` would let clients name their own"
+                ) from None
         return value
 
     @field_validator("network_range")

@@ -9,9 +9,11 @@ from app.gateway.names import Route
 from app.settings import Settings
 
 # Cookies ignore ports: where API and workspaces share a host, the pages' own session cookie arrives here as well.
-_OURS = re.compile(r"(__Host-|__Secure-)?spawner[_-]", re.IGNORECASE)
-# Another site's page may add cookies of our name; the first few are tried, so that it cannot lock the owner out.
-MOST_TRIED = 8
+_OURS = re.compile(r"[^!-<>-~]*(__[^=]*)?spawner", re.IGNORECASE)
+_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
+# A sibling's page may add cookies of our name where they are not `__Host-` ones. All that a browser keeps for one site
+# are tried, so that they do not lock the owner out: Chromium keeps 180.
+MOST_TRIED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,15 @@ def make(settings: Settings, route: Route, name: str, value: str, *, seconds: in
 
 
 def values(headers: Iterable[str], name: str) -> list[str]:
-    """Every value that the request's Cookie headers give this name, in order, at most `MOST_TRIED`."""
-    pairs = (pair.partition("=") for pair in _pairs(headers))
-    return [value.strip() for key, _, value in pairs if key.strip() == name][:MOST_TRIED]
+    """The values of our tokens' form that the request's Cookie headers give this name, in order, each once, at most
+    `MOST_TRIED`.
+
+    Names are compared as browsers send them. To strip more than blanks off them would make a `__Host-` cookie of one
+    that had another character before it, and was never checked by the browser.
+    """
+    pairs = (pair.partition("=") for header in headers for pair in header.split(";"))
+    found = (value.strip(" \t") for key, _, value in pairs if key.strip(" \t") == name)
+    return list(dict.fromkeys(value for value in found if _VALUE.fullmatch(value)))[:MOST_TRIED]
 
 
 def without_ours(headers: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
+from starlette.datastructures import Headers
 
 from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, WatchDep
 from app.errors import NotFound
@@ -49,12 +50,19 @@ def _visit(request: Request, *, unreachable: bool) -> Visit:
         host=headers.get("x-forwarded-host", ""),
         uri=headers.get("x-forwarded-uri", ""),
         cookies=tuple(headers.getlist("cookie")),
-        origin=headers.get("origin"),
-        site=headers.get("sec-fetch-site"),
+        origin=_whole(headers, "origin"),
+        site=_whole(headers, "sec-fetch-site"),
+        part=mode is not None and (mode != "navigate" or headers.get("sec-fetch-dest", "document") != "document"),
         upgrade=upgrade,
         navigates=method == "GET" and page and not upgrade,
         unreachable=unreachable,
     )
+
+
+def _whole(headers: Headers, name: str) -> str | None:
+    """A header's value; of several one that is none of them, so that nobody can choose which is read."""
+    values = headers.getlist(name)
+    return ", ".join(values) if values else None
 
 
 def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
@@ -63,6 +71,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
             headers={
                 "X-Upstream": answer.upstream,
                 "X-Strip-Prefix": answer.prefix,
+                "X-Base-Path": answer.base,
                 "X-Spawner-User": answer.user,
                 "X-Spawner-Cookie": answer.cookie,
                 "X-Spawner-Ticket": answer.ticket,

@@ -49,7 +49,8 @@ class Visit:
     """One request at a workspace's origin, as the proxy describes it.
 
     `upgrade` says that it wants a websocket; `navigates` that a person would see the answer as a page; `site` is
-    its Sec-Fetch-Site; `unreachable` that the proxy was let through a moment ago and the container did not answer.
+    its Sec-Fetch-Site; `part` that the answer is for use within a page that is open; `unreachable` that the proxy
+    was let through a moment ago and the container did not answer.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Visit:
     cookies: tuple[str, ...]
     origin: str | None
     site: str | None
+    part: bool
     upgrade: bool
     navigates: bool
     unreachable: bool
@@ -67,11 +69,13 @@ class Visit:
 class Pass:
     """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` for a Cookie header.
 
-    A `ticket` says that the upstream is this process's relay, and must be shown there.
+    `base` is the path that the workspace's own cookies are held to; empty where it has a host of its own. A `ticket`
+    says that the upstream is this process's relay, and must be shown there.
     """
 
     upstream: str
     prefix: str
+    base: str
     user: str
     cookie: str
     ticket: str = ""
@@ -172,9 +176,9 @@ def _address(settings: Settings, route: str, rest: str) -> str:
 def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
     """Refuse what another origin's page asks in the visitor's name.
 
-    Websockets know no same-origin policy, so they must name their origin. Other requests that may change something
-    are refused if the browser says that they come from elsewhere: the workspaces are siblings of one site, and
-    SameSite cookies do not keep siblings apart.
+    Websockets know no same-origin policy, so they must name their origin. Other requests are refused if the browser
+    says that they come from elsewhere and may change something, or bring scripts, images or frames into another page:
+    the workspaces are siblings of one site, and SameSite cookies do not keep siblings apart. Links from anywhere work.
     """
     own = origin_of(settings, route.name)
     if visit.upgrade:
@@ -182,12 +186,12 @@ def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
             raise MethodNotAllowed
         if visit.origin != own:
             raise Forbidden
-    elif visit.method not in SAFE_METHODS:
-        if visit.site is not None:
-            if visit.site not in ("same-origin", "none"):
-                raise Forbidden
-        elif visit.origin is not None and visit.origin != own:
+    elif visit.site is not None:
+        changes = visit.method not in SAFE_METHODS
+        if visit.site not in ("same-origin", "none") and (changes or visit.part):
             raise Forbidden
+    elif visit.method not in SAFE_METHODS and visit.origin is not None and visit.origin != own:
+        raise Forbidden
 
 
 async def _find_grant(resources: Resources, visit: Visit, route: Route) -> Grant | None:
@@ -231,6 +235,7 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant) -> Answer:
     return Pass(
         upstream=passage.upstream if passage else f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
+        base="" if desk.resources.settings.host_mode else base_path(desk.resources.settings, route.name),
         user=grant.visitor,
         cookie=cookies.without_ours(visit.cookies),
         ticket=passage.ticket if passage else "",

@@ -119,13 +119,16 @@ class Edge:
 
 
 @asynccontextmanager
-async def caddy(home: Path, port: int, workspaces: str, api_port: int) -> AsyncIterator[Path]:
-    """Run Caddy with the project's Caddyfile; yields its log."""
+async def caddy(
+    home: Path, port: int, workspaces: str, api_port: int, public: str | None = None, **more: str
+) -> AsyncIterator[Path]:
+    """Run Caddy with the project's Caddyfile, and `more` of its variables; yields its log."""
     settings = {
         "SPAWNER_BIND": "127.0.0.1",
-        "SPAWNER_PUBLIC_SITE": f"http://localhost:{port}",
+        "SPAWNER_PUBLIC_SITE": public or f"http://localhost:{port}",
         "SPAWNER_WORKSPACE_SITES": workspaces,
         "SPAWNER_API_UPSTREAM": f"127.0.0.1:{api_port}",
+        **more,
     }
     log = home / "caddy.log"
     with child(caddy_process(ROOT, home, settings), log):
@@ -227,11 +230,16 @@ class Site:
         owner: SignedIn | str = "alice",
         template: str = "hello",
         status: WorkspaceStatus = WorkspaceStatus.RUNNING,
+        port: int | None = None,
     ) -> Owned:
-        """A workspace whose container is the peer, and a cookie that opens it."""
+        """A workspace whose container is the peer, or what listens on `port`, and a cookie that opens it."""
         signed_in = owner if isinstance(owner, SignedIn) else await sign_in(self.resources, owner)
         workspace = Workspace(
-            user_id=signed_in.user.id, template=template, status=status, host="127.0.0.1", port=self.edge.peer_port
+            user_id=signed_in.user.id,
+            template=template,
+            status=status,
+            host="127.0.0.1",
+            port=port or self.edge.peer_port,
         )
         async with self.resources.unit_of_work() as session:
             session.add(workspace)

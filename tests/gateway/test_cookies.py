@@ -1,5 +1,6 @@
 """What becomes of the Cookie headers at a workspace's origin."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,8 +25,21 @@ def test_no_header_smuggles_ours_through(headers: list[str]) -> None:
 
 
 def test_every_value_of_our_name_is_seen_but_not_without_end() -> None:
-    assert cookies.values(["x=0; n=1", "n=2;n = 3"], "n") == ["1", "2", "3"]
-    assert len(cookies.values(["n=1;" * 100], "n")) == cookies.MOST_TRIED
+    one, two, three = (f"{number:043d}" for number in (1, 2, 3))
+    assert cookies.values([f"x=0; n={one}; n=planted", f"n={two};n = {three}; n={one}"], "n") == [one, two, three]
+    many = [f"n={number:043d}" for number in range(1000)]
+    assert len(cookies.values([";".join(many)], "n")) == cookies.MOST_TRIED
+
+
+def test_as_many_planted_cookies_as_a_browser_keeps_do_not_hide_the_true_one() -> None:
+    true = "t" * 43
+    planted = [f"n={number:043d}" for number in range(180)]
+    assert true in cookies.values(["; ".join([*planted, f"n={true}"])], "n")
+
+
+@pytest.mark.parametrize("before", ["\xa0", "\x85", "\x1f", "\x0b", "\xc2\xa0", "=", '"'])
+def test_a_name_that_the_browser_did_not_check_is_not_ours(before: str) -> None:
+    assert cookies.values([f"{before}__Host-n={'t' * 43}; __Host-n{before}={'t' * 43}"], "__Host-n") == []
 
 
 @given(st.text(max_size=30))

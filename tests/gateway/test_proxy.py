@@ -6,9 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from app.forwarded import Forwarded
 from deploy.stack.layout import free_port
 from tests.gateway.conftest import Owned, Received, Site, caddy
 
@@ -219,16 +221,44 @@ async def test_a_websocket_talks_both_ways(site: Site) -> None:
     assert last(site).get("cookie") == []
 
 
-@pytest.mark.parametrize(
-    "origin", [None, "null", "http://evil.example.org", "http://localhost", "{public}", "{own}.evil"]
-)
-async def test_a_websocket_from_elsewhere_is_refused(site: Site, origin: str | None) -> None:
+# What a browser cannot send, or sends for another page. {host} is the own host, {name} that without its port.
+ELSEWHERE = [
+    [],
+    ["null"],
+    [""],
+    ["http://evil.example.org"],
+    ["http://localhost"],
+    ["{public}"],
+    ["{own}.evil"],
+    ["{own}/"],
+    ["{own}0"],
+    ["http://{name}"],
+    ["http://{name}:80"],
+    ["https://{host}"],
+    ["HTTP://{host}"],
+    ["http://x@{host}"],
+    ["http://evil@{host}"],
+    ["http://evil.{host}"],
+    ["http://{host}@evil.example.org"],
+    ["http://bob-hello.apps.localhost:{port}"],
+    ["http://alice-helloevil.apps.localhost:{port}"],
+    ["{own}", "{public}"],
+    ["{public}", "{own}"],
+    ["{own}, {public}"],
+    ["{own} {own}"],
+]
+KEY = ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="]
+
+
+async def test_a_websocket_from_elsewhere_is_refused(site: Site) -> None:
     owned = await site.own()
-    own = site.origin(owned.route)
-    named = origin.format(public=site.settings.public_url, own=own) if origin else None
-    with pytest.raises(InvalidStatus) as refused:
-        await socket_to(site, owned, named).__aenter__()
-    assert refused.value.response.status_code == 403
+    own, host = site.origin(owned.route), site.host(owned.route)
+    names = {"own": own, "host": host, "name": host.partition(":")[0], "public": site.settings.public_url}
+    for forms in ELSEWHERE:
+        origins = [f"Origin: {form}".format(**names, port=site.edge.port) for form in forms]
+        lines = [f"Cookie: {owned.cookie['Cookie']}", "Connection: Upgrade", "Upgrade: websocket", *KEY, *origins]
+        answer = await site.raw(host, site.path(owned.route, "/ws"), lines)
+        assert answer.startswith(b"HTTP/1.1 403"), (forms, answer)
     assert site.edge.peer.received == []
 
 
@@ -264,6 +294,55 @@ async def test_another_origins_page_changes_nothing(site: Site, headers: dict[st
     named = {name: value.format(own=site.origin(owned.route)) for name, value in headers.items()}
     answer = await site.ask(owned.route, "/", {**owned.cookie, **named}, method="POST")
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("site_of", "mode", "dest", "status"),
+    [
+        ("same-origin", "no-cors", "script", 200),
+        ("same-origin", "navigate", "iframe", 200),
+        ("none", "navigate", "document", 200),
+        ("same-site", "navigate", "document", 200),
+        ("cross-site", "navigate", "document", 200),
+        ("same-site", "no-cors", "script", 403),
+        ("same-site", "no-cors", "image", 403),
+        ("same-site", "cors", "empty", 403),
+        ("same-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "object", 403),
+    ],
+)
+async def test_another_origins_page_can_link_to_a_workspace_and_not_use_its_parts(
+    site: Site, site_of: str, mode: str, dest: str, status: int
+) -> None:
+    owned = await site.own()
+    fetch = {"Sec-Fetch-Site": site_of, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    assert (await site.ask(owned.route, "/", {**owned.cookie, **fetch})).status_code == status
+
+
+async def test_the_api_learns_the_proxys_own_peer_whatever_a_client_claims(site: Site) -> None:
+    seen: list[tuple[tuple[str, int], str]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope["client"], scope["scheme"]))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    site.edge.api.app = Forwarded(app, ["127.0.0.1"])
+    claims = [
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Real-IP: 6.6.6.6",
+    ]
+    claims += [
+        "X-Real-IP: 6.6.6.6",
+        "X_Forwarded_For: 6.6.6.6",
+        "Forwarded: for=6.6.6.6",
+        "Connection: X-Forwarded-For",
+    ]
+    for lines in ([], claims):
+        await site.raw(f"localhost:{site.edge.port}", "/livez", lines)
+    assert seen == [(("127.0.0.1", 0), "http")] * 2
 
 
 async def test_the_gateway_is_for_the_proxy_alone(site: Site) -> None:

@@ -1,0 +1,76 @@
+"""Whose word counts on where a request comes from: that of TRUSTED_PROXIES, and of nobody else."""
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
+_SCHEMES = ("http", "https")
+
+
+def read_network(text: str) -> Network:
+    """An address, or a network such as 10.0.0.0/8; raises ValueError for anything else, bits beyond the mask too."""
+    network = ip_network(text)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return ip_network(f"{mapped}/{network.prefixlen - 96}") if mapped and network.prefixlen >= 96 else network
+
+
+def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
+    """The client's address, given the peer's and all X-Forwarded-For headers in order.
+
+    From right to left, whoever is trusted is believed about the next; the first who is not, is the client. A word that
+    is no address ends the way: then the client is who said it. Where all are trusted, it is the leftmost.
+    """
+    at = _read(peer)
+    if at is None or not _trusts(trusted, at):
+        return str(at or peer)
+    for word in reversed([word for header in forwarded for word in header.split(",")]):
+        before = _read(word)
+        if before is None:
+            break
+        at = before
+        if not _trusts(trusted, at):
+            break
+    return str(at)
+
+
+def _read(word: str) -> Address | None:
+    """An address as proxies write it: with or without a port, IPv6 in brackets or bare; None for anything else."""
+    word = word.strip(" \t")
+    ported = _PORT.fullmatch(word)
+    try:
+        address = ip_address((ported[1] or ported[2]) if ported else word)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return None if address.scope_id else address.ipv4_mapped or address
+    return address
+
+
+def _trusts(trusted: Sequence[Network], address: Address) -> bool:
+    return any(address in network for network in trusted)
+
+
+class Forwarded:
+    """ASGI middleware: puts the client's address, and the scheme it used, where the peer is a trusted proxy."""
+
+    def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
+        self.app = app
+        self._trusted = [read_network(text) for text in trusted]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = scope.get("client")
+        at = _read(peer[0]) if scope["type"] in ("http", "websocket") and peer else None
+        if peer and at is not None and _trusts(self._trusted, at):
+            headers = scope["headers"]
+            lists = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+            scope["client"] = (client_address(peer[0], lists, self._trusted), 0 if lists else peer[1])
+            schemes = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-proto"]
+            if len(schemes) == 1 and schemes[0] in _SCHEMES:
+                scope["scheme"] = schemes[0] if scope["type"] == "http" else schemes[0].replace("http", "ws")
+        await self.app(scope, receive, send)

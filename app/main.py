@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, log, openapi
@@ -46,13 +45,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 with told_to_stop(app.state.watch.close):
                     yield
 
-    app: FastAPI = FastAPIOffline(
+    documented = settings.docs == "open"
+    app = FastAPI(
         title="Spawner",
         version="1",
         summary="Containers for every person of a team, class or company.",
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
-        redoc_url=None,  # it asks a server of its maker's for a logo
+        openapi_url="/openapi.json" if documented else None,
+        docs_url=None,  # they load scripts of another server; app.web.docs has a page of ours
+        redoc_url=None,
         lifespan=lifespan,
     )
     app.state.settings = settings
@@ -60,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     for router in (health, auth, users, catalog, workspaces, jobs, streams, volumes, admin, gateway):
         app.include_router(router)
-    install_pages(app)
+    install_pages(app, documented=documented)
     openapi.install(app)
     _add_middleware(app, settings)
     return app
@@ -107,7 +109,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, secure=settings.secure_cookies)
     if settings.trusted_proxies:
         proxies: Any = ProxyHeadersMiddleware
         app.add_middleware(proxies, trusted_hosts=settings.trusted_proxies)

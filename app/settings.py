@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     magic_links_per_hour_client: int = Field(60, ge=1, description="Links one client address may ask for in an hour.")
     cors_origins: CommaList = Field([], description="Origins, exact, that may call the API from a browser.")
     trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
+    docs: Literal["open", "closed"] = Field("open", description="Whether /docs and /openapi.json answer.")
     catalog: Path = Field(Path("images/catalog.yaml"), description="The templates.")
     default_locale: Literal["en", "de"] = Field("en", description="Language where Accept-Language names none of ours.")
     signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")

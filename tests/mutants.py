@@ -5,13 +5,9 @@ that was interrupted goes on, and only functions that changed are tried again. W
 estimate, printed with its 95 % interval.
 """
 
-import argparse
-import contextlib
 import json
 import math
 import os
-import random
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -65,5 +61,9 @@ def report(chosen: list[str], total: int) -> None:
     print(", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items())))
     if tried:
         low, high = interval(counts["killed"], tried)
-        of = f"all {total} mutants" if tried == total else f"{tried} of {total} mutants, 95 % between {low:.1%} and {high:.1%}"
+        of = (
+            f"all {total} mutants"
+            if tried == total
+            else f"{tried} of {total} mutants, 95 % between {low:.1%} and {high:.1%}"
+        )
         print(f"score: {counts['killed'] / tried:.1%} ({of})")

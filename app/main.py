@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -30,6 +31,8 @@ from app.workspaces.streams_router import router as streams
 from app.workspaces.volumes_router import router as volumes
 from app.workspaces.watch import JobWatch
 
+logger = structlog.get_logger(__name__)
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application; without `settings` they are read from the environment."""
@@ -38,6 +41,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        for concern in settings.concerns:
+            logger.warning("setting_is_weak", concern=concern)
         async with open_resources(settings) as resources:
             app.state.resources = resources
             app.state.watch = JobWatch(resources.redis)

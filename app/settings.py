@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from app import settings_checks
+from app.settings_files import FileSource
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
@@ -97,6 +107,21 @@ class Settings(BaseSettings):
     )
     reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler; must divide 60.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add `SPAWNER_X_FILE` for each secret X."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, EnvSettingsSource)
+        files = FileSource(settings_cls, {**dotenv_settings.env_vars, **env_settings.env_vars})
+        return init_settings, env_settings, dotenv_settings, files, file_secret_settings
+
     @field_validator("cors_origins", "trusted_proxies", "signup_domains", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -136,7 +161,19 @@ class Settings(BaseSettings):
             raise ValueError("SPAWNER_RECONCILE_SECONDS must divide 60")
         self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
         self.secret_key = self._read_secret()
+        if self.environment == "production" and (wrong := list(settings_checks.complaints(self._urls))):
+            raise ValueError("\n".join(wrong))
         return self
+
+    @property
+    def _urls(self) -> dict[str, str]:
+        names = ("public_url", "workspace_url", "database_url", "redis_url", "smtp_url")
+        return {name.upper(): getattr(self, name) for name in names}
+
+    @property
+    def concerns(self) -> list[str]:
+        """What an operator should hear of at the start, in production."""
+        return list(settings_checks.concerns(self._urls)) if self.environment == "production" else []
 
     def _read_secret(self) -> str:
         path = self.secret_key_file
@@ -165,6 +202,8 @@ def load_settings() -> Settings:
     """Read the settings, or end the process with one line for each one that is wrong."""
     try:
         return Settings()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
     except ValidationError as error:
         lines = []
         for item in error.errors():

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 # SQLSTATE: connection, serialization, resources, a lock not got in time, an operator's intervention.
 RETRIABLE_STATES = ("08", "40", "53", "55P03", "57")
+# A NUL character: JSON, forms and addresses can hold one, PostgreSQL's texts cannot.
+UNSTORABLE_STATE = "22021"
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -289,17 +291,26 @@ def _allowed(request: Request) -> str:
     return ", ".join(known)
 
 
+def _state(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
 def is_away(error: Exception) -> bool:
     """Whether trying again may help: PostgreSQL or Redis is away, starting, or out of connections or patience."""
     if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
+        state = _state(error)
         # Without a statement it failed to connect, or to commit.
         return error.connection_invalidated or error.statement is None or state.startswith(RETRIABLE_STATES)
     return isinstance(error, OSError | PoolTimeout | RedisError)
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text."""
+    """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text.
+
+    What no field forbids and PostgreSQL cannot store is the caller's mistake.
+    """
+    if isinstance(error, DBAPIError) and _state(error) == UNSTORABLE_STATE:
+        return render(request, InvalidRequest())
     if is_away(error):
         log.warning("part_unreachable", error=type(error).__name__)
         return render(request, Unavailable())

@@ -19,7 +19,7 @@ MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
 PARTS = b"".join(b'--x\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n1\r\n' % number for number in range(1000))
 # As they stand in an address.
 SEGMENTS = ["%00", "hello%00", "%ff%fe", "%c0%ae%c0%ae", "x" * 4000, "%F0%9F%92%A3", "%D9%A1", "-", "%20", "..%2f..%2f"]
-TEXTS = ["\0", "a\0b", "x" * 30_000, "\u202e", "1e999", "-1", str(2**63), "9" * 5000, "NaN", "%00", "{}", "[]", ";"]
+TEXTS = ["\0", "a\0b", "x" * 4000, "\u202e", "1e999", str(2**63), "9" * 5000, "NaN", "%00", "{}", "[]", ";"]
 VALUES: list[Any] = [*TEXTS, None, True, -1, 2**31, 2**63, 2**64, 10**400, 1.5, [], {}, [[]], {"$ne": 1}]
 BODIES = {
     "deep arrays": b"[" * 30_000 + b"]" * 30_000,

@@ -248,12 +248,12 @@ def render(request: Request, error: AppError, fields: list[FieldError] | None = 
 
 
 async def _app_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AppError)
+    assert isinstance(error, AppError)  # nosec B101 # narrows the type
     return render(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+    assert isinstance(error, RequestValidationError)  # nosec B101 # narrows the type
     locale = locale_of(request)
     return render(request, InvalidRequest(), [_field_error(item, locale) for item in error.errors()])
 
@@ -267,7 +267,7 @@ def _field_error(item: dict[str, Any], locale: Locale) -> FieldError:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, HTTPException)  # nosec B101 # narrows the type
     known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
     if error.status_code in known:
         answer = render(request, known[error.status_code]())

@@ -117,8 +117,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Add `SPAWNER_X_FILE` for each secret X."""
-        assert isinstance(env_settings, EnvSettingsSource)
-        assert isinstance(dotenv_settings, EnvSettingsSource)
+        assert isinstance(env_settings, EnvSettingsSource)  # nosec B101 # narrows the type
+        assert isinstance(dotenv_settings, EnvSettingsSource)  # nosec B101 # narrows the type
         files = FileSource(settings_cls, {**dotenv_settings.env_vars, **env_settings.env_vars})
         return init_settings, env_settings, dotenv_settings, files, file_secret_settings
 

@@ -64,7 +64,7 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
         "ReadonlyRootfs": spec.read_only,
     }
     if spec.read_only:
-        host["Tmpfs"] = {"/tmp": TMPFS}  # noqa: S108  # the container's own, not this machine's
+        host["Tmpfs"] = {"/tmp": TMPFS}  # noqa: S108 # nosec B108 # the container's own, not this machine's
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
     if spec.volume is not None:

@@ -88,7 +88,9 @@ async def post() -> AsyncIterator[Post]:
 async def settings(settings: Settings, post: Post, tmp_path: Path) -> Settings:
     """With a password for each server, and a secret in the environment of a template."""
     async with make_redis(settings.redis_url) as redis:
-        await redis.execute_command(*f"ACL SETUSER canary on >{REDIS_PASSWORD} ~* &* +@all".split())
+        await redis.acl_setuser(
+            "canary", enabled=True, passwords=[f"+{REDIS_PASSWORD}"], keys=["*"], channels=["*"], categories=["+@all"]
+        )
     templates = yaml.safe_load(settings.catalog.read_text())
     (hello,) = (template for template in templates["templates"] if template["key"] == "hello")
     hello["environment"] = {"API_KEY": TEMPLATE_SECRET}

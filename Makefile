@@ -35,7 +35,7 @@ clean: bootstrap ## ask, then remove this clone's workspaces, volumes and .spawn
 
 test: bootstrap ## lint, types, and every test on real parts, beside a running stack
 	@$(STACK) prepare
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory lint AUDIT=$(AUDIT)
 	@sh deploy/stack/newer.sh
 	.venv/bin/pytest
 

@@ -5,9 +5,12 @@ that was interrupted goes on, and only functions that changed are tried again. W
 estimate, printed with its 95 % interval.
 """
 
+import argparse
+import fnmatch
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -20,8 +23,6 @@ KEPT = ROOT / "mutants"
 VERDICTS = {0: "survived", 1: "killed", 3: "killed", 33: "untested", 34: "skipped", 36: "killed", 37: "killed"}
 # A mutant that runs for ever is stopped, by mutmut or by the kernel.
 VERDICTS |= dict.fromkeys((-24, 24, 152, 255), "killed")
-# Mutants of one process of mutmut: what is interrupted loses no more than its last file.
-BATCH = 150
 
 
 def verdicts() -> dict[str, str | None]:
@@ -38,7 +39,7 @@ def interval(killed: int, tried: int) -> tuple[float, float]:
     z, share = 1.96, killed / tried
     middle = share + z * z / (2 * tried)
     spread = z * math.sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried))
-    return tuple((middle + sign * spread) / (1 + z * z / tried) for sign in (-1, 1))  # type: ignore[return-value]
+    return (middle - spread) / (1 + z * z / tried), (middle + spread) / (1 + z * z / tried)
 
 
 def mutate(names: list[str]) -> int:
@@ -51,19 +52,54 @@ def mutate(names: list[str]) -> int:
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
-def report(chosen: list[str], total: int) -> None:
-    """Print the score of the mutants, and by name those that nobody noticed."""
+def report(chosen: list[str], total: int) -> float:
+    """Print by name the mutants that nobody noticed, then the score; returns it."""
     found = verdicts()
     counts = Counter(found[name] or "not tried" for name in chosen)
     tried = sum(count for verdict, count in counts.items() if verdict not in ("not tried", "skipped"))
-    for name in sorted(name for name in chosen if found[name] in ("survived", "untested", "suspicious")):
-        print(f"  {found[name]:10} {name}")
+    for name in chosen:
+        if found[name] in ("survived", "untested", "suspicious"):
+            print(f"  {found[name]:10} {name}")
     print(", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items())))
-    if tried:
-        low, high = interval(counts["killed"], tried)
-        of = (
-            f"all {total} mutants"
-            if tried == total
-            else f"{tried} of {total} mutants, 95 % between {low:.1%} and {high:.1%}"
-        )
-        print(f"score: {counts['killed'] / tried:.1%} ({of})")
+    if not tried:
+        return 0
+    score, (low, high) = counts["killed"] / tried, interval(counts["killed"], tried)
+    of = f"all {total}" if tried == total else f"{tried} of {total}, so {low:.1%} to {high:.1%} with 95 % confidence"
+    print(f"score: {score:.1%} of mutants noticed ({of}); `mutmut show NAME` shows one")
+    return score
+
+
+def generate() -> None:
+    """Write the mutants of what changed since the last time, without trying any: a sample is drawn from all of them."""
+    (ROOT / "mutants").mkdir(exist_ok=True)
+    steps = "copy_src_dir(); copy_also_copy_files(); setup_source_paths(); create_mutants(1)"
+    subprocess.run(
+        [sys.executable, "-c", f"from mutmut.__main__ import *\n{steps}"], cwd=ROOT, check=True, capture_output=True
+    )
+
+
+def main() -> int:
+    """The process's exit code: 1 where the score is below what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--sample", type=int, help="of all mutants, so many at random")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="*", help="names, as app.auth.links.*")
+    parser.add_argument("--again", action="store_true", help="try those again that no test noticed")
+    parser.add_argument("--report", action="store_true", help="try nothing")
+    parser.add_argument("--least", type=float, default=80, help="the score to reach, in percent")
+    given = parser.parse_args()
+    if not given.report:
+        generate()
+    names = sorted(fnmatch.filter(verdicts(), given.only))
+    chosen = sorted(random.Random(given.seed).sample(names, min(given.sample or len(names), len(names))))
+    redo = ("survived", "untested", "suspicious") if given.again else ()
+    found = verdicts()
+    waiting = [name for name in chosen if found[name] in (None, *redo)]
+    if waiting and not given.report:
+        mutate(waiting)
+    score = report(chosen, len(names))
+    return 0 if score * 100 >= given.least else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,6 +1,7 @@
 """`make mutants`: change the code of sign-in and gateway in every small way, and count what no test notices.
 
-A mutant that the type checker refuses counts as noticed: it could not be merged. Results are kept in `mutants/`: a run
+A mutant that the type checker refuses counts as noticed, since it could not be merged, and apart from the others.
+Results are kept in `mutants/`: a run
 that was interrupted goes on, and only functions that changed are tried again. With `--sample` the score is an
 estimate, printed with its 95 % interval.
 """
@@ -20,7 +21,7 @@ from tests.conftest import ROOT, migrated_services
 
 KEPT = ROOT / "mutants"
 # By mutmut's exit codes; whatever is not here was not tried.
-VERDICTS = {0: "survived", 1: "killed", 3: "killed", 33: "untested", 34: "skipped", 36: "killed", 37: "killed"}
+VERDICTS = {0: "survived", 1: "killed", 3: "killed", 33: "untested", 34: "skipped", 36: "killed", 37: "refused"}
 # A mutant that runs for ever is stopped, by mutmut or by the kernel.
 VERDICTS |= dict.fromkeys((-24, 24, 152, 255), "killed")
 
@@ -63,9 +64,12 @@ def report(chosen: list[str], total: int) -> float:
     print(", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items())))
     if not tried:
         return 0
-    score, (low, high) = counts["killed"] / tried, interval(counts["killed"], tried)
+    noticed = counts["killed"] + counts["refused"]
+    score, (low, high) = noticed / tried, interval(noticed, tried)
     of = f"all {total}" if tried == total else f"{tried} of {total}, so {low:.1%} to {high:.1%} with 95 % confidence"
     print(f"score: {score:.1%} of mutants noticed ({of}); `mutmut show NAME` shows one")
+    if counts["refused"] < tried:
+        print(f"of those that pass the type checker, tests notice {counts['killed'] / (tried - counts['refused']):.1%}")
     return score
 
 

@@ -8,14 +8,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
 from app.models import User
+from app.settings import Settings
+from app.settings_files import FileSource
 
 # One number for the whole database: two starts at once migrate one after the other.
 MIGRATION_LOCK = 7_201_003
 
 
 def database_url() -> str:
-    """The URL given by a caller (`-x url=…`), else SPAWNER_DATABASE_URL."""
-    return context.get_x_argument(as_dictionary=True).get("url") or os.environ["SPAWNER_DATABASE_URL"]
+    """The URL given by a caller (`-x url=…`), else SPAWNER_DATABASE_URL, or what its file holds."""
+    if given := context.get_x_argument(as_dictionary=True).get("url"):
+        return given
+    named = {name.lower(): value for name, value in os.environ.items()}
+    return named.get("spawner_database_url") or str(FileSource(Settings, named)()["database_url"])
 
 
 def migrate(connection: Connection) -> None:

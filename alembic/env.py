@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from alembic import context
 from app.models import User
 from app.roles import grant
+from app.settings import Settings
+from app.settings_files import FileSource
 
 # One number for the whole database: two starts at once migrate one after the other.
 MIGRATION_LOCK = 7_201_003
@@ -18,15 +20,21 @@ GIVEN = context.get_x_argument(as_dictionary=True)
 
 
 def database_url() -> str:
-    """The URL given by a caller (`-x url=…`), else SPAWNER_DATABASE_OWNER_URL, else SPAWNER_DATABASE_URL."""
-    return GIVEN.get("url") or os.environ.get("SPAWNER_DATABASE_OWNER_URL") or os.environ["SPAWNER_DATABASE_URL"]
+    """The URL given by a caller (`-x url=…`), else DATABASE_OWNER_URL, else DATABASE_URL."""
+    return GIVEN.get("url") or configured("database_owner_url") or configured("database_url")
 
 
 def application_role() -> str | None:
-    """The role given by a caller (`-x role=…`), else the one that SPAWNER_DATABASE_URL names."""
+    """The role given by a caller (`-x role=…`), else the one that DATABASE_URL names."""
     if GIVEN:
         return GIVEN.get("role")
-    return make_url(os.environ["SPAWNER_DATABASE_URL"]).username
+    return make_url(configured("database_url")).username
+
+
+def configured(setting: str) -> str:
+    """What the environment says of a setting, or the file that it names; empty where it says nothing."""
+    named = {name.lower(): value for name, value in os.environ.items()}
+    return named.get(f"spawner_{setting}") or str(FileSource(Settings, named)().get(setting, ""))
 
 
 def migrate(connection: Connection) -> None:

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 # SQLSTATE: connection, serialization, resources, a lock not got in time, an operator's intervention.
 RETRIABLE_STATES = ("08", "40", "53", "55P03", "57")
+# A NUL character: JSON, forms and addresses can hold one, PostgreSQL's texts cannot.
+UNSTORABLE_STATE = "22021"
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -280,7 +282,7 @@ def render(request: Request, error: AppError, fields: list[FieldError] | None = 
 
 
 async def _app_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AppError)
+    assert isinstance(error, AppError)  # nosec B101 # narrows the type
     note: NoteRefusal | None = request.app.state.note_refusal
     if error.audited and note is not None:
         await note(request, error)
@@ -288,7 +290,7 @@ async def _app_error(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+    assert isinstance(error, RequestValidationError)  # nosec B101 # narrows the type
     locale = locale_of(request)
     return render(request, InvalidRequest(), [_field_error(item, locale) for item in error.errors()])
 
@@ -302,7 +304,7 @@ def _field_error(item: dict[str, Any], locale: Locale) -> FieldError:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, HTTPException)  # nosec B101 # narrows the type
     known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
     if error.status_code in known:
         answer = render(request, known[error.status_code]())
@@ -326,17 +328,26 @@ def _allowed(request: Request) -> str:
     return ", ".join(known)
 
 
+def _state(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
 def is_away(error: Exception) -> bool:
     """Whether trying again may help: PostgreSQL or Redis is away, starting, or out of connections or patience."""
     if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
+        state = _state(error)
         # Without a statement it failed to connect, or to commit.
         return error.connection_invalidated or error.statement is None or state.startswith(RETRIABLE_STATES)
     return isinstance(error, OSError | PoolTimeout | RedisError)
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text."""
+    """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text.
+
+    What no field forbids and PostgreSQL cannot store is the caller's mistake.
+    """
+    if isinstance(error, DBAPIError) and _state(error) == UNSTORABLE_STATE:
+        return render(request, InvalidRequest())
     if is_away(error):
         log.warning("part_unreachable", error=type(error).__name__)
         return render(request, Unavailable())

@@ -10,7 +10,6 @@ from types import FrameType
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi_offline import FastAPIOffline
 
 from app import errors, log, openapi
 from app.admin import audit_router, jobs_router, users_router, workspaces_router
@@ -40,7 +39,7 @@ from app.workspaces.streams_router import router as streams
 from app.workspaces.volumes_router import router as volumes
 from app.workspaces.watch import JobWatch
 
-logger = structlog.get_logger("app.main")
+logger = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -70,13 +69,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 # It ends by itself: a connection that is being made would be left open.
                 await protected
 
-    app: FastAPI = FastAPIOffline(
+    documented = settings.docs == "open"
+    app = FastAPI(
         title="Spawner",
         version="1",
         summary="Containers for every person of a team, class or company.",
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
-        redoc_url=None,  # it asks a server of its maker's for a logo
+        openapi_url="/openapi.json" if documented else None,
+        docs_url=None,  # they load scripts of another server; app.web.docs has a page of ours
+        redoc_url=None,
         lifespan=lifespan,
     )
     app.state.settings = settings
@@ -89,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     for part in (users_router, workspaces_router, jobs_router, audit_router):
         app.include_router(part.router)
-    install_pages(app)
+    install_pages(app, documented=documented)
     openapi.install(app)
     _add_middleware(app, settings)
     return app
@@ -129,6 +131,8 @@ def _warn(settings: Settings) -> None:
     """Say once, at the start, what this installation does without."""
     if settings.environment == "production" and not settings.host_mode:
         logger.warning("workspaces_share_an_origin", advice="put {route} into the host of SPAWNER_WORKSPACE_URL")
+    for concern in settings.concerns:
+        logger.warning("setting_is_weak", concern=concern)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -142,6 +146,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, secure=settings.secure_cookies)
     if settings.trusted_proxies:
         app.add_middleware(Forwarded, trusted=settings.trusted_proxies)

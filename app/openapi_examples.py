@@ -35,7 +35,7 @@ from app.workspaces.schemas import (
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 USER_ID = UUID("0f2a9a53-0c0e-4f6e-8a35-6b1d2c9b7e10")
 CONTAINER = "3f4e1c5a9b0d"
-TOKEN = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjFmNmI2MzZjIiwidHlwIjoiYXQrand0In0.eyJzdWIiOiIwZjJhOWE1MyJ9.MEUCIQ"  # noqa: S105
+TOKEN = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjFmNmI2MzZjIiwidHlwIjoiYXQrand0In0.eyJzdWIiOiIwZjJhOWE1MyJ9.MEUCIQ"  # noqa: S105 # nosec B105
 HELLO = ("Hello", "A small page that shows who and where you are, and answers over a websocket.")
 JUPYTER = ("JupyterLab", "Notebooks, Python and a terminal. Your home directory is kept.")
 

@@ -8,10 +8,19 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
+from app import settings_checks
 from app.forwarded import read_network
 from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
+from app.settings_files import FileSource
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
@@ -107,6 +116,7 @@ class Settings(BaseSettings):
     admin_access_seconds: int = Field(
         3600, ge=60, description="How long an admin who gave a reason may enter somebody's workspace."
     )
+    docs: Literal["open", "closed"] = Field("open", description="Whether /docs and /openapi.json answer.")
     catalog: Path = Field(Path("images/catalog.yaml"), description="The templates.")
     default_locale: Literal["en", "de"] = Field("en", description="Language where Accept-Language names none of ours.")
     signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")
@@ -143,6 +153,21 @@ class Settings(BaseSettings):
     )
     reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler; must divide 60.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add `SPAWNER_X_FILE` for each secret X."""
+        assert isinstance(env_settings, EnvSettingsSource)  # nosec B101 # narrows the type
+        assert isinstance(dotenv_settings, EnvSettingsSource)  # nosec B101 # narrows the type
+        files = FileSource(settings_cls, {**dotenv_settings.env_vars, **env_settings.env_vars})
+        return init_settings, env_settings, dotenv_settings, files, file_secret_settings
+
     @field_validator(
         *("cors_origins", "trusted_proxies", "signup_domains"),
         *("egress_resolvers", "allowed_mounts", "allowed_capabilities"),
@@ -170,7 +195,7 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _addresses(cls, value: list[str]) -> list[str]:
+    def _proxies(cls, value: list[str]) -> list[str]:
         for text in value:
             try:
                 read_network(text)
@@ -226,7 +251,19 @@ class Settings(BaseSettings):
             raise ValueError("SPAWNER_RECONCILE_SECONDS must divide 60")
         self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
         self.secret_key = self._read_secret()
+        if self.environment == "production" and (wrong := list(settings_checks.complaints(self._urls))):
+            raise ValueError("\n".join(wrong))
         return self
+
+    @property
+    def _urls(self) -> dict[str, str]:
+        names = ("public_url", "workspace_url", "database_url", "redis_url", "smtp_url")
+        return {name.upper(): getattr(self, name) for name in names}
+
+    @property
+    def concerns(self) -> list[str]:
+        """What an operator should hear of at the start, in production."""
+        return list(settings_checks.concerns(self._urls)) if self.environment == "production" else []
 
     def _read_secret(self) -> str:
         """SECRET_KEY's lines; `secret_key_file` is left to say where they came from, if it was a file."""
@@ -260,6 +297,8 @@ def load_settings() -> Settings:
     """Read the settings, or end the process with one line for each one that is wrong."""
     try:
         return Settings()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
     except ValidationError as error:
         lines = []
         for item in error.errors():

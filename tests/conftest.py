@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
+import os
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from app.resources import Resources, open_resources
 from app.runtime.base import Runtime
 from app.settings import Settings
 from app.workspaces.watch import JobWatch
-from deploy.stack.services import APPLICATION_ROLE, Services, private_services
+from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
 from tests.fakes import FakeRuntime, http_peer
 from workers.context import WorkerContext
 from workers.worker import Worker
@@ -54,13 +56,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
-@pytest.fixture(scope="session")
-def services() -> Iterator[Services]:
-    """Servers of this run alone; the database is migrated."""
+@contextmanager
+def migrated_services() -> Iterator[Services]:
+    """Servers of one's own, with all tables."""
     with private_services(ROOT) as running:
         given = ["-x", f"url={running.database_owner_url}", "-x", f"role={APPLICATION_ROLE}"]
         command = [sys.executable, "-m", "alembic", *given, "upgrade", "head"]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """Servers of this run alone, or those that `SPAWNER_TEST_SERVICES` names for many short runs in a row."""
+    if given := os.environ.get("SPAWNER_TEST_SERVICES"):
+        said = json.loads(given)
+        said["maildir"] = Path(said["maildir"])
+        yield Services(**said, children=Children((), said["maildir"], contextlib.ExitStack()))
+        return
+    with migrated_services() as running:
         yield running
 
 

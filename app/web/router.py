@@ -5,14 +5,14 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.web import account, failures, home, opening, sharing, sign_in
+from app.web import account, docs, failures, home, opening, sharing, sign_in
 from app.web.rendering import STATIC
 
 KEEP = "public, max-age=31536000, immutable"
 ASK = "no-cache"
 
 
-class _Files(StaticFiles):
+class Files(StaticFiles):
     """Browsers keep what was asked for by its version, and ask again for the rest."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -21,9 +21,12 @@ class _Files(StaticFiles):
         return answer
 
 
-def install_pages(app: FastAPI) -> None:
+def install_pages(app: FastAPI, *, documented: bool) -> None:
     """Add the pages, their files, and the page that errors become where a person sees them."""
-    app.mount("/static", _Files(directory=STATIC), name="static")
+    if documented:
+        app.mount("/static-docs", Files(directory=docs.FILES), name="static-docs")
+        app.include_router(docs.router)
+    app.mount("/static", Files(directory=STATIC), name="static")
     # Before home, whose cards take any word for what is to be done.
     for part in (sign_in, sharing, home, opening, account):
         app.include_router(part.router)

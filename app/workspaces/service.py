@@ -210,7 +210,7 @@ async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str
 
 async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: UUID | None) -> Accepted:
     workspace = await session.scalar(owned_workspaces(user_id).where(Workspace.template == template))
-    assert workspace is not None, "the request that the key stood for made the row"
+    assert workspace is not None, "the request that the key stood for made the row"  # nosec B101 # narrows the type
     return Accepted(workspace, await session.get(Job, job_id) if job_id else None)
 
 

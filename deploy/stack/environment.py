@@ -67,7 +67,7 @@ def proxy_settings(settings: Mapping[str, str], api_port: int) -> dict[str, str]
     loopback = "127.0.0.1 [::1]" if _has_ipv6() else "127.0.0.1"
     return {
         # An address that others on the network can reach is meant to be reached by them.
-        "SPAWNER_BIND": loopback if local else "0.0.0.0",  # noqa: S104
+        "SPAWNER_BIND": loopback if local else "0.0.0.0",  # noqa: S104 # nosec B104 # the port is to be reached
         "SPAWNER_API_UPSTREAM": f"127.0.0.1:{api_port}",
         "SPAWNER_API_ASK": f"http://127.0.0.1:{api_port}/internal/tls",
         "SPAWNER_PUBLIC_SITE": f"{public.scheme}://{public.netloc}",

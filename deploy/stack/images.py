@@ -204,7 +204,7 @@ def _bootstrap_base(engine: Engine, report: Report, announce: Report) -> None:
     announce(f"no image registry answers; making {BASE} from Debian's packages (about a minute)")
     debian.install("debootstrap", "debian-archive-keyring")
     # Not below /tmp: it may forbid devices, and be too small.
-    with tempfile.TemporaryDirectory(prefix="spawner-base-", dir="/var/tmp") as directory:
+    with tempfile.TemporaryDirectory(prefix="spawner-base-", dir="/var/tmp") as directory:  # nosec B108 # a fresh one in it
         root = Path(directory)
         # The directory becomes the image's `/`, which every user must be able to enter.
         root.chmod(0o755)
@@ -214,7 +214,7 @@ def _bootstrap_base(engine: Engine, report: Report, announce: Report) -> None:
             for path in root.glob(pattern):
                 path.unlink()
         packing = subprocess.Popen(["tar", "-C", str(root), "--numeric-owner", "-c", "."], stdout=subprocess.PIPE)
-        assert packing.stdout is not None
+        assert packing.stdout is not None  # nosec B101 # narrows the type
         with packing.stdout:
             engine.import_root(BASE, packing.stdout, report)
         if packing.wait():
@@ -225,7 +225,7 @@ def _logged(command: list[str], report: Report) -> None:
     """Run a command, each of its lines into the log; raise `StepFailed` with the last one if it fails."""
     line = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        assert running.stdout is not None
+        assert running.stdout is not None  # nosec B101 # narrows the type
         for line in running.stdout:
             report(line.rstrip())
     if running.returncode:

@@ -33,7 +33,7 @@ def read_mails(maildir: Path, count: int = 20) -> list[Mail]:
 
 def _read(path: Path, delivered: float) -> Mail:
     message = email.message_from_bytes(path.read_bytes(), policy=policy.default)
-    assert isinstance(message, EmailMessage)
+    assert isinstance(message, EmailMessage)  # nosec B101 # narrows the type
     body = message.get_body(("plain", "html"))
     text = str(body.get_content()) if body is not None else ""
     try:

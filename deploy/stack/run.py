@@ -11,4 +11,4 @@ from deploy.stack.envfile import read_environment
 
 if __name__ == "__main__":
     os.environ.update(read_environment(Path(__file__).resolve().parents[2] / ".spawner" / "env"))
-    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - becoming the command is the purpose
+    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 # nosec B606 # becoming the command is the purpose

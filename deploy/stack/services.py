@@ -293,7 +293,7 @@ def private_services(root: Path) -> Iterator[Services]:
     `root` is the repository. They die with this process however it ends. Raises `StepFailed` if one does not start.
     """
     with ExitStack() as stack:
-        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spawner-", dir="/tmp")))
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spawner-", dir="/tmp")))  # nosec B108 # a fresh one
         base.chmod(0o711)
         sockets, maildir, port = base / "run", base / "mail", free_port()
         own_directory(sockets, 0o711)

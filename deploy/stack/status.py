@@ -93,4 +93,4 @@ def logs(layout: Layout, part: str) -> None:
     if not found:
         raise StepFailed("there are no logs yet: `make up` starts Spawner")
     chosen = [found[part]] if part else list(found.values())
-    os.execvp("tail", ["tail", "-n", "40" if part else "8", "-F", *map(str, chosen)])  # noqa: S606 - tail takes over the terminal
+    os.execvp("tail", ["tail", "-n", "40" if part else "8", "-F", *map(str, chosen)])  # noqa: S606 # nosec B606 # tail takes over

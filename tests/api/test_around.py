@@ -16,14 +16,6 @@ from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
 from tests.auth.conftest import make_link
 from tests.factories import SignedIn, make_user
 
-SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-PAGES = ["/", "/sign-in", "/auth/confirm", "/docs", "/openapi.json"]
 SECRET = "the-text-of-the-exception"
 
 
@@ -50,33 +42,6 @@ def logged(app: FastAPI) -> Iterator[list[str]]:
     logging.getLogger().addHandler(keep)
     yield lines
     logging.getLogger().removeHandler(keep)
-
-
-def check_headers(answer: httpx.Response) -> None:
-    place = f"{answer.request.method} {answer.request.url} {answer.status_code}"
-    assert len(answer.headers["X-Request-ID"]) == 16, place
-    assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY, place
-    policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy, place
-    assert "frame-ancestors 'none'" in policy, place
-    assert ("unsafe" in policy) == (answer.request.url.path == "/docs"), place
-    assert "http" not in policy, place
-    assert answer.headers["Cache-Control"] == "no-store", place
-    assert "server" not in answer.headers, place
-
-
-async def test_every_answer_carries_an_id_and_the_security_headers(scene: Scene, crashing: None) -> None:
-    away = await scene.without_database()
-    for name, (method, path) in CALLS.items():
-        for headers in ({}, scene.alice.headers):
-            for client in (scene.client, away):
-                check_headers(await client.request(method, path, headers=headers, **good(name)))
-        check_headers(await scene.client.request("PATCH", path))
-        check_headers(await scene.client.options(path))
-    for path in (*PAGES, "/nowhere", "/api/nowhere", "/api/crash", "/static/nowhere", "/docs/nowhere"):
-        answer = await scene.client.get(path, headers={"Accept": "text/html"})
-        if not path.startswith("/static"):
-            check_headers(answer)
 
 
 async def test_each_request_has_an_id_of_its_own_whatever_the_client_sends(client: httpx.AsyncClient) -> None:
@@ -122,7 +87,6 @@ async def test_a_crash_is_logged_and_answered_without_its_text(
     assert body["title"] == {"en": "Something went wrong", "de": "Etwas ist schiefgegangen"}[language]
     assert body["request_id"] == answer.headers["X-Request-ID"]
     assert SECRET not in answer.text
-    check_headers(answer)
     (line,) = [line for line in logged if "unhandled" in line]
     assert SECRET in line
     assert body["request_id"] in line

@@ -8,24 +8,32 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import yaml
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.db import Base
-from app.resources import Resources
+from app.resources import Resources, make_redis
+from app.runtime.docker_objects import container_body
 from app.settings import Settings
+from tests.api.conftest import serving
 from tests.conftest import TestWorker
+from tests.fakes import FakeRuntime
 from tests.letters import text_of
 
 PASSWORD = "smtp-password-canary-5c1a"
+DATABASE_PASSWORD = "database-password-canary-81fe"
+REDIS_PASSWORD = "redis-password-canary-d03b"
+TEMPLATE_SECRET = "template-secret-canary-e11c"
 
 
 @dataclass
@@ -78,9 +86,24 @@ async def post() -> AsyncIterator[Post]:
 
 
 @pytest.fixture
-def settings(settings: Settings, post: Post) -> Settings:
-    """With a password for the mail server."""
-    return settings.model_copy(update={"smtp_url": f"smtp://canary:{PASSWORD}@127.0.0.1:{post.port}"})
+async def settings(settings: Settings, post: Post, tmp_path: Path) -> Settings:
+    """With a password for each server, and a secret in the environment of a template."""
+    async with make_redis(settings.redis_url) as redis:
+        await redis.acl_setuser(
+            "canary", enabled=True, passwords=[f"+{REDIS_PASSWORD}"], keys=["*"], channels=["*"], categories=["+@all"]
+        )
+    templates = yaml.safe_load(settings.catalog.read_text())
+    (hello,) = (template for template in templates["templates"] if template["key"] == "hello")
+    hello["environment"] = {"API_KEY": TEMPLATE_SECRET}
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(templates))
+    return settings.model_copy(
+        update={
+            "smtp_url": f"smtp://canary:{PASSWORD}@127.0.0.1:{post.port}",
+            "database_url": settings.database_url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@"),
+            "redis_url": settings.redis_url.replace("unix://", f"unix://canary:{REDIS_PASSWORD}@"),
+            "catalog": tmp_path / "catalog.yaml",
+        }
+    )
 
 
 @pytest.fixture
@@ -141,6 +164,13 @@ class Run:
         self.stored += [await dump_rows(self.resources), await dump_redis(self.resources)]
         return answer
 
+    async def without(self, settings: Settings, away: dict[str, str], bearer: dict[str, str]) -> None:
+        """Ask while a part is away, or knows nobody of that name."""
+        async with serving(settings.model_copy(update=away)) as client:
+            broken = replace(self, client=client)
+            await broken.ask("GET", "/api/user/me", headers=bearer)
+            await broken.ask("POST", "/api/auth/login", json={"email": "canary@example.org"})
+
     async def visit(self, uri: str, cookie: str = "") -> httpx.Response:
         """What the proxy asks for a browser at the workspace's origin."""
         headers = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": "127.0.0.1:8080", "X-Forwarded-Uri": uri}
@@ -167,6 +197,7 @@ async def test_no_secret_turns_up_where_it_does_not_belong(
     settings: Settings,
     worker: TestWorker,
     post: Post,
+    runtime: FakeRuntime,
     logs: io.StringIO,
 ) -> None:
     run = Run(client, resources)
@@ -186,17 +217,36 @@ async def test_no_secret_turns_up_where_it_does_not_belong(
     await run.ask("GET", "/api/nowhere", params={"token": link}, headers=bearer)
     await run.ask("GET", "/api/user/me", headers={"Authorization": f"Bearer {access}x"})
     await run.ask("POST", "/api/auth/verify", content=link.encode(), headers={"Content-Type": "application/json"})
+    await run.without(settings, {"database_url": settings.database_url.replace("/spawner?", "/none?")}, bearer)
+    await run.without(settings, {"database_url": f"postgresql+asyncpg://a:{DATABASE_PASSWORD}@127.0.0.1:1/a"}, bearer)
+    await run.without(settings, {"redis_url": f"redis://a:{REDIS_PASSWORD}@127.0.0.1:1/0"}, bearer)
+    await run.without(settings, {"redis_url": settings.redis_url.replace("canary:", "nobody:")}, bearer)
+    await run.ask("GET", "/metrics", headers=bearer)
     await run.ask("POST", "/api/auth/logout", headers=bearer)
     await run.ask("GET", "/api/user/me", headers=bearer)
 
     statuses = [json.loads(one.partition(" Headers(")[0])["status"] for one in run.problems]
-    assert statuses == [400, 400, 400, 404, 401, 400, 401]
+    away = [503, 503]
+    assert statuses == [400, 400, 400, 404, 401, 400, *away, *away, 503, 503, 404, 401]
     assert "mail_deferred" in logs.getvalue()
-    places = {"the logs": logs.getvalue(), "a problem": "".join(run.problems), "storage": "".join(run.stored)}
+    (container,) = runtime.containers.values()
+    # A container gets what its template says, and nothing of the platform's.
+    assert container.environment["API_KEY"] == TEMPLATE_SECRET
+    own = {key: value for key, value in container.environment.items() if key != "API_KEY"}
+    places = {
+        "the logs": logs.getvalue(),
+        "a problem": "".join(run.problems),
+        "storage": "".join(run.stored),
+        # As an inspection, and /proc in the container, would show it.
+        "the container": f"{container_body(replace(container, environment=own), publish=True)}",
+    }
     assert "canary@example.org" in places["storage"]
     secrets = {
         "SECRET_KEY": settings.secret_key,
         "the mail server's password": PASSWORD,
+        "the database's password": DATABASE_PASSWORD,
+        "the password of Redis": REDIS_PASSWORD,
+        "the template's secret": TEMPLATE_SECRET,
         "the link's token": link,
         "the session's cookie": cookie,
         "the access token": access,

@@ -1,0 +1,55 @@
+"""Secrets from files: `SPAWNER_X_FILE` names the file that holds setting X."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsError
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Reads each setting that `repr` leaves out, a secret therefore, from the file that its `…_FILE` names.
+
+    `named` is what the environment and `.env` say. Raises `SettingsError` with a line for each file that is no good,
+    which holds neither its content nor its name: whoever mistakes the one setting for the other wrote a secret there.
+    A field `…_file` of the settings' own is left to them.
+    """
+
+    def __init__(self, settings: type[BaseSettings], named: Mapping[str, str | None]) -> None:
+        super().__init__(settings)
+        self._named = named
+
+    def __call__(self) -> dict[str, Any]:
+        found, wrong = {}, []
+        for name, field in self.settings_cls.model_fields.items():
+            try:
+                value, key, _ = self.get_field_value(field, name)
+            except ValueError as error:
+                wrong.append(str(error))
+                continue
+            if value is not None:
+                found[key] = value
+        if wrong:
+            raise SettingsError("\n".join(wrong))
+        return found
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        if field.repr or f"{field_name}_file" in self.settings_cls.model_fields:
+            return None, field_name, False
+        variable = f"{self.config['env_prefix']}{field_name}".lower()
+        path = self._named.get(f"{variable}_file")
+        if not path:
+            return None, field_name, False
+        shown = f"{variable}_file".upper()
+        if self._named.get(variable):
+            raise ValueError(f"{shown}: {variable.upper()} is set as well; set one of them")
+        try:
+            value = Path(path).read_text("utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"{shown}: the file cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{shown}: the file holds no text") from None
+        if not value:
+            raise ValueError(f"{shown}: the file is empty")
+        return value, field_name, False

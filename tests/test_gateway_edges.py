@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 from starlette.responses import Response
 
-from app.auth.service import Caller
+from app.auth.callers import Caller
 from app.auth.tokens import new_token
 from app.gateway import cookies
 from app.gateway.activity import LONGEST_SECONDS, Activity, interval

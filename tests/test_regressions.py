@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import ColumnElement, func, select, update
 
 from app.auth.addresses import InvalidAddress, normalise
-from app.auth.service import cookie_name
+from app.auth.cookies import access_name
 from app.auth.tokens import new_token
 from app.db import Base
 from app.models import Bootstrap, Job, LinkRequest, MagicLink, Session, User, UserState, Workspace, WorkspaceCookie
@@ -185,7 +185,7 @@ class TestSharedOriginsLeakCookies:
     def test_over_tls_no_sibling_can_plant_the_pages_cookie(self, settings: Settings) -> None:
         # Browsers take a cookie of this name from its very host alone, and over TLS.
         secure = settings.model_copy(update={"public_url": "https://spawner.example.org"})
-        assert cookie_name(secure).startswith("__Host-")
+        assert access_name(secure).startswith("__Host-")
 
     @pytest.mark.parametrize(
         "headers",

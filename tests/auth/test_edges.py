@@ -8,9 +8,9 @@ from sqlalchemy import select
 from starlette.requests import Request
 
 from app.auth.addresses import InvalidAddress, domain_of, normalise
+from app.auth.callers import Caller, confirm
 from app.auth.limits import LinkLimits, RateLimited
 from app.auth.router import _is_navigation
-from app.auth.service import Caller, confirm
 from app.errors import Unauthorized
 from app.models import MagicLink, Session
 from app.resources import Resources

@@ -82,7 +82,7 @@ async def _find_caller(request: Request, resources: Resources) -> Caller | None:
     if scheme:
         return await callers.caller_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
     settings = resources.settings
-    access, refresh = (request.cookies.get(name(settings)) for name in (cookies.access_name, cookies.refresh_name))
+    access, refresh = (cookies.only(request, name(settings)) for name in (cookies.access_name, cookies.refresh_name))
     if access is None and refresh is None:
         return None
     await check_same_origin(request)
@@ -100,6 +100,8 @@ async def _find_caller(request: Request, resources: Resources) -> Caller | None:
 async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[Caller | None]:
     """Whoever shows a session or a personal token. The use is noted after the answer: nobody waits for it."""
     caller = await _find_caller(request, resources)
+    # Whoever writes a later refusal down asks who it was.
+    request.state.caller = caller
     yield caller
     if caller is not None:
         try:
@@ -123,12 +125,10 @@ async def get_caller(caller: _ShownDep) -> Caller | None:
 MaybeCallerDep = Annotated[Caller | None, Depends(get_caller)]
 
 
-async def require_caller(request: Request, caller: MaybeCallerDep) -> Caller:
+async def require_caller(caller: MaybeCallerDep) -> Caller:
     """The caller, or 401."""
     if caller is None:
         raise Unauthorized
-    # Whoever writes a later refusal down asks who it was.
-    request.state.caller = caller
     return caller
 
 
@@ -175,7 +175,7 @@ ClientDep = Annotated[Client, Depends(get_client)]
 
 async def get_browser(request: Request, resources: ResourcesDep) -> Browser:
     """Which browser asks; a new one has to be told its cookie by `keep_browser`."""
-    return read_browser(request.cookies.get(browser_cookie_name(resources.settings)))
+    return read_browser(cookies.only(request, browser_cookie_name(resources.settings)))
 
 
 BrowserDep = Annotated[Browser, Depends(get_browser)]

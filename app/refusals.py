@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import audit
 from app.auth.callers import Caller, caller_by_cookie
-from app.auth.cookies import access_name
+from app.auth.cookies import access_name, only
 from app.errors import AppError
 from app.resources import Resources
 
@@ -61,7 +61,7 @@ class Refusals:
 async def _caller_of(request: Request, resources: Resources) -> Caller | None:
     """Who sent the request: known already, or the owner of a cookie that came from elsewhere and was not looked at."""
     caller: Caller | None = getattr(request.state, "caller", None)
-    cookie = request.cookies.get(access_name(resources.settings))
+    cookie = only(request, access_name(resources.settings))
     if caller is None and cookie is not None:
         caller = await caller_by_cookie(resources, cookie)
     return caller

@@ -1,6 +1,7 @@
 """The pages' two cookies. What is to become of them is noted on the request, and goes out with whatever answers it."""
 
 import math
+from collections.abc import Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,22 @@ def access_name(settings: Settings) -> str:
 def refresh_name(settings: Settings) -> str:
     """The cookie that buys the next pair."""
     return "__Host-spawner_refresh" if settings.secure_cookies else "spawner_refresh"
+
+
+def shown(headers: Iterable[str], name: str) -> list[str]:
+    """The values that a request's Cookie headers give this name, in order, each once.
+
+    Names are compared as browsers send them. To strip more than blanks off them would make a `__Host-` cookie of one
+    that had another character before it, and was never checked by the browser.
+    """
+    pairs = (pair.partition("=") for header in headers for pair in header.split(";"))
+    return list(dict.fromkeys(value.strip(" \t") for key, _, value in pairs if key.strip(" \t") == name))
+
+
+def only(request: Request, name: str) -> str | None:
+    """The one value that the request shows for this name; None where there are several, of which some are planted."""
+    values = shown(request.headers.getlist("cookie"), name)
+    return values[0] if len(values) == 1 else None
 
 
 def hand_out(request: Request, settings: Settings, secrets: PageSecrets) -> None:

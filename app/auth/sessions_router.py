@@ -52,7 +52,7 @@ async def refresh(request: Request, resources: ResourcesDep) -> None:
 
     Pages need not ask: any request of theirs whose session cookie's time is over does the same on its way.
     """
-    token = request.cookies.get(cookies.refresh_name(resources.settings), "")
+    token = cookies.only(request, cookies.refresh_name(resources.settings)) or ""
     renewed = await sessions.refresh(resources, token)
     if renewed is None:
         cookies.take_back(request, resources.settings)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from app.auth.cookies import shown
 from app.gateway.names import Route
 from app.settings import Settings
 
@@ -43,15 +44,8 @@ def make(settings: Settings, route: Route, name: str, value: str, *, seconds: in
 
 
 def values(headers: Iterable[str], name: str) -> list[str]:
-    """The values of our tokens' form that the request's Cookie headers give this name, in order, each once, at most
-    `MOST_TRIED`.
-
-    Names are compared as browsers send them. To strip more than blanks off them would make a `__Host-` cookie of one
-    that had another character before it, and was never checked by the browser.
-    """
-    pairs = (pair.partition("=") for header in headers for pair in header.split(";"))
-    found = (value.strip(" \t") for key, _, value in pairs if key.strip(" \t") == name)
-    return list(dict.fromkeys(value for value in found if _VALUE.fullmatch(value)))[:MOST_TRIED]
+    """What of our tokens' form the Cookie headers give this name, in order, each once, at most `MOST_TRIED`."""
+    return [value for value in shown(headers, name) if _VALUE.fullmatch(value)][:MOST_TRIED]
 
 
 def without_ours(headers: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from tests.fakes import FakeRuntime
 CANARY = "canary-7f3a at dbseven.internal:5432 as postgres"
 # What would tell of our insides: the text, where parts are, the words of Python and of libraries.
 TELLTALE = re.compile(
-    r"canary|dbseven|127\.0\.0\.1:1\b|:5432|Traceback|File \"|line \d+, in|\w+(Error|Exception)\b|asyncpg|sqlalchemy"
+    r"canary|dbseven|127\.0\.0\.1:1\b|:5432|Traceback|File \"|line \d+, in|(?-i:\w(Error|Exception)\b)|asyncpg|sqlalchemy"
     r"|redis\.|SELECT |aiodocker|site-packages|errno|refused\]",
     re.IGNORECASE,
 )

@@ -8,7 +8,7 @@ import pytest
 from app.settings import Settings, load_settings
 
 SECRET = "a-secret-for-tests-0123456789-abcdefghij"
-FILED = ("DATABASE_URL", "REDIS_URL", "SMTP_URL")
+FILED = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SMTP_URL")
 SAFE = {
     "public_url": "https://spawner.example.org",
     "workspace_url": "https://{route}.apps.example.org",

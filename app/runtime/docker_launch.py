@@ -153,6 +153,9 @@ class Launch:
         except EngineRefused as refused:
             if _network_lost(refused):
                 return await self._start_with_network(container_id)
+            if _half_started(refused):
+                await self.containers.remove(container_id, orderly=False)
+                return False
             if refused.status in (404, 409):
                 return False
             raise
@@ -187,6 +190,12 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
         return True
     # A rule that has become stricter is no rule while what was made under the old one can be started again.
     return status.state in (RunState.CREATED, RunState.EXITED) and egress_of(labels) != spec.egress
+
+
+def _half_started(refused: EngineRefused) -> bool:
+    """Recognise what an engine that was killed while it started a container never gets over: it has to be made anew."""
+    text = str(refused)
+    return text.startswith("task ") and text.endswith("already exists")
 
 
 def _network_lost(refused: EngineRefused) -> bool:

@@ -29,7 +29,7 @@ CANARY = "canary-7f3a at dbseven.internal:5432 as postgres"
 # What would tell of our insides: the text, where parts are, the words of Python and of libraries.
 TELLTALE = re.compile(
     r"canary|dbseven|127\.0\.0\.1:1\b|:5432|Traceback|File \"|line \d+, in|(?-i:\w(Error|Exception)\b)|asyncpg"
-    r"|sqlalchemy|redis\.|SELECT |aiodocker|site-packages|errno|refused\]",
+    r"|sqlalchemy|redis\.|(?<!<)SELECT |aiodocker|site-packages|errno|refused\]",
     re.IGNORECASE,
 )
 ODD: list[Callable[[], BaseException]] = [

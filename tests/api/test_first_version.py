@@ -222,7 +222,8 @@ async def test_the_added_verify_answers_a_token_body_and_a_cookie(
     answer = await client.post("/api/auth/verify", json={"token": token})
     assert answer.status_code == 200
     assert set(answer.json()) == {"access_token", "token_type", "expires_in", "user", "job"}
-    assert answer.headers["Set-Cookie"].startswith("spawner_session=")
+    names = [cookie.partition("=")[0] for cookie in answer.headers.get_list("set-cookie")]
+    assert set(names) == {"spawner_session", "spawner_refresh", "spawner_browser"}
     assert answer.headers["Cache-Control"] == "no-store"
 
 

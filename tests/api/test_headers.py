@@ -45,7 +45,16 @@ SNAPSHOT = {
 ORDINARY = {
     *("access-control-allow-headers", "access-control-allow-methods", "access-control-allow-origin"),
     *("access-control-expose-headers", "access-control-max-age", "accept-ranges", "allow", "content-language"),
-    *("content-length", "content-type", "etag", "hx-redirect", "last-modified", "location", "retry-after"),
+    *(
+        "content-disposition",
+        "content-length",
+        "content-type",
+        "etag",
+        "hx-redirect",
+        "last-modified",
+        "location",
+        "retry-after",
+    ),
     *("set-cookie", "vary", "www-authenticate", "x-request-id"),
 }
 

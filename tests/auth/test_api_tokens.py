@@ -42,7 +42,13 @@ OPEN = {
     "/check-mail",
     "/auth/confirm",
 }
-VALUES = {"{type}": "hello", "{type:template}": "hello", "{route}": "alice-hello", "{kind}": "launch"}
+VALUES = {
+    "{type}": "hello",
+    "{change}": "block",
+    "{type:template}": "hello",
+    "{route}": "alice-hello",
+    "{kind}": "launch",
+}
 NOWHERE = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
 SAME = {"Sec-Fetch-Site": "same-origin"}
 
@@ -74,7 +80,7 @@ def demanded(method: str, path: str) -> set[str] | None:
 def fill(path: str) -> str:
     for name, value in VALUES.items():
         path = path.replace(name, value)
-    return path.replace("{id}", NOWHERE).replace("{path:path}", "x")
+    return path.replace("{id}", NOWHERE).replace("{session_id}", NOWHERE).replace("{path:path}", "x")
 
 
 async def test_each_route_opens_to_the_scopes_that_it_names_and_to_no_other(

@@ -86,7 +86,11 @@ async def test_a_code_signs_in_once_in_the_browser_that_asked_and_ends_the_link(
     assert link.json()["code"] == "invalid_link"
     async with resources.sessions() as session:
         rows = await session.execute(select(AuditEntry.action, AuditEntry.detail).order_by(AuditEntry.id))
-    assert [tuple(row) for row in rows] == [("user_promoted", "first to confirm an address"), ("signed_in", "code")]
+    assert [tuple(row) for row in rows] == [
+        ("user_promoted", "first to confirm an address"),
+        ("signed_in", "code"),
+        ("workspace_launch_requested", "hello"),
+    ]
 
 
 async def test_using_the_link_ends_its_code(client: httpx.AsyncClient, worker: TestWorker, inbox: Inbox) -> None:

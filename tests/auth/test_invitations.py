@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -90,6 +91,7 @@ async def test_an_invitation_lets_in_whom_the_policy_would_not(
         # The fixture's admin never was the first to confirm an address.
         ("user_promoted", "system", str(bob)),
         ("signed_in", BOB, str(bob)),
+        ("workspace_launch_requested", "system", ANY),
     ]
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -42,6 +42,7 @@ class Listener:
     """Stands before the API and writes down what reaches its internal addresses."""
 
     app: ASGIApp
+    leads: Callable[[str], int | None]
     asks: list[Ask] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,9 +52,12 @@ class Listener:
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start":
-                named = dict(message["headers"]).get(b"x-upstream", b"").rpartition(b":")[2]
-                status = message["status"]
-                self.asks.append(Ask(scope["path"], tuple(scope["headers"]), status, int(named) if named else None))
+                said, status = dict(message["headers"]), message["status"]
+                named = said.get(b"x-upstream", b"").rpartition(b":")[2]
+                # A websocket goes by way of the relay, which knows where its ticket leads.
+                leads = self.leads(said.get(b"x-spawner-ticket", b"").decode())
+                upstream = leads or (int(named) if named else None)
+                self.asks.append(Ask(scope["path"], tuple(scope["headers"]), status, upstream))
             await send(message)
 
         await self.app(scope, receive, note)

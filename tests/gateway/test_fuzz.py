@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
+from app.gateway.relay import Relay
 from tests.factories import sign_in
 from tests.gateway.attacks import Attacker, Case, Name, fixed, thrown
 from tests.gateway.conftest import Site
@@ -49,6 +51,12 @@ class World:
         return answer
 
 
+def led_to(relay: Relay, ticket: str) -> int | None:
+    """The port that one of the relay's tickets leads to."""
+    held = relay._tickets.get(ticket)
+    return held[0].port if held else None
+
+
 @asynccontextmanager
 async def world_at(site: Site) -> AsyncIterator[World]:
     """Make alice's and bob's workspaces, each a listener of its own."""
@@ -70,7 +78,8 @@ async def world_at(site: Site) -> AsyncIterator[World]:
         port = site.edge.port
         attacker = Attacker(names, f"localhost:{port}", port, cookies, tokens)
         secrets = [place.cookie for place in places] + [person.cookie for person in people.values()]
-        listener = Listener(site.edge.api.app or no_app)
+        relay: Relay = site.edge.api.app.state.relay  # type: ignore[union-attr]
+        listener = Listener(site.edge.api.app or no_app, partial(led_to, relay))
         site.edge.api.app = listener
         yield World(site, places, listener, attacker, [*secrets, *tokens, "canary-refresh", "canary-browser"])
 

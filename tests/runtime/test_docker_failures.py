@@ -223,3 +223,29 @@ async def test_an_engine_whose_view_of_a_pause_is_behind_is_asked_again(peer: Pe
     runtime = DockerRuntime(await peer(behind), publish="never", starts=16)
     assert (await runtime.ensure_running(SPEC, steps)).host == "10.214.0.2"
     await runtime.aclose()
+
+
+async def test_a_container_that_a_killed_engine_left_half_started_is_made_anew(peer: Peer, steps: Steps) -> None:
+    """Its start fails for ever: `task c: already exists`."""
+    engine, done = SlowEngine(container("exited")), []
+    engine.release.set()
+
+    async def half_started(method: str, path: str, writer: asyncio.StreamWriter) -> None:
+        if method != "GET":
+            done.append(f"{method} {path.partition('?')[0].split('/', 2)[2]}")
+        if path.endswith("/containers/c/start"):
+            writer.write(reply(500, {"message": "task c: already exists"}))
+            await writer.drain()
+            return
+        if method == "DELETE":
+            engine.container = None
+        if path.endswith("/containers/made/start"):
+            address = {"Networks": {"t-net-0": {"IPAddress": "10.214.0.2"}}}
+            engine.container = container("running") | {"NetworkSettings": address}
+        await engine(method, path, writer)
+
+    runtime = DockerRuntime(await peer(half_started), publish="never", starts=16)
+    assert (await runtime.ensure_running(SPEC, steps)).host == "10.214.0.2"
+    assert done[:2] == ["POST containers/c/start", "DELETE containers/c"]
+    assert done[-1] == "POST containers/made/start"
+    await runtime.aclose()

@@ -105,6 +105,7 @@ async def test_an_operator_makes_the_first_admin_on_an_empty_database_where_nobo
         ("user_promoted", "command"),
         ("link_made", "command"),
         ("signed_in", "root@example.org"),
+        ("workspace_launch_requested", "system"),
     ]
 
 

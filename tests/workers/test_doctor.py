@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.runtime.base import EngineReport, EngineUnavailable
 from app.settings import Settings
@@ -39,18 +40,20 @@ async def test_a_sound_installation_is_found_sound(worker: TestWorker) -> None:
     } <= {finding.name for finding in found}
 
 
-async def test_each_wrong_thing_is_named_with_its_remedy(worker: TestWorker, runtime: FakeRuntime) -> None:
+async def test_each_wrong_thing_is_named_with_its_remedy(
+    worker: TestWorker, runtime: FakeRuntime, owner: AsyncEngine
+) -> None:
     lame = {"memory": False, "swap": True, "pids": True, "processors": True}
     runtime.engine_report = EngineReport(
         "20.10.1", False, False, False, "1", lame, False, False, True, {"lan": "10.0.0.0/8"}
     )
     runtime.unenforceable = True
-    async with worker.context.resources.engine.begin() as connection:
+    async with owner.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     try:
         found = await doctor.findings(worker.context)
     finally:
-        async with worker.context.resources.engine.begin() as connection:
+        async with owner.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
     wrong = [finding for finding in found if finding.level != "ok"]
     assert levels(wrong) == {

@@ -44,7 +44,7 @@ OPEN = {
 }
 VALUES = {
     "{type}": "hello",
-    "{change}": "block",
+    "{change:standing}": "block",
     "{type:template}": "hello",
     "{route}": "alice-hello",
     "{kind}": "launch",

@@ -45,7 +45,10 @@ API_TOKEN = ApiTokenOut(
     used_at=None,
 )
 API_TOKENS = ApiTokensOut(tokens=[API_TOKEN.model_copy(update={"used_at": NOW + timedelta(hours=1)})])
-MADE_TOKEN = MadeTokenOut(token="spawner_q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI", **API_TOKEN.model_dump())  # noqa: S106
+MADE_TOKEN = MadeTokenOut(
+    token="spawner_q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI",  # noqa: S106 # nosec B106 # an example
+    **API_TOKEN.model_dump(),
+)
 
 ANSWERS: dict[str, dict[str, Bodies]] = {
     "list_sessions": {"200": {"two_devices": SESSIONS}},

@@ -15,7 +15,7 @@ from app.models import ApiToken, Session, User, utcnow
 from app.resources import Resources
 
 # Secret scanners know our tokens by this.
-TOKEN_PREFIX = "spawner_"  # noqa: S105 - what they begin with
+TOKEN_PREFIX = "spawner_"  # noqa: S105 # nosec B105 # what they begin with
 SEEN_EVERY = timedelta(minutes=1)
 
 

@@ -14,7 +14,7 @@ from app.i18n import Locale
 from app.models import ApiToken, Session, utcnow
 
 SESSION_ID = "5a1d2f60-6f0b-4a52-9d7e-8b5f4c1f7a10"
-TOKEN_ID = "9c5e1b34-0d7a-4b6c-8f21-3e5d7a9b1c42"  # noqa: S105 - an id
+TOKEN_ID = "9c5e1b34-0d7a-4b6c-8f21-3e5d7a9b1c42"  # noqa: S105 # nosec B105 # an id
 
 
 class SessionOut(BaseModel):

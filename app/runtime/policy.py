@@ -25,7 +25,7 @@ SOCKETS: Final = frozenset(("docker.sock", "containerd.sock", "podman.sock", "cr
 
 SECURITY: Final = ["no-new-privileges:true"]
 LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
-TMPFS: Final = {"/tmp": "rw,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # the container's own, not this machine's
+TMPFS: Final = {"/tmp": "rw,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108 # nosec B108 # the container's own
 # A core dump is written where the host's kernel is told to, past every limit of the container.
 ULIMITS: Final = [{"Name": "core", "Soft": 0, "Hard": 0}]
 # A name server that answers nobody (RFC 5737), for containers that are to reach none.

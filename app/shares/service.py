@@ -277,7 +277,7 @@ async def _let_in(
             set_={"expires_at": until, "user_id": user_id},
         ).returning(Share)
     )
-    assert made is not None
+    assert made is not None  # nosec B101 # narrows the type
     return made
 
 

@@ -26,7 +26,7 @@ OPEN = {
     "/openapi.json",
     "/docs",
     "/docs/oauth2-redirect",
-    "/static-offline-docs",
+    "/static-docs",
     "/static",
     "/internal/gateway",
     "/internal/tls",

@@ -9,11 +9,9 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import select, update
 
-from app.auth.links import make_link
-from app.models import EngineFacts, Job, JobState, LinkRequest, Volume, Workspace, utcnow
+from app.models import EngineFacts, Job, JobState, Volume, Workspace
 from app.notifications import beside
 from app.runtime.base import EngineUnavailable, Status
-from app.users.accounts import find_or_create
 from tests.api import sharing_cases
 from tests.api.calls import (
     ACCEPTING,
@@ -36,6 +34,7 @@ from tests.api.calls import (
     good,
 )
 from tests.api.cases_sessions import SESSION_CASES, Key, Provoke
+from tests.api.cases_sign_in import invites_member, revokes, types_code
 from tests.api.conftest import Scene
 from tests.api.streaming import make_job, make_workspace
 from tests.factories import make_token, sign_in
@@ -50,27 +49,6 @@ async def succeeds(name: str, scene: Scene) -> httpx.Response:
 
 async def spends(name: str, scene: Scene) -> httpx.Response:
     return await call(scene, name, **good(name, await scene.link()))
-
-
-async def types_code(scene: Scene, *, blocked: bool = False) -> httpx.Response:
-    """In the browser that asked, with the code that the mail would show."""
-    address = f"u{utcnow().timestamp():.6f}@example.org".replace(".", "", 1)
-    await call(scene, "signup", json={"email": address})
-    async with scene.resources.unit_of_work() as session:
-        request = (await session.scalars(select(LinkRequest).where(LinkRequest.email == address))).one()
-        user = await find_or_create(session, address)
-        user.blocked_at = utcnow() if blocked else None
-        make_link(session, scene.resources, user, request, "7K2MQ9XD")
-    return await succeeds("verify_code", scene)
-
-
-async def invites_member(scene: Scene) -> httpx.Response:
-    return await call(scene, "invite", json={"email": scene.alice.user.email})
-
-
-async def revokes(scene: Scene) -> httpx.Response:
-    made = await succeeds("invite", scene)
-    return await call(scene, "revoke_invitation", path=f"/api/admin/invitations/{made.json()['id']}")
 
 
 async def is_ready(scene: Scene) -> httpx.Response:

@@ -12,7 +12,7 @@ from app.resources import Resources
 from app.settings import Settings
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
-from tests.factories import SignedIn, make_user
+from tests.factories import SignedIn, make_user, sign_in
 
 OURS = "http://localhost:8080"
 Headers = list[tuple[str, str]]
@@ -178,3 +178,17 @@ async def test_every_cookie_of_a_production_installation_is_kept_to_its_host(
     for answer in (entry, entered):
         (cookie,) = answer.headers.get_list("set-cookie")
         check_cookie(cookie, "__Host-" if mode == "host" else "__Secure-", "/" if mode == "host" else "/alice-hello")
+
+
+async def test_a_cookie_that_was_planted_beside_ours_signs_nobody_in(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    alice, mallory = [await sign_in(resources, await make_user(resources, name)) for name in ("alice", "mallory")]
+    for planted in (
+        f"spawner_session={mallory.cookie}; spawner_session={alice.cookie}",
+        f"\xa0spawner_session={mallory.cookie}",
+    ):
+        answer = await client.get("/api/user/me", headers=[(b"cookie", planted.encode("latin-1"))])
+        assert answer.status_code == 401
+    blanks = f"\tspawner_session = {alice.cookie} ; other=1"
+    assert (await client.get("/api/user/me", headers={"Cookie": blanks})).status_code == 200

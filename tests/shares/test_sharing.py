@@ -256,7 +256,10 @@ async def test_an_admin_enters_with_a_reason_that_the_owner_reads(
     assert not await enters(resources, root)
     assert (await client.post(path, headers=root.headers, json=reason)).status_code == 201
     assert await enters(resources, root)
-    assert await noted(resources) == [("access_taken", "root@example.org", "Ticket 4711: does not save.")]
+    assert await noted(resources) == [
+        ("request_refused", "bob@example.org", None),
+        ("access_taken", "root@example.org", "Ticket 4711: does not save."),
+    ]
     (entry,) = (await client.get(SHARES, headers=alice.headers)).json()["shares"]
     assert (entry["how"], entry["email"], entry["reason"]) == (
         "admin",

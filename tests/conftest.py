@@ -37,8 +37,8 @@ INSTANCE = f"t{secrets.token_hex(4)}"
 
 
 WITH_SERVERS = {"runtime", "e2e", "stack", "chaos"}
-# Folders whose tests share what is dear to start, the longest first.
-TOGETHER = ["e2e", "chaos", "runtime"]
+# Folders whose tests share what is dear to start, or the engine's networks; the longest first.
+TOGETHER = {"e2e": "engine", "runtime": "engine", "chaos": "chaos"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         alone = isinstance(item, pytest.Function) and "services" not in item.fixturenames
         if alone and folder not in WITH_SERVERS:
             item.add_marker("unit")
-        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else item.path.name))
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(folder, item.path.name)))
     order = {folder: rank for rank, folder in enumerate(TOGETHER)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 

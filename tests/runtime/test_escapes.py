@@ -236,6 +236,7 @@ async def test_workspaces_connect_where_their_template_says(
             found = await outcomes(await through.run(spec, aims, [lookup]))
         names = {name for name, said in found.items() if said == "succeeded"}
         assert (f"resolve {lookup}" in names) == (knows and egress != NOWHERE), found[f"resolve {lookup}"]
+        print(egress, found)
         return {name.removeprefix("connect to ") for name in names if name.startswith("connect")}
 
     async with aclosing(published):

@@ -23,7 +23,7 @@ NOWHERE, SOME = Egress(()), Egress(("10.0.0.0/8", "192.0.2.7/32"))
 @pytest.fixture
 async def rules() -> AsyncIterator[Firewall]:
     if os.getuid() != 0:
-        pytest.skip("rules about connections need root")
+        pytest.fail("rules about connections need root")
     made = Firewall(f"t{secrets.token_hex(4)}", RANGE, ["10.9.9.9"])
     yield made
     await made.remove()

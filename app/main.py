@@ -47,28 +47,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     log.configure(pretty=settings.environment == "development")
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        _warn(settings)
-        async with open_resources(settings) as resources:
-            app.state.resources = resources
-            app.state.watch = JobWatch(resources.redis)
-            watch: JobWatch = app.state.watch
-            relay: Relay = app.state.relay
-
-            def stop() -> None:
-                watch.close()
-                relay.close()
-
-            protected = asyncio.create_task(say_whether_protected(resources.engine))
-            try:
-                async with watch.running(), relay.running(resources):
-                    with told_to_stop(stop):
-                        yield
-            finally:
-                # It ends by itself: a connection that is being made would be left open.
-                await protected
-
     documented = settings.docs == "open"
     app = FastAPI(
         title="Spawner",
@@ -79,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json" if documented else None,
         docs_url=None,  # they load scripts of another server; app.web.docs has a page of ours
         redoc_url=None,
-        lifespan=lifespan,
+        lifespan=_lifespan,
     )
     app.state.settings = settings
     app.state.activity = Activity()
@@ -95,6 +73,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.install(app)
     _add_middleware(app, settings)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    _warn(app.state.settings)
+    async with open_resources(app.state.settings) as resources:
+        app.state.resources = resources
+        app.state.watch = JobWatch(resources.redis)
+        watch: JobWatch = app.state.watch
+        relay: Relay = app.state.relay
+
+        def stop() -> None:
+            watch.close()
+            relay.close()
+
+        protected = asyncio.create_task(say_whether_protected(resources.engine))
+        try:
+            async with watch.running(), relay.running(resources):
+                with told_to_stop(stop):
+                    yield
+        finally:
+            # It ends by itself: a connection that is being made would be left open.
+            await protected
 
 
 @contextmanager

@@ -117,11 +117,7 @@ async def request(
         actor = by or (user if asked else audit.SYSTEM)
         _note(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
     if key is not None and accepted.job is not None:
-        await session.execute(
-            update(IdempotencyKey)
-            .where(IdempotencyKey.user_id == user.id, IdempotencyKey.key == key)
-            .values(job_id=accepted.job.id)
-        )
+        await _tie(session, user.id, key, accepted.job)
     await session.flush()
     return accepted
 
@@ -206,6 +202,12 @@ async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str
     if seen.fingerprint != fingerprint:
         raise IdempotencyConflict
     return seen
+
+
+async def _tie(session: AsyncSession, user_id: UUID, key: str, job: Job) -> None:
+    """From now on the key stands for this job."""
+    mine = (IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
+    await session.execute(update(IdempotencyKey).where(*mine).values(job_id=job.id))
 
 
 async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: UUID | None) -> Accepted:

@@ -7,6 +7,7 @@ import email.policy
 import io
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
@@ -62,13 +63,16 @@ class Post:
                 await worker.drain()
                 await asyncio.sleep(0.1)
 
-    def token(self) -> str:
-        """What stands behind the link in the letter."""
+    def secrets(self) -> tuple[str, str]:
+        """The link's token and the code of the letter."""
         content = self.received[-1].content
         assert isinstance(content, bytes)
         letter = email.message_from_bytes(content, policy=email.policy.default)
         assert isinstance(letter, EmailMessage)
-        return text_of(letter).partition("#token=")[2].split()[0]
+        text = text_of(letter)
+        code = re.search(r"\b[0-9A-Z]{4}-[0-9A-Z]{4}\b", text)
+        assert code is not None
+        return text.partition("#token=")[2].split()[0], code[0].replace("-", "")
 
 
 @pytest.fixture
@@ -191,25 +195,21 @@ class Run:
         return cookie.partition("=")[2]
 
 
-async def test_no_secret_turns_up_where_it_does_not_belong(
-    client: httpx.AsyncClient,
-    resources: Resources,
-    settings: Settings,
-    worker: TestWorker,
-    post: Post,
-    runtime: FakeRuntime,
-    logs: io.StringIO,
-) -> None:
-    run = Run(client, resources)
+async def live(run: Run, settings: Settings, worker: TestWorker, post: Post) -> dict[str, str]:
+    """Sign up, work, go wrong in every way; the secrets that were in it, by their names."""
     await run.ask("POST", "/api/auth/signup", json={"email": "canary@example.org"})
     await post.deliver(worker)
-    link = post.token()
+    link, code = post.secrets()
     await run.ask("GET", "/api/auth/verify-login", params={"token": f"{link}x"})
     signed_in = await run.ask("POST", "/api/auth/verify", json={"token": link})
     await run.ask("POST", "/api/auth/verify", json={"token": link})
-    access, cookie = signed_in.json()["access_token"], client.cookies["spawner_session"]
-    client.cookies.clear()
+    access, cookie = signed_in.json()["access_token"], run.client.cookies["spawner_session"]
+    refresh, browser = (run.client.cookies[f"spawner_{name}"] for name in ("refresh", "browser"))
+    run.client.cookies.clear()
     bearer = {"Authorization": f"Bearer {access}"}
+    wanted = {"name": "canary", "scopes": ["read"], "days": 1}
+    personal = (await run.ask("POST", "/api/auth/tokens", json=wanted, headers=bearer)).json()["token"]
+    await run.ask("GET", "/api/user/me", headers={"Authorization": f"Bearer {personal}"})
     await run.ask("POST", "/api/container/launch/hello", headers=bearer)
     await worker.drain()
     workspace = await run.enter(cookie)
@@ -224,7 +224,34 @@ async def test_no_secret_turns_up_where_it_does_not_belong(
     await run.ask("GET", "/metrics", headers=bearer)
     await run.ask("POST", "/api/auth/logout", headers=bearer)
     await run.ask("GET", "/api/user/me", headers=bearer)
+    return {
+        "SECRET_KEY": settings.secret_key,
+        "the mail server's password": PASSWORD,
+        "the database's password": DATABASE_PASSWORD,
+        "the password of Redis": REDIS_PASSWORD,
+        "the template's secret": TEMPLATE_SECRET,
+        "the link's token": link,
+        "the code": code,
+        "the session's cookie": cookie,
+        "the refresh token": refresh,
+        "the browser's cookie": browser.partition(".")[0],
+        "the access token": access,
+        "a personal token": personal,
+        "the workspace's cookie": workspace,
+    }
 
+
+async def test_no_secret_turns_up_where_it_does_not_belong(
+    client: httpx.AsyncClient,
+    resources: Resources,
+    settings: Settings,
+    worker: TestWorker,
+    post: Post,
+    runtime: FakeRuntime,
+    logs: io.StringIO,
+) -> None:
+    run = Run(client, resources)
+    secrets = await live(run, settings, worker, post)
     statuses = [json.loads(one.partition(" Headers(")[0])["status"] for one in run.problems]
     away = [503, 503]
     assert statuses == [400, 400, 400, 404, 401, 400, *away, *away, 503, 503, 404, 401]
@@ -241,19 +268,8 @@ async def test_no_secret_turns_up_where_it_does_not_belong(
         "the container": f"{container_body(replace(container, environment=own), publish=True)}",
     }
     assert "canary@example.org" in places["storage"]
-    secrets = {
-        "SECRET_KEY": settings.secret_key,
-        "the mail server's password": PASSWORD,
-        "the database's password": DATABASE_PASSWORD,
-        "the password of Redis": REDIS_PASSWORD,
-        "the template's secret": TEMPLATE_SECRET,
-        "the link's token": link,
-        "the session's cookie": cookie,
-        "the access token": access,
-        "the workspace's cookie": workspace,
-    }
     for name, secret in secrets.items():
-        assert len(secret) > 20
+        assert len(secret) > 20 or name == "the code"
         for place, said in places.items():
             for form in (secret, secret.encode().hex(), base64.b64encode(secret.encode()).decode()):
                 assert form not in said, f"{name} stands in {place}"

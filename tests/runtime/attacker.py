@@ -32,6 +32,15 @@ def connect(host: str, port: int) -> None:
     socket.create_connection((host, port), PATIENCE).close()
 
 
+def resolve(name: str) -> None:
+    """A name server's word that there is no such name is an answer, too."""
+    try:
+        socket.getaddrinfo(name, 80)
+    except socket.gaierror as error:
+        if error.errno != socket.EAI_NONAME:
+            raise
+
+
 def setuid_shell() -> None:
     done = subprocess.run(["/rootsh", "-p", "-c", "echo $EUID"], capture_output=True, text=True)
     if done.stdout.strip() != "0" or os.geteuid() == 0:
@@ -119,7 +128,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "become another user": lambda: os.setuid(65534 if os.geteuid() == 0 else 0),
     "have an IPv6 address": ipv6,
     **{f"connect to {name}": functools.partial(connect, *at) for name, at in TARGETS.items()},
-    **{f"resolve {name}": functools.partial(socket.getaddrinfo, name, 80) for name in NAMES},
+    **{f"resolve {name}": functools.partial(resolve, name) for name in NAMES},
 }
 
 

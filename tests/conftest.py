@@ -41,6 +41,7 @@ WITH_SERVERS = {"runtime", "e2e", "stack", "chaos"}
 TOGETHER = {"e2e": "engine", "runtime": "engine", "chaos": "chaos"}
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `unit` whatever asks for no server; say which tests belong into one process, and begin with the longest.
 

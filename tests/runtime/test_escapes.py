@@ -239,8 +239,8 @@ async def test_workspaces_connect_where_their_template_says(
         return {name.removeprefix("connect to ") for name in names if name.startswith("connect")}
 
     async with aclosing(published):
-        got = {name: await one(egress) for name, (egress, _) in policies.items()}
-    assert got == {name: reached for name, (_, reached) in policies.items()}
+        got = await asyncio.gather(*(one(egress) for egress, _ in policies.values()))
+    assert dict(zip(policies, got, strict=True)) == {name: reached for name, (_, reached) in policies.items()}
 
 
 def resolves(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Read the mail sink: the latest mails and the links in them."""
+"""Read the mail sink: the latest mails, and the links and codes in them."""
 
 import email
 import re
@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 _LINK = re.compile(r"https?://[^\s<>\"']+")
+_CODE = re.compile(r"(?m)^\s*([0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4})\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ def find_links(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(link.rstrip(".,;:!?)]}") for link in _LINK.findall(text)))
 
 
+def find_codes(text: str) -> list[str]:
+    """Return the codes that stand in lines of their own."""
+    return _CODE.findall(text)
+
+
 def print_inbox(maildir: Path) -> None:
     """Print the latest mails, the newest last, where the eye is."""
     mails = read_mails(maildir)
@@ -62,5 +68,5 @@ def print_inbox(maildir: Path) -> None:
         print(f"No mail yet in {maildir}")
     for mail in reversed(mails):
         print(f"{mail.date}  {mail.to}\n  {mail.subject}")
-        for link in mail.links:
-            print(f"  {link}")
+        for item in (*mail.links, *find_codes(mail.text)):
+            print(f"  {item}")

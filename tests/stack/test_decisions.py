@@ -10,7 +10,7 @@ from deploy.stack.engine import Engine, engine_url, next_action
 from deploy.stack.envfile import read_environment, write_environment
 from deploy.stack.environment import given_settings, migration_settings, stack_settings
 from deploy.stack.images import BASE, context_digest, private_certificates
-from deploy.stack.inbox import find_links
+from deploy.stack.inbox import find_codes, find_links
 from deploy.stack.layout import LONGEST_SOCKET_DIRECTORY, Layout, own_directory, socket_directory
 from deploy.stack.processes import Process
 from deploy.stack.status import duration
@@ -118,6 +118,10 @@ def test_directory_that_somebody_put_in_our_way_is_refused(tmp_path: Path) -> No
 def test_links_are_found_once_each_without_the_sentence_around_them() -> None:
     text = "Open http://localhost:8080/auth/confirm#token=a-b_c.\n(see <https://x.example/y?z=1>), http://localhost:8080/auth/confirm#token=a-b_c"
     assert find_links(text) == ("http://localhost:8080/auth/confirm#token=a-b_c", "https://x.example/y?z=1")
+
+
+def test_codes_are_what_stands_alone_in_a_line() -> None:
+    assert find_codes("Type it:\n\n7K2M-Q9XD\n\nnot ABCD-EFGH within a sentence, nor\nABCD-EFGI\n") == ["7K2M-Q9XD"]
 
 
 def test_token_is_read_from_a_links_fragment_and_nowhere_else() -> None:

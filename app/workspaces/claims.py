@@ -142,9 +142,12 @@ async def renew(session: AsyncSession, resources: Resources, held: Claim) -> boo
 
 
 async def release(session: AsyncSession, held: Claim) -> None:
-    """This worker has let go of a job that is over: the workspace's next one may begin. May be repeated."""
+    """This worker has let go of the job: the workspace's next one may begin. May be repeated.
+
+    A job that is not over, whose lease only ran out, is then anybody's: its row says since when.
+    """
     await session.execute(
-        update(Job).where(Job.id == held.job_id, Job.lease == held.lease).values(lease=None, lease_until=None),
+        update(Job).where(Job.id == held.job_id, Job.lease == held.lease).values(lease=None, lease_until=utcnow()),
         execution_options=PLAIN,
     )
     following = select(Job.id, Job.attempts).where(

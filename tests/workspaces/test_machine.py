@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from sqlalchemy import select, text
 
 from app.errors import NotFound
-from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
+from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus
 from app.runtime.base import RunState, RuntimeFault
 from app.settings import Settings
 from app.workspaces import service
@@ -81,6 +81,10 @@ class Machine(RuleBasedStateMachine):
         self.platform = SteppedWorker(self.resources, self.engine, self.world.http)
         self.plain = replace(self.platform.context, runtime=self.engine)
         self.run(reconcile_engine(self.plain))
+        for place in PLACES:
+            self.request(place, JobKind.LAUNCH, asked=True)
+        for _ in PLACES:
+            self.take(0, live=True)
 
     # What users and the platform ask for.
 
@@ -180,6 +184,15 @@ class Machine(RuleBasedStateMachine):
             worker.context.revocations.note_all()
         self.rest()
 
+    @precondition(lambda self: self.workers)
+    @rule()
+    def renew_too_late(self) -> None:
+        """The workers were not scheduled for longer than their leases, and find that out by themselves."""
+        self.world.ahead += timedelta(seconds=20)
+        for worker in self.workers:
+            worker.context.revocations.note_all()
+        self.rest()
+
     @rule(seconds=st.sampled_from([20, 40, 400]))
     def jump(self, seconds: int) -> None:
         self.wishes.clear()
@@ -235,6 +248,12 @@ class Machine(RuleBasedStateMachine):
         for old, new, fell in self.run(noted()):
             assert not fell, f"a generation shrank, or a job that had ended changed: {old} -> {new}"
             assert old == new or S(new) in TRANSITIONS[S(old)], f"{old} -> {new}"
+
+    @invariant()
+    def running_jobs_can_be_taken_over(self) -> None:
+        if hasattr(self, "resources"):
+            running = [job for job in self.run(self.jobs(live=True)) if job.state == JobState.RUNNING]
+            assert all(job.lease_until is not None for job in running), self.run(self.history())
 
     @invariant()
     def one_container_a_workspace(self) -> None:

@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     usage_seconds: float = Field(
         30, ge=1, description="Interval at which the counters of workspaces with an idle limit are read."
     )
-    reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler; must divide 60.")
+    reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler.")
 
     @classmethod
     def settings_customise_sources(
@@ -247,8 +247,6 @@ class Settings(BaseSettings):
                 "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: "
                 "a workspace could act as its visitor"
             )
-        if 60 % self.reconcile_seconds:
-            raise ValueError("SPAWNER_RECONCILE_SECONDS must divide 60")
         self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
         self.secret_key = self._read_secret()
         if self.environment == "production" and (wrong := list(settings_checks.complaints(self._urls))):

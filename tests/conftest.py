@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from app.db import Base
 from app.jobs import QUEUE
 from app.mail.sender import SmtpMailer
 from app.main import create_app
+from app.notifications import beside
 from app.resources import Resources, open_resources
 from app.runtime.base import Runtime
 from app.settings import Settings
@@ -31,6 +32,7 @@ from app.workspaces.watch import JobWatch
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
 from tests.fakes import FakeRuntime, http_peer
 from workers.context import WorkerContext
+from workers.reconcile import keep_engine, keep_rows, reconcile_engine, reconcile_rows
 from workers.worker import Worker
 
 ROOT = Path(__file__).parent.parent
@@ -182,13 +184,21 @@ class TestWorker:
             if not await self.context.resources.redis.zcount(QUEUE, "-inf", time.time() * 1000):
                 return
 
+    async def reconcile(self) -> None:
+        """One pass over the rows, then one over the engine."""
+        await reconcile_rows(self.context)
+        await reconcile_engine(self.context)
+
     @asynccontextmanager
-    async def running(self, *, cron: bool = True) -> AsyncIterator[None]:
+    async def running(self, *, reconciling: bool = True) -> AsyncIterator[None]:
         """Work in the background, as a worker process does."""
-        worker = Worker(self._settings, **{**self._options, **({} if cron else {"cron_jobs": None})})
+        worker = Worker(self._settings, **self._options)
         task = asyncio.create_task(worker.async_run())
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                for lasting in (keep_rows, keep_engine) if reconciling else ():
+                    await stack.enter_async_context(beside(asyncio.create_task(lasting(self.context))))
+                yield
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,6 +1,5 @@
 """What every job function finds in arq's context under `worker`."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from workers.revocations import Revocations
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes, the events
-    of the jobs in this worker's hands, and a lock that is held while it compares the whole engine.
+    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes, and the events
+    of the jobs in this worker's hands.
     """
 
     resources: Resources
@@ -28,7 +27,6 @@ class WorkerContext:
     mailer: Mailer
     http: httpx.AsyncClient
     revocations: Revocations = field(default_factory=Revocations)
-    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @asynccontextmanager

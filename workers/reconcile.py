@@ -5,10 +5,11 @@ everything on the engine is compared with the rows. Every part may be repeated, 
 from being done.
 """
 
+import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -26,7 +27,7 @@ from app.shares.service import purge as purge_shares
 from app.workspaces.admission import admit
 from app.workspaces.claims import requeue
 from app.workspaces.progress import fail_overdue
-from workers.context import WorkerContext, context_of
+from workers.context import WorkerContext
 from workers.idle import keep_idle
 from workers.orphans import remove_orphans, remove_volumes
 from workers.pool import keep_networks
@@ -34,8 +35,10 @@ from workers.watch import compare
 
 log = structlog.get_logger(__name__)
 
-# One number for the whole database: one reconciler at a time, however many workers run its cron.
+# One number for the whole database: one pass over the rows at a time, however many workers there are.
 RECONCILE_LOCK = 7_201_001
+# How long one pass may take. What it did not come to, the next one does.
+PASS_SECONDS = 30
 
 # Rows that have had their time: what is counted from, and how much longer they are kept.
 EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
@@ -47,13 +50,40 @@ EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
 )
 
 
-async def reconcile(ctx: dict[str, Any]) -> None:
-    """One pass over the rows, then one over the engine; while that is slow, no second one begins behind it."""
-    context = context_of(ctx)
-    await reconcile_rows(context)
-    if not context.comparing.locked():
-        async with context.comparing:
-            await reconcile_engine(context)
+async def keep_rows(context: WorkerContext) -> None:
+    """Take the rows' passes until cancelled."""
+    await _keep(context, "rows", reconcile_rows)
+
+
+async def keep_engine(context: WorkerContext) -> None:
+    """Take the engine's passes until cancelled: beside those over the rows, which never wait for an engine."""
+    await _keep(context, "engine", reconcile_engine)
+
+
+async def _keep(context: WorkerContext, part: str, one_pass: Callable[[WorkerContext], Awaitable[None]]) -> None:
+    every = context.resources.settings.reconcile_seconds
+    while True:
+        await asyncio.sleep(every - time.time() % every)
+        try:
+            if await is_ours(context, part):
+                async with asyncio.timeout(PASS_SECONDS):
+                    await one_pass(context)
+        except Exception as error:
+            # Whatever it was, the next interval needs a reconciler.
+            log.warning("not_reconciled", part=part, error=type(error).__name__, exc_info=True)
+
+
+async def is_ours(context: WorkerContext, part: str) -> bool:
+    """Whether this worker takes the interval's pass: the first that asks does.
+
+    While Redis does not answer each of them does, since jobs have deadlines then too; passes may meet.
+    """
+    every = context.resources.settings.reconcile_seconds
+    key = f"spawner:reconcile:{part}:{round(time.time() / every)}"
+    try:
+        return bool(await context.resources.redis.set(key, 1, nx=True, ex=2 * every))
+    except (RedisError, OSError):
+        return True
 
 
 async def reconcile_rows(context: WorkerContext) -> None:

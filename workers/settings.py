@@ -19,7 +19,7 @@ from workers.doctor import say_engine
 from workers.heartbeat import beat
 from workers.logs import serve_logs
 from workers.mail import send_link
-from workers.reconcile import reconcile
+from workers.reconcile import keep_engine, keep_rows
 from workers.room import admit_waiting
 from workers.watch import watch
 from workers.workspaces import drive_workspace
@@ -34,7 +34,6 @@ POLL_SECONDS = 0.5
 
 def worker_options(settings: Settings) -> dict[str, Any]:
     """Arguments of `arq.worker.Worker`."""
-    every = settings.reconcile_seconds
     return {
         "functions": [
             func(drive_workspace, name=JobName.DRIVE),
@@ -42,7 +41,6 @@ def worker_options(settings: Settings) -> dict[str, Any]:
             func(admit_waiting, name=JobName.ADMIT),
         ],
         "cron_jobs": [
-            cron(reconcile, second=set(range(0, 60, every)), unique=True, run_at_startup=False, timeout=30),
             cron(prune_audit, hour=3, minute=17, second=0, unique=True, run_at_startup=False, timeout=600),
         ],
         "on_startup": _startup(settings),
@@ -69,7 +67,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
     async def startup(ctx: dict[str, Any]) -> None:
         stack = AsyncExitStack()
         context = await stack.enter_async_context(open_context(settings))
-        for lasting in (beat, watch, serve_logs, say_engine):
+        for lasting in (beat, watch, keep_rows, keep_engine, serve_logs, say_engine):
             await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
         ctx["worker"] = context
         ctx["stack"] = stack

@@ -55,7 +55,7 @@ async def pause_begins(resources: Resources, owned: Owned) -> Job:
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_a_request_wakes_a_paused_workspace_and_is_answered(site: Site, worker: TestWorker, method: str) -> None:
     owned = await site.own(status=S.PAUSED)
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         answer = await site.ask(owned.route, "/api?x=1", owned.cookie, method)
     assert (answer.status_code, answer.text) == (200, "two\n")
     assert (last(site).method, last(site).target) == (method, "/api?x=1")
@@ -67,14 +67,14 @@ async def test_a_request_wakes_a_paused_workspace_and_is_answered(site: Site, wo
 async def test_a_websocket_to_a_paused_workspace_connects(site: Site, worker: TestWorker) -> None:
     owned = await site.own(status=S.PAUSED)
     connection: ClientConnection
-    async with worker.running(cron=False), socket_to(site, owned, site.origin(owned.route)) as connection:
+    async with worker.running(reconciling=False), socket_to(site, owned, site.origin(owned.route)) as connection:
         await connection.send("hello")
         assert await connection.recv() == "hello"
 
 
 async def test_many_requests_at_once_to_a_paused_workspace_make_one_job(site: Site, worker: TestWorker) -> None:
     owned = await site.own(status=S.PAUSED)
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         answers = await asyncio.gather(*(site.ask(owned.route, f"/{n}", owned.cookie) for n in range(30)))
     assert [answer.status_code for answer in answers] == [200] * 30
     assert len(await jobs(site)) == 1
@@ -91,7 +91,7 @@ async def test_requests_that_come_while_it_wakes_wait_for_it(
         await go_on.wait()
 
     runtime.before = slow
-    async with worker.running(cron=False), asyncio.TaskGroup() as group:
+    async with worker.running(reconciling=False), asyncio.TaskGroup() as group:
         first = group.create_task(site.ask(owned.route, "/", owned.cookie))
         await at_the_engine.wait()
         assert (await row(site, owned)).status not in (S.PAUSED, S.RUNNING)
@@ -228,7 +228,7 @@ async def test_use_that_comes_while_a_pause_begins_waits_for_it_and_is_judged_an
 async def test_who_is_let_in_wakes_a_paused_workspace(site: Site, worker: TestWorker) -> None:
     owner = await site.own(status=S.PAUSED)
     visitor = await site.visitor(owner, "bob")
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         answer = await site.ask(visitor.route, "/", visitor.cookie)
     assert (answer.status_code, last(site).get("x-spawner-user")) == (200, ["bob"])
     assert [(job.kind, job.user_id) for job in await jobs(site)] == [(JobKind.LAUNCH, owner.owner.user.id)]

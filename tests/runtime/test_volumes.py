@@ -14,7 +14,6 @@ from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker, worker_on
 from tests.factories import SignedIn, sign_in
 from tests.runtime.support import Workspaces, fetch
-from workers.reconcile import reconcile
 
 CATALOG = """\
 templates:
@@ -67,7 +66,7 @@ async def test_a_file_survives_everything_but_the_deletion_of_the_volume(
         return len((await fetch(endpoint, "/starts")).splitlines())
 
     async def volumes() -> int:
-        await reconcile({"worker": worker.context})
+        await worker.reconcile()
         return len((await runtime.list_owned(resources.settings.instance)).volumes)
 
     await do(JobKind.LAUNCH)

@@ -17,7 +17,6 @@ from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
 from tests.fakes import FakeRuntime
-from workers.reconcile import reconcile
 
 
 @pytest.fixture
@@ -70,14 +69,14 @@ async def test_containers_networks_and_volumes_of_a_deleted_user_go(
     assert await networks(resources) == {0: (False, False), 1: (False, False)}
     assert len(runtime.containers) == 2
 
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert runtime.containers == {}
     assert runtime.volumes == {}
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert await networks(resources) | {0: (False, True), 1: (False, True)} == await networks(resources)
     async with resources.unit_of_work() as session:
         await session.execute(update(Volume).values(delete_at=utcnow() - timedelta(minutes=2)))
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert await count(resources, Volume) == 0
 
 
@@ -113,11 +112,11 @@ async def test_a_worker_that_is_launching_for_a_deleted_user_lets_go(
     runtime.before = before
     alice = await make_user(resources)
     await launch(resources, alice)
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         await asyncio.wait_for(begun.wait(), 10)
         await delete(resources, alice)
         await asyncio.wait_for(cancelled.wait(), 10)
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert runtime.containers == {}
     assert await count(resources, Job) == 0
 

@@ -1,17 +1,24 @@
 """Nothing accepted is lost: not by a dead worker, not by an empty queue, not by a late one."""
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
-from app.resources import Resources
+from app.resources import Resources, open_resources
+from app.runtime.base import Report, WorkspaceSpec
+from app.settings import Settings
 from app.workspaces import claims
-from tests.conftest import TestWorker
-from tests.factories import sign_in
+from app.workspaces.claims import requeue
+from tests.conftest import TestWorker, worker_on
+from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
 from tests.workers.test_workspaces import accept, has_state, read, until
-from workers.reconcile import RECONCILE_LOCK, reconcile, reconcile_rows
+from workers.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
 
 
 async def test_a_job_that_never_reached_redis_is_sent_again(resources: Resources, worker: TestWorker) -> None:
@@ -19,23 +26,23 @@ async def test_a_job_that_never_reached_redis_is_sent_again(resources: Resources
     await resources.redis.flushall()
     await worker.drain()
     assert await has_state(resources, job, JobState.QUEUED)
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     await worker.drain()
     assert await has_state(resources, job, JobState.SUCCEEDED)
 
 
 async def test_rules_that_were_lost_are_put_back_in_the_next_interval(worker: TestWorker, runtime: FakeRuntime) -> None:
     runtime.rules_lost = 3
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert runtime.rules_lost == 0
     runtime.unenforceable = True
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
 
 
 async def test_a_job_that_waits_in_the_queue_is_not_sent_twice(resources: Resources, worker: TestWorker) -> None:
     await accept(resources)
     for _ in range(3):
-        await reconcile({"worker": worker.context})
+        await worker.reconcile()
     assert await resources.redis.zcard("spawner:queue") == 1
 
 
@@ -59,7 +66,7 @@ async def test_a_job_past_its_deadline_fails_and_its_workspace_says_why(
     job = await accept(resources)
     async with resources.unit_of_work() as session:
         await session.execute(update(Job).values(deadline=utcnow() - timedelta(seconds=1)))
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     row, workspace, _ = await read(resources, job)
     assert (row.state, row.error_code) == (JobState.FAILED, "deadline")
     assert (workspace.status, workspace.error_code) == (WorkspaceStatus.ERROR, "deadline")
@@ -84,11 +91,66 @@ async def test_only_one_reconciler_works_at_a_time(resources: Resources, worker:
     await resources.redis.flushall()
     async with resources.engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": RECONCILE_LOCK})
-        await reconcile({"worker": worker.context})
+        await worker.reconcile()
         assert await resources.redis.zcard("spawner:queue") == 0
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     await worker.drain()
     assert await has_state(resources, job, JobState.SUCCEEDED)
+
+
+async def test_an_interval_belongs_to_the_worker_that_asks_first(resources: Resources, worker: TestWorker) -> None:
+    asked = [await is_ours(worker.context, part) for part in ("rows", "rows", "engine")]
+    assert asked == [True, False, True]
+
+
+async def test_each_worker_reconciles_while_redis_does_not_answer(
+    settings: Settings, resources: Resources, worker: TestWorker
+) -> None:
+    async with open_resources(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1"})) as cut_off:
+        context = replace(worker.context, resources=cut_off)
+        assert [await is_ours(context, "rows") for _ in range(2)] == [True, True]
+
+
+async def test_a_pass_that_fails_is_followed_by_the_next(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await accept(resources)
+    await resources.redis.flushall()
+    asked = 0
+
+    async def fails_once(session: AsyncSession) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise ZeroDivisionError
+        return await requeue(session)
+
+    monkeypatch.setattr("workers.reconcile.requeue", fails_once)
+    async with worker.running():
+        await until(lambda: has_state(resources, job, JobState.SUCCEEDED))
+
+
+async def test_jobs_that_take_every_place_of_a_worker_keep_no_pass_from_being_made(
+    settings: Settings, resources: Resources, runtime: FakeRuntime
+) -> None:
+    stuck = asyncio.Event()
+
+    async def hang(spec: WorkspaceSpec, report: Report) -> None:
+        await stuck.wait()
+
+    runtime.before = hang
+    async with worker_on(settings.model_copy(update={"worker_jobs": 1}), resources, runtime) as worker:
+        first = await accept(resources)
+        async with worker.running():
+            await until(lambda: has_state(resources, first, JobState.RUNNING))
+            overdue = await accept(resources, await make_user(resources, "bob"))
+            async with resources.unit_of_work() as session:
+                past = utcnow() - timedelta(seconds=1)
+                await session.execute(update(Job).where(Job.id == overdue.id).values(deadline=past))
+            await until(lambda: has_state(resources, overdue, JobState.FAILED))
+            assert await has_state(resources, first, JobState.RUNNING)
+            stuck.set()
+            await until(lambda: has_state(resources, first, JobState.SUCCEEDED))
 
 
 async def test_rows_that_have_had_their_time_are_deleted(resources: Resources, worker: TestWorker) -> None:
@@ -97,7 +159,7 @@ async def test_rows_that_have_had_their_time_are_deleted(resources: Resources, w
         session.add(MagicLink(user_id=alice.user.id, token_hash=b"old", expires_at=utcnow() - timedelta(days=2)))
         session.add(MagicLink(user_id=alice.user.id, token_hash=b"new", expires_at=utcnow()))
         await session.execute(update(Session).values(expires_at=utcnow() - timedelta(days=8)))
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     async with resources.unit_of_work() as session:
         assert list(await session.scalars(select(MagicLink.token_hash))) == [b"new"]
         assert list(await session.scalars(select(Session.id))) == []

@@ -15,7 +15,6 @@ from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
 from tests.fakes import FakeRuntime
 from workers.orphans import remove_volumes
-from workers.reconcile import reconcile
 
 KEEP, DELETE = VolumePolicy.KEEP, VolumePolicy.DELETE
 
@@ -69,7 +68,7 @@ async def test_kept_files_wait_for_the_next_launch_and_are_kept_again(
     assert runtime.containers == {}
     assert row.delete_at is not None
     assert timedelta(days=29) < row.delete_at - utcnow() < timedelta(days=30)
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     await do(worker, alice, JobKind.LAUNCH)
     assert mounted(runtime) == name
     assert list(runtime.volumes) == [name]
@@ -81,12 +80,12 @@ async def test_files_that_are_deleted_with_their_workspace_are_gone_after_the_ne
 ) -> None:
     await do(worker, alice, JobKind.LAUNCH)
     await do(worker, alice, JobKind.DELETE, DELETE)
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert runtime.volumes == {}
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert len(await rows(resources)) == 1
     await set_delete_at(resources, timedelta(minutes=2))
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert await rows(resources) == []
 
 
@@ -100,7 +99,7 @@ async def test_a_launch_right_after_files_were_deleted_begins_without_them(
     fresh = mounted(runtime)
     assert fresh != old
     assert set(runtime.volumes) == {old, fresh}
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert set(runtime.volumes) == {fresh}
     await do(worker, alice, JobKind.RESTART)
     assert mounted(runtime) == fresh
@@ -114,7 +113,7 @@ async def test_a_launch_that_overtakes_the_deletion_of_files_begins_without_them
     await ask(resources, alice, JobKind.DELETE, DELETE)
     await do(worker, alice, JobKind.LAUNCH)
     assert mounted(runtime) != old
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert set(runtime.volumes) == {mounted(runtime)}
 
 
@@ -129,7 +128,7 @@ async def test_a_deletion_that_is_called_off_leaves_the_files(
     assert (await the_row(resources)).delete_at is None
     await ask(resources, alice, JobKind.DELETE, policy)
     await do(worker, alice, JobKind.STOP)
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert (await the_row(resources)).delete_at is None
     assert list(runtime.volumes) == [mounted(runtime)]
 
@@ -154,9 +153,9 @@ async def test_kept_files_go_when_their_time_is_over(
     await do(worker, alice, JobKind.LAUNCH)
     await do(worker, alice, JobKind.DELETE, KEEP)
     await set_delete_at(resources, timedelta(minutes=2))
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert runtime.volumes == {}
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert await rows(resources) == []
 
 
@@ -168,7 +167,7 @@ async def test_files_that_a_container_still_uses_stay_until_it_is_gone(
     await remove_volumes(worker.context, await runtime.list_owned(resources.settings.instance))
     assert list(runtime.volumes) == [mounted(runtime)]
     await worker.drain()
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert runtime.volumes == {}
 
 
@@ -178,7 +177,7 @@ async def test_a_volume_whose_row_was_lost_is_adopted_by_its_workspace(
     await do(worker, alice, JobKind.LAUNCH)
     async with resources.unit_of_work() as session:
         await session.delete(await session.get_one(Volume, (await the_row(resources)).id))
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     row = await the_row(resources)
     assert (row.name, row.user_id, row.template) == (mounted(runtime), alice.user.id, "jupyter")
     assert row.workspace_id is not None
@@ -192,7 +191,7 @@ async def test_a_volume_beside_the_one_that_its_workspace_has_is_kept_for_a_whil
     own = mounted(runtime)
     (spec,) = runtime.containers.values()
     runtime.volumes["other"] = (spec.instance, spec.workspace_id)
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     other = next(row for row in await rows(resources) if row.name == "other")
     assert (other.user_id, other.workspace_id) == (alice.user.id, None)
     assert other.delete_at is not None
@@ -204,7 +203,7 @@ async def test_a_volume_of_a_workspace_that_nobody_knows_is_kept_for_a_while(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     runtime.volumes["lost"] = (resources.settings.instance, uuid4())
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     row = await the_row(resources)
     assert (row.name, row.user_id, row.workspace_id) == ("lost", None, None)
     assert row.delete_at is not None
@@ -244,7 +243,7 @@ async def test_files_are_deleted_on_purpose_once_no_container_has_them(
     assert (await client.delete(path, headers=alice.headers)).status_code == 204
     assert (await client.get("/api/volumes", headers=alice.headers)).json() == {"volumes": []}
     assert (await client.delete(path, headers=alice.headers)).status_code == 404
-    await reconcile({"worker": worker.context})
+    await worker.reconcile()
     assert runtime.volumes == {}
 
 

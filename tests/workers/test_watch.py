@@ -84,7 +84,7 @@ async def test_one_that_was_removed_by_hand_is_made_anew(
     runtime.vanish(only(runtime))
     await reconcile_engine(worker.context)
     assert (await row_of(resources, workspace)).status is WorkspaceStatus.QUEUED
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
 
         async def runs() -> bool:
             return (await row_of(resources, workspace)).status is WorkspaceStatus.RUNNING

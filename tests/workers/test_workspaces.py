@@ -80,7 +80,7 @@ async def test_a_transient_engine_error_is_tried_again(
 ) -> None:
     runtime.before = failing(EngineUnavailable(), EngineUnavailable())
     job = await accept(resources)
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         await until(lambda: has_state(resources, job, JobState.SUCCEEDED))
     _, _, events = await read(resources, job)
     retries = [event.detail for event in events if event.step is JobStep.RETRYING]
@@ -118,7 +118,7 @@ async def test_a_missing_image_that_is_being_built_is_waited_for(
     await resources.redis.set("spawner:image:spawner/hello:1", "building")
     runtime.before = failing(ImageMissing())
     job = await accept(resources)
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         await until(lambda: has_state(resources, job, JobState.SUCCEEDED))
     assert (await read(resources, job))[0].attempts == 2
 
@@ -260,6 +260,28 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(
     row, workspace, _ = await read(resources, job)
     assert (row.state, row.attempts) == (JobState.RUNNING, 2)
     assert workspace.status is WorkspaceStatus.QUEUED
+
+
+async def test_a_job_whose_worker_stood_still_for_longer_than_its_lease_is_taken_up_again(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    job = await accept(resources)
+
+    async def stand_still(spec: WorkspaceSpec, report: Report) -> None:
+        runtime.before = failing()
+        async with resources.unit_of_work() as session:
+            await session.execute(update(Job).values(lease_until=utcnow() - timedelta(seconds=1)))
+        worker.context.revocations.note_all()
+        await asyncio.Event().wait()
+
+    runtime.before = stand_still
+    await drive(worker, job)
+    assert await has_state(resources, job, JobState.RUNNING)
+    await worker.reconcile()
+    await worker.drain()
+    row, _, events = await read(resources, job)
+    assert (row.state, row.attempts) == (JobState.SUCCEEDED, 2)
+    assert "worker_lost" in [event.detail for event in events]
 
 
 async def test_a_lease_is_renewed_while_a_slow_launch_goes_on(

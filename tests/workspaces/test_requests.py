@@ -117,7 +117,7 @@ async def test_a_newer_request_supersedes_a_launch_that_is_stuck_at_the_engine(
     user = await make_user(resources)
     stuck = await ask(resources, user)
     assert stuck is not None
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         await until(lambda: has_state(resources, stuck, JobState.RUNNING))
         newer = await ask(resources, user, kind)
         assert newer is not None
@@ -140,7 +140,7 @@ async def test_two_workers_never_act_on_one_workspace(
 
     runtime.before = count
     user = await make_user(resources)
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         jobs = [await ask(resources, user, kind) for kind in (JobKind.LAUNCH, JobKind.RESTART) * 5]
         last = jobs[-1]
         assert last is not None
@@ -187,7 +187,7 @@ async def test_a_launch_cancelled_in_flight_leaves_nothing_behind(
     user = await make_user(resources)
     job = await ask(resources, user)
     assert job is not None
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         await started.wait()
         await cancel(resources, user, job)
 
@@ -208,7 +208,7 @@ async def test_a_restart_cancelled_in_flight_comes_to_rest_stopped(
         spec.state = RunState.RUNNING
     job = await ask(resources, user, JobKind.RESTART)
     assert job is not None
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         await until(lambda: has_state(resources, job, JobState.RUNNING))
         await cancel(resources, user, job)
 
@@ -272,7 +272,7 @@ async def test_100_requests_of_all_kinds_at_once_end_with_one_live_job_at_most(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     user = await launched(resources, worker)
-    async with worker.running(cron=False):
+    async with worker.running(reconciling=False):
         await asyncio.gather(*(ask(resources, user, KINDS[number % 4]) for number in range(100)))
 
         async def quiet() -> bool:

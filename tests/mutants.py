@@ -54,7 +54,8 @@ def interval(killed: int, tried: int) -> tuple[float, float]:
 def mutate(names: list[str]) -> int:
     """Try mutants one at a time: they share the servers."""
     with migrated_services() as services:
-        urls = {name: str(getattr(services, name)) for name in ("database_url", "redis_url", "smtp_url", "maildir")}
+        said = ("database_url", "database_owner_url", "redis_url", "smtp_url", "maildir")
+        urls = {name: str(getattr(services, name)) for name in said}
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
         environment = {**os.environ, "SPAWNER_TEST_SERVICES": json.dumps(urls), "PATH": path}
         command = [sys.executable, "-c", RUN, "run", "--max-children", "1", *names]

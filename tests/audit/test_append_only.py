@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
+import structlog
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -154,8 +155,10 @@ async def test_granting_again_takes_back_what_a_hand_gave(owner: AsyncEngine, re
 
 
 async def test_an_unprotected_trail_is_said_at_start_and_a_protected_one_is_not(
-    resources: Resources, owner: AsyncEngine
+    resources: Resources, owner: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A logger that was used before logging was configured anew would not be heard.
+    monkeypatch.setattr("app.roles.log", structlog.get_logger())
     nowhere = create_async_engine("postgresql+asyncpg://postgres@127.0.0.1:1/spawner")
     said = []
     for engine in (resources.engine, owner, nowhere):

@@ -10,6 +10,7 @@ from app.models import JobKind
 from app.resources import Resources
 from app.workspaces import service
 from app.workspaces.claims import Claim
+from tests.chaos import deaths
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.suite import arena_of, installation, strike
 from tests.conftest import TestWorker
@@ -18,9 +19,9 @@ from tests.fakes import FakeRuntime
 from workers import checkpoints
 from workers.checkpoints import Checkpoint
 
-# Those that take long, or that others on this machine would feel, are left to `make chaos`.
 # `make chaos` holds to fifteen seconds; beside other tests a worker alone may take that long to start.
 LOADED_SECONDS = 45
+# Those that take long, or that others on this machine would feel, are left to `make chaos`.
 SHORT = (
     "worker-deaths",
     "api-killed",
@@ -67,7 +68,11 @@ async def test_the_suite_kills_workers_wherever_a_job_comes_by(
 
 
 @pytest.mark.timeout(180)
-def test_nothing_is_lost_doubled_or_left_behind_whatever_dies(sample_images: None, tmp_path: Path) -> None:
+def test_nothing_is_lost_doubled_or_left_behind_whatever_dies(
+    sample_images: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deaths, "FIRE_SECONDS", LOADED_SECONDS)
+
     async def strike_all() -> list[str]:
         missed = []
         async with arena_of(stack, control, seed=20, people=8, pace=3.0, scale=0.25, pairs=3) as (arena, sampler):

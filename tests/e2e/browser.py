@@ -42,8 +42,10 @@ NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 NOISE = (
     # Browsers ask for it at the root of each origin, and in path mode no workspace lives there.
     re.compile(r"/favicon\.ico: Failed to load resource"),
-    # Each workspace brings a network interface; on the engine's own machine Chromium drops what it is loading then.
+    # Each workspace brings a network interface; on the engine's own machine Chromium drops what it is loading then,
+    # and a page tells of the scripts that it misses.
     re.compile(NETWORK_CHANGED),
+    re.compile(r"Loading chunk \w+ failed"),
 )
 
 

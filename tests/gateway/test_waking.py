@@ -105,7 +105,7 @@ async def test_requests_that_come_while_it_wakes_wait_for_it(
 async def test_one_that_does_not_wake_in_time_is_refused_as_not_running(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waking, "WAKE_SECONDS", 0.2)
+    monkeypatch.setattr(waking, "WAKE_SECONDS", 1.5)
     owned = await site.own(status=S.PAUSED)
     answer = await site.ask(owned.route, "/", owned.cookie)
     assert (answer.status_code, answer.json()["code"]) == (503, "workspace_not_running")

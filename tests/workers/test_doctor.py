@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -106,7 +107,11 @@ def test_swap_alone_that_is_not_limited_is_no_failure(runtime: FakeRuntime) -> N
     assert levels(engine_findings(replace(runtime.engine_report, limits=limits)))["limits"] == "warn"
 
 
-async def test_a_worker_says_once_what_its_engine_cannot_enforce(worker: TestWorker, runtime: FakeRuntime) -> None:
+async def test_a_worker_says_once_what_its_engine_cannot_enforce(
+    worker: TestWorker, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A logger that was used before logging was configured anew would not be heard.
+    monkeypatch.setattr(doctor, "log", structlog.get_logger())
     runtime.unenforceable = True
     with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(5):

@@ -350,7 +350,7 @@ async def test_a_quiet_log_is_kept_alive_and_ends_after_its_time(
     api: Served, worker: None, engine: LoggingRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 1)
-    monkeypatch.setattr(protocol, "LONGEST_SECONDS", 3)
+    monkeypatch.setattr(protocol, "LONGEST_SECONDS", 5)
     engine.source = numbered(0, then=forever)
     async with api.stream(FOLLOW) as stream:
         comments = 0

@@ -29,16 +29,17 @@ class Inbox:
         return [mail for mail in parsed if isinstance(mail, EmailMessage) and address in ("", mail["To"])]
 
     def token(self, address: str) -> str:
-        """The token in the latest mail to an address."""
-        found = re.search(r"/auth/confirm#token=([A-Za-z0-9_-]+)", text_of(self.to(address)[-1]))
-        assert found
-        return found[1]
+        """The token in the latest mail to an address that has one: an invitation may have come meanwhile."""
+        return self._latest(address, r"/auth/confirm#token=([A-Za-z0-9_-]+)")
 
     def code(self, address: str) -> str:
-        """The code in the latest mail to an address."""
-        found = re.search(r"^[0-9A-Z]{4}-[0-9A-Z]{4}$", text_of(self.to(address)[-1]), re.MULTILINE)
+        """The code in the latest mail to an address that has one."""
+        return self._latest(address, r"^([0-9A-Z]{4}-[0-9A-Z]{4})$")
+
+    def _latest(self, address: str, pattern: str) -> str:
+        found = [match for mail in self.to(address) if (match := re.search(pattern, text_of(mail), re.MULTILINE))]
         assert found
-        return found[0]
+        return found[-1][1]
 
 
 def text_of(mail: EmailMessage, kind: str = "plain") -> str:

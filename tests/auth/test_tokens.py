@@ -143,8 +143,8 @@ def test_processes_with_one_secret_read_each_others_tokens() -> None:
     assert Tokens(Settings(_env_file=None, secret_key=SECRET)).read(good())
 
 
-@pytest.mark.parametrize(("name", "token"), list(forgeries()), ids=lambda value: value[:30])
-def test_a_forged_token_is_refused(name: str, token: str) -> None:
+@pytest.mark.parametrize("token", [pytest.param(token, id=name) for name, token in forgeries()])
+def test_a_forged_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidToken):
         make_tokens().read(token)
 

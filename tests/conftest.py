@@ -59,14 +59,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Folders:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `unit` whatever asks for no server, and begin with what takes longest."""
+    """Mark as `unit` whatever asks for no server, begin with what takes longest, and keep each file's tests together,
+    which share servers, whatever the order they were asked for in.
+    """
     for item in items:
         folder = item.path.parent.name
         alone = isinstance(item, pytest.Function) and "services" not in item.fixturenames
         if alone and folder not in WITH_SERVERS:
             item.add_marker("unit")
     order = {folder: rank for rank, folder in enumerate(TOGETHER)}
-    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+    files = {item.path: rank for rank, item in reversed(list(enumerate(items)))}
+    items.sort(key=lambda item: (order.get(item.path.parent.name, len(order)), files[item.path]))
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from xdist.scheduler import LoadScopeScheduling
 
+from app import clock
 from app.db import Base
 from app.jobs import QUEUE
 from app.mail.sender import SmtpMailer
@@ -30,6 +30,7 @@ from app.runtime.base import Runtime
 from app.settings import Settings
 from app.workspaces.watch import JobWatch
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
+from tests.clocks import Time
 from tests.fakes import FakeRuntime, http_peer
 from workers.context import WorkerContext
 from workers.reconcile import keep_engine, keep_rows, reconcile_engine, reconcile_rows
@@ -132,6 +133,14 @@ async def resources(settings: Settings, owner: AsyncEngine) -> AsyncIterator[Res
 
 
 @pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """A clock of this test."""
+    made = Time()
+    monkeypatch.setattr(clock, "source", made)
+    return made
+
+
+@pytest.fixture
 def maildir(services: Services) -> Path:
     """Where the mail sink puts what it received."""
     return services.maildir
@@ -184,7 +193,7 @@ class TestWorker:
             await worker.main()
             await worker.close()
             # A claimed message leaves the queue at once, so a burst may end before what its jobs send.
-            if not await self.context.resources.redis.zcount(QUEUE, "-inf", time.time() * 1000):
+            if not await self.context.resources.redis.zcount(QUEUE, "-inf", clock.system().timestamp() * 1000):
                 return
 
     async def reconcile(self) -> None:

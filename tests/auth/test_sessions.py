@@ -1,13 +1,11 @@
 """The pages' sign-in: how it is renewed, what ends it, and what its owner sees of it."""
 
 import asyncio
-from datetime import timedelta
 
 import httpx
 import pytest
 from sqlalchemy import event, func, select, update
 
-from app import clock
 from app.auth import sessions
 from app.auth.callers import Client
 from app.auth.devices import name_device
@@ -15,30 +13,10 @@ from app.auth.sessions import open_session
 from app.models import AuditEntry, Session, User, utcnow
 from app.resources import Resources, open_resources
 from app.settings import Settings
+from tests.clocks import Time
 from tests.factories import SignedIn, make_token, sign_in
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
-
-
-class Time:
-    """The platform's clock, which stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = clock.system()
-
-    def __call__(self) -> object:
-        return self.now
-
-    def pass_(self, **delta: float) -> None:
-        self.now += timedelta(**delta)
-
-
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """A clock of this test."""
-    made = Time()
-    monkeypatch.setattr(clock, "source", made)
-    return made
 
 
 @pytest.fixture

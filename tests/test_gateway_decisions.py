@@ -1,0 +1,377 @@
+"""What the gateway answers to one request, field by field, without a proxy before it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from sqlalchemy import select, update
+
+from app.auth.tokens import new_token
+from app.errors import Forbidden, MethodNotAllowed, NotFound, Unauthorized
+from app.gateway import waking
+from app.gateway.activity import Activity
+from app.gateway.cookies import Cookie
+from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceNotRunning, WorkspaceUnreachable
+from app.gateway.grants import Entry
+from app.gateway.names import Route
+from app.gateway.relay import Passage, Relay
+from app.gateway.service import ENTRY_SECONDS, MOVING, Desk, Pass, Redirect, Refusal, Visit, answer, serves
+from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
+from app.resources import Resources
+from app.workspaces.errors import Refused
+from app.workspaces.states import RELEASED
+from app.workspaces.watch import JobWatch
+from tests.clocks import Time
+from tests.factories import SignedIn, sign_in
+
+S = WorkspaceStatus
+HOST = "127.0.0.1:8080"
+OWN = "http://127.0.0.1:8080"
+VISIT = Visit("GET", HOST, "/alice-hello/lab?a=1", (), None, None, False, False, False, False)
+
+
+@dataclass
+class Counter:
+    """A relay that only says what it was asked for."""
+
+    issued: list[tuple[Entry, str, int]] = field(default_factory=list)
+
+    def issue(self, entry: Entry, host: str, port: int) -> Passage:
+        self.issued.append((entry, host, port))
+        return Passage("127.0.0.1:9", "a ticket")
+
+
+@dataclass
+class Gate:
+    """The gateway over this test's tables, and alice with a workspace and its cookie."""
+
+    resources: Resources
+    desk: Desk
+    relay: Counter
+    alice: SignedIn
+    workspace: Workspace
+    value: str
+
+    def visit(self, **changes: Any) -> Visit:
+        return replace(VISIT, **{"cookies": (f"spawner_workspace={self.value}",), **changes})
+
+    async def ask(self, **changes: Any) -> Any:
+        return await answer(self.desk, self.visit(**changes))
+
+    async def page(self, **changes: Any) -> Any:
+        """As a person's browser does."""
+        return await self.ask(navigates=True, site="none", **changes)
+
+    async def change(self, **columns: Any) -> None:
+        async with self.resources.unit_of_work() as session:
+            await session.execute(update(Workspace).where(Workspace.id == self.workspace.id).values(**columns))
+
+    async def let_in(self, who: SignedIn, workspace: Workspace) -> str:
+        value = new_token()
+        async with self.resources.unit_of_work() as session:
+            digest = self.resources.tokens.hash("workspace", value)
+            session.add(WorkspaceCookie(token_hash=digest, session_id=who.session.id, workspace_id=workspace.id))
+        return value
+
+    async def share_with(self, slug: str) -> str:
+        """The cookie of somebody whom a share lets in."""
+        guest = await sign_in(self.resources, slug)
+        async with self.resources.unit_of_work() as session:
+            session.add(Share(workspace_id=self.workspace.id, email=guest.user.email))
+        return await self.let_in(guest, self.workspace)
+
+    async def jobs(self) -> list[tuple[JobKind, JobState]]:
+        async with self.resources.sessions() as session:
+            rows = await session.scalars(select(Job).order_by(Job.created_at))
+            return [(row.kind, row.state) for row in rows]
+
+
+async def make_workspace(resources: Resources, owner: SignedIn, **columns: Any) -> Workspace:
+    values = {"template": "hello", "status": S.RUNNING, "host": "10.0.0.7", "port": 8888, **columns}
+    async with resources.unit_of_work() as session:
+        session.add(workspace := Workspace(user_id=owner.user.id, **values))
+    return workspace
+
+
+@pytest.fixture
+async def gate(resources: Resources) -> AsyncIterator[Gate]:
+    watch, relay = JobWatch(resources.redis), Counter()
+    alice = await sign_in(resources)
+    workspace = await make_workspace(resources, alice)
+    desk = Desk(resources, watch, Activity(), cast(Relay, relay))
+    made = Gate(resources, desk, relay, alice, workspace, "")
+    made.value = await made.let_in(alice, workspace)
+    async with watch.running():
+        yield made
+
+
+ADMITTED = Pass(upstream="10.0.0.7:8888", prefix="/alice-hello", base="/alice-hello/", user="alice", cookie="")
+
+
+class TestLetThrough:
+    async def test_to_the_container_with_what_it_needs_to_know(self, gate: Gate) -> None:
+        ours = f"spawner_workspace={gate.value}; spawner_session=x"
+        assert await gate.ask(cookies=(ours, "own=1; other=2")) == replace(ADMITTED, cookie="own=1; other=2")
+        assert gate.relay.issued == []
+
+    async def test_a_container_of_ipv6_is_named_in_brackets(self, gate: Gate) -> None:
+        await gate.change(host="fd00::7")
+        assert await gate.ask() == replace(ADMITTED, upstream="[fd00::7]:8888")
+
+    async def test_a_websocket_by_the_relay(self, gate: Gate) -> None:
+        found = await gate.ask(upgrade=True, origin=OWN)
+        assert found == replace(ADMITTED, upstream="127.0.0.1:9", ticket="a ticket")
+        entry = Entry(gate.alice.session.id, gate.workspace.id, gate.workspace.incarnation)
+        assert gate.relay.issued == [(entry, "10.0.0.7", 8888)]
+
+    async def test_a_template_that_knows_its_prefix_and_one_that_is_gone_keep_it(self, gate: Gate) -> None:
+        for template in ("jupyter", "gone"):
+            workspace = await make_workspace(gate.resources, gate.alice, template=template)
+            value = await gate.let_in(gate.alice, workspace)
+            found = await gate.ask(uri=f"/alice-{template}/", cookies=(f"spawner_workspace={value}",))
+            assert found == replace(ADMITTED, prefix="", base=f"/alice-{template}/")
+
+    async def test_in_host_mode_there_is_no_prefix_and_no_base(self, gate: Gate) -> None:
+        gate.resources.settings.workspace_url = "http://{route}.apps.localhost:8080"
+        found = await gate.ask(host="alice-hello.apps.localhost:8080", uri="/lab")
+        assert found == replace(ADMITTED, prefix="", base="")
+
+    async def test_a_guest_under_their_own_name(self, gate: Gate) -> None:
+        value = await gate.share_with("bob")
+        assert await gate.ask(cookies=(f"spawner_workspace={value}",)) == replace(ADMITTED, user="bob")
+
+    async def test_a_visit_is_noted_and_a_refused_one_is_not(self, gate: Gate, time: Time) -> None:
+        await gate.change(active_at=time.now - timedelta(hours=1))
+        with pytest.raises(WorkspaceUnreachable):
+            await gate.ask(unreachable=True)
+        assert await used(gate) == time.now - timedelta(hours=1)
+        await gate.ask()
+        assert await used(gate) == time.now
+
+
+async def used(gate: Gate) -> Any:
+    async with gate.resources.sessions() as session:
+        return (await session.get_one(Workspace, gate.workspace.id)).active_at
+
+
+class TestNames:
+    async def test_the_bare_origin_is_the_front_door_for_people(self, gate: Gate) -> None:
+        assert await gate.page(uri="/") == Redirect("http://localhost:8080/", 302)
+        for changes in ({"uri": "/", "navigates": False}, {"uri": "/x.y", "navigates": True}):
+            with pytest.raises(NotFound):
+                await gate.ask(**changes)
+
+    async def test_a_slug_alone_is_the_default_workspace(self, gate: Gate) -> None:
+        assert await gate.ask(uri="/alice/lab?a=1") == Redirect(f"{OWN}/alice-hello/lab?a=1", 307)
+        assert await gate.ask(uri="/alice") == Redirect(f"{OWN}/alice-hello/", 307)
+        assert await gate.ask(uri="/alice?a=1") == Redirect(f"{OWN}/alice-hello/?a=1", 307)
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    async def test_a_missing_slash_is_put_there(self, gate: Gate, method: str) -> None:
+        assert await gate.ask(method=method, uri="/alice-hello?a=1") == Redirect(f"{OWN}/alice-hello/?a=1", 308)
+
+    @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
+    async def test_but_not_for_what_would_lose_its_body(self, gate: Gate, method: str) -> None:
+        with pytest.raises(NotFound):
+            await gate.ask(method=method, uri="/alice-hello")
+
+
+class TestOrigins:
+    @pytest.mark.parametrize("method", ["GET", "CONNECT"])
+    async def test_a_websocket_of_the_own_origin(self, gate: Gate, method: str) -> None:
+        assert (await gate.ask(method=method, upgrade=True, origin=OWN, site="cross-site")).ticket
+
+    @pytest.mark.parametrize("origin", [None, "null", "http://localhost:8080", f"{OWN}/", f"{OWN}, {OWN}"])
+    async def test_a_websocket_of_no_other(self, gate: Gate, origin: str | None) -> None:
+        with pytest.raises(Forbidden):
+            await gate.ask(upgrade=True, origin=origin, site="same-origin")
+
+    async def test_a_websocket_that_posts(self, gate: Gate) -> None:
+        with pytest.raises(MethodNotAllowed):
+            await gate.ask(method="POST", upgrade=True, origin=OWN)
+
+    @pytest.mark.parametrize(
+        ("method", "site", "part", "origin", "passes"),
+        [
+            ("GET", "cross-site", False, None, True),
+            ("GET", "cross-site", True, None, False),
+            ("GET", "same-site", True, None, False),
+            ("GET", "same-origin", True, None, True),
+            ("GET", "none", True, None, True),
+            ("HEAD", "cross-site", False, None, True),
+            ("OPTIONS", "cross-site", False, None, True),
+            ("POST", "cross-site", False, OWN, False),
+            ("POST", "same-site", False, OWN, False),
+            ("POST", "same-origin", False, "https://evil.example.org", True),
+            ("POST", "none", False, None, True),
+            ("POST", None, False, None, True),
+            ("POST", None, False, OWN, True),
+            ("POST", None, False, "null", False),
+            ("GET", None, False, "null", True),
+            ("GET", None, True, "https://evil.example.org", True),
+            ("DELETE", None, True, "https://evil.example.org", False),
+        ],
+    )
+    async def test_other_requests(
+        self, gate: Gate, method: str, site: str | None, part: bool, origin: str | None, passes: bool
+    ) -> None:
+        try:
+            found = await gate.ask(method=method, site=site, part=part, origin=origin)
+        except Forbidden:
+            found = None
+        assert found == (ADMITTED if passes else None)
+
+
+class TestNobody:
+    async def test_a_person_is_sent_to_sign_in_and_comes_back_with_the_same_state(self, gate: Gate) -> None:
+        found = await gate.page(cookies=())
+        parts = urlsplit(found.location)
+        query = parse_qs(parts.query)
+        assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "http://localhost:8080/open/alice-hello"
+        assert (found.status, query["next"]) == (302, ["/lab?a=1"])
+        (state,) = query["state"]
+        assert len(state) == 43
+        assert found.cookie == Cookie("spawner_entry", state, "/alice-hello", False, ENTRY_SECONDS)
+        again = await gate.page(cookies=(f"spawner_entry=short; spawner_entry={state}; x=1",))
+        assert again == found
+
+    async def test_what_stands_in_the_address_keeps_its_bytes(self, gate: Gate) -> None:
+        found = await gate.page(cookies=(), uri="/alice-hello/\xe4?q=%C3%A4")
+        assert "next=%2F%E4%3Fq%3D%25C3%25A4&" in found.location
+
+    async def test_a_program_is_unauthorized(self, gate: Gate) -> None:
+        with pytest.raises(Unauthorized):
+            await gate.ask(cookies=())
+
+    async def test_who_may_open_another_one_finds_nothing(self, gate: Gate) -> None:
+        with pytest.raises(NotFound):
+            await gate.page(uri="/bob-hello/")
+
+
+class TestNotRunning:
+    @pytest.mark.parametrize("status", sorted(MOVING))
+    async def test_one_that_moves_asks_again_soon(self, gate: Gate, status: WorkspaceStatus) -> None:
+        await gate.change(status=status)
+        with pytest.raises(WorkspaceNotRunning) as refused:
+            await gate.ask()
+        assert type(refused.value) is WorkspaceNotRunning
+        assert refused.value.headers == {"Retry-After": "3"}
+        found = await gate.page(cookies=(f"spawner_workspace={await gate.share_with('bob')}",))
+        assert type(found.error) is WorkspaceNotRunning
+        assert (found.status, found.route) == (status, Route("alice", "hello", "/alice-hello", "/lab?a=1"))
+
+    @pytest.mark.parametrize("status", sorted(RELEASED))
+    async def test_a_guest_is_told_who_can_start_it(self, gate: Gate, status: WorkspaceStatus) -> None:
+        await gate.change(status=status)
+        value = await gate.share_with("bob")
+        found = await gate.page(cookies=(f"spawner_workspace={value}",))
+        assert type(found.error) is SharedNotRunning
+        assert found.error.headers == {"Retry-After": "30"}
+        assert await gate.jobs() == []
+        with pytest.raises(WorkspaceNotRunning) as refused:
+            await gate.ask()
+        assert type(refused.value) is WorkspaceNotRunning
+
+    @pytest.mark.parametrize("lacking", [{"host": None}, {"port": None}])
+    async def test_one_without_an_address_is_not_passed_to(self, gate: Gate, lacking: dict[str, None]) -> None:
+        await gate.change(**lacking)
+        with pytest.raises(WorkspaceNotRunning):
+            await gate.ask()
+
+    async def test_one_that_does_not_answer(self, gate: Gate) -> None:
+        found = await gate.page(unreachable=True)
+        assert isinstance(found, Refusal)
+        assert isinstance(found.error, WorkspaceUnreachable)
+        assert (found.error.headers, found.status) == ({"Retry-After": "5"}, S.RUNNING)
+
+    async def test_a_person_starts_it_by_visiting_and_a_program_does_not(self, gate: Gate) -> None:
+        await gate.change(status=S.STOPPED)
+        with pytest.raises(WorkspaceNotRunning):
+            await gate.ask()
+        assert await gate.jobs() == []
+        found = await gate.page()
+        assert found.status is S.QUEUED
+        assert await gate.jobs() == [(JobKind.LAUNCH, JobState.QUEUED)]
+        await gate.page()
+        assert len(await gate.jobs()) == 1
+
+    async def test_an_unreachable_one_is_not_started(self, gate: Gate) -> None:
+        await gate.change(status=S.STOPPED)
+        await gate.page(unreachable=True)
+        assert await gate.jobs() == []
+
+    async def test_a_template_that_does_not_say_so_is_not_started(self, gate: Gate) -> None:
+        workspace = await make_workspace(gate.resources, gate.alice, template="jupyter", status=S.STOPPED)
+        value = await gate.let_in(gate.alice, workspace)
+        found = await gate.page(uri="/alice-jupyter/", cookies=(f"spawner_workspace={value}",))
+        assert found.status is S.STOPPED
+        assert await gate.jobs() == []
+
+    async def test_one_that_failed_is_not_started_within_a_minute(self, gate: Gate, time: Time) -> None:
+        await gate.change(status=S.ERROR, status_at=time.now)
+        time.pass_(seconds=59.999)
+        assert (await gate.page()).status is S.ERROR
+        assert await gate.jobs() == []
+        time.pass_(seconds=0.001)
+        assert (await gate.page()).status is S.QUEUED
+
+    async def test_a_launch_that_is_refused_says_why(self, gate: Gate) -> None:
+        gate.resources.settings.user_running_limit = 1
+        await make_workspace(gate.resources, gate.alice, template="jupyter", reserved_memory=1, reserved_cpus=1)
+        await gate.change(status=S.STOPPED)
+        found = await gate.page()
+        assert isinstance(found.error, Refused)
+        assert (found.status, found.route.name) == (None, "alice-hello")
+
+    async def test_one_that_sleeps_is_waited_for_until_the_time_is_over(
+        self, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waking, "WAKE_SECONDS", 0.3)
+        await gate.change(status=S.PAUSED)
+        with pytest.raises(WorkspaceNotRunning):
+            await gate.ask()
+        assert await gate.jobs() == [(JobKind.LAUNCH, JobState.QUEUED)]
+        guest = await gate.share_with("bob")
+        with pytest.raises(WorkspaceNotRunning):
+            await gate.ask(cookies=(f"spawner_workspace={guest}",))
+        assert len(await gate.jobs()) == 1
+
+
+class TestEntering:
+    async def test_head_and_post_spend_nothing(self, gate: Gate) -> None:
+        for method in ("HEAD", "POST", "OPTIONS"):
+            with pytest.raises(MethodNotAllowed):
+                await gate.ask(method=method, uri="/alice-hello/.spawner/enter?code=x&next=/lab")
+
+    async def test_a_code_that_is_none_is_refused(self, gate: Gate) -> None:
+        uri = "/alice-hello/.spawner/enter?code=x&next=/lab"
+        with pytest.raises(InvalidCode):
+            await gate.ask(uri=uri, cookies=(f"spawner_entry={new_token()}",))
+        found = await gate.page(uri=uri, cookies=())
+        assert isinstance(found.error, InvalidCode)
+        assert (found.route.name, found.status) == ("alice-hello", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "served"),
+    [
+        ("http://127.0.0.1:8080/{route}", "localhost", True),
+        ("http://127.0.0.1:8080/{route}", "LOCALHOST", True),
+        ("http://127.0.0.1:8080/{route}", "127.0.0.1", True),
+        ("http://127.0.0.1:8080/{route}", "alice-hello.apps.localhost", False),
+        ("http://{route}.apps.localhost:8080", "alice-hello.apps.localhost", True),
+        ("http://{route}.apps.localhost:8080", "Alice-Hello.apps.localhost", True),
+        ("http://{route}.apps.localhost:8080", "alice.apps.localhost", True),
+        ("http://{route}.apps.localhost:8080", "alice-jupyter.apps.localhost", False),
+        ("http://{route}.apps.localhost:8080", "bob-hello.apps.localhost", False),
+        ("http://{route}.apps.localhost:8080", "apps.localhost", False),
+        ("http://{route}.apps.localhost:8080", "127.0.0.1", False),
+    ],
+)
+async def test_a_certificate_is_asked_for_names_that_exist(gate: Gate, url: str, host: str, served: bool) -> None:
+    gate.resources.settings.workspace_url = url
+    async with gate.resources.sessions() as session:
+        assert await serves(session, gate.resources, host) is served

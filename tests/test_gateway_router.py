@@ -1,0 +1,202 @@
+"""How the proxy's words become a visit, and a decision an answer; and what the gateway's pages say."""
+
+import re
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from app.errors import AppError
+from app.gateway import pages
+from app.gateway.cookies import Cookie
+from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceNotRunning, WorkspaceUnreachable
+from app.gateway.names import Route
+from app.gateway.router import _response, _visit
+from app.gateway.service import MOVING, Pass, Redirect, Refusal, Visit
+from app.i18n import Locale
+from app.models import WorkspaceStatus
+from app.settings import Settings
+from app.workspaces.errors import QuotaUserRunning
+
+S = WorkspaceStatus
+ROUTE = Route("alice", "hello", "/alice-hello", "/lab")
+
+
+def visit(*headers: tuple[str, str], unreachable: bool = False) -> Visit:
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    return _visit(Request({"type": "http", "headers": raw}), unreachable=unreachable)
+
+
+GET = ("X-Forwarded-Method", "GET")
+HTML = ("Accept", "text/html,*/*")
+
+
+def test_a_request_without_a_word_is_nothing_at_all() -> None:
+    assert visit() == Visit("", "", "", (), None, None, False, False, False, False)
+
+
+def test_what_the_proxy_says_is_taken_as_it_is() -> None:
+    found = visit(
+        ("X-Forwarded-Method", "POST"),
+        ("X-Forwarded-Host", "alice-hello.apps.example.org"),
+        ("X-Forwarded-Uri", "/lab?a=%2F"),
+        ("Cookie", "a=1"),
+        ("Cookie", "b=2"),
+        ("Origin", "https://one"),
+        ("Sec-Fetch-Site", "same-origin"),
+        HTML,
+        unreachable=True,
+    )
+    host, uri = "alice-hello.apps.example.org", "/lab?a=%2F"
+    expected = Visit("POST", host, uri, ("a=1", "b=2"), "https://one", "same-origin", False, False, False, True)
+    assert found == expected
+
+
+def test_several_values_are_none_of_them() -> None:
+    found = visit(("Origin", "a"), ("Origin", "b"), ("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "none"))
+    assert (found.origin, found.site) == ("a, b", "none, none")
+
+
+@pytest.mark.parametrize(
+    ("headers", "upgrade"),
+    [
+        ([GET], False),
+        ([GET, ("X-Forwarded-Upgrade", "")], False),
+        ([GET, ("X-Forwarded-Upgrade", "websocket")], True),
+        ([("X-Forwarded-Method", "CONNECT")], True),
+    ],
+)
+def test_a_websocket_is_known_by_its_upgrade_or_method(headers: list[tuple[str, str]], upgrade: bool) -> None:
+    found = visit(*headers, HTML)
+    assert (found.upgrade, found.navigates) == (upgrade, not upgrade)
+
+
+@pytest.mark.parametrize(
+    ("mode", "dest", "accept", "navigates", "part"),
+    [
+        (None, None, "text/html", True, False),
+        (None, None, "application/json", False, False),
+        (None, None, None, False, False),
+        (None, "image", "text/html", True, False),
+        ("navigate", None, "application/json", True, False),
+        ("navigate", "document", "text/html", True, False),
+        ("navigate", "iframe", "text/html", True, True),
+        ("cors", "empty", "text/html", False, True),
+        ("cors", "document", "text/html", False, True),
+        ("no-cors", None, "text/html", False, True),
+    ],
+)
+def test_a_person_and_a_part_of_a_page_are_told_apart(
+    mode: str | None, dest: str | None, accept: str | None, navigates: bool, part: bool
+) -> None:
+    given = {"Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest, "Accept": accept}
+    found = visit(GET, *((name, value) for name, value in given.items() if value is not None))
+    assert (found.navigates, found.part) == (navigates, part)
+    assert not visit(("X-Forwarded-Method", "HEAD"), HTML).navigates
+
+
+def test_a_pass_is_six_headers(settings: Settings) -> None:
+    answer = _response(settings, Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "t"), "en")
+    given = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
+    assert answer.status_code == 200
+    assert given == {
+        "x-upstream": "10.0.0.7:80",
+        "x-strip-prefix": "/alice-hello",
+        "x-base-path": "/alice-hello/",
+        "x-spawner-user": "bob",
+        "x-spawner-cookie": "a=1",
+        "x-spawner-ticket": "t",
+    }
+
+
+def test_a_redirect_brings_its_cookie_if_it_has_one(settings: Settings) -> None:
+    plain = _response(settings, Redirect("http://there/", 307), "en")
+    assert (plain.status_code, plain.headers["location"], plain.headers.get("set-cookie")) == (
+        307,
+        "http://there/",
+        None,
+    )
+    baked = _response(settings, Redirect("http://there/", 303, Cookie("n", "v", "/p", True, 5)), "en")
+    assert baked.headers["set-cookie"] == "n=v; HttpOnly; Max-Age=5; Path=/p; SameSite=lax; Secure"
+
+
+def shown(settings: Settings, error: AppError, status: WorkspaceStatus | None, locale: Locale) -> dict[str, Any]:
+    """What stands on the page."""
+    answer = _response(settings, Refusal(error, ROUTE, status), locale)
+    page = bytes(answer.body).decode()
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"] == pages.POLICY
+    assert answer.headers.get("retry-after") == error.headers.get("Retry-After")
+    assert answer.status_code == error.status
+    assert f"<style>{(pages._FOLDER / 'page.css').read_text()}</style>" in page
+    refresh = re.search(r'http-equiv="refresh" content="(.*?)"', page)
+    paragraphs = re.findall(r"<p>([^<]*)</p>", page)
+    link = re.search(r'<a href="(.*?)">(.*?)</a>', page)
+    title = re.search(r"<h1>(.*?)</h1>", page)
+    assert link is not None
+    assert title is not None
+    assert f"<title>{title[1]} · alice-hello</title>" in page
+    assert '<p class="name">alice-hello</p>' in page
+    return {
+        "lang": page.partition('lang="')[2].partition('"')[0],
+        "refresh": refresh[1] if refresh else None,
+        "title": title[1],
+        "text": paragraphs[0],
+        "link": link[1],
+        "action": link[2],
+    }
+
+
+def not_running(seconds: str) -> WorkspaceNotRunning:
+    return WorkspaceNotRunning(headers={"Retry-After": seconds})
+
+
+OPEN = "http://localhost:8080/open/alice-hello"
+
+
+@pytest.mark.parametrize("status", sorted(S))
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_a_page_says_what_the_workspace_is_doing(settings: Settings, status: WorkspaceStatus, locale: Locale) -> None:
+    up = status in (S.QUEUED, S.PULLING, S.CREATING, S.STARTING, S.PROBING)
+    titles = {
+        "en": ("Workspace is starting", "Workspace not running"),
+        "de": ("Arbeitsplatz startet", "Arbeitsplatz läuft nicht"),
+    }
+    actions = {"en": ("Show progress", "Wake it", "Start it"), "de": ("Fortschritt anzeigen", "Aufwecken", "Starten")}
+    assert shown(settings, not_running("3"), status, locale) == {
+        "lang": locale,
+        "refresh": "3" if status in MOVING else None,
+        "title": titles[locale][0 if up else 1],
+        "text": pages.STATES[status].say(locale),
+        "link": OPEN,
+        "action": actions[locale][0 if status in MOVING else 1 if status is S.PAUSED else 2],
+    }
+
+
+def test_one_without_a_state_has_not_been_launched(settings: Settings) -> None:
+    found = shown(settings, not_running("30"), None, "en")
+    assert (found["text"], found["action"]) == ("It has not been launched yet.", "Start it")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "link", "action"),
+    [
+        (InvalidCode(), None, OPEN, "Open it again"),
+        (SharedNotRunning(headers={"Retry-After": "30"}), S.STOPPED, "http://localhost:8080/", "Go to my home page"),
+        (WorkspaceUnreachable(headers={"Retry-After": "5"}), S.RUNNING, "http://localhost:8080/", "Go to my home page"),
+        (QuotaUserRunning(limit=3), None, "http://localhost:8080/", "Go to my home page"),
+    ],
+    ids=["code", "shared", "unreachable", "refused"],
+)
+def test_a_page_says_what_is_the_matter_and_where_to_go_on(
+    settings: Settings, error: AppError, status: WorkspaceStatus | None, link: str, action: str
+) -> None:
+    found = shown(settings, error, status, "en")
+    assert found == {
+        "lang": "en",
+        "refresh": None,
+        "title": error.title.say("en"),
+        "text": error.detail.say("en", **error.values),
+        "link": link,
+        "action": action,
+    }

@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -37,15 +36,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(relays, "time", made)
     return made
-
-
-@pytest.fixture
-async def relay(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relay]:
-    """A relay that looks at nothing by itself."""
-    monkeypatch.setattr(relays, "LOOK_SECONDS", 60)
-    made = Relay()
-    async with made.running(resources):
-        yield made
 
 
 class Quiet:

@@ -25,15 +25,6 @@ AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-@pytest.fixture
-async def relay(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relay]:
-    """A relay whose grants are not looked at: their sessions are nobody's."""
-    monkeypatch.setattr(relays, "LOOK_SECONDS", 60)
-    made = Relay()
-    async with made.running(resources):
-        yield made
-
-
 @asynccontextmanager
 async def container(behaviour: Behaviour) -> AsyncIterator[int]:
     """Something that listens on loopback; yields its port."""

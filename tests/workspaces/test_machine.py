@@ -177,18 +177,10 @@ class Machine(RuleBasedStateMachine):
 
     # Time.
 
-    @rule()
-    def renew(self) -> None:
-        self.world.ahead += timedelta(seconds=4)
-        for worker in self.workers:
-            worker.context.revocations.note_all()
-        self.rest()
-
-    @precondition(lambda self: self.workers)
-    @rule()
-    def renew_too_late(self) -> None:
-        """The workers were not scheduled for longer than their leases, and find that out by themselves."""
-        self.world.ahead += timedelta(seconds=20)
+    @rule(late=st.sampled_from([False, False, True]))
+    def renew(self, late: bool) -> None:
+        """The workers renew their leases, or were not scheduled until those had run out."""
+        self.jump(20) if late else self.wait(4)
         for worker in self.workers:
             worker.context.revocations.note_all()
         self.rest()
@@ -196,7 +188,7 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([20, 40, 400]))
     def jump(self, seconds: int) -> None:
         self.wishes.clear()
-        self.world.ahead += timedelta(seconds=seconds)
+        self.wait(seconds)
 
     # Hands at the engine, and those who watch it.
 
@@ -321,6 +313,9 @@ class Machine(RuleBasedStateMachine):
         self.run(begin())
         self.workers.append(worker)
         self.rest()
+
+    def wait(self, seconds: int) -> None:
+        self.world.ahead += timedelta(seconds=seconds)
 
     def rest(self) -> None:
         self.run(settle(self.workers))

@@ -1,5 +1,6 @@
 """Personal tokens: their life, and what each scope opens on every route there is."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -8,14 +9,18 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from pydantic import ValidationError
 from sqlalchemy import select, update
 
+from app.auth.api_tokens import MOST_TOKENS
 from app.auth.callers import caller_by_bearer, confirm
+from app.auth.sessions_schemas import TokenIn
 from app.deps import CallerDep, MaybeCallerDep
 from app.errors import Unauthorized
 from app.models import ApiToken, AuditEntry, User, utcnow
 from app.resources import Resources
 from tests.api.calls import CALLS, PERSONAL
+from tests.clocks import Time
 from tests.factories import SignedIn, make_token, make_user, sign_in
 
 MINE = ("/api/user", "/api/container", "/api/jobs", "/api/templates", "/api/volumes", "/api/shares")
@@ -173,13 +178,15 @@ async def test_what_is_over_is_refused_also_in_the_middle_of_a_stream(
     resources: Resources, alice: SignedIn, end: str
 ) -> None:
     secret = await make_token(resources, alice.user, "read")
+    bob = await make_user(resources, "bob")
+    await make_token(resources, bob, "read")
     caller = await caller_by_bearer(resources, secret)
     assert caller is not None
     await confirm(resources, caller)
     statement = {
-        "expired": update(ApiToken).values(expires_at=utcnow()),
-        "revoked": update(ApiToken).values(revoked_at=utcnow()),
-        "blocked": update(User).values(blocked_at=utcnow()),
+        "expired": update(ApiToken).where(ApiToken.user_id == alice.user.id).values(expires_at=utcnow()),
+        "revoked": update(ApiToken).where(ApiToken.user_id == alice.user.id).values(revoked_at=utcnow()),
+        "blocked": update(User).where(User.id == alice.user.id).values(blocked_at=utcnow()),
     }[end]
     async with resources.unit_of_work() as session:
         await session.execute(statement)
@@ -220,3 +227,55 @@ async def test_use_is_noted_at_most_once_a_minute(
 @pytest.mark.parametrize("secret", ["spawner_", "spawner_x", "spawner_" + "A" * 43, "spawner_" + "x" * 10_000])
 async def test_what_only_looks_like_a_token_is_refused(client: httpx.AsyncClient, secret: str) -> None:
     assert (await client.get("/api/user/me", headers=bearer(secret))).status_code == 401
+
+
+@pytest.mark.parametrize("is_admin", [True, False])
+async def test_only_admins_make_tokens_for_admins(
+    client: httpx.AsyncClient, resources: Resources, is_admin: bool
+) -> None:
+    alice = await sign_in(resources, await make_user(resources, is_admin=is_admin))
+    for scopes, status in ((["read"], 201), (["admin"], 201 if is_admin else 403)):
+        body = {"name": "backup", "scopes": scopes, "days": 1}
+        assert (await client.post("/api/auth/tokens", json=body, headers=alice.headers)).status_code == status
+
+
+async def test_of_many_made_at_once_no_more_than_the_last_place_allows(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    for _ in range(MOST_TOKENS - 1):
+        await make_token(resources, alice.user, "read")
+    body = {"name": "backup", "scopes": ["read"], "days": 1}
+    answers = await asyncio.gather(
+        *(client.post("/api/auth/tokens", json=body, headers=alice.headers) for _ in range(10))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"name": " \t"}, "string_too_short", "must not be empty"),
+        ({"name": "a\u202eb"}, "string_unicode", "must be printable"),
+        ({"days": None}, "one_end", "either days or expires_at"),
+        ({"expires_at": "2999-01-01T00:00:00Z"}, "one_end", "either days or expires_at"),
+        ({"days": None, "expires_at": "2999-01-01T00:00:00Z"}, "bad_end", "must lie ahead, at most a year"),
+        ({"days": None, "expires_at": "1999-01-01T00:00:00Z"}, "bad_end", "must lie ahead, at most a year"),
+    ],
+)
+def test_what_makes_no_token_says_why(changes: dict[str, Any], kind: str, message: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TokenIn.model_validate({"name": "backup", "scopes": ["read"], "days": 1, **changes})
+    assert [(error["type"], error["msg"]) for error in refused.value.errors()] == [(kind, message)]
+
+
+def test_a_tokens_end_lies_ahead_and_within_a_year(time: Time) -> None:
+    def made(**end: object) -> TokenIn:
+        return TokenIn.model_validate({"name": " my \t backup ", "scopes": ["read"], **end})
+
+    assert made(days=365).end == time.now + timedelta(days=365)
+    assert made(days=1).name == "my backup"
+    for good in (time.now + timedelta(microseconds=1), time.now + timedelta(days=365)):
+        assert made(expires_at=good).end == good
+    for bad in (time.now, time.now + timedelta(days=365, microseconds=1)):
+        with pytest.raises(ValidationError):
+            made(expires_at=bad)

@@ -14,11 +14,10 @@ from app.auth.callers import Caller, Client, Scope, caller_by_bearer, caller_by_
 from app.auth.codes import InvalidCode, count_try, verify_code
 from app.auth.cookies import access_name
 from app.auth.invitations import find_invitation
-from app.auth.links import LEASE, Delivery, claim_link, put_off, requeue_links
 from app.auth.service import InvalidLink, look, verify
 from app.auth.tokens import InvalidToken, new_token
 from app.errors import NotFound, Unauthorized
-from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, LinkRequestState, MagicLink, Session, User
+from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, MagicLink, Session, User
 from app.resources import Resources
 from tests.auth.conftest import make_link
 from tests.clocks import Time
@@ -250,104 +249,6 @@ async def test_an_invitation(resources: Resources, time: Time) -> None:
             return await find_invitation(session, "bob@example.org")
 
     await ends_at(time, 3600, invited)
-
-
-async def wish(resources: Resources, time: Time, **columns: object) -> LinkRequest:
-    """A wish for a link that lives ten minutes from now."""
-    values = {"purpose": LinkPurpose.SIGNUP, "locale": "en", "run_at": time.now, **columns}
-    request = LinkRequest(email="alice@example.org", expires_at=time.now + timedelta(minutes=10), **values)
-    async with resources.unit_of_work() as session:
-        session.add(request)
-    return request
-
-
-async def test_a_request_to_claim(resources: Resources, time: Time) -> None:
-    request = await wish(resources, time)
-
-    async def claim() -> object:
-        async with resources.unit_of_work() as session:
-            found = await claim_link(session, resources, request.id)
-            await session.execute(update(LinkRequest).values(attempts=0))
-            return found
-
-    await ends_at(time, 600, claim)
-
-
-async def test_a_claim_keeps_others_away_for_the_lease(resources: Resources, time: Time) -> None:
-    request = await wish(resources, time)
-
-    async def claim() -> Delivery | None:
-        async with resources.unit_of_work() as session:
-            return await claim_link(session, resources, request.id)
-
-    async def is_held() -> object:
-        return await claim() is None
-
-    first = await claim()
-    assert first is not None
-    assert (first.request_id, first.attempt, first.expires_at) == (request.id, 1, request.expires_at)
-    start = time.now
-    time.now = start + LEASE - LAST
-    assert await is_held()
-    time.now = start + LEASE
-    second = await claim()
-    assert second is not None
-    assert second.attempt == 2
-
-
-async def test_the_first_attempt_looks_at_no_clock(resources: Resources, time: Time) -> None:
-    request = await wish(resources, time, run_at=time.now + timedelta(minutes=1))
-    async with resources.unit_of_work() as session:
-        assert await claim_link(session, resources, request.id)
-
-
-@pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (11, 60), (12, 60)])
-async def test_a_letter_is_put_off_twice_as_long_each_time(
-    resources: Resources, time: Time, attempt: int, seconds: int
-) -> None:
-    request = await wish(resources, time, attempts=attempt)
-    async with resources.unit_of_work() as session:
-        delivery = Delivery(request.id, attempt, request.expires_at, None)  # type: ignore[arg-type]  # not looked at
-        await put_off(session, delivery)
-    async with resources.sessions() as session:
-        row = await session.get_one(LinkRequest, request.id)
-    assert (row.run_at - time.now).total_seconds() == seconds
-    assert row.state is LinkRequestState.QUEUED
-
-
-@pytest.mark.parametrize(("left", "state"), [(1, LinkRequestState.FAILED), (1.001, LinkRequestState.QUEUED)])
-async def test_a_letter_that_would_come_too_late_is_given_up(
-    resources: Resources, time: Time, left: float, state: LinkRequestState
-) -> None:
-    request = await wish(resources, time, attempts=1)
-    time.pass_(seconds=600 - left)
-    async with resources.unit_of_work() as session:
-        delivery = Delivery(request.id, 1, request.expires_at, None)  # type: ignore[arg-type]  # not looked at
-        await put_off(session, delivery)
-    async with resources.sessions() as session:
-        row = await session.get_one(LinkRequest, request.id)
-    assert row.state is state
-    assert row.finished_at == (time.now if state is LinkRequestState.FAILED else None)
-
-
-async def test_a_request_is_sent_again_from_its_time_on_and_given_up_at_its_end(
-    resources: Resources, time: Time
-) -> None:
-    request = await wish(resources, time, run_at=time.now + timedelta(minutes=1))
-
-    async def requeue() -> tuple[int, LinkRequestState]:
-        async with resources.unit_of_work() as session:
-            sent = await requeue_links(session)
-        async with resources.sessions() as session:
-            return sent, (await session.get_one(LinkRequest, request.id)).state
-
-    start = time.now
-    found = []
-    for at in (timedelta(minutes=1) - LAST, timedelta(minutes=1), timedelta(minutes=10) - LAST, timedelta(minutes=10)):
-        time.now = start + at
-        found.append(await requeue())
-    waits = LinkRequestState.QUEUED
-    assert found == [(0, waits), (1, waits), (1, waits), (0, LinkRequestState.FAILED)]
 
 
 @pytest.mark.parametrize("kind", ["session", "token"])

@@ -12,16 +12,19 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import structlog
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from app import clock
-from app.auth.keys import rotate, secrets_now
+from app.auth import keys
+from app.auth.keys import Keyring, rotate, secrets_now
 from app.auth.tokens import InvalidToken, Tokens
 from app.cli import app as commands
 from app.redaction import REMOVED, Redactor
 from app.resources import Resources
-from app.settings import Settings
+from app.settings import Settings, split_secrets
 from tests.auth.conftest import make_link
 from tests.conftest import ROOT
 from tests.factories import SignedIn, make_token, make_user, sign_in
@@ -152,6 +155,56 @@ def test_a_file_that_cannot_be_used_changes_nothing_that_runs(path: Path, conten
     path.write_text(f"{SECOND}\n{FIRST}\n")
     assert len(tokens.hashes("link", "x")) == 2
     assert tokens.hash("link", "x") != before
+
+
+def test_a_file_that_cannot_be_used_is_said_once_each_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "log", structlog.get_logger())
+    ring = Keyring(Settings(_env_file=None, secret_key_file=path))
+    with capture_logs() as said:
+        for content in ("weak", FIRST, "", None):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_text(content)
+            for _ in range(3):
+                assert [key.secret for key in ring()] == [FIRST]
+    warning = {"event": "secret_key_file_unusable", "log_level": "warning"}
+    assert said == [warning | {"error": "ValueError"}, warning | {"error": "ValueError"}]
+    with capture_logs() as said:
+        path.write_text(SECOND)
+        assert [key.secret for key in ring()] == [SECOND]
+        path.unlink()
+        ring()
+    assert said == [warning | {"error": "FileNotFoundError"}]
+
+
+def test_a_file_is_read_when_it_has_changed_and_no_oftener(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Keyring(over(path))
+    read: list[str] = []
+
+    def note(content: str) -> list[str]:
+        read.append(content)
+        return split_secrets(content)
+
+    monkeypatch.setattr(keys, "split_secrets", note)
+    for _ in range(3):
+        ring()
+    path.write_text(f"{SECOND}\n{FIRST}\n")
+    for _ in range(3):
+        ring()
+    assert read == [f"{FIRST}\n", f"{SECOND}\n{FIRST}\n"]
+
+
+def test_the_new_file_is_made_beside_the_old_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def note(_: int) -> None:
+        seen.append(sorted(found.name for found in path.parent.iterdir()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert rotate(path, 2) == 2
+    made, kept = seen
+    assert made[0].startswith(".secret_key.")
+    assert made[1:] == kept == ["secret_key"]
 
 
 def test_each_line_must_be_strong(path: Path) -> None:

@@ -12,7 +12,7 @@ from app.auth.callers import Client
 from app.auth.codes import count_try, read_code, verify_code
 from app.auth.links import claim_link, make_link, mark_refused, mark_sent, request_link
 from app.auth.operators import make_admin, make_sign_in_link
-from app.auth.service import SeenLink, claim_bootstrap, look, verify
+from app.auth.service import Blocked, InvalidLink, SeenLink, claim_bootstrap, look, verify
 from app.auth.tokens import new_token
 from app.mail.messages import Letter
 from app.models import (
@@ -261,3 +261,25 @@ async def test_tries_are_counted_on_the_requests_of_this_browser_alone(resources
     assert [one.email for one in await count_try(resources, BROWSER)] == [ALICE]
     counted = {one["email"]: one["code_tries"] for one in await rows(resources, LinkRequest)}
     assert counted == {ALICE: 1, "bob@example.org": 0}
+
+
+async def test_a_link_of_a_blocked_account_is_a_refusal_of_it(resources: Resources, time: Time) -> None:
+    user, other = await make_user(resources), await make_user(resources, "bob")
+    async with resources.unit_of_work() as session:
+        token = make_link(session, resources, user)
+        make_link(session, resources, other)
+        await session.execute(update(User).where(User.id == user.id).values(blocked_at=time.now))
+    with pytest.raises(Blocked):
+        async with resources.unit_of_work() as session:
+            await verify(session, resources, token, HERE)
+    assert await audited(resources) == [("sign_in_refused", "user", str(user.id), ALICE, "blocked", None)]
+
+
+async def test_a_link_shows_its_own_account(resources: Resources) -> None:
+    user, other = await make_user(resources), await make_user(resources, "bob")
+    async with resources.unit_of_work() as session:
+        mine, theirs = make_link(session, resources, user), make_link(session, resources, other)
+    assert (await look(resources, mine, BROWSER)).address == "a•••@example.org"
+    assert (await look(resources, theirs, BROWSER)).address == "b•••@example.org"
+    with pytest.raises(InvalidLink):
+        await look(resources, new_token(), BROWSER)

@@ -253,3 +253,33 @@ async def test_an_invitation_that_is_renewed_used_and_revoked(resources: Resourc
         "ok",
         None,
     )
+
+
+async def test_invitations_of_one_instant_come_in_pages_that_miss_and_repeat_none(resources: Resources) -> None:
+    root = await make_user(resources, "root")
+    async with resources.unit_of_work() as session:
+        made = {
+            (await invite_address(session, resources, root, f"{name}@example.org", "en")).id for name in ("a", "b", "c")
+        }
+    seen, before = [], None
+    async with resources.sessions() as session:
+        while page := await list_invitations(session, limit=1, before=before):
+            before = page[0].id
+            seen.append(before)
+    assert len(seen) == 3
+    assert set(seen) == made
+
+
+async def test_a_session_that_has_ended_is_not_ended_again(resources: Resources, time: Time) -> None:
+    alice = await sign_in(resources)
+    start = time.now
+    for _ in range(2):
+        async with resources.unit_of_work() as session:
+            await sessions._end_reused(session, alice.session, alice.user)
+        time.pass_(seconds=1)
+    assert (await row(resources, Session))["ended_at"] == start
+    assert len(await audited(resources)) == 1
+
+
+def test_who_has_no_session_to_renew_is_told_how_to_sign_in() -> None:
+    assert sessions.NotRefreshed().headers == {"WWW-Authenticate": "Bearer"}

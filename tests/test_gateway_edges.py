@@ -5,14 +5,14 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from starlette.responses import Response
 
 from app.auth.callers import Caller
 from app.auth.tokens import new_token
 from app.gateway import cookies
 from app.gateway.activity import LONGEST_SECONDS, Activity, interval
-from app.gateway.handoff import enter_url, exchange, make_code, purge, safe_path
+from app.gateway.handoff import CODE_LIFE, enter_url, exchange, make_code, purge, safe_path
 from app.gateway.names import Route, parse
 from app.gateway.router import _set
 from app.gateway.waking import ended
@@ -20,6 +20,7 @@ from app.models import Handoff, Job, JobState, Session, Workspace, WorkspaceCook
 from app.resources import Resources
 from app.workspaces.watch import JobWatch
 from tests.api.streaming import make_job
+from tests.clocks import Time
 from tests.factories import SignedIn, sign_in
 from tests.gateway.test_names import HOST, PATH
 
@@ -122,6 +123,36 @@ class TestHandOver:
             assert list(await session.scalars(select(WorkspaceCookie.token_hash))) == [b"lives" * 4]
             left = set(await session.scalars(select(Handoff.session_id)))
         assert left == {people["lives"].session.id, people["ended"].session.id}
+
+    async def test_a_code_and_a_session_are_swept_away_after_their_last_instant(
+        self, resources: Resources, time: Time
+    ) -> None:
+        alice = await sign_in(resources)
+        workspace = await own(resources, alice)
+        await code_for(resources, alice, "alice")
+        async with resources.unit_of_work() as session:
+            session.add(WorkspaceCookie(token_hash=b"c", session_id=alice.session.id, workspace_id=workspace.id))
+        start, left = time.now, []
+        for end in (CODE_LIFE, timedelta(seconds=resources.settings.session_seconds)):
+            for late in (timedelta(0), timedelta(microseconds=1)):
+                time.now = start + end + late
+                async with resources.unit_of_work() as session:
+                    await purge(session)
+                async with resources.sessions() as session:
+                    tables = (Handoff, WorkspaceCookie)
+                    left.append([await session.scalar(select(func.count()).select_from(table)) for table in tables])
+        assert left == [[1, 1], [0, 1], [0, 1], [0, 0]]
+
+    async def test_a_code_is_good_for_a_minute(self, resources: Resources, time: Time) -> None:
+        alice = await sign_in(resources)
+        await own(resources, alice)
+        codes = [await code_for(resources, alice, "alice") for _ in range(2)]
+        time.now += CODE_LIFE - timedelta(microseconds=1)
+        assert codes[0] is not None
+        assert codes[1] is not None
+        assert await spend(resources, codes[0], "alice") is not None
+        time.pass_(microseconds=1)
+        assert await spend(resources, codes[1], "alice") is None
 
     async def test_the_way_in_has_one_slash_between_its_parts(self, resources: Resources) -> None:
         alice = await sign_in(resources)

@@ -126,8 +126,9 @@ async def test_five_wrong_codes_end_the_code_but_not_the_link(
         assert (await enter(client, wrong(code))).json()["code"] == "invalid_code"
     assert (await enter(client, code)).json()["code"] == "invalid_code"
     async with resources.sessions() as session:
-        rows = await session.execute(select(AuditEntry.action, AuditEntry.target, AuditEntry.outcome))
-    assert [tuple(row) for row in rows] == [("sign_in_refused", ALICE, "invalid_code")]
+        columns = (AuditEntry.action, AuditEntry.target_kind, AuditEntry.target, AuditEntry.outcome, AuditEntry.actor)
+        rows = await session.execute(select(*columns))
+    assert [tuple(row) for row in rows] == [("sign_in_refused", "address", ALICE, "invalid_code", "system")]
     assert (await client.post("/api/auth/verify", json={"token": inbox.token(ALICE)})).status_code == 200
 
 

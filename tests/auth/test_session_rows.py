@@ -208,6 +208,7 @@ async def test_an_invitation(resources: Resources, time: Time, life: int, delive
     async with resources.sessions() as session:
         request_id = await session.scalar(select(LinkRequest.id))
         found = await find_invitation(session, "bob@example.org")
+        assert await find_invitation(session, "carol@example.org") is None
     assert found == made
     assert await queued(resources) == {f"send_link:{request_id}"}
     async with resources.unit_of_work() as session:

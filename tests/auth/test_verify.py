@@ -25,6 +25,8 @@ PROGRAMS: list[dict[str, str]] = [
     {"Accept": "*/*"},
     {"Accept": "application/json"},
     {"Accept": "text/html;q=0.1, application/json"},
+    {"Accept": "text/html;level=1;q=0.3, application/json;q=0.5"},
+    {"Accept": "application/json;q=good;q=0.1, text/html"},
     {"Accept": "application/json, text/html", "Sec-Fetch-Mode": "cors"},
 ]
 

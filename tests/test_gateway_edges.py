@@ -10,12 +10,13 @@ from starlette.responses import Response
 
 from app.auth.callers import Caller
 from app.auth.tokens import new_token
-from app.gateway import cookies
+from app.gateway import cookies, waking
 from app.gateway.activity import LONGEST_SECONDS, Activity, interval
 from app.gateway.handoff import CODE_LIFE, enter_url, exchange, make_code, purge, safe_path
 from app.gateway.names import Route, parse
 from app.gateway.router import _set
 from app.gateway.waking import ended
+from app.jobs import announce
 from app.models import Handoff, Job, JobState, Session, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces.watch import JobWatch
@@ -242,3 +243,30 @@ async def test_waiting_for_a_job_ends_with_it_however_the_news_comes(resources: 
             # No news goes out: the row says it.
             await session.execute(update(Job).where(Job.id == job.id).values(state=JobState.SUCCEEDED))
         await asyncio.wait_for(waiting, 5)
+
+
+async def test_news_of_its_end_wakes_whoever_waits_for_a_job(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waking, "LOOK_SECONDS", 30)
+    alice, loop = await sign_in(resources), asyncio.get_running_loop()
+    job = await make_job(resources, alice.user, JobState.RUNNING)
+    watch = JobWatch(resources.redis)
+    async with watch.running():
+        waiting = asyncio.create_task(ended(resources, watch, job.id, loop.time() + 60))
+        for state in (JobState.RUNNING, JobState.SUCCEEDED):
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            async with resources.unit_of_work() as session:
+                await session.execute(update(Job).where(Job.id == job.id).values(state=state))
+                announce(session, job.id)
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_waiting_ends_with_the_process(resources: Resources) -> None:
+    alice, loop = await sign_in(resources), asyncio.get_running_loop()
+    job = await make_job(resources, alice.user, JobState.RUNNING)
+    watch = JobWatch(resources.redis)
+    async with watch.running():
+        watch.close()
+        await asyncio.wait_for(ended(resources, watch, job.id, loop.time() + 60), 5)

@@ -215,6 +215,8 @@ async def test_a_link_that_is_spent(resources: Resources, time: Time) -> None:
     assert (found.state, found.is_admin, found.last_used) == (UserState.VERIFIED, True, time.now)
     assert await row(resources, Bootstrap) == {"user_id": user.id, "at": time.now}
     assert (await find_user(resources, "bob@example.org")).last_used is None
+    promoted = ("user_promoted", "user", str(user.id), "system", "ok", "first to confirm an address")
+    assert (await audited(resources))[:2] == [promoted, ("signed_in", "user", str(user.id), ALICE, "ok", "link")]
     opened = await row(resources, Session)
     assert (opened["address"], opened["user_agent"]) == (HERE.address, HERE.user_agent)
     access = resources.tokens.read(signed_in.access_token)

@@ -192,3 +192,12 @@ async def test_the_longest_waiting_are_sent_first_with_their_number_of_attempts(
     async with resources.unit_of_work() as session:
         assert await requeue_links(session) == 2
     assert set(await messages(resources)) == {f"send_link:{waiting[1].id}:1", f"send_link:{waiting[2].id}:2"}
+
+
+@pytest.mark.parametrize("state", [SENT, FAILED, LinkRequestState.DROPPED])
+async def test_what_is_over_is_not_claimed_again(resources: Resources, time: Time, state: LinkRequestState) -> None:
+    request = await wish(resources, time, state=state, attempts=1)
+    time.pass_(minutes=1)
+    async with resources.unit_of_work() as session:
+        assert await claim_link(session, resources, request.id) is None
+    assert await states(resources) == {request.id: state}

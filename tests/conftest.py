@@ -60,20 +60,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Folders:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `unit` whatever asks for no server, begin with what takes longest, and keep each file's tests together,
-    which share servers, whatever the order they were asked for in.
-    """
+    """Mark as `unit` whatever asks for no server, and begin with what takes longest."""
     for item in items:
         folder = item.path.parent.name
         alone = isinstance(item, pytest.Function) and "services" not in item.fixturenames
         if alone and folder not in WITH_SERVERS:
             item.add_marker("unit")
-    order, rest = {folder: rank for rank, folder in enumerate(TOGETHER)}, len(TOGETHER)
     if "SPAWNER_TEST_SERVICES" in os.environ:
-        # Each of many short runs in a row ends with its first failure: what needs a proxy comes last.
-        order, rest = {"gateway": 1}, 0
-    files = {item.path: rank for rank, item in reversed(list(enumerate(items)))}
-    items.sort(key=lambda item: (order.get(item.path.parent.name, rest), files[item.path]))
+        # Each of many short runs in a row ends with its first failure: what needs a proxy comes last, and each file's
+        # tests together, which share servers.
+        files = {item.path: rank for rank, item in reversed(list(enumerate(items)))}
+        items.sort(key=lambda item: (item.path.parent.name == "gateway", files[item.path]))
+        return
+    order = {folder: rank for rank, folder in enumerate(TOGETHER)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 @contextmanager

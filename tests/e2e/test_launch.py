@@ -90,7 +90,7 @@ def stop_the_worker_of_a_restart(
     # The other one sleeps, so that it is certain who claims.
     stack.workers["worker-2"].send_signal(signal.SIGSTOP)
     try:
-        accepted = client.post(f"{stack.public_url}/api/container/restart/jupyter", headers=headers).json()
+        accepted = client.post(f"{stack.public_url}/api/container/jupyter/restart", headers=headers).json()
         wait_for_step(client, stack, accepted["status_url"], headers, "claimed")
     finally:
         stack.workers["worker-2"].send_signal(signal.SIGCONT)

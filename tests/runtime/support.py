@@ -53,7 +53,7 @@ class Workspaces:
             **{  # type: ignore[arg-type]  # a test changes what it likes
                 "instance": self.instance,
                 "workspace_id": uuid4(),
-                "name": f"{self.instance}-{secrets.token_hex(4)}",
+                "name": f"{self.instance}-c{secrets.token_hex(4)}",
                 "incarnation": 1,
                 "image": self.image,
                 "port": PORT,

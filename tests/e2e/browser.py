@@ -45,7 +45,7 @@ NOISE = (
     # Each workspace brings a network interface; on the engine's own machine Chromium drops what it is loading then,
     # and a page tells of the scripts that it misses.
     re.compile(NETWORK_CHANGED),
-    re.compile(r"Loading chunk \w+ failed"),
+    re.compile(r"Loading chunk \w+ failed|Stylesheet failed to load"),
 )
 
 
@@ -96,10 +96,28 @@ class Person:
         try:
             expect(landmark).to_be_visible(timeout=PATIENCE_MS / 2)
         except AssertionError:
-            if not any(NETWORK_CHANGED in text for _, text in self.heard):
+            if not self._network_changed:
                 raise
-            landmark.page.reload()
-            expect(landmark).to_be_visible(timeout=PATIENCE_MS)
+            self._reload(landmark)
+
+    def press(self, button: Locator) -> None:
+        """Click; reload the page once if what the network's change took from it stands before the button."""
+        self.arrive(button)
+        try:
+            button.click(timeout=PATIENCE_MS / 3)
+        except BrowserError:
+            if not self._network_changed:
+                raise
+            self._reload(button)
+            button.click()
+
+    @property
+    def _network_changed(self) -> bool:
+        return any(NETWORK_CHANGED in text for _, text in self.heard)
+
+    def _reload(self, landmark: Locator) -> None:
+        landmark.page.reload()
+        expect(landmark).to_be_visible(timeout=PATIENCE_MS)
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type == "error":

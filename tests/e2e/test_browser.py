@@ -56,8 +56,7 @@ def run_cell(someone: Person, slug: str) -> None:
     page = open_workspace(someone, "jupyter")
     page.wait_for_url(address_of(someone.stack, slug, "jupyter") + "lab**")
     notebook = page.locator('.jp-LauncherCard[data-category="Notebook"]').first
-    someone.arrive(notebook)
-    notebook.click()
+    someone.press(notebook)
     # What is run before the kernel is there is dropped.
     expect(page.locator("#jp-main-statusbar").get_by_text("| Idle")).to_be_visible(timeout=PATIENCE_MS)
     cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first

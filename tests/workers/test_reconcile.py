@@ -17,7 +17,7 @@ from app.workspaces.claims import requeue
 from tests.conftest import TestWorker, worker_on
 from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
-from tests.workers.test_workspaces import accept, has_state, read, until
+from tests.workers.test_workspaces import accept, drive, failing, has_state, read, until
 from workers.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
 
 
@@ -60,6 +60,28 @@ async def test_a_job_of_a_silent_worker_is_given_to_another(resources: Resources
     assert "worker_lost" in [event.detail for event in events]
 
 
+async def test_a_job_whose_worker_stood_still_for_longer_than_its_lease_is_taken_up_again(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    job = await accept(resources)
+
+    async def stand_still(spec: WorkspaceSpec, report: Report) -> None:
+        runtime.before = failing()
+        async with resources.unit_of_work() as session:
+            await session.execute(update(Job).values(lease_until=utcnow() - timedelta(seconds=1)))
+        worker.context.revocations.note_all()
+        await asyncio.Event().wait()
+
+    runtime.before = stand_still
+    await drive(worker, job)
+    assert await has_state(resources, job, JobState.RUNNING)
+    await worker.reconcile()
+    await worker.drain()
+    row, _, events = await read(resources, job)
+    assert (row.state, row.attempts) == (JobState.SUCCEEDED, 2)
+    assert "worker_lost" in [event.detail for event in events]
+
+
 async def test_a_job_past_its_deadline_fails_and_its_workspace_says_why(
     resources: Resources, worker: TestWorker
 ) -> None:
@@ -99,6 +121,8 @@ async def test_only_one_reconciler_works_at_a_time(resources: Resources, worker:
 
 
 async def test_an_interval_belongs_to_the_worker_that_asks_first(resources: Resources, worker: TestWorker) -> None:
+    # None ends between two questions.
+    resources.settings.reconcile_seconds = 3600
     asked = [await is_ours(worker.context, part) for part in ("rows", "rows", "engine")]
     assert asked == [True, False, True]
 

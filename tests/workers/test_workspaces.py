@@ -262,28 +262,6 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(
     assert workspace.status is WorkspaceStatus.QUEUED
 
 
-async def test_a_job_whose_worker_stood_still_for_longer_than_its_lease_is_taken_up_again(
-    resources: Resources, worker: TestWorker, runtime: FakeRuntime
-) -> None:
-    job = await accept(resources)
-
-    async def stand_still(spec: WorkspaceSpec, report: Report) -> None:
-        runtime.before = failing()
-        async with resources.unit_of_work() as session:
-            await session.execute(update(Job).values(lease_until=utcnow() - timedelta(seconds=1)))
-        worker.context.revocations.note_all()
-        await asyncio.Event().wait()
-
-    runtime.before = stand_still
-    await drive(worker, job)
-    assert await has_state(resources, job, JobState.RUNNING)
-    await worker.reconcile()
-    await worker.drain()
-    row, _, events = await read(resources, job)
-    assert (row.state, row.attempts) == (JobState.SUCCEEDED, 2)
-    assert "worker_lost" in [event.detail for event in events]
-
-
 async def test_a_lease_is_renewed_while_a_slow_launch_goes_on(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:

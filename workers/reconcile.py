@@ -68,9 +68,11 @@ async def _keep(context: WorkerContext, part: str, one_pass: Callable[[WorkerCon
             if await is_ours(context, part):
                 async with asyncio.timeout(PASS_SECONDS):
                     await one_pass(context)
-        except Exception as error:
+        except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
+            log.warning("not_reconciled", part=part, error=type(error).__name__)
+        except Exception:
             # Whatever it was, the next interval needs a reconciler.
-            log.warning("not_reconciled", part=part, error=type(error).__name__, exc_info=True)
+            log.exception("not_reconciled", part=part)
 
 
 async def is_ours(context: WorkerContext, part: str) -> bool:

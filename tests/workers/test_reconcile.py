@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
@@ -135,8 +136,13 @@ async def test_each_worker_reconciles_while_redis_does_not_answer(
         assert [await is_ours(context, "rows") for _ in range(2)] == [True, True]
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError(), TimeoutError(), InterfaceError("", None, OSError())])
 async def test_a_pass_that_fails_is_followed_by_the_next(
-    resources: Resources, worker: TestWorker, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+    resources: Resources,
+    worker: TestWorker,
+    runtime: FakeRuntime,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     job = await accept(resources)
     await resources.redis.flushall()
@@ -146,7 +152,7 @@ async def test_a_pass_that_fails_is_followed_by_the_next(
         nonlocal asked
         asked += 1
         if asked == 1:
-            raise ZeroDivisionError
+            raise error
         return await requeue(session)
 
     monkeypatch.setattr("workers.reconcile.requeue", fails_once)

@@ -15,7 +15,7 @@ from app.auth.invitations import accept_invitation, may_confirm
 from app.auth.sessions import PageSecrets, open_session
 from app.errors import AppError
 from app.i18n import Text
-from app.models import Bootstrap, Job, MagicLink, User, UserState, utcnow
+from app.models import Bootstrap, Job, LinkRequest, MagicLink, User, UserState, utcnow
 from app.resources import Resources
 from app.workspaces import service as workspaces
 from app.workspaces.errors import Refused
@@ -159,14 +159,19 @@ async def _spend(session: AsyncSession, which: ColumnElement[bool], refusal: typ
     if user is None:
         raise refusal
     now = utcnow()
-    spent = await session.scalar(
+    spent = await session.execute(
         update(MagicLink)
         .where(which, MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
         .values(spent_at=now)
-        .returning(MagicLink.id)
+        .returning(MagicLink.request_id)
     )
-    if spent is None:
+    found = spent.one_or_none()
+    if found is None:
         raise refusal
+    # The page that waits in the browser that asked is told; what was kept for this sign-in is not needed any more.
+    await session.execute(
+        update(LinkRequest).where(LinkRequest.id == found.request_id).values(used_at=now, destination=None)
+    )
     await session.execute(
         update(MagicLink).where(MagicLink.user_id == user.id, MagicLink.spent_at.is_(None)).values(spent_at=now)
     )

@@ -4,7 +4,7 @@ import enum
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
@@ -76,6 +76,8 @@ class LinkRequest(Base):
     code_tries: Mapped[int] = mapped_column(
         default=0, doc="Of codes, in that browser. Counted here, where an address without an account has a row too."
     )
+    destination: Mapped[str | None] = mapped_column(Text, doc="The page of ours that the sign-in leads to, until then.")
+    used_at: Mapped[datetime | None] = mapped_column(doc="When a link or code of this very request signed somebody in.")
     __table_args__ = (Index(None, "run_at", postgresql_where=text("state = 'queued'")),)
 
 
@@ -104,6 +106,7 @@ class Session(Base):
     refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
     spent_refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True, doc="The one before.")
     refreshed_at: Mapped[datetime | None]
+    shown_at: Mapped[datetime | None] = mapped_column(doc="When the newest pair came back first.")
     seen_at: Mapped[datetime] = mapped_column(default=utcnow)
     user_agent: Mapped[str] = mapped_column(String(200), default="")
     address: Mapped[str] = mapped_column(String(45), default="")

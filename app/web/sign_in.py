@@ -11,6 +11,7 @@ from app.auth.cookies import take_back
 from app.auth.limits import RateLimited
 from app.auth.links import request_link
 from app.auth.sessions import logout
+from app.auth.waiting import Wait, find_wait
 from app.deps import (
     BrowserDep,
     ClientDep,
@@ -78,6 +79,12 @@ async def check_mail(request: Request, resources: ResourcesDep) -> Response:
         development=settings.environment == "development",
         next=remembered(request, settings) or "/",
     )
+
+
+@router.get("/check-mail/status")
+async def follow_wait(resources: ResourcesDep, browser: BrowserDep, caller: MaybeCallerDep) -> Wait:
+    """How the link stands that this browser asked for last; what the page above asks again and again."""
+    return await find_wait(resources, browser, caller)
 
 
 @router.api_route("/auth/confirm", methods=PAGE)

@@ -6,6 +6,7 @@ from app.i18n import Locale, Text
 from app.models import JobKind, JobStep, WorkspaceStatus
 from app.web.sharing_texts import SHARING
 from app.web.texts_account import ACCOUNT
+from app.web.texts_sign_in import SIGN_IN
 
 PAGE: dict[str, Text] = {
     "skip": Text("Skip to the content", "Zum Inhalt springen"),
@@ -230,6 +231,7 @@ PAGE: dict[str, Text] = {
     "start": Text("Start it", "Starten"),
     "go_there": Text("Go to the workspace", "Zum Arbeitsplatz"),
     **ACCOUNT,
+    **SIGN_IN,
     # What went wrong
     "request_id": Text("Request id", "Anfrage-ID"),
     **SHARING,

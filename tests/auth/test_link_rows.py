@@ -71,6 +71,8 @@ async def test_a_request_for_a_link(resources: Resources, time: Time) -> None:
         "finished_at": None,
         "browser_hash": hash_of(resources.tokens, BROWSER),
         "code_tries": 0,
+        "destination": None,
+        "used_at": None,
     }
     assert await queued(resources) == {f"send_link:{wanted.id}"}
 

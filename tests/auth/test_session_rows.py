@@ -43,6 +43,7 @@ async def test_a_session_that_is_opened(resources: Resources, time: Time) -> Non
         "refresh_hash": tokens.hash("refresh", pages.refresh),
         "spent_refresh_hash": None,
         "refreshed_at": time.now,
+        "shown_at": None,
         "seen_at": time.now,
         "user_agent": "an agent",
         "address": "203.0.113.9",

@@ -1,0 +1,71 @@
+"""What a browser that asked for a link is told while its page waits: whether to go on, and how soon to ask again.
+
+To add a state: a member here and a branch in `find_wait`, a text in `app/web/texts_sign_in.py`, and the state's name in
+`data-states` of whatever `check_mail.html` is to show then; the script needs no change. Two rules: a state must be the
+same for an address with an account and for one without, as everybody may ask for everybody's; and a state in which
+something may still change names the seconds after which the page asks again.
+"""
+
+import enum
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, literal, select
+
+from app.auth.browsers import Browser, hashes_of
+from app.auth.callers import Caller
+from app.models import LinkRequest, Session, utcnow
+from app.resources import Resources
+
+# Most people open their mail within that time; afterwards the page asks less often.
+EAGER = timedelta(minutes=2)
+SOON_SECONDS = 3
+LATER_SECONDS = 10
+
+
+class WaitState(enum.StrEnum):
+    """What the page shows. Its names are in the page's `data-states`."""
+
+    WAITING = "waiting"
+    SIGNED_IN = "signed_in"
+    USED_ELSEWHERE = "used_elsewhere"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A state, and the seconds after which to ask again; None where nothing changes any more."""
+
+    state: WaitState
+    again: int | None = None
+
+
+async def find_wait(resources: Resources, browser: Browser, caller: Caller | None) -> Wait:
+    """How the last link that this browser asked for stands. One statement, none for a browser that has no cookie yet.
+
+    A browser is told of its own requests alone, and of a request only that its own link was used: that another link
+    of the account ended it stays unsaid, as it would tell a stranger that the address is in use.
+    """
+    if browser.is_new:
+        return Wait(WaitState.SIGNED_IN if caller else WaitState.OVER)
+    signed_in_at = select(Session.created_at).where(Session.id == caller.session_id) if caller else None
+    query = select(
+        func.max(LinkRequest.created_at),
+        func.max(LinkRequest.expires_at),
+        func.max(LinkRequest.used_at),
+        literal(None) if signed_in_at is None else signed_in_at.scalar_subquery(),
+    ).where(LinkRequest.browser_hash.in_(hashes_of(resources.tokens, browser)))
+    async with resources.reads() as session:
+        asked_at, expires_at, used_at, session_began = (await session.execute(query)).one()
+    # Who was signed in before they asked waits for another sign-in.
+    if session_began is not None and (asked_at is None or session_began >= asked_at):
+        return Wait(WaitState.SIGNED_IN)
+    if asked_at is None:
+        return Wait(WaitState.OVER)
+    if used_at is not None and used_at >= asked_at:
+        return Wait(WaitState.USED_ELSEWHERE)
+    now = utcnow()
+    # A link may be made as late as its request expires, and lives its whole life from then.
+    if now >= expires_at + timedelta(seconds=resources.settings.magic_link_seconds):
+        return Wait(WaitState.OVER)
+    return Wait(WaitState.WAITING, SOON_SECONDS if now < asked_at + EAGER else LATER_SECONDS)

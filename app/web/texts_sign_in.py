@@ -1,0 +1,21 @@
+"""What the pages around a sign-in say besides `texts.py`: waiting for the link, and where it leads."""
+
+from app.i18n import Text
+
+SIGN_IN: dict[str, Text] = {
+    "wait_used": Text("Your link was used", "Dein Link wurde benutzt"),
+    "wait_used_lead": Text(
+        "It was opened in another browser or on another device. You are signed in there, and not here.",
+        "Er wurde in einem anderen Browser oder auf einem anderen Gerät geöffnet. Dort bist du angemeldet, hier nicht.",
+    ),
+    "wait_used_next": Text(
+        "You can close this page. To sign in here as well, ask for another link and open it in this browser.",
+        "Du kannst diese Seite schließen. Um dich auch hier anzumelden, fordere noch einen Link an und öffne ihn in "
+        "diesem Browser.",
+    ),
+    "wait_over": Text("This link is over", "Dieser Link ist abgelaufen"),
+    "wait_over_lead": Text(
+        "No link that was asked for in this browser is good any more. Ask for a new one to sign in.",
+        "Kein Link, der in diesem Browser angefordert wurde, gilt noch. Fordere einen neuen an, um dich anzumelden.",
+    ),
+}

@@ -1,10 +1,11 @@
 # `make` lists what there is. Everything runs from .venv, which the first target that needs it makes.
 PYTHON_VENV := .venv/bin/python
 STACK := $(PYTHON_VENV) -m deploy.stack
+LOCK := $(shell command -v uv || echo .venv/bin/uv) pip compile -q --universal --generate-hashes --no-header --python-version 3.11 $(UPGRADE)
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint audit format bench bench-relay chaos fuzz mutants timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format bench bench-relay chaos fuzz mutants timing openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -49,6 +50,10 @@ lint: bootstrap audit ## lint, types, bandit, and the audit of what is locked
 
 audit: bootstrap ## ask for known vulnerabilities of what is locked; AUDIT=if-reachable lets "could not ask" pass
 	$(PYTHON_VENV) -m deploy.audit $(AUDIT)
+
+lock: bootstrap ## write both locks anew from pyproject.toml, with the versions that they hold; UPGRADE=--upgrade takes the newest
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 format: bootstrap ## put the code into its format
 	.venv/bin/ruff check --fix .

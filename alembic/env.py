@@ -1,7 +1,6 @@
 """Migrations run as the role that owns the tables, and give the application's role what it needs of them."""
 
 import asyncio
-import os
 
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -10,7 +9,7 @@ from alembic import context
 from app.models import User
 from app.roles import grant
 from app.settings import Settings
-from app.settings_files import FileSource
+from app.settings_files import read_setting
 
 # One number for the whole database: two starts at once migrate one after the other.
 MIGRATION_LOCK = 7_201_003
@@ -21,20 +20,15 @@ GIVEN = context.get_x_argument(as_dictionary=True)
 
 def database_url() -> str:
     """The URL given by a caller (`-x url=…`), else DATABASE_OWNER_URL, else DATABASE_URL."""
-    return GIVEN.get("url") or configured("database_owner_url") or configured("database_url")
+    given = GIVEN.get("url") or read_setting(Settings, "database_owner_url")
+    return given or read_setting(Settings, "database_url")
 
 
 def application_role() -> str | None:
     """The role given by a caller (`-x role=…`), else the one that DATABASE_URL names."""
     if GIVEN:
         return GIVEN.get("role")
-    return make_url(configured("database_url")).username
-
-
-def configured(setting: str) -> str:
-    """What the environment says of a setting, or the file that it names; empty where it says nothing."""
-    named = {name.lower(): value for name, value in os.environ.items()}
-    return named.get(f"spawner_{setting}") or str(FileSource(Settings, named)().get(setting, ""))
+    return make_url(read_setting(Settings, "database_url")).username
 
 
 def migrate(connection: Connection) -> None:

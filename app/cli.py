@@ -1,6 +1,7 @@
 """The operator's commands: `spawner …`."""
 
 import asyncio
+import enum
 import json
 import secrets
 from collections.abc import Awaitable, Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic_settings import SettingsError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.service import limit_user
@@ -16,6 +19,8 @@ from app.auth.addresses import InvalidAddress, normalise
 from app.auth.keys import rotate as rotate_file
 from app.auth.operators import make_admin, make_sign_in_link
 from app.catalog.service import load_catalog
+from app.core.schema import code_revision, upgrade
+from app.core.shipped import Shipped, shipped
 from app.errors import AppError
 from app.main import create_app
 from app.models import User
@@ -26,6 +31,14 @@ from app.users.service import delete_user
 from app.users.standing import Change, change_standing
 
 MOST = 10_000
+
+
+class Sample(enum.StrEnum):
+    CADDYFILE = "caddyfile"
+    CATALOGUE = "catalogue"
+
+
+SAMPLES: dict[Sample, Shipped] = {Sample.CADDYFILE: "Caddyfile", Sample.CATALOGUE: "catalog.yaml"}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate Spawner.")
 user = typer.Typer(no_args_is_help=True, help="Accounts.")
@@ -58,6 +71,29 @@ def check() -> None:
     settings = load_settings()
     catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
     typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables to this version, before it starts. May be repeated; several at once wait in turn."""
+    try:
+        upgrade()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
+        raise SystemExit("SPAWNER_DATABASE_URL must be postgresql+asyncpg://user:password@host/name") from None
+    except OSError as error:
+        raise SystemExit(f"the database does not answer ({error.strerror or type(error).__name__})") from None
+    except DBAPIError as error:
+        # The server's own sentence, which names neither address nor password.
+        raise SystemExit(f"the database refused: {str(error.orig).rpartition(': ')[2]}") from None
+    typer.echo(f"the database has the tables of this version ({code_revision()})")
+
+
+@app.command()
+def sample(name: Annotated[Sample, typer.Argument(help="What to print.")]) -> None:
+    """Print a file that ships with Spawner, to start from: Caddy's configuration, or the catalogue."""
+    typer.echo(shipped(SAMPLES[name]).read_text("utf-8"), nl=False)
 
 
 @keys.command()

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from app import settings_checks
+from app.core.shipped import shipped
 from app.forwarded import read_network
 from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
 from app.settings_files import FileSource
@@ -117,7 +118,9 @@ class Settings(BaseSettings):
         3600, ge=60, description="How long an admin who gave a reason may enter somebody's workspace."
     )
     docs: Literal["open", "closed"] = Field("open", description="Whether /docs and /openapi.json answer.")
-    catalog: Path = Field(Path("images/catalog.yaml"), description="The templates.")
+    catalog: Path = Field(
+        default_factory=lambda: shipped("catalog.yaml"), description="The templates; unless set, the sample that ships."
+    )
     default_locale: Literal["en", "de"] = Field("en", description="Language where Accept-Language names none of ours.")
     signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")
     signup_domains: CommaList = Field([], description="Mail domains that may sign up when SIGNUP=domains.")

@@ -5,7 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
+
+
+def read_setting(settings: type[BaseSettings], name: str) -> str:
+    """Return one setting from where `settings` would read it, for a program that needs no others. Checks nothing.
+
+    Raises `SettingsError` for a file that is no good.
+    """
+    named = {**DotEnvSettingsSource(settings).env_vars, **EnvSettingsSource(settings).env_vars}
+    found = named.get(f"{settings.model_config['env_prefix']}{name}".lower()) or FileSource(settings, named)().get(name)
+    return str(found or settings.model_fields[name].default)
 
 
 class FileSource(PydanticBaseSettingsSource):

@@ -1,4 +1,4 @@
-"""`make audit`: ask whether anything in requirements.lock has a known vulnerability.
+"""`make audit`: ask whether anything in requirements-dev.lock has a known vulnerability.
 
 Not to have been able to ask, of a single one even, fails like a vulnerability. `if-reachable` lets that alone pass,
 and says so: for a place that reaches no service that knows.
@@ -15,7 +15,7 @@ from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-LOCK = ROOT / "requirements.lock"
+LOCK = ROOT / "requirements-dev.lock"
 SECONDS = 120
 
 

@@ -12,13 +12,12 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import structlog
-from alembic.script import ScriptDirectory
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-import app
 from app.catalog.service import CatalogInvalid
+from app.core.schema import code_revision
 from app.runtime.base import EgressUnenforceable, EngineReport, Runtime, RuntimeFault
 from app.settings import Settings
 from app.workspaces.spec import network_index
@@ -30,7 +29,6 @@ PATIENCE = 5.0
 RETRY_SECONDS = 3
 SKEW_SECONDS = 1.0
 STRONG_BITS = 128
-MIGRATIONS = Path(app.__file__).parent.parent / "alembic"
 ROUTES = Path("/proc/net/route")
 
 Level = Literal["ok", "warn", "fail"]
@@ -233,12 +231,11 @@ async def _database(context: WorkerContext) -> list[Finding]:
         there = await connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
         skew = abs(float(there) - (began + time.time()) / 2)
         version = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-    heads = ScriptDirectory(str(MIGRATIONS)).get_heads() if MIGRATIONS.is_dir() else [version]
     return [
         Finding("database", "ok", "PostgreSQL answers"),
         _judged(
-            "migrations", version in heads, "the tables are those of this version",
-            f"the tables are at {version}, this version needs {', '.join(heads)}", "Run `alembic upgrade head`",
+            "migrations", version == code_revision(), "the tables are those of this version",
+            f"the tables are at {version}, this version needs {code_revision()}", "Run `spawner migrate`",
             level="fail",
         ),
         _judged(

@@ -28,7 +28,7 @@ if [ "$(cat "$environment/locked" 2>/dev/null || true)" != "$wanted" ]; then
   "$found" -m venv --clear "$environment"
   uv=$(command -v uv || echo .venv/bin/uv)
   [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
-  "$uv" pip install -q --python "$environment/bin/python" --require-hashes -r requirements.lock
+  "$uv" pip install -q --python "$environment/bin/python" --require-hashes -r requirements-dev.lock
   printf '%s\n' "$wanted" >"$environment/locked"
 fi
 echo "  … unit tests on $("$found" --version)"

@@ -14,7 +14,7 @@ from deploy.stack.services import mail_process, postgres_process, redis_process
 WORKERS = ("worker-1", "worker-2")
 APPLICATION = ("api", *WORKERS, "caddy")
 BUILDER = "images"
-_SOURCES = ("app", "workers", "alembic", "images/catalog.yaml", "requirements.lock")
+_SOURCES = ("app", "workers", "alembic", "images/catalog.yaml", "requirements-dev.lock")
 
 
 def embedded_processes(layout: Layout, given: Mapping[str, str], ports: Mapping[str, int]) -> list[Process]:

@@ -1,0 +1,20 @@
+"""Files that belong to the code and are none: a clone has them where people edit them, a wheel below `app/shipped`."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+Shipped = Literal["migrations", "catalog.yaml", "Caddyfile"]
+
+PACKAGE: Final = Path(__file__).resolve().parents[1]
+# pyproject.toml puts each of these into the wheel under its name here.
+IN_A_CLONE: Final[dict[Shipped, str]] = {
+    "migrations": "alembic",
+    "catalog.yaml": "images/catalog.yaml",
+    "Caddyfile": "deploy/Caddyfile",
+}
+
+
+def shipped(name: Shipped) -> Path:
+    """Return where the file or folder is."""
+    installed = PACKAGE / "shipped" / name
+    return installed if installed.exists() else PACKAGE.parent / IN_A_CLONE[name]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from app.auth.tokens import InvalidToken
 from app.errors import Unauthorized
@@ -17,6 +17,7 @@ from app.resources import Resources
 # Secret scanners know our tokens by this.
 TOKEN_PREFIX = "spawner_"  # noqa: S105 # nosec B105 # what they begin with
 SEEN_EVERY = timedelta(minutes=1)
+_UNSHOWN = or_(Session.shown_at.is_(None), Session.shown_at < Session.refreshed_at)
 
 
 class Scope(enum.StrEnum):
@@ -41,6 +42,7 @@ class Caller:
 
     That is a session, or a personal token of the account, which is good for its `scopes` alone. `seen_at` is when it
     was last noted. `fresh` says that this very answer carries the session's new cookies: it must not be put off.
+    `pair_known` says that the session's newest cookies have been shown before.
     """
 
     user: User
@@ -49,6 +51,7 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     seen_at: datetime | None = None
     fresh: bool = False
+    pair_known: bool = True
 
 
 async def caller_by_bearer(resources: Resources, token: str) -> Caller | None:
@@ -65,11 +68,17 @@ async def caller_by_bearer(resources: Resources, token: str) -> Caller | None:
 async def caller_by_cookie(resources: Resources, cookie: str) -> Caller | None:
     """Who shows this cookie; None unless it is in time and its session lives.
 
+    The first request with a new cookie writes down that its browser has it: from then on the refresh token before it is
+    in two hands if it comes back.
+
     Sessions from before there were refresh tokens have no time from which theirs counts: they sign in again.
     """
     oldest = utcnow() - timedelta(seconds=resources.settings.page_access_seconds)
     known = Session.cookie_hash.in_(resources.tokens.hashes("session", cookie))
-    return await _find_session(resources, known, Session.refreshed_at > oldest)
+    caller = await _find_session(resources, known, Session.refreshed_at > oldest)
+    if caller is not None and not caller.pair_known:
+        await _note_pair(resources, known)
+    return caller
 
 
 async def confirm(resources: Resources, caller: Caller) -> None:
@@ -97,15 +106,26 @@ async def note_seen(resources: Resources, caller: Caller) -> None:
             await session.execute(update(Session).where(Session.id == caller.session_id, stale).values(seen_at=now))
 
 
+async def _note_pair(resources: Resources, which: ColumnElement[bool]) -> None:
+    """The clocks of several machines may differ: the time is never one before the pair was made."""
+    async with resources.unit_of_work() as session:
+        await session.execute(
+            update(Session)
+            .where(which, _UNSHOWN)
+            .values(shown_at=func.greatest(utcnow(), Session.refreshed_at))
+            .execution_options(synchronize_session=False)
+        )
+
+
 async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:
     query = (
-        select(User, Session.id, Session.seen_at)
+        select(User, Session.id, Session.seen_at, _UNSHOWN)
         .join(Session, Session.user_id == User.id)
         .where(*criteria, Session.ended_at.is_(None), Session.expires_at > utcnow(), User.blocked_at.is_(None))
     )
     async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()
-    return Caller(user=row[0], session_id=row[1], seen_at=row[2]) if row else None
+    return Caller(user=row[0], session_id=row[1], seen_at=row[2], pair_known=not row[3]) if row else None
 
 
 async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:

@@ -1,8 +1,9 @@
 """Sessions: opened by a sign-in, kept going by the pages' refresh token, listed and ended by their owner.
 
 The pages hold two secrets. The access secret identifies; it is good for PAGE_ACCESS_SECONDS. The refresh token, which
-names its session and proves that we made it, buys the next pair and is spent by that. Its successor follows from it by
-a keyed hash, so that tabs that refresh at the same moment, on whichever process, get the same pair.
+names its session and proves that we made it, buys the next pair. Its successor follows from it by a keyed hash, so that
+whoever asks again, on whichever process, gets the same pair: tabs that refresh at the same moment, and a browser that
+never got the answer. A refresh token is good until its successor was shown; after that it is in two hands.
 """
 
 import re
@@ -23,7 +24,8 @@ from app.i18n import Text
 from app.models import Session, User, utcnow
 from app.resources import Resources
 
-# How long a spent token still answers what it was spent for; nothing is spent again within that time.
+# How long a token is still good after its successor was shown, for requests that were under way then; and how old a
+# token must be to be spent.
 GRACE = timedelta(seconds=10)
 # An access secret and its refresh token.
 Pair = tuple[str, str]
@@ -35,8 +37,8 @@ class NotRefreshed(AppError):
     status = 401
     title = Text("Sign in again", "Bitte neu anmelden")
     detail = Text(
-        "There is no session to go on with: it has ended, or its refresh token was used before. Sign in again.",
-        "Es gibt keine Sitzung, die weitergehen könnte: Sie wurde beendet, oder ihr Token wurde schon benutzt. "
+        "There is no session to go on with: it has ended, or its refresh token is an old one. Sign in again.",
+        "Es gibt keine Sitzung, die weitergehen könnte: Sie wurde beendet, oder ihr Token ist ein altes. "
         "Bitte neu anmelden.",
     )
 
@@ -79,10 +81,10 @@ async def open_session(
 
 
 async def refresh(resources: Resources, token: str) -> tuple[Caller, PageSecrets] | None:
-    """Exchange a refresh token for the next pair; None unless its session lives.
+    """Exchange a refresh token for the next pair; None unless its session lives. May be repeated.
 
-    The same token gets the same pair for ten seconds, however often and wherever it is shown. After that it has been
-    in two hands, and its session ends. So does one whose later tokens are in use already.
+    The same token gets the same pair, however often and wherever it is shown, until ten seconds after somebody has
+    shown a secret of that pair. After that it is in two hands, and its session ends.
     """
     session_id = _session_of(resources.tokens, token)
     if session_id is None:
@@ -90,11 +92,11 @@ async def refresh(resources: Resources, token: str) -> tuple[Caller, PageSecrets
     now = utcnow()
     async with resources.unit_of_work() as session:
         pair = await _rotate(session, resources.tokens, session_id, token, now)
-        row = (await session.execute(_live(Session.id == session_id))).one_or_none()
+        row = (await session.execute(_live(Session.id == session_id).with_for_update(of=Session))).one_or_none()
         if row is None:
             return None
         found, user = row
-        pair = pair or _known(resources.tokens, found, token, now)
+        pair = pair or _repeat(resources.tokens, found, token, now)
         if pair is None:
             await _end_reused(session, found, user)
             return None
@@ -121,6 +123,7 @@ async def _rotate(session: AsyncSession, tokens: Tokens, session_id: UUID, token
             spent_refresh_hash=Session.refresh_hash,
             refresh_hash=tokens.hash("refresh", following),
             refreshed_at=now,
+            shown_at=None,
             seen_at=now,
         )
         .returning(Session.id)
@@ -129,21 +132,38 @@ async def _rotate(session: AsyncSession, tokens: Tokens, session_id: UUID, token
     return (access, following) if spent is not None else None
 
 
-def _known(tokens: Tokens, row: Session, token: str, now: datetime) -> Pair | None:
-    """The pair that the session has now, for who shows its token, or the one that was spent for it a moment ago."""
-    if row.refreshed_at is None or row.refreshed_at <= now - GRACE:
+def _repeat(tokens: Tokens, row: Session, token: str, now: datetime) -> Pair | None:
+    """The pair that the session has now, for who shows its token, or the one before while that is still good.
+
+    The row is locked.
+    """
+    if row.refreshed_at is None:
         return None
-    shown = tokens.hashes("refresh", token)
+    token_hashes = tokens.hashes("refresh", token)
     pairs: list[Pair] = []
-    if row.refresh_hash in shown:
+    if row.refresh_hash in token_hashes:
         pairs = [(access, token) for access in tokens.derive("access", token)]
-    elif row.spent_refresh_hash in shown:
+        row.shown_at = _shown_at(row) or now
+    elif row.spent_refresh_hash in token_hashes:
+        shown_at = _shown_at(row)
+        if shown_at is not None and shown_at <= now - GRACE:
+            return None
+        if shown_at is None:
+            # The answer that brought the pair was lost: its access secret is young again for who gets it now.
+            row.refreshed_at = row.seen_at = now
         pairs = list(_successors(tokens, token))
     for access, refresh in pairs:
         current = row.refresh_hash in tokens.hashes("refresh", refresh)
         if current and row.cookie_hash in tokens.hashes("session", access):
             return access, refresh
     return None
+
+
+def _shown_at(row: Session) -> datetime | None:
+    """When the session's newest pair came back first; a time from before that pair was made is of another one."""
+    if row.shown_at is None or row.refreshed_at is None or row.shown_at < row.refreshed_at:
+        return None
+    return row.shown_at
 
 
 def _successors(tokens: Tokens, token: str) -> Iterator[Pair]:

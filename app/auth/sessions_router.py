@@ -48,8 +48,9 @@ ENDING = problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable
     dependencies=[Depends(check_same_origin)],
 )
 async def refresh(request: Request, resources: ResourcesDep) -> None:
-    """Exchanges the refresh cookie for a new pair, within ten seconds always the same; after that its session ends.
+    """Exchanges the refresh cookie for a new pair; always for the same, until that one is used: an answer may be lost.
 
+    An old refresh cookie that comes back ten seconds after its successor was used is in two hands: its session ends.
     Pages need not ask: any request of theirs whose session cookie's time is over does the same on its way.
     """
     token = cookies.only(request, cookies.refresh_name(resources.settings)) or ""

@@ -169,9 +169,12 @@ async def test_a_token_that_is_just_made_renews_to_itself(
     await ends_at(time, sessions.GRACE.total_seconds(), is_the_same)
 
 
-async def test_a_spent_token_renews_to_the_same_pair(resources: Resources, alice: SignedIn, time: Time) -> None:
+async def test_a_token_whose_successor_was_used(resources: Resources, alice: SignedIn, time: Time) -> None:
     time.pass_(minutes=1)
-    assert await sessions.refresh(resources, alice.refresh)
+    renewed = await sessions.refresh(resources, alice.refresh)
+    assert renewed is not None
+    time.pass_(minutes=1)
+    assert await caller_by_cookie(resources, renewed[1].access)
     await ends_at(time, sessions.GRACE.total_seconds(), lambda: sessions.refresh(resources, alice.refresh))
 
 

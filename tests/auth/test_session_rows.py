@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from app.auth import api_tokens, sessions
-from app.auth.callers import Caller, Client, Scope
+from app.auth.callers import Caller, Client, Scope, caller_by_cookie
 from app.auth.invitations import accept_invitation, find_invitation, invite_address, list_invitations, revoke_invitation
 from app.auth.links import claim_link
 from app.errors import NotFound
@@ -88,7 +88,10 @@ async def test_a_session_that_is_renewed(resources: Resources, time: Time) -> No
 async def test_a_refresh_token_that_came_back_ends_its_session_alone(resources: Resources, time: Time) -> None:
     alice, bob = await sign_in(resources), await sign_in(resources, "bob")
     time.pass_(minutes=1)
-    assert await sessions.refresh(resources, alice.refresh)
+    renewed = await sessions.refresh(resources, alice.refresh)
+    assert renewed is not None
+    assert await caller_by_cookie(resources, renewed[1].access)
+    assert {one["user_id"]: one["shown_at"] for one in await rows(resources, Session)}[alice.user.id] == time.now
     time.pass_(minutes=1)
     assert await sessions.refresh(resources, alice.refresh) is None
     ended = {one["user_id"]: one["ended_at"] for one in await rows(resources, Session)}

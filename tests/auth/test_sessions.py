@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event, func, select, update
 
 from app.auth import sessions
-from app.auth.callers import Client
+from app.auth.callers import Client, caller_by_cookie
 from app.auth.devices import name_device
 from app.auth.sessions import open_session
 from app.models import AuditEntry, Session, User, utcnow
@@ -96,7 +96,7 @@ class TestRenewing:
         answer = await client.get("/api/user/me", headers=shown(alice.cookie, alice.refresh))
         assert "set-cookie" not in answer.headers
 
-    async def test_tabs_that_renew_within_ten_seconds_get_the_same_pair(
+    async def test_tabs_that_renew_at_about_the_same_time_get_the_same_pair(
         self, client: httpx.AsyncClient, resources: Resources, alice: SignedIn, time: Time
     ) -> None:
         time.pass_(minutes=15)
@@ -107,12 +107,34 @@ class TestRenewing:
             assert given(await refresh(client, first[1])) == first
         assert await live(resources) == 1
 
-    @pytest.mark.parametrize("path", ["/api/auth/refresh", "/sign-out", "/"])
-    async def test_a_spent_token_ends_the_session_after_ten_seconds(
+    @pytest.mark.parametrize("path", ["/api/auth/refresh", "/api/user/me", "/"])
+    async def test_a_pair_whose_answer_was_lost_is_handed_out_again_however_late(
         self, client: httpx.AsyncClient, resources: Resources, alice: SignedIn, time: Time, path: str
     ) -> None:
         time.pass_(minutes=15)
+        method = "POST" if path == "/api/auth/refresh" else "GET"
+        asks = shown(alice.cookie, alice.refresh)
+        lost = given(await client.request(method, path, headers=asks))
+        for later in ({"seconds": 15}, {"minutes": 20}, {"hours": 3}):
+            time.pass_(**later)
+            assert given(await client.request(method, path, headers=asks)) == lost
+        time.pass_(seconds=899)
+        assert (await client.get("/api/user/me", headers=shown(lost[0], None))).status_code == 200
+        assert (await live(resources), await audited(resources)) == (1, [])
+
+    @pytest.mark.parametrize("path", ["/api/auth/refresh", "/sign-out", "/"])
+    @pytest.mark.parametrize("used", ["access", "refresh"])
+    async def test_a_token_whose_successor_was_used_ends_the_session_after_ten_seconds(
+        self, client: httpx.AsyncClient, resources: Resources, alice: SignedIn, time: Time, path: str, used: str
+    ) -> None:
+        time.pass_(minutes=15)
         access, token = given(await refresh(client, alice.refresh))
+        time.pass_(minutes=1)
+        if used == "access":
+            assert (await client.get("/api/user/me", headers=shown(access, None))).status_code == 200
+        else:
+            access, token = given(await refresh(client, token))
+            assert (await client.get("/api/user/me", headers=shown(access, None))).status_code == 200
         time.pass_(seconds=10)
         method = "GET" if path == "/" else "POST"
         late = await client.request(method, path, headers=shown(None, alice.refresh))
@@ -120,6 +142,28 @@ class TestRenewing:
         for headers in (shown(access, None), shown(None, token), alice.headers):
             assert (await client.get("/api/user/me", headers=headers)).status_code == 401
         assert await live(resources) == 0
+        assert await audited(resources) == ["refresh_reused"]
+
+    async def test_a_request_that_was_under_way_when_the_successor_was_used_gets_the_same_pair(
+        self, client: httpx.AsyncClient, resources: Resources, alice: SignedIn, time: Time
+    ) -> None:
+        time.pass_(minutes=15)
+        first = given(await client.get("/", headers=shown(None, alice.refresh)))
+        time.pass_(minutes=5)
+        assert (await client.get("/api/user/me", headers=shown(*first))).status_code == 200
+        time.pass_(seconds=9)
+        assert given(await client.get("/", headers=shown(None, alice.refresh))) == first
+        assert await live(resources) == 1
+
+    async def test_clocks_of_two_machines_may_differ(
+        self, client: httpx.AsyncClient, resources: Resources, alice: SignedIn, time: Time
+    ) -> None:
+        time.pass_(minutes=15)
+        pair = given(await refresh(client, alice.refresh))
+        time.pass_(seconds=-5)
+        assert (await client.get("/api/user/me", headers=shown(*pair))).status_code == 200
+        time.pass_(seconds=15)
+        assert (await refresh(client, alice.refresh)).status_code == 401
         assert await audited(resources) == ["refresh_reused"]
 
     async def test_a_thief_who_moves_on_twice_is_found_out_all_the_same(
@@ -178,6 +222,7 @@ class TestRenewing:
             time.pass_(seconds=11)
             first = await sessions.refresh(resources, who.refresh)
             assert first is not None
+            assert await caller_by_cookie(resources, first[1].access)
             time.pass_(seconds=11)
             late, _ = await asyncio.gather(
                 sessions.refresh(resources, who.refresh), sessions.refresh(resources, first[1].refresh)

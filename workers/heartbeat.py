@@ -1,8 +1,6 @@
 """Workers say that they live and whether their engine answers; the API, which has no way to the engine, reads it."""
 
 import asyncio
-import os
-import socket
 
 import structlog
 from redis.asyncio import Redis
@@ -11,6 +9,7 @@ from redis.exceptions import RedisError
 from app.health.service import WORKER_KEY
 from app.runtime.base import RuntimeFault
 from workers.context import WorkerContext
+from workers.identity import place, worker_name
 
 log = structlog.get_logger(__name__)
 
@@ -18,14 +17,10 @@ INTERVAL = 3
 LIFE = 10
 
 
-def _keys_here() -> str:
-    return f"{WORKER_KEY}{socket.gethostname()}:"
-
-
 async def beats_here(redis: Redis) -> list[str]:
     """What workers of this host last said of their engine: `ok`, or why it does not answer. Raises `SystemExit`."""
     try:
-        keys = [key async for key in redis.scan_iter(f"{_keys_here()}*", count=1000)]
+        keys = [key async for key in redis.scan_iter(f"{WORKER_KEY}{place()}:*", count=1000)]
         return [value.decode() for value in await redis.mget(keys) if value] if keys else []
     except (RedisError, OSError):
         raise SystemExit("Redis does not answer") from None
@@ -33,7 +28,7 @@ async def beats_here(redis: Redis) -> list[str]:
 
 async def beat(context: WorkerContext) -> None:
     """Write the worker's key every three seconds, until cancelled. The key outlives two missed beats."""
-    key = f"{_keys_here()}{os.getpid()}"
+    key = f"{WORKER_KEY}{worker_name()}"
     while True:
         try:
             await context.runtime.ping()

@@ -1,8 +1,6 @@
 """Reads containers' logs for whoever asks through Redis (`app.workspaces.logs`); beside the jobs, in no job's place."""
 
 import asyncio
-import os
-import socket
 from collections import Counter
 from contextlib import aclosing, suppress
 from uuid import UUID
@@ -32,6 +30,7 @@ from app.workspaces.logs import (
 )
 from app.workspaces.spec import container_name
 from workers.context import WorkerContext
+from workers.identity import worker_name
 
 log = structlog.get_logger(__name__)
 
@@ -91,8 +90,7 @@ async def _take(context: WorkerContext, keys: LogKeys, reading: Counter[UUID]) -
     request = LogRequest.model_validate_json(asked)
     if reading[request.workspace_id] >= MAX_OF_WORKSPACE:
         return None
-    me = f"{socket.gethostname()}:{os.getpid()}"
-    return request if await redis.set(keys.worker, me, nx=True, ex=SIDE_LIFE) else None
+    return request if await redis.set(keys.worker, worker_name(), nx=True, ex=SIDE_LIFE) else None
 
 
 class _Reading:

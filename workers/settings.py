@@ -1,8 +1,6 @@
 """How arq runs our workers: what they offer, and what they hold open."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,6 +15,7 @@ from workers.audit import prune_audit
 from workers.context import open_context
 from workers.doctor import say_engine
 from workers.heartbeat import beat
+from workers.identity import worker_name
 from workers.logs import serve_logs
 from workers.mail import send_link
 from workers.reconcile import keep_engine, keep_rows
@@ -58,7 +57,7 @@ def worker_options(settings: Settings) -> dict[str, Any]:
         "keep_result": 0,
         "max_tries": 5,
         "job_completion_wait": settings.drain_seconds,
-        "health_check_key": f"spawner:health:{socket.gethostname()}:{os.getpid()}",
+        "health_check_key": f"spawner:health:{worker_name()}",
         "log_results": False,
     }
 

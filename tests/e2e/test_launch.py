@@ -1,7 +1,6 @@
 """From a mail to a workspace's page, through the real proxy and on the real engine."""
 
 import signal
-import socket
 import time
 from functools import partial
 
@@ -12,6 +11,7 @@ import redis
 from app.health.service import WORKER_KEY
 from deploy.stack.console import StepFailed, wait_until
 from tests.e2e.stack import RunningStack
+from workers.identity import place
 
 
 def follow(client: httpx.Client, stack: RunningStack, path: str, headers: dict[str, str]) -> dict[str, object]:
@@ -127,7 +127,7 @@ def test_a_launch_accepted_while_redis_is_down_is_done_once_it_is_back(stack: Ru
 
 def all_beat(stack: RunningStack) -> bool:
     """Whether each worker process is heard of in Redis."""
-    keys = [f"{WORKER_KEY}{socket.gethostname()}:{worker.pid}" for worker in stack.workers.values()]
+    keys = [f"{WORKER_KEY}{place()}:{worker.pid}" for worker in stack.workers.values()]
     with redis.Redis.from_url(stack.services.redis_url) as client:
         return bool(client.exists(*keys) == len(keys))
 

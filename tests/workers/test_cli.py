@@ -22,6 +22,7 @@ from app.settings import Settings
 from tests.conftest import ROOT, TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
+from workers.identity import place
 from workers.pulls import warm
 
 Spawner = Callable[..., Awaitable[tuple[int, str]]]
@@ -177,8 +178,10 @@ async def test_a_users_limit_is_set_and_lifted(resources: Resources, spawner: Sp
     [
         ({}, 1, "no worker of this host"),
         ({"elsewhere:1": "ok"}, 1, "no worker of this host"),
-        ({f"{socket.gethostname()}:1": "engine_unavailable"}, 1, "engine_unavailable"),
-        ({f"{socket.gethostname()}:1": "engine_unavailable", f"{socket.gethostname()}:2": "ok"}, 0, "a worker lives"),
+        # A container beside this one, on the host's network and so under the host's name, is another place.
+        ({f"{socket.gethostname()}/1:1": "ok"}, 1, "no worker of this host"),
+        ({f"{place()}:1": "engine_unavailable"}, 1, "engine_unavailable"),
+        ({f"{place()}:1": "engine_unavailable", f"{place()}:2": "ok"}, 0, "a worker lives"),
     ],
 )
 async def test_a_probe_tells_whether_a_worker_of_this_host_can_work(

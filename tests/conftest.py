@@ -180,8 +180,12 @@ class TestWorker:
     __test__ = False
 
     def __init__(self, settings: Settings, context: WorkerContext) -> None:
-        self.context = context
         self._settings = settings
+        self.use(context)
+
+    def use(self, context: WorkerContext) -> None:
+        """Work with this context from now on."""
+        self.context = context
         self._options: dict[str, Any] = {
             "on_startup": None,
             "on_shutdown": None,
@@ -195,6 +199,7 @@ class TestWorker:
             worker = Worker(self._settings, **{**self._options, "burst": True, "cron_jobs": None, "poll_delay": 0.02})
             await worker.main()
             await worker.close()
+            await self.context.deliveries.finish()
             # A claimed message leaves the queue at once, so a burst may end before what its jobs send.
             if not await self.context.resources.redis.zcount(QUEUE, "-inf", clock.system().timestamp() * 1000):
                 return
@@ -222,6 +227,7 @@ class TestWorker:
             await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
             worker.tasks.clear()
             await worker.close()
+            await self.context.deliveries.close()
 
 
 @asynccontextmanager

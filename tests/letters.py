@@ -51,13 +51,30 @@ def text_of(mail: EmailMessage, kind: str = "plain") -> str:
 
 @dataclass
 class PostOffice:
-    """An SMTP server that answers as told; `answers` are spent one by one, then everything is accepted."""
+    """An SMTP server that answers as told; `answers` are spent one by one, then everything is accepted.
+
+    It offers no extension that `lacks` names. While `answering` is not set, letters are received and not answered;
+    where it `hangs_up` it never answers one.
+    """
 
     port: int = 0
+    lacks: tuple[str, ...] = ()
+    hangs_up: bool = False
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     answers: list[str] = field(default_factory=list)
     data_answers: list[str] = field(default_factory=list)
     received: list[Envelope] = field(default_factory=list)
     before: Callable[[], Awaitable[None]] | None = None
+
+    def __post_init__(self) -> None:
+        self.answering.set()
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        *offered, last = (line for line in responses if line[4:] not in self.lacks)
+        return [*offered, last.replace("250-", "250 ", 1)]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -73,6 +90,10 @@ class PostOffice:
         if self.data_answers:
             return self.data_answers.pop(0)
         self.received.append(envelope)
+        await self.answering.wait()
+        if self.hangs_up:
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
         return "250 OK"
 
 

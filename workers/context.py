@@ -13,13 +13,14 @@ from app.runtime import make_runtime
 from app.runtime.base import Runtime
 from app.runtime.firewall import Firewall
 from app.settings import Settings
+from workers.deliveries import Deliveries
 from workers.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
     """The shared bundle and what only workers hold: the engine, the mail server, the client that probes, and the events
-    of the jobs in this worker's hands.
+    of the jobs in this worker's hands; and the mails that it sends beside them.
     """
 
     resources: Resources
@@ -27,6 +28,7 @@ class WorkerContext:
     mailer: Mailer
     http: httpx.AsyncClient
     revocations: Revocations = field(default_factory=Revocations)
+    deliveries: Deliveries = field(default_factory=Deliveries)
 
 
 @asynccontextmanager

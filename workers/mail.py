@@ -1,33 +1,80 @@
 """Mails links. Runs as often as it likes: the row is claimed first, and its outcome written only by who holds it."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import links
-from app.mail.sender import MailDeferred, MailRefused
-from workers.context import context_of
+from app.auth.links import ClaimLost, Delivery
+from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, Stage
+from app.notifications import beside
+from app.resources import Resources
+from workers.context import WorkerContext, context_of
 
 log = structlog.get_logger(__name__)
 
+# Well below the lease's life, so that one renewal may fail.
+RENEW_SECONDS = 10
+
+Settle = Callable[[AsyncSession, Delivery], Awaitable[None]]
+
 
 async def send_link(ctx: dict[str, Any], id: str) -> None:
-    """Mail the link that a `link_requests` row asks for; a server that is down is tried again for the link's life."""
+    """Mail the link that a `link_requests` row asks for, beside the worker's jobs; returns at once."""
     context = context_of(ctx)
+    request_id = UUID(id)
+    context.deliveries.start(request_id, partial(deliver, context, request_id))
+
+
+async def deliver(context: WorkerContext, request_id: UUID) -> None:
+    """Claim the request, make one attempt, and write what became of it."""
     resources = context.resources
     async with resources.unit_of_work() as session:
-        delivery = await links.claim_link(session, resources, UUID(id))
+        delivery = await links.claim_link(session, resources, request_id)
     if delivery is None:
         return
-    settle = links.mark_sent
-    try:
-        await context.mailer.send(delivery.letter)
-    except MailDeferred as error:
-        log.warning("mail_deferred", link_request=id, attempt=delivery.attempt, reason=str(error))
-        settle = links.put_off
-    except MailRefused as error:
-        log.warning("mail_refused", link_request=id, attempt=delivery.attempt, reason=str(error))
-        settle = links.mark_refused
+    async with beside(asyncio.create_task(_keep_claim(resources, delivery))):
+        settle = await _attempt(context, delivery)
     async with resources.unit_of_work() as session:
         await settle(session, delivery)
+
+
+async def _attempt(context: WorkerContext, delivery: Delivery) -> Settle:
+    async def begin() -> None:
+        async with context.resources.unit_of_work() as session:
+            await links.begin_transmission(session, delivery)
+
+    facts = {"link_request": str(delivery.request_id), "attempt": delivery.attempt}
+    try:
+        await context.mailer.send(delivery.letter, begin)
+    except MailDeferred as error:
+        log.warning("mail_deferred", **facts, stage=error.stage, reason=str(error))
+        return partial(links.put_off, transmitted=error.stage is Stage.CONTENT)
+    except MailUnanswered as error:
+        log.warning("mail_unanswered", **facts, reason=str(error))
+        return links.put_off
+    except MailRefused as error:
+        log.warning("mail_refused", **facts, reason=str(error))
+        return links.mark_refused
+    except ClaimLost:
+        log.warning("mail_claim_lost", **facts)
+        return links.put_off
+    return links.mark_sent
+
+
+async def _keep_claim(resources: Resources, delivery: Delivery) -> None:
+    """Renew the claim until cancelled: a server may think for minutes, and a dead worker must be noticed sooner."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            async with resources.unit_of_work() as session:
+                await links.renew_claim(session, delivery)
+        except (SQLAlchemyError, RedisError, OSError) as error:
+            log.warning("mail_claim_not_renewed", link_request=str(delivery.request_id), error=type(error).__name__)

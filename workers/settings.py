@@ -66,6 +66,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
     async def startup(ctx: dict[str, Any]) -> None:
         stack = AsyncExitStack()
         context = await stack.enter_async_context(open_context(settings))
+        stack.push_async_callback(context.deliveries.close)
         for lasting in (beat, watch, keep_rows, keep_engine, serve_logs, say_engine):
             await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
         ctx["worker"] = context

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+import structlog
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.browsers import Browser, hash_of, knows
@@ -22,10 +23,18 @@ from app.models import LinkPurpose, LinkRequest, LinkRequestState, MagicLink, Us
 from app.resources import Resources
 from app.users.accounts import find_by_email, find_or_create
 
-# Longer than an attempt to send can take: until then nobody else tries.
+log = structlog.get_logger(__name__)
+
+# Until then nobody else tries; the worker that tries renews it.
 LEASE = timedelta(seconds=30)
+# How often a letter is transmitted at most while no answer says that it was not taken.
+MAX_TRANSMISSIONS = 2
 LONGEST_DELAY = timedelta(seconds=60)
 REQUEUE_BATCH = 1000
+
+
+class ClaimLost(Exception):
+    """Another worker has the request by now, or it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,10 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
         .returning(LinkRequest)
     )
     if request is None:
+        return None
+    if request.transmissions >= MAX_TRANSMISSIONS:
+        log.warning("mail_given_up", link_request=str(request.id), transmissions=request.transmissions)
+        request.state, request.finished_at = LinkRequestState.FAILED, now
         return None
     write = _write_invitation if request.purpose == LinkPurpose.INVITE else _write_link
     letter = await write(session, resources, request)
@@ -170,8 +183,41 @@ async def mark_refused(session: AsyncSession, delivery: Delivery) -> None:
     await _settle(session, delivery, LinkRequestState.FAILED)
 
 
-async def put_off(session: AsyncSession, delivery: Delivery) -> None:
-    """Try again after a while that doubles each time, up to a minute; give up where that would be too late."""
+async def begin_transmission(session: AsyncSession, delivery: Delivery) -> None:
+    """Note that the letter is about to be transmitted. Raises `ClaimLost`.
+
+    A worker that dies before it hears the server's answer leaves the note: nobody knows whether that letter arrived,
+    and so it counts as one that did.
+    """
+    begun = await session.scalar(
+        update(LinkRequest)
+        .where(*_is_held(delivery))
+        .values(transmissions=LinkRequest.transmissions + 1, run_at=utcnow() + LEASE)
+        .returning(LinkRequest.id)
+    )
+    if begun is None:
+        raise ClaimLost
+
+
+async def renew_claim(session: AsyncSession, delivery: Delivery) -> None:
+    """Keep others away for another lease, while the claim holds."""
+    await session.execute(update(LinkRequest).where(*_is_held(delivery)).values(run_at=utcnow() + LEASE))
+
+
+def _is_held(delivery: Delivery) -> tuple[ColumnElement[bool], ...]:
+    """Whether nobody has claimed the request since."""
+    return (
+        LinkRequest.id == delivery.request_id,
+        LinkRequest.state == LinkRequestState.QUEUED,
+        LinkRequest.attempts == delivery.attempt,
+    )
+
+
+async def put_off(session: AsyncSession, delivery: Delivery, *, transmitted: bool = False) -> None:
+    """Try again after a while that doubles each time, up to a minute; give up where that would be too late.
+
+    `transmitted` says that the server had the whole letter and told that it did not take it.
+    """
     delay = min(timedelta(seconds=2 ** min(delivery.attempt - 1, 10)), LONGEST_DELAY)
     run_at = utcnow() + delay
     if run_at >= delivery.expires_at:
@@ -179,12 +225,8 @@ async def put_off(session: AsyncSession, delivery: Delivery) -> None:
         return
     put_off = await session.scalar(
         update(LinkRequest)
-        .where(
-            LinkRequest.id == delivery.request_id,
-            LinkRequest.state == LinkRequestState.QUEUED,
-            LinkRequest.attempts == delivery.attempt,
-        )
-        .values(run_at=run_at)
+        .where(*_is_held(delivery))
+        .values(run_at=run_at, transmissions=LinkRequest.transmissions - int(transmitted))
         .returning(LinkRequest.id)
     )
     if put_off is not None:
@@ -193,15 +235,7 @@ async def put_off(session: AsyncSession, delivery: Delivery) -> None:
 
 async def _settle(session: AsyncSession, delivery: Delivery, state: LinkRequestState) -> None:
     """Write the outcome, unless a later attempt has taken over."""
-    await session.execute(
-        update(LinkRequest)
-        .where(
-            LinkRequest.id == delivery.request_id,
-            LinkRequest.state == LinkRequestState.QUEUED,
-            LinkRequest.attempts == delivery.attempt,
-        )
-        .values(state=state, finished_at=utcnow())
-    )
+    await session.execute(update(LinkRequest).where(*_is_held(delivery)).values(state=state, finished_at=utcnow()))
 
 
 async def requeue_links(session: AsyncSession) -> int:

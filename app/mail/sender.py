@@ -1,6 +1,10 @@
 """Hands letters to a mail server; the only file that speaks SMTP."""
 
 import asyncio
+import contextlib
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email import policy
 from email.headerregistry import Address
@@ -13,12 +17,38 @@ import aiosmtplib
 
 from app.mail.messages import Letter
 
-SECONDS = 10.0
+# From the first packet to a server that is ready for mail: greeting, TLS and log-in included.
+CONNECT_SECONDS = 10.0
+# RFC 5321, 4.5.3.2: how long a server may take for a command, and for its answer to the whole letter. Whoever waits
+# less for the latter sends a letter twice that the server has taken already.
+COMMAND_SECONDS = 300.0
+ANSWER_SECONDS = 600.0
+QUIT_SECONDS = 5.0
+# Octets of a line, without its end (RFC 5321, 4.5.3.1.6).
+MAX_LINE = 998
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+_FAULTS = (aiosmtplib.SMTPException, OSError, ValueError)
+
+
+class Stage(enum.StrEnum):
+    """How far the exchange with the mail server came."""
+
+    SERVER = "server"
+    RECIPIENT = "recipient"
+    CONTENT = "content"
 
 
 class MailDeferred(Exception):
-    """The letter was not taken now; a later attempt may succeed. It may even have arrived, if the answer got lost."""
+    """The server did not take the letter; a later attempt may succeed."""
+
+    def __init__(self, reason: str, stage: Stage) -> None:
+        super().__init__(reason)
+        self.stage = stage
+
+
+class MailUnanswered(Exception):
+    """The letter was transmitted and the server's answer did not come: it may have arrived or not."""
 
 
 class MailRefused(Exception):
@@ -28,8 +58,11 @@ class MailRefused(Exception):
 class Mailer(Protocol):
     """Sends letters."""
 
-    async def send(self, letter: Letter) -> None:
-        """Hand the letter over within ten seconds. Raises `MailDeferred` or `MailRefused`, and nothing else."""
+    async def send(self, letter: Letter, begin: Callable[[], Awaitable[None]]) -> None:
+        """Hand the letter over. Raises `MailDeferred`, `MailUnanswered` or `MailRefused`, and what `begin` raises.
+
+        `begin` is awaited once, right before the letter is transmitted; where it raises, nothing is.
+        """
         ...
 
 
@@ -68,17 +101,16 @@ class SmtpMailer:
         name, address = parseaddr(sender)
         self._from = Address(name, addr_spec=address)
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: Letter, begin: Callable[[], Awaitable[None]]) -> None:
         """See `Mailer.send`."""
-        message = self._write(letter)
-        try:
-            async with asyncio.timeout(SECONDS):
-                await self._deliver(letter.to, message)
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            # The server's words may quote the address: only their kind goes on.
-            raise _judge(error, letter.to) from None
+        message = self._head(letter)
+        async with self._connected() as client:
+            content = _serialise(message, letter, eight_bit=client.supports_extension("8BITMIME"))
+            await self._name_recipient(client, letter.to, content)
+            await begin()
+            await _transmit(client, content)
 
-    def _write(self, letter: Letter) -> EmailMessage:
+    def _head(self, letter: Letter) -> EmailMessage:
         message = EmailMessage(policy=policy.SMTP if letter.to.isascii() else policy.SMTPUTF8)
         message["From"] = self._from
         try:
@@ -93,42 +125,104 @@ class SmtpMailer:
         message["Message-ID"] = make_msgid(domain=self._from.domain)
         # No out-of-office notes back (RFC 3834).
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(letter.text)
-        message.add_alternative(letter.html, subtype="html")
         return message
 
-    async def _deliver(self, to: str, message: EmailMessage) -> None:
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[aiosmtplib.SMTP]:
+        """A server that is ready for mail. Raises `MailDeferred`."""
         server = self._server
-        await aiosmtplib.send(
-            message,
-            sender=self._from.addr_spec,
-            recipients=[to],
+        client = aiosmtplib.SMTP(
             hostname=server.hostname,
             port=server.port,
             username=server.username,
             password=server.password,
             use_tls=server.use_tls,
             start_tls=server.start_tls,
-            timeout=SECONDS,
+            timeout=CONNECT_SECONDS,
         )
+        try:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await client.connect()
+            except _FAULTS as error:
+                raise _deferred(error, Stage.SERVER) from None
+            try:
+                yield client
+            except Exception:
+                await _quit(client)
+                raise
+            await _quit(client)
+        finally:
+            client.close()
+
+    async def _name_recipient(self, client: aiosmtplib.SMTP, to: str, content: bytes) -> None:
+        options = [f"SIZE={len(content)}"] if client.supports_extension("SIZE") else []
+        if client.supports_extension("8BITMIME"):
+            options.append("BODY=8BITMIME")
+        if not to.isascii():
+            if not client.supports_extension("SMTPUTF8"):
+                raise MailRefused("the server takes no such address")
+            options.append("SMTPUTF8")
+        try:
+            await client.mail(self._from.addr_spec, options=options, timeout=COMMAND_SECONDS)
+        except _FAULTS as error:
+            # A refused sender is the operator's to mend.
+            raise _deferred(error, Stage.SERVER) from None
+        try:
+            await client.rcpt(to, encoding="ascii" if to.isascii() else "utf-8", timeout=COMMAND_SECONDS)
+        except aiosmtplib.SMTPRecipientRefused as error:
+            raise _judge(error, Stage.RECIPIENT) from None
+        except ValueError as error:
+            raise MailRefused(type(error).__name__) from None
+        except _FAULTS as error:
+            raise _deferred(error, Stage.SERVER) from None
 
 
-def _judge(error: Exception, to: str) -> MailDeferred | MailRefused:
-    """Only a permanent answer about the recipient or the content is final.
+async def _transmit(client: aiosmtplib.SMTP, content: bytes) -> None:
+    try:
+        await client.data(content, timeout=ANSWER_SECONDS)
+    except aiosmtplib.SMTPDataError as error:
+        raise _judge(error, Stage.CONTENT) from None
+    except _FAULTS as error:
+        raise MailUnanswered(type(error).__name__) from None
 
-    A wrong password, a refused sender or a missing certificate is the operator's to mend, so those are tried again.
+
+async def _quit(client: aiosmtplib.SMTP) -> None:
+    """Take leave. What the server makes of that changes nothing about the letter."""
+    with contextlib.suppress(*_FAULTS):
+        await client.quit(timeout=QUIT_SECONDS)
+
+
+def _serialise(message: EmailMessage, letter: Letter, *, eight_bit: bool) -> bytes:
+    """The whole letter, as it is transmitted to a server that takes eight-bit content or does not."""
+    message.set_content(letter.text, cte=_encoding(letter.text, eight_bit=eight_bit))
+    message.add_alternative(letter.html, subtype="html", cte=_encoding(letter.html, eight_bit=eight_bit))
+    return message.as_bytes()
+
+
+def _encoding(text: str, *, eight_bit: bool) -> str:
+    """How a part is encoded: as it is where that is allowed, else in base64.
+
+    Never quoted-printable, which writes `=` as `=3D` and breaks long lines: a link copied from such a source is dead.
     """
-    kind = type(error).__name__
-    match error:
-        case aiosmtplib.SMTPRecipientsRefused():
-            codes = [refusal.code for refusal in error.recipients]
-            final = all(code >= 500 for code in codes)
-            return MailRefused(f"{kind} {codes}") if final else MailDeferred(f"{kind} {codes}")
-        case aiosmtplib.SMTPRecipientRefused() | aiosmtplib.SMTPDataError() if error.code >= 500:
-            return MailRefused(f"{kind} {error.code}")
-        case aiosmtplib.SMTPNotSupported() if not to.isascii():
-            return MailRefused(f"{kind}: the server takes no such address")
-        case aiosmtplib.SMTPException() | OSError():
-            return MailDeferred(kind)
-        case _:
-            return MailRefused(kind)
+    if all(len(line.encode()) <= MAX_LINE for line in text.splitlines()):
+        if text.isascii():
+            return "7bit"
+        if eight_bit:
+            return "8bit"
+    return "base64"
+
+
+def _judge(
+    error: aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError, stage: Stage
+) -> MailDeferred | MailRefused:
+    """Only a permanent answer about the recipient or the content is final."""
+    if error.code >= 500:
+        return MailRefused(f"{type(error).__name__} {error.code}")
+    return _deferred(error, stage)
+
+
+def _deferred(error: Exception, stage: Stage) -> MailDeferred:
+    """The server's words may quote the address: only their kind and code go on."""
+    code = f" {error.code}" if isinstance(error, aiosmtplib.SMTPResponseException) else ""
+    return MailDeferred(f"{type(error).__name__}{code}", stage)

@@ -66,6 +66,11 @@ class LinkRequest(Base):
     locale: Mapped[str] = mapped_column(String(2))
     state: Mapped[LinkRequestState] = mapped_column(choice(LinkRequestState), default=LinkRequestState.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
+    transmissions: Mapped[int] = mapped_column(
+        default=0,
+        server_default="0",
+        doc="Of the letter, without those of which the mail server told that it did not take it.",
+    )
     run_at: Mapped[datetime] = mapped_column(default=utcnow)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     expires_at: Mapped[datetime]

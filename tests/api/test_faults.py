@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 
-from app.mail.sender import MailDeferred, MailRefused
+from app.mail.sender import MailDeferred, MailRefused, Stage
 from app.resources import Resources
 from app.runtime.base import RuntimeFault
 from app.settings import Settings
@@ -129,8 +129,8 @@ async def test_an_error_of_the_engine_or_the_mail_server_is_told_to_nobody(
         raise make()
 
     class Post:
-        async def send(self, letter: object) -> None:
-            raise MailDeferred(CANARY) if isinstance(make(), RuntimeFault) else MailRefused(CANARY)
+        async def send(self, letter: object, begin: object) -> None:
+            raise MailDeferred(CANARY, Stage.SERVER) if isinstance(make(), RuntimeFault) else MailRefused(CANARY)
 
     runtime.before = fail
     worker.context = replace(worker.context, mailer=Post())

@@ -65,6 +65,7 @@ async def test_a_request_for_a_link(resources: Resources, time: Time) -> None:
         "locale": "de",
         "state": LinkRequestState.QUEUED,
         "attempts": 0,
+        "transmissions": 0,
         "run_at": time.now,
         "created_at": time.now,
         "expires_at": time.now + timedelta(seconds=resources.settings.magic_link_seconds),

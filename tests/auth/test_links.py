@@ -20,7 +20,7 @@ from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.letters import Inbox, PostOffice, text_of
 from workers.context import WorkerContext
-from workers.mail import send_link
+from workers.mail import deliver
 
 Send = Callable[[UUID], Awaitable[None]]
 
@@ -67,7 +67,7 @@ def send(worker: TestWorker, settings: Settings, post_office: PostOffice) -> Sen
     url = f"smtp://127.0.0.1:{post_office.port}"
     made = worker.context
     context = WorkerContext(made.resources, made.runtime, SmtpMailer(url, settings.mail_from), made.http)
-    return lambda request_id: send_link({"worker": context}, str(request_id))
+    return lambda request_id: deliver(context, request_id)
 
 
 async def test_signing_up_mails_a_link_that_signs_in(
@@ -194,7 +194,7 @@ async def test_a_server_that_is_down_gets_the_mail_when_it_is_back(
     down = WorkerContext(made.resources, made.runtime, SmtpMailer("smtp://127.0.0.1:1", settings.mail_from), made.http)
     async with resources.sessions() as session:
         request_id = (await session.scalars(select(LinkRequest.id))).one()
-    await send_link({"worker": down}, str(request_id))
+    await deliver(down, request_id)
     waiting = await request_of(resources, request_id)
     assert (waiting.state, waiting.attempts) == (LinkRequestState.QUEUED, 1)
     assert waiting.run_at > utcnow()

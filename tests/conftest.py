@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -119,20 +119,33 @@ def settings(services: Services) -> Settings:
         smtp_url=services.smtp_url,
         network_range="10.215.0.0/16",
         catalog=ROOT / "images" / "catalog.yaml",
-        lease_seconds=2,
+        lease_seconds=5,
         reconcile_seconds=1,
     )
 
 
+async def cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """End these tasks, but not the one that asks."""
+    tasks.discard(cast("asyncio.Task[Any]", asyncio.current_task()))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @pytest.fixture
 async def resources(settings: Settings, owner: AsyncEngine) -> AsyncIterator[Resources]:
-    """An open bundle over empty tables and an empty Redis."""
+    """An open bundle over empty tables and an empty Redis.
+
+    What a failed test left running is ended with it: it would write into the tables of the next one.
+    """
+    before = asyncio.all_tasks()
     async with open_resources(settings) as opened:
         tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
         async with owner.begin() as connection:
             await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         await opened.redis.flushall()
         yield opened
+        await cancel(asyncio.all_tasks() - before)
 
 
 @pytest.fixture

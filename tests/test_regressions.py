@@ -23,6 +23,7 @@ from app.settings import Settings
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
 from tests.factories import make_user, sign_in
+from tests.support.crowd import crowd
 
 Client = httpx.AsyncClient
 TYPES = ("hello", "jupyter")
@@ -39,7 +40,7 @@ async def at_once(processes: list[Client], count: int, method: str, path: str, *
     """The same request many times at once, spread over the processes; how many were answered how."""
     among = itertools.islice(itertools.cycle(processes), count)
     calls = (one.request(method, path, **request) for one in among)
-    return Counter(answer.status_code for answer in await asyncio.gather(*calls))
+    return Counter(answer.status_code for answer in await crowd(calls))
 
 
 async def count(resources: Resources, table: type[Base], *where: ColumnElement[bool]) -> int:
@@ -94,7 +95,7 @@ async def test_several_admins_from_a_race(processes: list[Client], resources: Re
     calls = (
         processes[i % len(processes)].post("/api/auth/verify", json={"token": token}) for i, token in enumerate(tokens)
     )
-    answers = await asyncio.gather(*calls)
+    answers = await crowd(calls)
     assert {answer.status_code for answer in answers} == {200}
     admins = [answer.json()["user"]["id"] for answer in answers if answer.json()["user"]["is_admin"]]
     async with resources.sessions() as session:

@@ -313,5 +313,5 @@ def private_services(root: Path) -> Iterator[Services]:
         ensure_database(sockets, "spawner", base / "postgres.log")
         checks = {"redis": partial(redis_answers, services.redis_url), "mail": partial(smtp_answers, port)}
         for name, check in checks.items():
-            wait_until(check, 15, partial(StepFailed, f"{name} does not answer", base / f"{name}.log"))
+            wait_until(check, 60, partial(StepFailed, f"{name} does not answer", base / f"{name}.log"))
         yield services

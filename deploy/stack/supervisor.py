@@ -123,7 +123,7 @@ class Supervisor:
         log = self._layout.log("supervisor")
         if done.returncode:
             raise StepFailed(f"the supervisor did not start: {(done.stderr or done.stdout).strip()}", log)
-        wait_until(self.is_up, 15, lambda: StepFailed("the supervisor does not answer", log))
+        wait_until(self.is_up, 60, lambda: StepFailed("the supervisor does not answer", log))
 
     def configure(self, processes: Sequence[Process]) -> None:
         """Replace the configuration file; `apply` makes the supervisor follow it."""

@@ -140,10 +140,10 @@ def _services_step(
         redis_url = settings["SPAWNER_REDIS_URL"]
         own = f"the Redis of SPAWNER_REDIS_URL does not answer at {urlsplit(redis_url).hostname}"
         silent = StepFailed("Redis does not answer", layout.log("redis")) if "redis" in names else StepFailed(own)
-        wait_until(partial(redis_answers, redis_url), 20, lambda: silent)
+        wait_until(partial(redis_answers, redis_url), 60, lambda: silent)
         if "mail" in names:
             failure = StepFailed("the mail sink does not answer", layout.log("mail"))
-            wait_until(partial(smtp_answers, ports["smtp"]), 20, lambda: failure)
+            wait_until(partial(smtp_answers, ports["smtp"]), 60, lambda: failure)
         current.detail = ", ".join(names) if names else "all yours"
     return embedded
 

@@ -32,9 +32,9 @@ from app.settings import Settings
 from app.workspaces.watch import JobWatch
 from deploy.stack.layout import free_port
 from tests.factories import SignedIn
+from tests.support.waiting import PATIENCE, SOON
 
 # Seconds: far more than anything here takes.
-SOON = 10
 
 
 async def make_workspace(
@@ -153,7 +153,7 @@ async def served(app: FastAPI, who: SignedIn) -> AsyncIterator[Served]:
     task = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=40) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE) as client:
             yield Served(client, who)
     finally:
         server.should_exit = True

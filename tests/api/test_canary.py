@@ -30,6 +30,7 @@ from tests.api.conftest import serving
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.letters import text_of
+from tests.support.waiting import PATIENCE
 
 PASSWORD = "smtp-password-canary-5c1a"
 DATABASE_PASSWORD = "database-password-canary-81fe"
@@ -58,7 +59,7 @@ class Post:
 
     async def deliver(self, worker: TestWorker) -> None:
         """Work until the letter has arrived."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not self.received:
                 await worker.drain()
                 await asyncio.sleep(0.1)

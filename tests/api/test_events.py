@@ -16,6 +16,7 @@ from app.workspaces import polling
 from app.workspaces.watch import JobWatch
 from tests.api.streaming import Sent, Served, another, change_job, eventually, make_job, served
 from tests.factories import SignedIn, sign_in
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ async def test_foreign_and_unknown_jobs_are_not_found_before_anything_streams(
     api: Served, resources: Resources, job: Job
 ) -> None:
     foreign = await make_job(resources, (await sign_in(resources, "bob")).user)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         for path in (events_of(foreign), f"/api/jobs/{job.workspace_id}/events"):
             answer = await api.get(path)
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -24,6 +24,7 @@ from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
 from tests.api.routes import addresses
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
+from tests.support.waiting import PATIENCE
 
 CANARY = "canary-7f3a at dbseven.internal:5432 as postgres"
 # What would tell of our insides: the text, where parts are, the words of Python and of libraries.
@@ -136,7 +137,7 @@ async def test_an_error_of_the_engine_or_the_mail_server_is_told_to_nobody(
     worker.context = replace(worker.context, mailer=Post())
     await scene.client.post("/api/auth/signup", json={"email": "new@example.org"})
     await scene.launched()
-    await asyncio.wait_for(worker.drain(), 20)
+    await asyncio.wait_for(worker.drain(), PATIENCE)
     # Logs would be waited for.
     for name in (*(name for name in READING if name != "container_logs"), "list_mails", "overview"):
         who = scene.alice if name in READING else scene.admin

@@ -21,6 +21,7 @@ from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.factories import SignedIn, make_user, sign_in
+from tests.support.waiting import PATIENCE
 
 EXAMPLES = 25
 
@@ -32,7 +33,7 @@ def served(app: FastAPI) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, proxy_headers=False))
     thread = threading.Thread(target=server.run)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.02)
     assert server.started
@@ -78,4 +79,4 @@ def load() -> schemathesis.BaseSchema:
 def test_whatever_is_sent_the_answer_is_one_of_the_document(case: Any, address: str, alice: SignedIn) -> None:
     # An address, a link or a type may fit the schema, and be none of ours all the same.
     excluded = [positive_data_acceptance]
-    case.call_and_validate(base_url=address, headers=alice.headers, excluded_checks=excluded, timeout=40)
+    case.call_and_validate(base_url=address, headers=alice.headers, excluded_checks=excluded, timeout=PATIENCE)

@@ -27,9 +27,9 @@ from deploy.stack.processes import Process, child
 from deploy.stack.services import redis_answers, redis_process, redis_url
 from tests.conftest import ROOT
 from tests.factories import SignedIn
+from tests.support.waiting import PATIENCE, SOON
 
 # Far more than any change takes to arrive, and less than the clients would wait.
-SOON = 10
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ class Poller:
 
     async def get(self, *, seen: str | None = None, wait: float = 0) -> httpx.Response:
         headers = {**self.who.headers, **({"If-None-Match": seen} if seen else {})}
-        return await self.client.get(self.url, params={"wait": wait}, headers=headers, timeout=40)
+        return await self.client.get(self.url, params={"wait": wait}, headers=headers, timeout=PATIENCE)
 
     async def waiting(self, number: int, *, seen: str | None = None) -> list[asyncio.Task[httpx.Response]]:
         """Start clients that wait for thirty seconds; return once all of them do."""
@@ -178,7 +178,7 @@ async def test_waiting_survives_a_restart_of_redis(
     own = settings.model_copy(update={"redis_url": redis_url(tmp_path)})
 
     def started() -> None:
-        wait_until(lambda: redis_answers(own.redis_url), SOON, lambda: StepFailed("redis", tmp_path / "log"))
+        wait_until(lambda: redis_answers(own.redis_url), PATIENCE, lambda: StepFailed("redis", tmp_path / "log"))
 
     with child(private, tmp_path / "log"):
         await asyncio.to_thread(started)
@@ -213,12 +213,14 @@ async def test_whoever_waits_is_let_go_when_the_api_is_told_to_stop(
     }
     command = (sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--port", str(port))
     with child(Process("api", command, ROOT, environment), tmp_path / "log") as process:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=40) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE) as client:
             await listening(client)
             etag = (await client.get(url, headers=alice.headers)).headers["ETag"]
             headers = {**alice.headers, "If-None-Match": etag}
             tasks = [asyncio.create_task(client.get(url, params={"wait": 30}, headers=headers)) for _ in range(3)]
             await asyncio.sleep(1)
+            # One loop answers all: what was sent before this is being waited for.
+            await client.get("/livez")
             assert not any(task.done() for task in tasks)
             process.send_signal(signal.SIGTERM)
             assert {answer.status_code for answer in await answers(tasks)} == {304}
@@ -227,7 +229,7 @@ async def test_whoever_waits_is_let_go_when_the_api_is_told_to_stop(
 
 def ended(process: subprocess.Popen[bytes]) -> int:
     # uvicorn ends by the signal that it was sent once it has shut down.
-    code = process.wait(SOON)
+    code = process.wait(PATIENCE)
     return 0 if code == -signal.SIGTERM else code
 
 
@@ -242,6 +244,6 @@ async def listening(client: httpx.AsyncClient) -> None:
 
 
 async def bounded(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(SOON * 2):
+    async with asyncio.timeout(SOON):
         while not await condition():
             await asyncio.sleep(0.05)

@@ -17,6 +17,7 @@ from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.factories import sign_in
+from tests.support.waiting import PATIENCE
 
 # What speaks to an engine, or makes rules for one.
 ENGINE = ("aiodocker", "app.runtime.docker", "app.runtime.firewall", "workers", "docker")
@@ -61,8 +62,8 @@ async def running_api(settings: Settings, trap: Trap) -> AsyncIterator[tuple[int
         sys.executable, *command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
-            async with asyncio.timeout(30):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     with suppress(httpx.TransportError):
                         await client.get("/livez")

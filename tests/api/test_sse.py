@@ -9,6 +9,7 @@ from starlette.types import Message
 from app import sse
 from app.errors import Unauthorized
 from app.sse import EventStream, answer, event
+from tests.support.waiting import PATIENCE
 
 
 class Client:
@@ -28,7 +29,7 @@ class Client:
         self.got.append(message)
 
     async def read(self, stream: EventStream) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stream({"type": "http"}, self.receive, self.send)
 
 

@@ -1,6 +1,5 @@
 """Codes: the second way to spend a link, in the browser that asked for it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -18,6 +17,7 @@ from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.letters import Inbox
+from tests.support.crowd import crowd
 
 ALICE = "alice@example.org"
 
@@ -147,7 +147,7 @@ async def test_of_fifty_tries_at_once_five_are_judged(
 ) -> None:
     code = read_code(await ask(client, worker, inbox))
     assert code is not None
-    answers = await asyncio.gather(*(enter(client, wrong(code)) for _ in range(50)))
+    answers = await crowd(enter(client, wrong(code)) for _ in range(50))
     assert {answer.json()["code"] for answer in answers} == {"invalid_code"}
     assert await tries(resources) == [MOST_TRIES]
     assert (await enter(client, code)).status_code == 400
@@ -159,7 +159,7 @@ async def test_fifty_at_once_are_given_five_tries(client: httpx.AsyncClient, res
     for _ in range(2):
         await client.post("/api/auth/login", json={"email": ALICE})
     browser = read_browser(client.cookies["spawner_browser"])
-    given = await asyncio.gather(*(count_try(resources, browser) for _ in range(50)))
+    given = await crowd(count_try(resources, browser) for _ in range(50))
     assert [len(requests) for requests in given if requests] == [2] * MOST_TRIES
     assert await tries(resources) == [MOST_TRIES] * 2
 
@@ -168,7 +168,7 @@ async def test_fifty_right_codes_at_once_sign_in_once(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, inbox: Inbox
 ) -> None:
     code = await ask(client, worker, inbox)
-    answers = await asyncio.gather(*(enter(client, code) for _ in range(50)))
+    answers = await crowd(enter(client, code) for _ in range(50))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
     async with resources.sessions() as session:
         assert await session.scalar(select(func.count()).select_from(Session)) == 1

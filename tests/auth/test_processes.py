@@ -15,9 +15,10 @@ from app.resources import Resources
 from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
+from tests.support.waiting import PATIENCE
 
 PROCESSES = 4
-LIFESPAN_SECONDS = 60
+LIFESPAN_SECONDS = PATIENCE
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def processes(environment: dict[str, str], resources: Resources) -> AsyncI
     async with AsyncExitStack() as exits:
         clients = [
             await exits.enter_async_context(
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False)
             )
             for port in ports
         ]

@@ -15,6 +15,7 @@ from app.resources import Resources, open_resources
 from app.settings import Settings
 from tests.clocks import Time
 from tests.factories import SignedIn, make_token, sign_in
+from tests.support.waiting import SOON
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 
@@ -298,7 +299,7 @@ class TestRenewing:
         seen = (await client.get(url, headers=alice.headers)).headers["ETag"]
         time.pass_(minutes=15)
         headers = shown(None, alice.refresh, **{"If-None-Match": seen})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON):
             answer = await client.get(f"{url}?wait=30", headers=headers)
         assert answer.status_code == 304
         assert given(answer)

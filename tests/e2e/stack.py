@@ -171,7 +171,7 @@ def running_stack(
     instance: str,
     logs: Path,
     *,
-    lease_seconds: int = 2,
+    lease_seconds: int = 5,
     worker_module: str = "workers",
     api_factory: str = "app.main:create_app",
     changes: Mapping[str, str] | None = None,

@@ -18,6 +18,7 @@ from websockets.typing import Origin
 from deploy.stack.console import StepFailed, wait_until
 from tests.e2e.stack import RunningStack
 from tests.e2e.test_launch import follow
+from tests.support.waiting import PATIENCE
 
 MEGABYTE = 2**20
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
@@ -46,7 +47,7 @@ class Visit:
         """Open the workspace's websocket as a page of that origin."""
         address = urlsplit(f"{self.url}ws")._replace(scheme="ws")
         # The proxy listens on loopback; Python's resolver does not know the names below `localhost`.
-        raw = socket.create_connection(("127.0.0.1", address.port or 80), timeout=30)
+        raw = socket.create_connection(("127.0.0.1", address.port or 80), timeout=PATIENCE)
         headers = {"Cookie": self.cookies()}
         return connect(
             address.geturl(),
@@ -55,7 +56,7 @@ class Visit:
             additional_headers=headers,
             proxy=None,
             max_size=None,
-            open_timeout=30,
+            open_timeout=PATIENCE,
         )
 
 
@@ -118,9 +119,9 @@ def test_a_websocket_carries_text_and_a_megabyte(visit: Visit) -> None:
     binary = os.urandom(MEGABYTE)
     with visit.websocket(visit.origin) as websocket:
         websocket.send("Grüße")
-        assert websocket.recv(timeout=30) == "Grüße"
+        assert websocket.recv(timeout=PATIENCE) == "Grüße"
         websocket.send(binary)
-        assert websocket.recv(timeout=30) == binary
+        assert websocket.recv(timeout=PATIENCE) == binary
 
 
 def test_a_websocket_of_another_origins_page_is_refused(visit: Visit) -> None:

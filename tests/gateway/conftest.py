@@ -24,6 +24,7 @@ from deploy.stack.layout import free_port
 from deploy.stack.processes import child
 from deploy.stack.proxy import caddy_process
 from tests.factories import SignedIn, make_user, sign_in
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,7 +98,7 @@ async def serving(app: Any) -> AsyncIterator[int]:
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not server.started:
             await asyncio.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
@@ -132,7 +133,7 @@ async def caddy(
     }
     log = home / "caddy.log"
     with child(caddy_process(ROOT, home, settings), log):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -220,7 +221,7 @@ class Site:
         head = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""]
         writer.write("\r\n".join(head).encode("latin-1"))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 return await reader.read()
         finally:
             writer.close()
@@ -277,6 +278,6 @@ async def site(edge: Edge, settings: Settings, resources: Resources, app: FastAP
     edge.api.app = app
     edge.peer.received.clear()
     edge.peer.gate.clear()
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         yield Site(edge, settings, resources, http)
     edge.api.app = None

@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from app.forwarded import Forwarded
 from deploy.stack.layout import free_port
 from tests.gateway.conftest import Owned, Received, Site, caddy
+from tests.support.waiting import PATIENCE
 
 MEGABYTE = b"x" * 2**20
 
@@ -185,7 +186,7 @@ async def test_a_stream_arrives_piece_by_piece(site: Site) -> None:
     url = f"http://127.0.0.1:{site.edge.port}{site.path(owned.route, '/stream')}"
     async with site.http.stream("GET", url, headers={"Host": site.host(owned.route), **owned.cookie}) as answer:
         pieces = answer.aiter_raw()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await anext(pieces) == b"one\n"
         site.edge.peer.gate.set()
         assert b"".join([piece async for piece in pieces]) == b"two\n"
@@ -378,7 +379,7 @@ async def test_a_container_that_is_gone_is_named(site: Site) -> None:
 async def test_a_silent_api_is_named_and_no_secret_is_logged(tmp_path: Path) -> None:
     port = free_port()
     async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", free_port()) as log:
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             headers = {"Cookie": "spawner_workspace=very-secret", "Referer": "http://localhost/?very-secret"}
             for host in ("127.0.0.1", "localhost"):
                 url = f"http://127.0.0.1:{port}/alice-hello/?token=very-secret"

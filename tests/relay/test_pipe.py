@@ -12,6 +12,7 @@ import pytest
 from app.gateway import pipe as pipes
 from app.gateway.grants import Entry
 from app.gateway.pipe import KEEPALIVE, MOST_EARLY, MOST_HEAD, Admission, Far, Pipe, split_ticket
+from tests.support.waiting import PATIENCE
 
 ADMISSION = Admission(Entry(uuid4(), uuid4(), 1), "10.0.0.7", 8888)
 HEAD = b"GET /ws HTTP/1.1\r\nHost: alice\r\n\r\n"
@@ -67,7 +68,7 @@ class Bench:
     async def admitted(self, early: bytes = b"") -> Far:
         """Show the ticket and wait until the container is reached."""
         self.pipe.near.data_received(REQUEST + early)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             while self.pipe._far is None:
                 await asyncio.sleep(0)
         return self.pipe._far
@@ -121,7 +122,7 @@ async def test_a_request_may_come_byte_by_byte(bench: Bench) -> None:
         bench.pipe.near.data_received(bytes([byte]))
     assert bench.tickets == []
     bench.pipe.near.data_received(REQUEST[-1:])
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         while not bench.far.sent:
             await asyncio.sleep(0)
     assert bench.far.sent == HEAD
@@ -226,8 +227,9 @@ async def test_either_side_may_stop_sending_once(bench: Bench, side: str, monkey
     assert other.done == ["eof"]
     assert one.eof_received() is False
     assert other.done == ["eof"]
-    await asyncio.sleep(0.1)
-    assert bench.near.done[-1] == bench.far.done[-1] == "abort"
+    async with asyncio.timeout(PATIENCE):
+        while not bench.near.done[-1:] == bench.far.done[-1:] == ["abort"]:
+            await asyncio.sleep(0.01)
 
 
 async def test_before_it_is_open_the_end_of_one_side_is_the_end(bench: Bench) -> None:
@@ -258,7 +260,7 @@ async def test_a_container_that_cannot_be_reached_is_silence(bench: Bench, monke
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
     bench.pipe.near.data_received(REQUEST)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         while not bench.near.done:
             await asyncio.sleep(0)
     assert (bench.near.done, bench.near.sent) == (["abort"], b"")
@@ -267,7 +269,7 @@ async def test_a_container_that_cannot_be_reached_is_silence(bench: Bench, monke
 async def test_a_container_that_is_reached_too_late_hears_nothing(bench: Bench) -> None:
     bench.pipe.near.data_received(REQUEST)
     bench.near.done.append("close")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         while not bench.far.done:
             await asyncio.sleep(0)
     assert (bench.far.done, bench.far.sent) == (["abort"], b"")
@@ -292,9 +294,8 @@ async def test_each_stage_has_its_time(monkeypatch: pytest.MonkeyPatch, name: st
         pipe.near.connection_made(near)  # type: ignore[arg-type]
         if name != "HEAD_SECONDS":
             pipe.near.data_received(REQUEST)
-        await asyncio.sleep(0.02)
         assert near.done == []
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             while not near.done:
                 await asyncio.sleep(0.01)
     assert near.done == ["abort"]

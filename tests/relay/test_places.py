@@ -17,6 +17,7 @@ from app.gateway.grants import Entry
 from app.gateway.pipe import Pipe
 from app.gateway.relay import MOST_EACH, Relay, _file_limit
 from app.resources import Resources
+from tests.support.waiting import PATIENCE
 
 ENTRY, OTHER = Entry(uuid4(), uuid4(), 1), Entry(uuid4(), uuid4(), 1)
 
@@ -173,7 +174,7 @@ async def test_the_proxy_is_told_where_it_listens(resources: Resources, bind: st
         assert relay.address.startswith(address)
         port = int(relay.address.rpartition(":")[2])
         _, waiting = await asyncio.open_connection(bind, port)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(bind, port)
     waiting.close()
@@ -212,7 +213,7 @@ async def test_every_second_what_is_open_is_asked_for(resources: Resources, monk
     relay = Relay()
     async with relay.running(resources):
         pipe = admit(relay)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while len(asked) < 3:
                 await asyncio.sleep(0.01)
         assert ended(pipe) == ""

@@ -19,6 +19,7 @@ from app.gateway.relay import Relay
 from app.resources import Resources
 from app.settings import Settings
 from deploy.stack.layout import free_port
+from tests.support.waiting import PATIENCE
 
 ENTRY = Entry(uuid4(), uuid4(), 1)
 AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
@@ -54,7 +55,7 @@ async def ask(relay: Relay, sent: bytes) -> bytes:
     reader, writer = await dial(relay)
     writer.write(sent)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await reader.read()
     except ConnectionResetError:
         return b""
@@ -126,7 +127,7 @@ async def test_the_container_sees_one_request_and_nothing_more_until_it_agrees(r
         assert (await reader.readuntil(b"yes")).endswith(b"Content-Length: 3\r\n\r\nyes")
         writer.write(b"GET /third HTTP/1.1\r\n\r\n")
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while len(relay):
                 await asyncio.sleep(0.01)
     assert bytes(received) == request("")
@@ -138,7 +139,7 @@ async def test_what_hurries_ahead_arrives_once_the_container_agrees(relay: Relay
         early = b"x" * 2**20
         writer.write(request(relay.issue(ENTRY, "127.0.0.1", port).ticket) + early)
         writer.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read() == AGREES + early
         writer.close()
     assert len(relay) == 0
@@ -191,7 +192,7 @@ async def test_what_stays_silent_is_given_up(relay: Relay, monkeypatch: pytest.M
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(AGREES)
-        await asyncio.sleep(2)
+        await asyncio.sleep(PATIENCE)
 
     assert await ask(relay, b"GET / HTTP/1.1\r\n") == b""
     async with container(silence) as port:
@@ -202,7 +203,7 @@ async def test_what_stays_silent_is_given_up(relay: Relay, monkeypatch: pytest.M
         writer.write(request(relay.issue(ENTRY, "127.0.0.1", port).ticket))
         await reader.readuntil(b"\r\n\r\n")
         writer.write_eof()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
         writer.close()
     assert len(relay) == 0
@@ -225,7 +226,7 @@ async def test_strangers_at_the_port_push_each_other_out(relay: Relay, monkeypat
     monkeypatch.setattr(relays, "MOST_WAITING", 1)
     reader, first = await dial(relay)
     _, second = await dial(relay)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         assert await reader.read() == b""
     first.close()
     second.close()
@@ -247,7 +248,7 @@ async def test_while_the_database_is_silent_websockets_stay_for_a_while_and_no_l
         raise OSError
 
     monkeypatch.setattr(relays, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(relays, "BLIND_SECONDS", 0.3)
+    monkeypatch.setattr(relays, "BLIND_SECONDS", 2)
     monkeypatch.setattr(relays, "still_held", fails)
     relay = Relay()
     async with container(echo) as port, relay.running(resources):
@@ -257,7 +258,7 @@ async def test_while_the_database_is_silent_websockets_stay_for_a_while_and_no_l
         await asyncio.sleep(0.15)
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
         writer.close()
 
@@ -271,14 +272,14 @@ def test_it_works_on_the_loop_that_the_server_uses(settings: Settings) -> None:
             early = b"x" * 2**21
             writer.write(request(relay.issue(ENTRY, "127.0.0.1", port).ticket) + early)
             writer.write_eof()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert await reader.read() == AGREES + early
             assert (await ask(relay, request("x"))).startswith(b"HTTP/1.1 403")
             reader, writer = await dial(relay)
             writer.write(request(relay.issue(ENTRY, "127.0.0.1", port).ticket))
             await reader.readuntil(b"\r\n\r\n")
             relay.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert await reader.read() == b""
             for _, either in (first, (reader, writer)):
                 either.close()

@@ -12,6 +12,7 @@ import httpx
 
 from app.runtime.base import Endpoint, Network, Progress, RunState, Runtime, Volume, WorkspaceSpec
 from app.settings import LOCAL_DOCKER
+from tests.support.waiting import PATIENCE
 
 DOCKER_URL = os.environ.get("SPAWNER_DOCKER_URL") or os.environ.get("DOCKER_HOST") or LOCAL_DOCKER
 PORT = 8080
@@ -97,7 +98,7 @@ def reply(status: int, body: object) -> bytes:
     return f"{head}Connection: close\r\n\r\n".encode() + data
 
 
-async def eventually(look: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
+async def eventually(look: Callable[[], Awaitable[bool]], *, seconds: float = PATIENCE) -> None:
     """Return once `look` says yes; the engine tells nobody when."""
     async with asyncio.timeout(seconds):
         while True:
@@ -115,7 +116,7 @@ async def settled(runtime: Runtime, spec: WorkspaceSpec, state: RunState) -> Non
     await eventually(reached)
 
 
-async def fetch(endpoint: Endpoint, path: str, *, seconds: float = 10) -> str:
+async def fetch(endpoint: Endpoint, path: str, *, seconds: float = PATIENCE) -> str:
     """Read a file of the container through its web server, which may need a moment to listen."""
     url = f"http://{endpoint.host}:{endpoint.port}"
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=seconds) as client:

@@ -16,6 +16,7 @@ from app.runtime.base import (
     Superseded,
 )
 from tests.runtime.support import Steps, Workspaces, eventually, fetch, settled
+from tests.support.waiting import PATIENCE
 
 
 async def test_a_workspace_runs_and_answers(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
@@ -175,7 +176,7 @@ async def test_a_missing_image_is_an_error_at_once_and_leaves_no_container(
     runtime: Runtime, workspace: Workspaces, steps: Steps
 ) -> None:
     spec = workspace(image="spawner-test/nowhere:1")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(ImageMissing):
             await runtime.ensure_running(spec, steps)
     assert steps.phases == ["creating"]

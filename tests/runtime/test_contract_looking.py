@@ -6,6 +6,7 @@ import pytest
 
 from app.runtime.base import Event, Inventory, OwnedVolume, RunState, Runtime, WorkspaceSpec
 from tests.runtime.support import Steps, Workspaces, eventually, fetch
+from tests.support.waiting import PATIENCE
 
 
 async def collect(runtime: Runtime, spec: WorkspaceSpec, *, follow: bool = False) -> list[str]:
@@ -27,7 +28,7 @@ async def test_log_lines_come_whole_and_in_order(runtime: Runtime, workspace: Wo
 async def test_followed_logs_end_with_the_container(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
     spec = workspace(script="echo begin; busybox sleep 0.5; echo end")
     await runtime.ensure_running(spec, steps)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert await collect(runtime, spec, follow=True) == ["begin", "end"]
 
 
@@ -39,7 +40,7 @@ async def test_events_of_owned_containers_are_seen(runtime: Runtime, workspace: 
     await runtime.ensure_stopped(spec.name, spec.workspace_id)
     await runtime.ensure_absent(spec.name, spec.workspace_id)
     seen: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for event in stream:
             assert event == Event(spec.workspace_id, event.action)
             seen.append(event.action)

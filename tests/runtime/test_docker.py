@@ -13,6 +13,7 @@ from app.runtime.base import Inventory, Network, RunState, RuntimeFault, SubnetT
 from app.runtime.docker import DockerRuntime
 from app.runtime.docker_objects import container_body
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, eventually
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def test_a_published_workspace_listens_on_loopback_only(
     bindings = (await inspect(engine, spec.name))["NetworkSettings"]["Ports"]["8080/tcp"]
     assert [(item["HostIp"], item["HostPort"]) for item in bindings] == [("127.0.0.1", str(endpoint.port))]
     assert endpoint.host == "127.0.0.1"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
         assert (await client.get(f"http://127.0.0.1:{endpoint.port}/bin/busybox")).status_code == 200
     (owned,) = (await runtime.list_owned(spec.instance)).containers
     assert owned.status.endpoint == endpoint
@@ -112,7 +113,7 @@ async def test_a_paused_workspace_is_unpaused(
     await engine.containers.container(spec.name).pause()
     await docker.ensure_stopped(spec.name, spec.workspace_id)
     assert (await docker.status(spec.name)).state is RunState.EXITED
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert [(await anext(stream)).action for _ in range(3)] == ["start", "pause", "unpause"]
 
 

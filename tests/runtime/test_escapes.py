@@ -26,6 +26,7 @@ from app.runtime.egress import INTERNET, NOWHERE, Egress
 from app.runtime.firewall import Firewall
 from deploy.stack.engine import Engine
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
+from tests.support.waiting import PATIENCE
 
 ATTACKER = Path(__file__).with_name("attacker.py")
 DOCKERFILE = """
@@ -43,6 +44,7 @@ SITE = secrets.randbelow(250)
 LAN, PUBLIC = f"172.31.{SITE}.2", f"198.51.100.{SITE + 2}"
 # What the tests of runtimes take their subnets from.
 RANGE = "10.214.0.0/16"
+HELD_UP_SECONDS = 15
 METADATA = "169.254.169.254"
 
 
@@ -96,7 +98,7 @@ def site() -> Iterator[None]:
         server = subprocess.Popen(
             [*inside, "python3", "-m", "http.server", "80"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while not (reachable(LAN, 80) and reachable(PUBLIC, 80)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -192,7 +194,7 @@ def attack(docker: DockerRuntime, workspace: Workspaces, attacker: str) -> Attac
 
 
 async def outcomes(endpoint: Endpoint) -> dict[str, str]:
-    found: dict[str, str] = json.loads(await fetch(endpoint, "/", seconds=20))
+    found: dict[str, str] = json.loads(await fetch(endpoint, "/", seconds=PATIENCE))
     return found
 
 
@@ -302,10 +304,10 @@ async def test_neighbours_and_engine_stay_responsive_under_attack(
     spec, _ = await attack.spec()
     endpoint = await attack.run(spec, {})
     figures = {"before": await latencies(docker, prey, 0.5)}
-    hog = asyncio.create_task(fetch(endpoint, "/hog", seconds=30))
+    hog = asyncio.create_task(fetch(endpoint, "/hog", seconds=PATIENCE))
     figures["10 GB of memory"] = await latencies(docker, prey, 1.5)
     assert json.loads(await hog) == {"ended": -9}
-    assert json.loads(await fetch(endpoint, "/flood", seconds=30)) == {"written": 40 << 20}
+    assert json.loads(await fetch(endpoint, "/flood", seconds=PATIENCE)) == {"written": 40 << 20}
     log = Path((await engine.containers.container(spec.name).show())["LogPath"])
     assert sum(path.stat().st_size for path in log.parent.glob(f"{log.name}*")) <= 21_000_000
     await fetch(endpoint, "/bomb")
@@ -320,10 +322,11 @@ async def test_neighbours_and_engine_stay_responsive_under_attack(
             print(f"  {name:<18} a neighbour's page {text[0]:<18} the engine {text[1]} (median / longest)")
         print(f"  the attacker was removed in {removed:.1f} s")
     for page, ping in figures.values():
-        assert statistics.median(page) < 0.25
-        assert max(page) < 2
-        assert max(ping) < 2
-    assert removed < 15
+        # How fast is printed above. What holds on a slow machine, too: a neighbour is served all the while.
+        assert statistics.median(page) < 2
+        assert max(page) < HELD_UP_SECONDS
+        assert max(ping) < HELD_UP_SECONDS
+    assert removed < PATIENCE
 
 
 async def latencies(docker: DockerRuntime, prey: Prey, seconds: float) -> tuple[list[float], list[float]]:
@@ -331,7 +334,7 @@ async def latencies(docker: DockerRuntime, prey: Prey, seconds: float) -> tuple[
     pages, pings = list[float](), list[float]()
     until = time.monotonic() + seconds
     url = f"http://{prey.endpoint.host}:{prey.endpoint.port}/"
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
         while time.monotonic() < until:
             began = time.monotonic()
             (await client.get(url)).raise_for_status()

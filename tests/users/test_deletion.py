@@ -17,6 +17,7 @@ from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
 from tests.fakes import FakeRuntime
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -113,9 +114,9 @@ async def test_a_worker_that_is_launching_for_a_deleted_user_lets_go(
     alice = await make_user(resources)
     await launch(resources, alice)
     async with worker.running(reconciling=False):
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), PATIENCE)
         await delete(resources, alice)
-        await asyncio.wait_for(cancelled.wait(), 10)
+        await asyncio.wait_for(cancelled.wait(), PATIENCE)
     await worker.reconcile()
     assert runtime.containers == {}
     assert await count(resources, Job) == 0

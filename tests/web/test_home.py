@@ -13,6 +13,7 @@ from app.models import Job, JobKind, JobStep, WorkspaceStatus
 from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
+from tests.support.waiting import SOON
 from tests.web.browsers import Page, make_browser, make_workspace
 
 HTMX = {"HX-Request": "true"}
@@ -78,7 +79,7 @@ async def test_a_card_is_told_as_soon_as_its_job_moves(
     async with resources.unit_of_work() as session:
         await session.execute(update(Job).values(step=JobStep.PROBING, version=Job.version + 1))
         announce(session, job.id)
-    answer = await asyncio.wait_for(following, 2)
+    answer = await asyncio.wait_for(following, SOON)
     assert "Waiting for its first answer" in answer.text
     assert Page(answer.text).find("p", id="said-hello")
 

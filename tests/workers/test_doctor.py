@@ -14,6 +14,7 @@ from app.runtime.base import EngineReport, EngineUnavailable
 from app.settings import Settings
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
+from tests.support.waiting import PATIENCE
 from workers import doctor
 from workers.doctor import Finding, engine_findings, range_findings, routes, settings_findings
 
@@ -114,7 +115,7 @@ async def test_a_worker_says_once_what_its_engine_cannot_enforce(
     monkeypatch.setattr(doctor, "log", structlog.get_logger())
     runtime.unenforceable = True
     with structlog.testing.capture_logs() as logs:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await doctor.say_engine(worker.context)
     said = [entry for entry in logs if entry["log_level"] == "warning"]
     assert [entry["event"] for entry in said] == ["engine_checked"]

@@ -15,6 +15,7 @@ from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
+from tests.support.waiting import PATIENCE
 from tests.workers.test_workspaces import drive, until
 from workers.reconcile import reconcile_engine
 from workers.watch import watch
@@ -146,7 +147,7 @@ async def test_an_event_corrects_the_row_within_two_seconds(
     try:
         runtime.end(only(runtime), exit_code=9)
         runtime.happened.put_nowait(Event(workspace.id, "die"))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             while (await row_of(resources, workspace)).status is WorkspaceStatus.RUNNING:
                 await asyncio.sleep(0.02)
     finally:

@@ -29,6 +29,7 @@ from app.workspaces.claims import LeaseLost
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime, http_peer
+from tests.support.waiting import PATIENCE
 from workers.probe import ProbeTimeout, wait_ready
 from workers.workspaces import drive_workspace
 
@@ -66,7 +67,7 @@ def failing(*faults: RuntimeFault) -> Callable[[WorkspaceSpec, Report], Awaitabl
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for a condition, ten seconds at most."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not await condition():
             await asyncio.sleep(0.02)
 
@@ -331,7 +332,7 @@ async def test_a_job_whose_work_ends_as_it_is_revoked_is_let_go(
     runtime.before = lose
     for turns in range(20):
         job = await accept(resources, await make_user(resources, f"user{turns}"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await drive(worker, job)
         await revoking.pop()
         assert (await read(resources, job))[0].lease is None

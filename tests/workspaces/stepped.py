@@ -15,6 +15,7 @@ from app.mail.sender import SmtpMailer
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, Runtime, RuntimeFault
 from tests.fakes import FakeRuntime
+from tests.support.waiting import PATIENCE
 from workers.context import WorkerContext
 
 Call = Callable[[], Awaitable[Any]]
@@ -118,7 +119,7 @@ class SteppedWorker:
 async def settle(workers: list[SteppedWorker]) -> None:
     """Wait until every worker waits for its engine, or has ended."""
     quiet = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while quiet < 4:
             quiet = 0 if any(worker.busy for worker in workers) else quiet + 1
             await asyncio.sleep(0.0005)

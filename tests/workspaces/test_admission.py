@@ -17,6 +17,8 @@ from app.workspaces.views import view_job
 from app.workspaces.watch import JobWatch
 from tests.conftest import TestWorker
 from tests.factories import make_user
+from tests.support.crowd import crowd
+from tests.support.waiting import PATIENCE
 from workers.reconcile import reconcile_rows
 
 MEGABYTE = 1 << 20
@@ -91,7 +93,7 @@ def test_what_is_counted_already_needs_only_a_turn() -> None:
 async def test_200_launches_at_once_never_pass_the_limit_and_none_is_lost(resources: Resources) -> None:
     limit(resources, running_limit=20, launches_at_once=1000, queue_limit=1000)
     users = await many(resources, 200)
-    await asyncio.gather(*(ask(resources, user) for user in users))
+    await crowd(ask(resources, user) for user in users)
     assert await count(resources, Job.admitted_at.is_not(None)) == 20
     assert await count(resources, Job.admitted_at.is_(None), Job.waits_for == "capacity_running") == 180
     async with resources.unit_of_work() as session:
@@ -102,7 +104,7 @@ async def test_200_launches_at_once_never_pass_the_limit_and_none_is_lost(resour
 async def test_memory_that_is_promised_never_passes_what_the_engine_has(resources: Resources) -> None:
     await facts(resources, memory_bytes=640 * MEGABYTE)
     users = await many(resources, 40)
-    await asyncio.gather(*(ask(resources, user) for user in users))
+    await crowd(ask(resources, user) for user in users)
     async with resources.unit_of_work() as session:
         assert await session.scalar(select(func.sum(Workspace.reserved_memory))) == 640 * MEGABYTE
 
@@ -224,11 +226,11 @@ async def test_who_waits_is_told_at_once_that_it_is_now_for_something_else(resou
     async with watch.running():
         with watch.changes(waiting.id) as changed:
             # Who has just subscribed is woken, too.
-            await asyncio.wait_for(changed.wait(), 2)
+            await asyncio.wait_for(changed.wait(), PATIENCE)
             changed.clear()
             async with resources.unit_of_work() as session:
                 assert await admit(session, resources) == 0
-            await asyncio.wait_for(changed.wait(), 2)
+            await asyncio.wait_for(changed.wait(), PATIENCE)
     async with resources.unit_of_work() as session:
         await admit(session, resources)
         job = await session.get_one(Job, waiting.id)

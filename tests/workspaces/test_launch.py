@@ -13,6 +13,8 @@ from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
 from tests.fakes import FakeRuntime
+from tests.support.crowd import crowd
+from tests.support.waiting import PATIENCE
 
 
 async def launch(client: httpx.AsyncClient, who: SignedIn, type: str = "hello", **headers: str) -> httpx.Response:
@@ -64,7 +66,7 @@ async def test_100_concurrent_launches_are_one_job_and_one_container(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     alice = await sign_in(resources)
-    answers = await asyncio.gather(*(launch(client, alice) for _ in range(100)))
+    answers = await crowd(launch(client, alice) for _ in range(100))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["job"]["id"] for answer in answers}) == 1
     async with worker.running():
@@ -75,7 +77,7 @@ async def test_100_concurrent_launches_are_one_job_and_one_container(
 
 
 async def wait_for_state(client: httpx.AsyncClient, who: SignedIn, url: str, state: str = "succeeded") -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (await client.get(url, params={"wait": 5}, headers=who.headers)).json()["state"] != state:
             pass
 
@@ -196,7 +198,7 @@ async def test_the_same_idempotency_key_answers_the_same_job(
 async def test_50_concurrent_requests_with_one_key_are_one_job(client: httpx.AsyncClient, resources: Resources) -> None:
     alice = await sign_in(resources)
     headers = {**alice.headers, "Idempotency-Key": "k1"}
-    answers = await asyncio.gather(*(client.post("/api/container/restart", headers=headers) for _ in range(50)))
+    answers = await crowd(client.post("/api/container/restart", headers=headers) for _ in range(50))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["job"]["id"] for answer in answers}) == 1
 
@@ -281,7 +283,7 @@ async def test_one_user_has_one_workspace_of_a_template(resources: Resources) ->
         async with resources.unit_of_work() as session:
             await service.request(session, resources, alice, "hello")
 
-    await asyncio.gather(*(accept() for _ in range(20)))
+    await crowd(accept() for _ in range(20))
     async with resources.unit_of_work() as session:
         assert await session.scalar(select(func.count()).select_from(Workspace)) == 1
 
@@ -298,5 +300,5 @@ async def test_launches_and_sign_ins_of_one_user_at_once_do_not_wait_in_a_circle
             session.add(MagicLink(user_id=alice.user.id, token_hash=digest, expires_at=expires))
     verifies = [client.post("/api/auth/verify", json={"token": token}) for token in tokens]
     launches = [launch(client, alice) for _ in range(10)]
-    answers = await asyncio.gather(*verifies, *launches)
+    answers = await crowd([*verifies, *launches])
     assert sorted(answer.status_code for answer in answers) == [200] + [202] * 10 + [400] * 9

@@ -23,6 +23,7 @@ from app.workspaces.errors import NotCancellable
 from tests.conftest import TestWorker
 from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
+from tests.support.crowd import crowd
 from tests.workers.test_workspaces import drive, has_state, until
 
 KINDS = (JobKind.LAUNCH, JobKind.RESTART, JobKind.STOP, JobKind.DELETE)
@@ -273,7 +274,7 @@ async def test_100_requests_of_all_kinds_at_once_end_with_one_live_job_at_most(
 ) -> None:
     user = await launched(resources, worker)
     async with worker.running(reconciling=False):
-        await asyncio.gather(*(ask(resources, user, KINDS[number % 4]) for number in range(100)))
+        await crowd(ask(resources, user, KINDS[number % 4]) for number in range(100))
 
         async def quiet() -> bool:
             return await live_jobs(resources) == 0

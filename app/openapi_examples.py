@@ -202,7 +202,7 @@ CONTAINERS = WorkspacesOut(
             display_name=JUPYTER[0],
             description=JUPYTER[1],
             status=WorkspaceStatus.ERROR,
-            service_url="http://127.0.0.1:8080/alice-jupyter/",
+            service_url="http://alice-jupyter.localhost:8080/",
             created_at=NOW,
             last_used=NOW,
             error=MISSING,
@@ -214,7 +214,7 @@ EXTENDED = CONTAINERS.containers[0].model_copy(
         "type": "jupyter",
         "display_name": JUPYTER[0],
         "description": JUPYTER[1],
-        "service_url": "http://127.0.0.1:8080/alice-jupyter/",
+        "service_url": "http://alice-jupyter.localhost:8080/",
         "idle": IdleOut(
             active_at=NOW, pauses_at=NOW + timedelta(hours=1), stops_at=NOW + timedelta(days=1), warning=None
         ),

@@ -59,8 +59,11 @@ class Settings(BaseSettings):
     )
     public_url: str = Field("http://localhost:8080", description="Origin of the API and the pages.")
     workspace_url: str = Field(
-        "http://127.0.0.1:8080/{route}",
-        description="Where workspaces answer: `{route}` in the path or in the host; never the origin of PUBLIC_URL.",
+        "http://{route}.localhost:8080",
+        description="Where workspaces answer: `{route}` in the host, or in the path; never the origin of PUBLIC_URL.",
+    )
+    allow_shared_origin: bool = Field(
+        False, description="Let production start with `{route}` in the path, where all workspaces share one origin."
     )
     database_url: str = Field(
         "postgresql+asyncpg://postgres@localhost/spawner", repr=False, description="PostgreSQL 15 or later."
@@ -252,7 +255,7 @@ class Settings(BaseSettings):
             )
         self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
         self.secret_key = self._read_secret()
-        if self.environment == "production" and (wrong := list(settings_checks.complaints(self._urls))):
+        if self.environment == "production" and (wrong := self._complaints()):
             raise ValueError("\n".join(wrong))
         return self
 
@@ -260,6 +263,10 @@ class Settings(BaseSettings):
     def _urls(self) -> dict[str, str]:
         names = ("public_url", "workspace_url", "database_url", "redis_url", "smtp_url")
         return {name.upper(): getattr(self, name) for name in names}
+
+    def _complaints(self) -> list[str]:
+        alone = self.host_mode or self.allow_shared_origin
+        return [*settings_checks.complaints(self._urls), *(() if alone else (settings_checks.SHARED_ORIGIN,))]
 
     @property
     def concerns(self) -> list[str]:

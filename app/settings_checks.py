@@ -8,6 +8,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 PLACEHOLDERS = {"admin", "changeme", "change-me", "example", "password", "postgres", "redis", "root", "secret", "test"}
 
 
+SHARED_ORIGIN = (
+    "SPAWNER_WORKSPACE_URL with {route} in the path puts all workspaces on one origin, where those that one person "
+    "opens can read each other: put {route} into the host, or set SPAWNER_ALLOW_SHARED_ORIGIN=yes to do without sharing"
+)
+
+
 def complaints(urls: dict[str, str]) -> Iterator[str]:
     """One line for each of the URLs, by their settings' names, that no production should start with."""
     for name in ("PUBLIC_URL", "WORKSPACE_URL"):

@@ -31,6 +31,8 @@ S = WorkspaceStatus
 HOST = "127.0.0.1:8080"
 OWN = "http://127.0.0.1:8080"
 VISIT = Visit("GET", HOST, "/alice-hello/lab?a=1", (), None, None, False, False, False, False)
+# Where each workspace has an origin of its own, as sharing needs it.
+APART = "http://{route}.apps.localhost:8080"
 
 
 @dataclass
@@ -56,7 +58,9 @@ class Gate:
     value: str
 
     def visit(self, **changes: Any) -> Visit:
-        return replace(VISIT, **{"cookies": (f"spawner_workspace={self.value}",), **changes})
+        apart = {"host": "alice-hello.apps.localhost:8080", "uri": "/lab?a=1"}
+        named = apart if self.resources.settings.host_mode else {}
+        return replace(VISIT, **{"cookies": (f"spawner_workspace={self.value}",), **named, **changes})
 
     async def ask(self, **changes: Any) -> Any:
         return await answer(self.desk, self.visit(**changes))
@@ -77,7 +81,8 @@ class Gate:
         return value
 
     async def share_with(self, slug: str) -> str:
-        """The cookie of somebody whom a share lets in."""
+        """The cookie of somebody whom a share lets in; from now on each workspace has its own origin."""
+        self.resources.settings.workspace_url = APART
         guest = await sign_in(self.resources, slug)
         async with self.resources.unit_of_work() as session:
             session.add(Share(workspace_id=self.workspace.id, email=guest.user.email))
@@ -98,6 +103,7 @@ async def make_workspace(resources: Resources, owner: SignedIn, **columns: Any) 
 
 @pytest.fixture
 async def gate(resources: Resources) -> AsyncIterator[Gate]:
+    resources.settings.workspace_url = f"{OWN}/{{route}}"
     watch, relay = JobWatch(resources.redis), Counter()
     alice = await sign_in(resources)
     workspace = await make_workspace(resources, alice)
@@ -135,13 +141,23 @@ class TestLetThrough:
             assert found == replace(ADMITTED, prefix="", base=f"/alice-{template}/")
 
     async def test_in_host_mode_there_is_no_prefix_and_no_base(self, gate: Gate) -> None:
-        gate.resources.settings.workspace_url = "http://{route}.apps.localhost:8080"
-        found = await gate.ask(host="alice-hello.apps.localhost:8080", uri="/lab")
+        gate.resources.settings.workspace_url = APART
+        found = await gate.ask(uri="/lab")
         assert found == replace(ADMITTED, prefix="", base="")
 
     async def test_a_guest_under_their_own_name(self, gate: Gate) -> None:
         value = await gate.share_with("bob")
-        assert await gate.ask(cookies=(f"spawner_workspace={value}",)) == replace(ADMITTED, user="bob")
+        assert await gate.ask(cookies=(f"spawner_workspace={value}",)) == replace(
+            ADMITTED, user="bob", prefix="", base=""
+        )
+
+    async def test_no_guest_where_workspaces_share_an_origin(self, gate: Gate) -> None:
+        value = await gate.share_with("bob")
+        gate.resources.settings.workspace_url = f"{OWN}/{{route}}"
+        with pytest.raises(Unauthorized):
+            await gate.ask(cookies=(f"spawner_workspace={value}",))
+        gate.resources.settings.workspace_url = APART
+        assert await gate.ask(cookies=(f"spawner_workspace={value}",))
 
     async def test_a_visit_is_noted_and_a_refused_one_is_not(self, gate: Gate, time: Time) -> None:
         await gate.change(active_at=time.now - timedelta(hours=1))
@@ -261,7 +277,7 @@ class TestNotRunning:
         assert refused.value.headers == {"Retry-After": "3"}
         found = await gate.page(cookies=(f"spawner_workspace={await gate.share_with('bob')}",))
         assert type(found.error) is WorkspaceNotRunning
-        assert (found.status, found.route) == (status, Route("alice", "hello", "/alice-hello", "/lab?a=1"))
+        assert (found.status, found.route) == (status, Route("alice", "hello", "", "/lab?a=1"))
 
     @pytest.mark.parametrize("status", sorted(RELEASED))
     async def test_a_guest_is_told_who_can_start_it(self, gate: Gate, status: WorkspaceStatus) -> None:

@@ -162,7 +162,7 @@ class TestHandOver:
         async with resources.unit_of_work() as session:
             caller = Caller(alice.user, alice.session.id)
             url = await enter_url(session, resources, caller, "alice-hello", "/lab", None)
-            assert url == "http://127.0.0.1:8080/alice-hello/lab"
+            assert url == "http://alice-hello.localhost:8080/lab"
             assert await enter_url(session, resources, caller, "alice", "/lab", None) is None
 
     @pytest.mark.parametrize("path", ["/a?b=/../c", "/a#b/../c", "/a?x=/%2e%2e/", "/a?b#/../", "/..x", "/x../"])

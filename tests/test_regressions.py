@@ -173,7 +173,7 @@ class TestTrustedHeaderSpoofing:
 
 
 class TestSharedOriginsLeakCookies:
-    sibling = "http://127.0.0.1:8080"
+    sibling = "http://alice-hello.localhost:8080"
 
     def test_workspaces_never_share_the_pages_origin(self) -> None:
         with pytest.raises(ValueError, match="must not share the origin"):
@@ -209,7 +209,7 @@ class TestSharedOriginsLeakCookies:
             assert (await client.post(path, headers=headers)).status_code == 403
         assert (await client.get("/api/user/me")).status_code == 200
 
-    @pytest.mark.parametrize("origin", [None, "null", "http://localhost:8080", "http://127.0.0.1:8081"])
+    @pytest.mark.parametrize("origin", [None, "null", "http://localhost:8080", "http://bob-hello.localhost:8080"])
     async def test_no_other_page_opens_a_websocket_with_the_workspaces_cookie(
         self, app: FastAPI, client: Client, resources: Resources, origin: str | None
     ) -> None:
@@ -222,8 +222,8 @@ class TestSharedOriginsLeakCookies:
             session.add(WorkspaceCookie(token_hash=key, session_id=alice.session.id, workspace_id=workspace.id))
         asked = {
             "X-Forwarded-Method": "GET",
-            "X-Forwarded-Host": "127.0.0.1:8080",
-            "X-Forwarded-Uri": "/alice-hello/socket",
+            "X-Forwarded-Host": "alice-hello.localhost:8080",
+            "X-Forwarded-Uri": "/socket",
             "X-Forwarded-Upgrade": "websocket",
             "Cookie": f"spawner_workspace={value}",
         }

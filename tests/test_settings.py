@@ -113,13 +113,21 @@ def test_production_starts_with_tls_and_passwords_or_on_its_own_machine() -> Non
     assert production().concerns == []
     local = {
         "public_url": "http://localhost:8080",
-        "workspace_url": "http://127.0.0.1:8080/{route}",
+        "workspace_url": "http://{route}.localhost:8080",
         "smtp_url": "smtp://spawner:q7Zb0c1xK0hYkq3V@[::1]:25",
         "database_url": "postgresql+asyncpg://postgres@/spawner?host=/run/pg",
         "redis_url": "unix:///run/redis.sock?db=0",
     }
     assert production(**local).concerns == []
     assert production(workspace_url="http://{route}.apps.localhost:8080").concerns == []
+
+
+def test_production_puts_workspaces_on_one_origin_only_when_told_to() -> None:
+    shared = {"workspace_url": "https://apps.example.org/{route}"}
+    with pytest.raises(ValueError, match="SPAWNER_ALLOW_SHARED_ORIGIN=yes"):
+        production(**shared)
+    assert not production(**shared, allow_shared_origin="yes").host_mode
+    assert not production(environment="development", **shared).host_mode
 
 
 def test_servers_without_a_password_are_named_once_at_the_start() -> None:

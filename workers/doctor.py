@@ -213,8 +213,8 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
     )  # fmt: skip
     yield _judged(
         "origins", settings.host_mode or not production,
-        "each workspace has its own origin" if settings.host_mode else "development, with one origin of all workspaces",
-        "all workspaces share one origin: a user's own can read each other",
+        "each workspace has its own origin" if settings.host_mode else "development, with one origin: nobody can share",
+        "all workspaces share one origin: a user's own can read each other, and nobody can share",
         "Put {route} into the host of WORKSPACE_URL",
     )  # fmt: skip
 

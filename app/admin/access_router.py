@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable, problems
 from app.shares import service
+from app.shares.errors import SharedOrigin
 from app.shares.schemas import SharedOut
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -45,7 +46,9 @@ class AccessIn(BaseModel):
     summary="Enter somebody's workspace",
     operation_id="take_access",
     response_description="Granted",
-    responses=problems(InvalidRequest, Forbidden, NotFound, TooLarge, Unauthorized, NotAdmin, Unavailable),
+    responses=problems(
+        InvalidRequest, Forbidden, NotFound, TooLarge, Unauthorized, NotAdmin, SharedOrigin, Unavailable
+    ),
 )
 async def take_access(
     id: WorkspacePath,

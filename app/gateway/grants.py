@@ -13,6 +13,7 @@ from app.errors import NotFound
 from app.gateway.names import Route
 from app.models import LIVE_STATES, Job, JobKind, Session, User, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.resources import Resources
+from app.settings import Settings
 from app.shares.access import may_enter
 from app.workspaces.states import ALIVE, RELEASED
 
@@ -109,7 +110,7 @@ async def find_grant(resources: Resources, shown: Collection[str], route: Route)
         .join(Workspace, Workspace.id == WorkspaceCookie.workspace_id)
         .join(_owner, _owner.id == Workspace.user_id)
         .outerjoin(Job, (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES))
-        .where(WorkspaceCookie.token_hash.in_(digests), _holds())
+        .where(WorkspaceCookie.token_hash.in_(digests), _holds(resources.settings))
     )
     async with resources.reads() as session:
         rows = (await session.execute(query)).all()
@@ -126,11 +127,11 @@ async def still_held(resources: Resources, entries: Collection[Entry]) -> set[En
     """Those of the entries whose session lives, whose account is not blocked, whose visitor may still enter, and whose
     container has not been stopped or replaced."""
     async with resources.reads() as session:
-        rows = await session.execute(_still(entries))
+        rows = await session.execute(_still(resources.settings, entries))
     return {Entry(*columns) for columns in rows}
 
 
-def _still(entries: Collection[Entry]) -> Select[UUID, UUID, int]:
+def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID, int]:
     arrays = func.unnest(
         literal([entry.session_id for entry in entries], ARRAY(Uuid)),
         literal([entry.workspace_id for entry in entries], ARRAY(Uuid)),
@@ -150,15 +151,15 @@ def _still(entries: Collection[Entry]) -> Select[UUID, UUID, int]:
             & Workspace.status.not_in(RELEASED),
         )
         .join(_owner, _owner.id == Workspace.user_id)
-        .where(_holds())
+        .where(_holds(settings))
     )
 
 
-def _holds() -> ColumnElement[bool]:
+def _holds(settings: Settings) -> ColumnElement[bool]:
     """The session lives, and its account may enter."""
     return and_(
         Session.ended_at.is_(None),
         Session.expires_at > utcnow(),
         _visitor.blocked_at.is_(None),
-        may_enter(_visitor, _owner),
+        may_enter(settings, _visitor, _owner),
     )

@@ -52,7 +52,7 @@ async def make_code(
         select(Workspace.id)
         .join(_owner, _owner.id == Workspace.user_id)
         .join(_visitor, _visitor.id == caller.user.id)
-        .where(_owner.slug == slug, Workspace.template == template, may_enter(_visitor, _owner))
+        .where(_owner.slug == slug, Workspace.template == template, may_enter(resources.settings, _visitor, _owner))
     )
     workspace_id = await session.scalar(query)
     if workspace_id is None:
@@ -108,7 +108,7 @@ async def exchange(session: AsyncSession, resources: Resources, route: Route, co
             _owner.slug == route.slug,
             Session.user_id == _visitor.id,
             _visitor.blocked_at.is_(None),
-            may_enter(_visitor, _owner),
+            may_enter(resources.settings, _visitor, _owner),
             Session.ended_at.is_(None),
             Session.expires_at > utcnow(),
         )

@@ -2,11 +2,12 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, or_, update
+from sqlalchemy import ColumnElement, and_, exists, false, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.util import AliasedClass
 
 from app.models import Share, ShareLink, User, Workspace, utcnow
+from app.settings import Settings
 
 Account = type[User] | AliasedClass[User]
 
@@ -16,19 +17,24 @@ def is_live() -> ColumnElement[bool]:
     return and_(Share.revoked_at.is_(None), or_(Share.expires_at.is_(None), Share.expires_at > utcnow()))
 
 
-def lets_in(visitor: Account, owner: Account) -> ColumnElement[bool]:
+def lets_in(settings: Settings, visitor: Account, owner: Account) -> ColumnElement[bool]:
     """Whether a share lets the visitor into the query's `Workspace`, which is the owner's.
 
-    A blocked owner's shares rest; the access that an admin took ends with being an admin.
+    A blocked owner's shares rest; the access that an admin took ends with being an admin. Where workspaces share an
+    origin no share lets anybody in: scripts of the owner's workspace could act in those that the visitor has open.
     """
+    if not settings.host_mode:
+        return false()
     by_owner = and_(Share.reason.is_(None), owner.blocked_at.is_(None))
     by_admin = and_(Share.reason.is_not(None), visitor.is_admin)
     return and_(Share.workspace_id == Workspace.id, Share.email == visitor.email, is_live(), or_(by_owner, by_admin))
 
 
-def may_enter(visitor: Account, owner: Account) -> ColumnElement[bool]:
+def may_enter(settings: Settings, visitor: Account, owner: Account) -> ColumnElement[bool]:
     """Whether the visitor may enter the query's `Workspace`. Whether their session lives is asked elsewhere."""
-    shared = exists().where(lets_in(visitor, owner)).correlate(Workspace, visitor, owner)
+    if not settings.host_mode:
+        return Workspace.user_id == visitor.id
+    shared = exists().where(lets_in(settings, visitor, owner)).correlate(Workspace, visitor, owner)
     return or_(Workspace.user_id == visitor.id, shared)
 
 

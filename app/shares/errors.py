@@ -15,6 +15,18 @@ class TooManyShares(AppError):
     )
 
 
+class SharedOrigin(AppError):
+    code = "shared_origin"
+    status = 409
+    title = Text("Sharing is off here", "Teilen ist hier nicht möglich")
+    detail = Text(
+        "All workspaces of this installation answer at one address, so whoever opened yours would hand it their own. "
+        "Nobody can be let in until the operator gives each workspace an address of its own.",
+        "Alle Arbeitsplätze dieser Installation haben dieselbe Adresse: Wer deinen öffnet, gäbe ihm die eigenen preis. "
+        "Freigaben gibt es erst, wenn der Betreiber jedem Arbeitsplatz eine eigene Adresse gibt.",
+    )
+
+
 class InvalidShareLink(AppError):
     code = "invalid_share_link"
     status = 400

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from app.deps import OwnerDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable, problems
 from app.shares import service
-from app.shares.errors import TooManyShares
+from app.shares.errors import SharedOrigin, TooManyShares
 from app.shares.schemas import (
     LINK_ID,
     SHARE_ID,
@@ -30,7 +30,7 @@ LinkPath = Annotated[UUID, Path(description="Of the link.", examples=[LINK_ID])]
 
 READS = problems(UnknownTemplate, Unauthorized, Unavailable)
 CHANGES = (InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, NotFound, Unavailable)
-MAKES = problems(*CHANGES, TooManyShares, TooLarge)
+MAKES = problems(*CHANGES, TooManyShares, SharedOrigin, TooLarge)
 ENDS = problems(*CHANGES)
 
 
@@ -43,7 +43,7 @@ async def make_share(
 ) -> ShareOut:
     """Whoever signs in with this address may enter, until you revoke it. The answer does not depend on whether the
     address has an account."""
-    return await service.share(session, caller.user, find_template(resources, type).key, body.email)
+    return await service.share(session, resources, caller.user, find_template(resources, type).key, body.email)
 
 
 @router.get("/shares", summary="Who may enter a workspace", operation_id="list_shares", responses=READS)

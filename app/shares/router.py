@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable, problems
 from app.shares import service
-from app.shares.errors import InvalidShareLink, TooManyShares
+from app.shares.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.shares.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
 
 router = APIRouter(tags=["sharing"])
@@ -46,7 +46,9 @@ async def leave_share(id: SharePath, session: SessionDep, caller: OwnerDep) -> N
     "/api/shares/accept",
     summary="Accept a link",
     operation_id="accept_share",
-    responses=problems(InvalidRequest, InvalidShareLink, Unauthorized, Forbidden, TooManyShares, TooLarge, Unavailable),
+    responses=problems(
+        InvalidRequest, InvalidShareLink, Unauthorized, Forbidden, TooManyShares, SharedOrigin, TooLarge, Unavailable
+    ),
 )
 async def accept_share(
     body: AcceptIn, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep

@@ -88,7 +88,7 @@ class SharedOut(BaseModel):
     owner: str = Field(examples=["alice@example.org"])
     type: str = Field(examples=["hello"])
     display_name: str = Field(examples=["Hello"])
-    service_url: str = Field(examples=["http://127.0.0.1:8080/alice-hello/"])
+    service_url: str = Field(examples=["http://alice-hello.localhost:8080/"])
     status: WorkspaceStatus = Field(examples=[WorkspaceStatus.RUNNING])
     reason: str | None = Field(None, description="What an admin gave as theirs.")
     expires_at: datetime | None = None

@@ -22,7 +22,7 @@ from app.i18n import Locale
 from app.models import Share, ShareLink, User, Workspace, utcnow
 from app.resources import Resources
 from app.shares.access import is_live, lets_in
-from app.shares.errors import InvalidShareLink, TooManyShares
+from app.shares.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.shares.schemas import NewShareLinkOut, SharedOut, ShareLinkOut, ShareOut
 
 # Of one workspace, at once.
@@ -34,11 +34,12 @@ ADMIN_LISTED = timedelta(days=30)
 _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 
 
-async def share(session: AsyncSession, user: User, template: str, email: str) -> ShareOut:
+async def share(session: AsyncSession, resources: Resources, user: User, template: str, email: str) -> ShareOut:
     """Let a normalised address into the user's workspace, until that is revoked. May be repeated.
 
-    Raises `NotFound` where the user has none, and `TooManyShares`.
+    Raises `NotFound` where the user has none, `TooManyShares` and `SharedOrigin`.
     """
+    _check_origins(resources)
     workspace = await _lock(session, user, template)
     made = await _let_in(session, workspace.id, email)
     audit.record(session, "share_made", "workspace", str(workspace.id), actor=user, detail=f"{template}: {email}")
@@ -79,7 +80,9 @@ async def revoke(session: AsyncSession, user: User, template: str, share_id: UUI
 async def make_link(
     session: AsyncSession, resources: Resources, user: User, template: str, hours: int
 ) -> NewShareLinkOut:
-    """A link into the user's workspace, for whoever has an account. Raises `NotFound` and `TooManyShares`."""
+    """A link into the user's workspace, for whoever has an account. Raises `NotFound`, `TooManyShares` and
+    `SharedOrigin`."""
+    _check_origins(resources)
     workspace = await _lock(session, user, template)
     count = await session.scalar(select(func.count()).where(ShareLink.workspace_id == workspace.id, _good()))
     if count is not None and count >= MOST_LINKS:
@@ -131,8 +134,9 @@ async def revoke_link(session: AsyncSession, user: User, template: str, link_id:
 async def accept(session: AsyncSession, resources: Resources, user: User, token: str, locale: Locale) -> SharedOut:
     """Let the user into the workspace of a link until the link expires. May be repeated; an owner needs no share.
 
-    Raises `InvalidShareLink` and `TooManyShares`.
+    Raises `InvalidShareLink`, `TooManyShares` and `SharedOrigin`.
     """
+    _check_origins(resources)
     named: ColumnElement[bool] = ShareLink.token_hash.in_(resources.tokens.hashes("share", token))
     # The workspace's lock first, as its owner takes it: a link that is being revoked lets nobody in.
     locked = select(ShareLink.workspace_id).where(named).scalar_subquery()
@@ -162,7 +166,7 @@ async def list_shared(session: AsyncSession, resources: Resources, user: User, l
         .select_from(Workspace)
         .join(_visitor, _visitor.id == user.id)
         .join(_owner, (_owner.id == Workspace.user_id) & (_owner.id != user.id))
-        .join(Share, lets_in(_visitor, _owner))
+        .join(Share, lets_in(resources.settings, _visitor, _owner))
         .order_by(Share.created_at.desc(), Share.id)
     )
     return [
@@ -180,13 +184,15 @@ async def leave(session: AsyncSession, user: User, share_id: UUID) -> None:
     audit.record(session, "share_revoked", "workspace", str(ended.workspace_id), actor=user, detail=user.email)
 
 
-async def find_shared(session: AsyncSession, user: User, slug: str, template: str) -> Workspace | None:
+async def find_shared(
+    session: AsyncSession, resources: Resources, user: User, slug: str, template: str
+) -> Workspace | None:
     """Another's workspace that the user may enter; None where there is none, or it is not shared with them."""
     query = (
         select(Workspace)
         .join(_visitor, _visitor.id == user.id)
         .join(_owner, _owner.id == Workspace.user_id)
-        .join(Share, lets_in(_visitor, _owner))
+        .join(Share, lets_in(resources.settings, _visitor, _owner))
         .where(_owner.slug == slug, Workspace.template == template)
         .limit(1)
     )
@@ -196,7 +202,11 @@ async def find_shared(session: AsyncSession, user: User, slug: str, template: st
 async def take_access(
     session: AsyncSession, resources: Resources, admin: User, workspace_id: UUID, reason: str, locale: Locale
 ) -> SharedOut:
-    """Let an admin into somebody's workspace for a while; its owner sees it, and why. Raises `NotFound`."""
+    """Let an admin into somebody's workspace for a while; its owner sees it, and why.
+
+    Raises `NotFound` and `SharedOrigin`.
+    """
+    _check_origins(resources)
     query = select(Workspace, User).join(User).where(Workspace.id == workspace_id)
     row = (await session.execute(query)).one_or_none()
     if row is None:
@@ -246,6 +256,12 @@ def _view_shared(
         reason=row.reason if row is not None else None,
         expires_at=row.expires_at if row is not None else None,
     )
+
+
+def _check_origins(resources: Resources) -> None:
+    """Raise `SharedOrigin` where each visitor would be at the mercy of the workspace's scripts."""
+    if not resources.settings.host_mode:
+        raise SharedOrigin
 
 
 async def _lock(session: AsyncSession, user: User, template: str) -> Workspace:

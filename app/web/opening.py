@@ -96,7 +96,7 @@ async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str 
         if to.slug == caller.user.slug:
             workspace = await find_workspace(session, caller.user.id, to.template)
         else:
-            workspace = await find_shared(session, caller.user, to.slug, to.template)
+            workspace = await find_shared(session, resources, caller.user, to.slug, to.template)
             if workspace is None:
                 raise NotFound
         # A paused one wakes at the gateway.

@@ -12,7 +12,7 @@ from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, check_s
 from app.i18n import Locale
 from app.resources import Resources
 from app.shares import service
-from app.shares.errors import TooManyShares
+from app.shares.errors import SharedOrigin, TooManyShares
 from app.shares.schemas import LONGEST_HOURS
 from app.web.destination import SHARE, forget, remember_path
 from app.web.rendering import page, say
@@ -26,9 +26,10 @@ LIVES = (1, 24, 168, LONGEST_HOURS)
 
 
 @router.api_route(SHARE, methods=["GET", "HEAD"])
-async def accept(request: Request, resources: ResourcesDep, caller: MaybeCallerDep) -> Response:
+async def accept(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
     """One button. The link's token stands in the fragment; who is not signed in does that first and comes back."""
-    answer = page(request, "accept.html", caller=caller)
+    off = SharedOrigin.detail.say(locale) if not resources.settings.host_mode else None
+    answer = page(request, "accept.html", caller=caller, off=off)
     if caller is None:
         remember_path(answer, resources.settings, SHARE)
     else:
@@ -57,11 +58,11 @@ async def share(
     try:
         address = normalise(email)
         async with resources.unit_of_work() as session:
-            await service.share(session, caller.user, find_template(resources, type).key, address)
+            await service.share(session, resources, caller.user, find_template(resources, type).key, address)
     except InvalidAddress:
         said = say(locale, "invalid_email")
         return await _shares(request, resources, caller, locale, type, status=400, email=email, invalid=said)
-    except TooManyShares as error:
+    except (TooManyShares, SharedOrigin) as error:
         said = error.detail.say(locale)
         return await _shares(request, resources, caller, locale, type, status=409, email=email, invalid=said)
     return _back(type)
@@ -89,7 +90,7 @@ async def make_link(
     try:
         async with resources.unit_of_work() as session:
             made = await service.make_link(session, resources, caller.user, key, hours)
-    except TooManyShares as error:
+    except (TooManyShares, SharedOrigin) as error:
         said = error.detail.say(locale)
         return await _shares(request, resources, caller, locale, type, status=409, full=said)
     return await _shares(request, resources, caller, locale, type, made=made.url)
@@ -147,4 +148,5 @@ async def _shares(
         invalid=invalid,
         full=full,
         made=made,
+        off=SharedOrigin.detail.say(locale) if not resources.settings.host_mode else None,
     )

@@ -33,7 +33,7 @@ def stack_settings(
         "SPAWNER_INSTANCE": f"spawner{layout.identity}",
         "SPAWNER_PORT": str(port),
         "SPAWNER_PUBLIC_URL": f"http://localhost:{port}",
-        "SPAWNER_WORKSPACE_URL": f"http://127.0.0.1:{port}/{{route}}",
+        "SPAWNER_WORKSPACE_URL": f"http://{{route}}.localhost:{port}",
         "SPAWNER_TRUSTED_PROXIES": "127.0.0.1",
         "SPAWNER_DATABASE_URL": postgres_url(layout.run, "spawner"),
         "SPAWNER_REDIS_URL": redis_url(layout.run),

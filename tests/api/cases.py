@@ -207,7 +207,9 @@ async def is_stranger(name: str, scene: Scene) -> httpx.Response:
 async def comes_from_elsewhere(name: str, scene: Scene) -> httpx.Response:
     who = scene.admin if name in ADMIN else scene.alice
     cookie = "; ".join(f"{key}={value}" for key, value in who.cookies.items())
-    return await call(scene, name, headers={"Cookie": cookie, "Origin": "http://127.0.0.1:8080"}, **good(name))
+    return await call(
+        scene, name, headers={"Cookie": cookie, "Origin": "http://alice-hello.localhost:8080"}, **good(name)
+    )
 
 
 async def is_no_admin(name: str, scene: Scene) -> httpx.Response:

@@ -1,6 +1,7 @@
 """The cases of `tests.api.cases` that are about sharing."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -60,6 +61,12 @@ async def accepts(scene: Scene) -> httpx.Response:
     return await call(scene, "accept_share", headers=scene.admin.headers, json={"token": token})
 
 
+async def shares_an_origin(name: str, scene: Scene) -> httpx.Response:
+    """Where workspaces have one origin in common."""
+    client = await scene.with_settings(workspace_url="http://127.0.0.1:8080/{route}")
+    return await call(replace(scene, client=client), name, **good(name))
+
+
 async def lists_shared(scene: Scene) -> httpx.Response:
     await accepts(scene)
     return await call(scene, "list_shared", headers=scene.admin.headers)
@@ -77,6 +84,7 @@ async def unshares(name: str, scene: Scene) -> httpx.Response:
 CASES: dict[tuple[str, int, str | None], Callable[[Scene], Awaitable[httpx.Response]]] = {
     **{(name, 201, None): partial(shares, name) for name in MAKING},
     **{(name, 409, "too_many_shares"): partial(shares_too_often, name) for name in (*SHARING, "accept_share")},
+    **{(name, 409, "shared_origin"): partial(shares_an_origin, name) for name in (*MAKING, "accept_share")},
     **{(name, 204, None): partial(unshares, name) for name in UNSHARING},
     **{
         (name, 400, "invalid_request"): partial(call, name=name, path=CALLS[name][1].replace(NOWHERE, "x"))

@@ -178,13 +178,17 @@ class Run:
 
     async def visit(self, uri: str, cookie: str = "") -> httpx.Response:
         """What the proxy asks for a browser at the workspace's origin."""
-        headers = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": "127.0.0.1:8080", "X-Forwarded-Uri": uri}
+        headers = {
+            "X-Forwarded-Method": "GET",
+            "X-Forwarded-Host": "canary-hello.localhost:8080",
+            "X-Forwarded-Uri": uri,
+        }
         navigation = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
         return await self.ask("GET", "/internal/gateway", headers={**headers, **navigation, "Cookie": cookie})
 
     async def enter(self, session_cookie: str) -> str:
         """Open the workspace in a browser; returns its cookie."""
-        sent = await self.visit("/canary-hello/")
+        sent = await self.visit("/")
         away = urlsplit(sent.headers["Location"])
         entry = sent.headers["Set-Cookie"].partition(";")[0]
         session = {"Cookie": f"spawner_session={session_cookie}", "Sec-Fetch-Site": "cross-site"}
@@ -192,7 +196,7 @@ class Run:
         way_in = urlsplit(back.headers["Location"])
         entered = await self.visit(f"{way_in.path}?{way_in.query}", entry)
         cookie = str(entered.headers["Set-Cookie"].partition(";")[0])
-        assert (await self.visit("/canary-hello/", cookie)).headers["X-Upstream"]
+        assert (await self.visit("/", cookie)).headers["X-Upstream"]
         return cookie.partition("=")[2]
 
 

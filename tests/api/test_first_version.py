@@ -16,7 +16,7 @@ from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user
 
 SENT = "If this address can sign in here, a link is on its way. Look into your mailbox."
-HELLO = "http://127.0.0.1:8080/alice-hello/"
+HELLO = "http://alice-hello.localhost:8080/"
 JOB_FIELDS = {
     "id",
     "kind",

@@ -46,8 +46,8 @@ class Held:
                 client.cookies.clear()
         visit = {
             "X-Forwarded-Method": "GET",
-            "X-Forwarded-Host": "127.0.0.1:8080",
-            "X-Forwarded-Uri": "/alice-hello/",
+            "X-Forwarded-Host": "alice-hello.localhost:8080",
+            "X-Forwarded-Uri": "/",
             "Cookie": f"spawner_workspace={self.workspace}",
         }
         found["workspace"] = (await client.get("/internal/gateway", headers=visit)).status_code

@@ -227,7 +227,7 @@ async def test_a_cookie_signs_out_from_our_own_pages_only(client: httpx.AsyncCli
     await spend(client, await make_link(resources, await make_user(resources)))
     strange: list[dict[str, str]] = [
         {},
-        {"Origin": "http://127.0.0.1:8080"},
+        {"Origin": "http://alice-hello.localhost:8080"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:8080"},
     ]

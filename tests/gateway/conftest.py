@@ -145,6 +145,11 @@ async def caddy(
         yield log
 
 
+# For tests of what needs each workspace on an origin of its own, and of what is refused where they share one.
+APART = pytest.mark.parametrize("edge", ["host"], indirect=True)
+SHARED_ORIGIN = pytest.mark.parametrize("edge", ["path"], indirect=True)
+
+
 @pytest.fixture(scope="session", params=["path", "host"])
 async def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     """One Caddy a URL mode, for all tests."""

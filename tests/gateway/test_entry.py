@@ -15,7 +15,7 @@ from app.auth.tokens import new_token
 from app.gateway.handoff import enter_url, purge
 from app.models import Handoff, Session, Share, User, WorkspaceCookie, WorkspaceStatus, utcnow
 from tests.factories import SignedIn, sign_in
-from tests.gateway.conftest import Owned, Site
+from tests.gateway.conftest import APART, SHARED_ORIGIN, Owned, Site
 
 
 async def code_url(site: Site, owner: SignedIn, route: str, path: str = "/", state: str | None = None) -> str | None:
@@ -344,6 +344,7 @@ async def test_certificates_are_asked_for_hosts_that_are_served(site: Site) -> N
             assert (await api.get("/internal/tls", params={"domain": host})).status_code in (400, 404), host
 
 
+@APART
 async def test_a_share_opens_one_workspace_of_its_owner_and_no_other(site: Site) -> None:
     owned = await site.own()
     other = await site.own(owned.owner, "jupyter")
@@ -366,6 +367,17 @@ async def test_a_share_opens_one_workspace_of_its_owner_and_no_other(site: Site)
     assert answers[0][0] == 404
 
 
+@SHARED_ORIGIN
+async def test_where_workspaces_share_an_origin_only_their_owner_enters(site: Site) -> None:
+    owned = await site.own()
+    for slug, reason in (("bob", None), ("root", "The owner asked for help.")):
+        guest = await site.visitor(owned, slug, reason=reason)
+        assert await code_url(site, guest.owner, owned.route, "/", new_token()) is None
+        assert (await site.ask(owned.route, "/", guest.cookie)).status_code == 401
+    assert (await site.ask(owned.route, "/", owned.cookie)).status_code == 200
+
+
+@APART
 async def test_a_code_dies_with_its_share(site: Site) -> None:
     owned = await site.own()
     bob = await site.visitor(owned, "bob")

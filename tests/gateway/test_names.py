@@ -17,6 +17,7 @@ def make_settings(workspace_url: str) -> Settings:
         _env_file=None,
         public_url="http://localhost:8080",
         workspace_url=workspace_url,
+        allow_shared_origin=True,
         secret_key="a-secret-for-tests-0123456789-abcdefghij",
     )
 

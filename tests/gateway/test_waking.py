@@ -16,7 +16,7 @@ from app.runtime.base import Report, WorkspaceSpec
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
-from tests.gateway.conftest import Owned, Site
+from tests.gateway.conftest import APART, Owned, Site
 from tests.gateway.test_proxy import last, socket_to
 from tests.workers.test_workspaces import until
 
@@ -225,6 +225,7 @@ async def test_use_that_comes_while_a_pause_begins_waits_for_it_and_is_judged_an
     assert (await row(site, owned)).active_at is not None
 
 
+@APART
 async def test_who_is_let_in_wakes_a_paused_workspace(site: Site, worker: TestWorker) -> None:
     owner = await site.own(status=S.PAUSED)
     visitor = await site.visitor(owner, "bob")
@@ -234,6 +235,7 @@ async def test_who_is_let_in_wakes_a_paused_workspace(site: Site, worker: TestWo
     assert [(job.kind, job.user_id) for job in await jobs(site)] == [(JobKind.LAUNCH, owner.owner.user.id)]
 
 
+@APART
 async def test_who_is_let_in_does_not_start_a_stopped_workspace(site: Site) -> None:
     owner = await site.own(status=S.STOPPED)
     visitor = await site.visitor(owner, "bob")

@@ -83,7 +83,7 @@ async def test_a_shared_address_may_enter_until_it_is_revoked(
     assert [await enters(resources, who) for who in (alice, bob, carol)] == [True, True, False]
     (seen,) = (await client.get("/api/user/shares", headers=bob.headers)).json()["shares"]
     assert (seen["owner"], seen["type"], seen["service_url"]) == (
-        "alice@example.org", "hello", "http://127.0.0.1:8080/alice-hello/",
+        "alice@example.org", "hello", "http://alice-hello.localhost:8080/",
     )  # fmt: skip
     for who, status in ((bob, 404), (carol, 404), (alice, 204), (alice, 404)):
         assert (await client.delete(f"{SHARES}/{made['id']}", headers=who.headers)).status_code == status
@@ -283,6 +283,34 @@ async def test_an_admins_access_ends_with_being_admin(
     async with resources.unit_of_work() as session:
         await session.execute(update(User).where(User.id == root.user.id).values(is_admin=False))
     assert not await enters(resources, root)
+
+
+async def test_where_workspaces_share_an_origin_nobody_is_let_in_and_what_was_shared_rests(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn, bob: SignedIn, root: SignedIn
+) -> None:
+    apart = resources.settings.workspace_url
+    made = await share(client, alice)
+    _, token = await link(client, alice)
+    access = f"/api/admin/workspaces/{await workspace_id(resources)}/access"
+    await client.post(access, headers=root.headers, json={"reason": "The owner asked for help."})
+    resources.settings.workspace_url = "http://127.0.0.1:8080/{route}"
+    assert [await enters(resources, who) for who in (alice, bob, root)] == [True, False, False]
+    assert (await client.get("/api/user/shares", headers=bob.headers)).json()["shares"] == []
+    carol, reason = {"email": "carol@example.org"}, {"reason": "The owner asked for help."}
+    refused = [
+        await client.post(SHARES, headers=alice.headers, json=carol),
+        await client.post(LINKS, headers=alice.headers, json={"hours": 1}),
+        await accept(client, bob, token),
+        await client.post(access, headers=root.headers, json=reason),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [(409, "shared_origin")] * 4
+    # What there is can be ended there; what is left comes back where each workspace has an origin of its own.
+    resources.settings.workspace_url = apart
+    assert [await enters(resources, who) for who in (bob, root)] == [True, True]
+    resources.settings.workspace_url = "http://127.0.0.1:8080/{route}"
+    assert (await client.delete(f"{SHARES}/{made['id']}", headers=alice.headers)).status_code == 204
+    resources.settings.workspace_url = apart
+    assert not await enters(resources, bob)
 
 
 async def test_what_was_over_long_ago_is_swept_away(

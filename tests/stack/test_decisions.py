@@ -164,6 +164,13 @@ def test_own_secret_takes_the_place_of_the_development_one(layout: Layout) -> No
     assert "SPAWNER_SECRET_KEY_FILE" not in stack_settings(layout, {"SPAWNER_SECRET_KEY": "s"}, PORTS, "unix:///x")
 
 
+def test_each_workspace_has_an_origin_of_its_own_unless_told_otherwise(layout: Layout) -> None:
+    settings = stack_settings(layout, {}, PORTS, "unix:///x")
+    assert settings["SPAWNER_WORKSPACE_URL"] == "http://{route}.localhost:8080"
+    assert settings["SPAWNER_WORKSPACE_SITES"] == "http://*.localhost:8080"
+    assert settings["SPAWNER_BIND"].startswith("127.0.0.1")
+
+
 @pytest.mark.parametrize(
     ("workspace_url", "site", "local"),
     [

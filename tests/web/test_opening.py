@@ -38,7 +38,7 @@ async def test_a_running_workspace_is_entered_at_its_own_origin(
     answer = await hers.get("/open/alice-hello", params={"next": "/lab?x=1", "state": state})
     there = urlsplit(answer.headers["location"])
     assert answer.status_code == 303
-    assert (there.netloc, there.path) == ("127.0.0.1:8080", "/alice-hello/.spawner/enter")
+    assert (there.netloc, there.path) == ("alice-hello.localhost:8080", "/.spawner/enter")
     query = parse_qs(there.query)
     assert query["next"] == ["/lab?x=1"]
     assert len(query["code"][0]) == 43
@@ -49,7 +49,7 @@ async def test_a_browser_that_has_not_been_there_goes_there_first(
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
     answer = await hers.get("/open/alice-hello")
-    assert answer.headers["location"] == "http://127.0.0.1:8080/alice-hello/"
+    assert answer.headers["location"] == "http://alice-hello.localhost:8080/"
 
 
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "/../bob-hello/"])
@@ -58,7 +58,7 @@ async def test_a_path_that_leads_out_of_the_workspace_is_dropped(
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
     answer = await hers.get("/open/alice-hello", params={"next": path})
-    assert answer.headers["location"] == "http://127.0.0.1:8080/alice-hello/"
+    assert answer.headers["location"] == "http://alice-hello.localhost:8080/"
 
 
 async def test_a_strangers_workspace_looks_like_one_that_does_not_exist(
@@ -87,7 +87,7 @@ async def test_a_stopped_workspace_is_started_and_then_entered(
     arrived = await hers.get(str(panel["hx-get"]), headers=HTMX)
     assert arrived.headers["hx-redirect"] == "/open/alice-hello?next=%2Flab"
     entered = await hers.get(arrived.headers["hx-redirect"])
-    assert entered.headers["location"] == "http://127.0.0.1:8080/alice-hello/lab"
+    assert entered.headers["location"] == "http://alice-hello.localhost:8080/lab"
 
 
 async def test_starting_without_scripts_shows_a_page_that_looks_again(hers: httpx.AsyncClient) -> None:
@@ -103,7 +103,7 @@ async def test_a_paused_workspace_is_entered_and_wakes_at_its_own_origin(
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.PAUSED)
     entered = await hers.get("/open/alice-hello?next=/lab")
-    assert (entered.status_code, entered.headers["location"]) == (303, "http://127.0.0.1:8080/alice-hello/lab")
+    assert (entered.status_code, entered.headers["location"]) == (303, "http://alice-hello.localhost:8080/lab")
     followed = await hers.get("/open/alice-hello/progress", headers=HTMX)
     assert followed.headers["hx-redirect"] == "/open/alice-hello"
 

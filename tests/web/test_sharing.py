@@ -67,9 +67,9 @@ async def test_what_is_shared_opens_while_it_runs_and_can_be_left(
 ) -> None:
     async with make_browser(app, await sign_in(resources, "bob")) as browser:
         page = Page((await browser.get("/")).text)
-        assert page.find("a", href="http://127.0.0.1:8080/alice-hello/")
+        assert page.find("a", href="http://alice-hello.localhost:8080/")
         on = await browser.get("/open/alice-hello")
-        assert (on.status_code, on.headers["location"]) == (303, "http://127.0.0.1:8080/alice-hello/")
+        assert (on.status_code, on.headers["location"]) == (303, "http://alice-hello.localhost:8080/")
         assert (await browser.get("/open/alice-jupyter")).status_code == 404
         assert (await browser.post("/open/alice-hello")).status_code == 404
         async with resources.unit_of_work() as session:
@@ -78,7 +78,7 @@ async def test_what_is_shared_opens_while_it_runs_and_can_be_left(
         waits = await browser.get("/open/alice-hello")
         assert (waits.status_code, "Only its owner can start it" in waits.text) == (200, True)
         page = Page((await browser.get("/")).text)
-        assert not page.find("a", href="http://127.0.0.1:8080/alice-hello/")
+        assert not page.find("a", href="http://alice-hello.localhost:8080/")
         (form,) = [form for form in page.find("form") if str(form["action"]).endswith("/leave")]
         await browser.post(str(form["action"]))
         assert "Shared with you" not in (await browser.get("/")).text
@@ -113,6 +113,25 @@ async def test_who_is_not_signed_in_comes_back_to_the_link(browser: httpx.AsyncC
     signed_in = await hers.get("/share")
     assert "its owner sees your address alice@example.org" in signed_in.text
     assert Page(signed_in.text).find("button", id="accept")
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en", "answer at one address"), ("de", "haben dieselbe Adresse")])
+async def test_where_workspaces_share_an_origin_the_page_offers_nothing_and_says_why(
+    app: FastAPI, resources: Resources, alice: SignedIn, shared: httpx.AsyncClient, locale: str, said: str
+) -> None:
+    resources.settings.workspace_url = "http://127.0.0.1:8080/{route}"
+    async with make_browser(app, alice, locale=locale) as browser:
+        page = Page((await browser.get(SHARES)).text)
+        assert said in page.html
+        assert "bob@example.org" in page.words
+        # What was shared before can be revoked; nothing else is offered.
+        assert all(str(form["action"]).endswith(("/revoke", "/sign-out")) for form in page.find("form"))
+        refused = await browser.post(SHARES, data={"email": "carol@example.org"})
+        assert (refused.status_code, said in refused.text) == (409, True)
+        assert (await browser.post("/home/workspaces/hello/share-links", data={"hours": 1})).status_code == 409
+        accepts = Page((await browser.get("/share")).text)
+        assert said in accepts.html
+        assert not accepts.find("button", id="accept")
 
 
 @pytest.mark.parametrize("path", [SHARES, f"{SHARES}/7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11/revoke"])

@@ -144,7 +144,7 @@ async def test_signing_out_twice_is_no_error(browser: httpx.AsyncClient) -> None
     [
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
         {"Sec-Fetch-Site": "same-site"},
-        {"Sec-Fetch-Site": "", "Origin": "http://127.0.0.1:8080"},
+        {"Sec-Fetch-Site": "", "Origin": "http://alice-hello.localhost:8080"},
         {"Origin": "null"},
     ],
 )

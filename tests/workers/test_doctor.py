@@ -78,7 +78,11 @@ async def test_an_engine_that_is_away_is_a_finding(worker: TestWorker, runtime: 
 
 def test_settings_that_do_not_fit_production_are_named(settings: Settings) -> None:
     assert set(levels(settings_findings(settings)).values()) == {"ok"}
-    changes = {"environment": "production", "secret_key": 2 * "0123456789abcdef"}
+    changes = {
+        "workspace_url": "http://127.0.0.1/{route}",
+        "environment": "production",
+        "secret_key": 2 * "0123456789abcdef",
+    }
     assert levels(settings_findings(settings.model_copy(update=changes))) == {
         "secret": "ok", "transport": "fail", "origins": "warn",
     }  # fmt: skip

@@ -37,7 +37,7 @@ async def test_a_launch_is_accepted_at_once_and_runs_after_its_job(
     assert body["job"]["state"] == "queued"
     assert body["job"]["position"] == 1
     assert body["status_url"] == f"/api/jobs/{body['job']['id']}"
-    assert body["service_url"] == "http://127.0.0.1:8080/alice-hello/"
+    assert body["service_url"] == "http://alice-hello.localhost:8080/"
 
     await worker.drain()
     job = (await client.get(body["status_url"], headers=alice.headers)).json()

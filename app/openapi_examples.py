@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from app.auth.router import SENT, SIGNED_OUT
-from app.auth.schemas import LinkOut, MessageOut, SignedInUser, TokenOut
+from app.auth.schemas import LinkOut, MessageOut, NextOut, SignedInUser, TokenOut
 from app.catalog.schemas import TemplateOut, TemplatesOut
 from app.errors import FIELD_TEXTS, FieldError
 from app.health.service import Liveness, Readiness
@@ -265,7 +265,15 @@ ANSWERS: dict[str, dict[str, Bodies]] = {
     **{name: {"200": {"signed_in": SIGNED_IN}} for name in ("verify", "verify_code", "verify_signup", "verify_login")},
     "look_at_link": {
         "200": {
-            "recognised": LinkOut(recognised=True, address="alice@example.org"),
+            "recognised": LinkOut(
+                recognised=True,
+                address="alice@example.org",
+                next=NextOut(
+                    url="/open/alice-hello?next=%2Flab#cell-3",
+                    text="Then it goes on to /lab in your workspace Hello.",
+                    foreign=False,
+                ),
+            ),
             "another_browser": LinkOut(recognised=False, address="a•••@example.org"),
         }
     },

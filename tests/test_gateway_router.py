@@ -168,7 +168,7 @@ def test_a_page_says_what_the_workspace_is_doing(settings: Settings, status: Wor
         "refresh": "3" if status in MOVING else None,
         "title": titles[locale][0 if up else 1],
         "text": pages.STATES[status].say(locale),
-        "link": OPEN,
+        "link": f"{OPEN}?next=%2Flab",
         "action": actions[locale][0 if status in MOVING else 1 if status is S.PAUSED else 2],
     }
 

@@ -55,8 +55,12 @@ async def request_link(
     locale: Locale,
     client: str,
     browser: Browser,
+    destination: str | None = None,
 ) -> None:
-    """Accept a wish for a link to a normalised address. Raises `RateLimited`, `Unavailable`."""
+    """Accept a wish for a link to a normalised address. Raises `RateLimited`, `Unavailable`.
+
+    The sign-in leads to `destination`, an address as `return_to` makes it.
+    """
     known = knows(resources.tokens, browser, address)
     await resources.limits.count(address, client, known_browser=browser.token if known else None)
     now = utcnow()
@@ -68,6 +72,7 @@ async def request_link(
         created_at=now,
         expires_at=now + timedelta(seconds=resources.settings.magic_link_seconds),
         browser_hash=hash_of(resources.tokens, browser),
+        destination=destination,
     )
     session.add(request)
     await session.flush()

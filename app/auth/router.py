@@ -13,6 +13,7 @@ from app.auth.codes import InvalidCode, verify_code
 from app.auth.cookies import hand_out, take_back
 from app.auth.limits import RateLimited
 from app.auth.links import request_link
+from app.auth.return_to import view_next
 from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
 from app.auth.service import Blocked, InvalidLink
 from app.auth.sessions import logout as end_own_session
@@ -79,10 +80,11 @@ async def login(
 
 
 @router.post("/link", operation_id="look_at_link", summary="Look at a link", responses=LOOKING)
-async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: BrowserDep) -> LinkOut:
-    """Tells whose link it is, before anybody presses a button. Spends nothing."""
+async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: BrowserDep, locale: LocaleDep) -> LinkOut:
+    """Tells whose link it is and where it leads, before anybody presses a button. Spends nothing."""
     seen = await service.look(resources, body.token, browser)
-    return LinkOut(recognised=seen.recognised, address=seen.address)
+    leads = view_next(resources, seen.slug, seen.destination, locale)
+    return LinkOut(recognised=seen.recognised, address=seen.address, next=leads)
 
 
 @router.post("/verify", operation_id="verify", summary="Spend a link", responses=SPENDING | problems(TooLarge))

@@ -52,12 +52,25 @@ class CodeIn(BaseModel):
     )
 
 
+class NextOut(BaseModel):
+    """Where a sign-in leads."""
+
+    url: str = Field(examples=["/open/alice-hello?next=%2Flab#cell-3"], description="On this origin.")
+    text: str = Field(
+        examples=["Then it goes on to /lab in your workspace Hello."], description="A sentence for the person."
+    )
+    foreign: bool = Field(examples=[False], description="Whether this is a workspace of somebody else.")
+
+
 class LinkOut(BaseModel):
     """What a link is for. It is not spent by being looked at."""
 
     recognised: bool = Field(examples=[True], description="Whether it was asked for in this browser.")
     address: str = Field(
         examples=["alice@example.org"], description="Of the account; masked, as `a•••@example.org`, unless recognised."
+    )
+    next: NextOut | None = Field(
+        default=None, description="Where whoever asked for the link was going; null for the home page."
     )
 
 

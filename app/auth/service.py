@@ -59,6 +59,8 @@ class SeenLink:
 
     recognised: bool
     address: str
+    slug: str
+    destination: str | None
 
 
 async def verify(session: AsyncSession, resources: Resources, token: str, client: Client) -> SignedIn:
@@ -123,8 +125,9 @@ async def _welcome(session: AsyncSession, user: User) -> None:
 async def look(resources: Resources, token: str, browser: Browser) -> SeenLink:
     """What a link is for, and whether this browser asked for it. Spends nothing. Raises `InvalidLink`."""
     query = (
-        select(User.email, MagicLink.browser_hash)
+        select(User.email, User.slug, MagicLink.browser_hash, LinkRequest.destination)
         .join(MagicLink, MagicLink.user_id == User.id)
+        .outerjoin(LinkRequest, LinkRequest.id == MagicLink.request_id)
         .where(
             MagicLink.token_hash.in_(resources.tokens.hashes("link", token)),
             MagicLink.spent_at.is_(None),
@@ -135,9 +138,9 @@ async def look(resources: Resources, token: str, browser: Browser) -> SeenLink:
         found = (await session.execute(query)).one_or_none()
     if found is None:
         raise InvalidLink
-    address, asked_by = found
+    address, slug, asked_by, destination = found
     recognised = asked_by in hashes_of(resources.tokens, browser)
-    return SeenLink(recognised, address if recognised else masked(address))
+    return SeenLink(recognised, address if recognised else masked(address), slug, destination)
 
 
 async def _start_default(session: AsyncSession, resources: Resources, user: User) -> tuple[str | None, Job | None]:

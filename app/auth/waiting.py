@@ -69,3 +69,17 @@ async def find_wait(resources: Resources, browser: Browser, caller: Caller | Non
     if now >= expires_at + timedelta(seconds=resources.settings.magic_link_seconds):
         return Wait(WaitState.OVER)
     return Wait(WaitState.WAITING, SOON_SECONDS if now < asked_at + EAGER else LATER_SECONDS)
+
+
+async def find_destination(resources: Resources, browser: Browser) -> str | None:
+    """Where the last sign-in that this browser asked for leads, as it was kept."""
+    if browser.is_new:
+        return None
+    query = (
+        select(LinkRequest.destination)
+        .where(LinkRequest.browser_hash.in_(hashes_of(resources.tokens, browser)))
+        .order_by(LinkRequest.created_at.desc())
+        .limit(1)
+    )
+    async with resources.reads() as session:
+        return (await session.execute(query)).scalar()

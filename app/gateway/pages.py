@@ -4,6 +4,7 @@ page, whose only style is named by its hash in the policy."""
 import hashlib
 from base64 import b64encode
 from pathlib import Path
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -65,6 +66,13 @@ OPEN = Text("Open it again", "Noch einmal öffnen")
 HOME = Text("Go to my home page", "Zur Startseite")
 
 
+def _place(refusal: Refusal) -> str:
+    """Where in the workspace the person was going; a code that was refused leads to none."""
+    if isinstance(refusal.error, InvalidCode) or refusal.route.rest in ("", "/"):
+        return ""
+    return f"?{urlencode({'next': refusal.route.rest}, encoding='latin-1')}"
+
+
 def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     """The page that says why a workspace cannot be seen now. While it is starting, the page asks again by itself."""
     error, moving = refusal.error, refusal.status in MOVING
@@ -75,7 +83,7 @@ def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     else:
         text = STATES[refusal.status or WorkspaceStatus.NOT_CREATED]
         action = PROGRESS if moving else WAKE if refusal.status == WorkspaceStatus.PAUSED else START
-    link = "" if action is HOME else f"open/{refusal.route.name}"
+    link = "" if action is HOME else f"open/{refusal.route.name}{_place(refusal)}"
     return _templates.get_template("page.html").render(
         locale=locale,
         style=_STYLE,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from app.auth import api_tokens, sessions
 from app.auth.api_tokens import TooManyTokens
 from app.auth.callers import Caller, Scope
+from app.auth.return_to import read_local
 from app.auth.sessions_schemas import SessionOut, TokenIn, view_token
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, SessionDep, check_same_origin
 from app.errors import NotAdmin
@@ -28,7 +29,7 @@ router = APIRouter(prefix="/account", include_in_schema=False, dependencies=[Dep
 async def account(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
     """Sessions and tokens; who is not signed in is sent to the form."""
     if caller is None:
-        return RedirectResponse("/sign-in", 303)
+        return RedirectResponse(read_local(request.url.path).sign_in, 303)
     return await _page(request, resources, caller, locale)
 
 

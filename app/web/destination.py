@@ -1,23 +1,14 @@
-"""Where a visitor was going when they had to sign in: a local path in a short-lived cookie, nothing else."""
+"""The address of a page before a workspace: `/open/{route}`, and where in the workspace it leads."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import urlencode
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Query
 
 from app.errors import NotFound
 from app.gateway.handoff import is_token, safe_path
 from app.gateway.names import split_route
-from app.settings import Settings
-
-LIFE_SECONDS = 900
-# Browsers drop cookies of more than 4096 bytes, name and attributes included, and quoting makes three bytes of one.
-LONGEST = 1200
-# Where share links lead: what they are for stands in their fragment.
-SHARE = "/share"
-_LOCAL = re.compile(rf"{SHARE}|/open/[a-z0-9]+-[a-z0-9]+(\?[A-Za-z0-9%._~=&+*-]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,42 +45,3 @@ async def find_destination(
 
 
 DestinationDep = Annotated[Destination, Depends(find_destination)]
-
-
-def _name(settings: Settings) -> str:
-    return "__Host-spawner_next" if settings.secure_cookies else "spawner_next"
-
-
-def remember(answer: Response, settings: Settings, destination: Destination) -> None:
-    """Keep the destination until the visitor has signed in."""
-    local = destination.local if len(destination.local) <= LONGEST else f"/open/{destination.route}"
-    remember_path(answer, settings, local)
-
-
-def remember_path(answer: Response, settings: Settings, local: str) -> None:
-    """Keep a path of ours that the visitor comes back to."""
-    _set(answer, settings, quote(local, safe=""), LIFE_SECONDS)
-
-
-def forget(request: Request, answer: Response, settings: Settings) -> None:
-    """The visitor has arrived."""
-    if _name(settings) in request.cookies:
-        _set(answer, settings, "", 0)
-
-
-def remembered(request: Request, settings: Settings) -> str | None:
-    """The local path to go to after signing in. The cookie's word counts for a workspace and for share links alone."""
-    local = unquote(request.cookies.get(_name(settings), ""))
-    return local if _LOCAL.fullmatch(local) else None
-
-
-def _set(answer: Response, settings: Settings, value: str, seconds: int) -> None:
-    answer.set_cookie(
-        _name(settings),
-        value,
-        max_age=seconds,
-        path="/",
-        secure=settings.secure_cookies,
-        httponly=True,
-        samesite="lax",
-    )

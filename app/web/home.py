@@ -15,7 +15,6 @@ from app.models import JobKind, UserState
 from app.resources import Resources
 from app.shares.service import list_shared
 from app.web.cards import Card, Seen, attempt, find_card, list_cards, wait_for_news
-from app.web.destination import forget
 from app.web.failures import is_htmx
 from app.web.logs import LINES, find_log
 from app.web.rendering import page
@@ -45,9 +44,7 @@ async def home(request: Request, resources: ResourcesDep, caller: MaybeCallerDep
     """The caller's home; who is not signed in is sent to the form."""
     if caller is None:
         return RedirectResponse("/sign-in", 303)
-    answer = await _home(request, resources, caller, locale, await list_cards(resources, caller, locale))
-    forget(request, answer, resources.settings)
-    return answer
+    return await _home(request, resources, caller, locale, await list_cards(resources, caller, locale))
 
 
 @router.get("/home/workspaces/{type}")

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.auth.callers import Caller
+from app.auth.return_to import place_in
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
 from app.errors import NotFound
 from app.gateway.handoff import enter_url
 from app.resources import Resources
 from app.shares.service import find_shared
 from app.web.cards import Card, attempt, find_card, wait_for_news
-from app.web.destination import Destination, DestinationDep, forget, remember
+from app.web.destination import Destination, DestinationDep
 from app.web.failures import is_htmx
 from app.web.home import SeenDep
 from app.web.rendering import page
@@ -34,20 +35,15 @@ async def open_workspace(
 ) -> Response:
     """Go there, or show why not yet. A stranger's workspace is as unknown as one that does not exist."""
     if caller is None:
-        answer: Response = RedirectResponse("/sign-in", 303)
-        remember(answer, resources.settings, to)
-        return answer
+        return RedirectResponse(place_in(to.route, to.path).sign_in, 303)
     url = await _way_in(resources, caller, to)
     if url is not None:
-        answer = RedirectResponse(url, 303)
-    elif to.slug == caller.user.slug:
+        return RedirectResponse(url, 303)
+    if to.slug == caller.user.slug:
         card = await find_card(resources, caller, locale, to.template)
-        answer = page(request, "opening.html", caller=caller, card=card, to=to)
-    else:
-        name = find_template(resources, to.template).name.say(locale)
-        answer = page(request, "shared_waits.html", caller=caller, name=name)
-    forget(request, answer, resources.settings)
-    return answer
+        return page(request, "opening.html", caller=caller, card=card, to=to)
+    name = find_template(resources, to.template).name.say(locale)
+    return page(request, "shared_waits.html", caller=caller, name=name)
 
 
 @router.get("/progress")

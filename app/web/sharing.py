@@ -8,13 +8,13 @@ from fastapi.responses import RedirectResponse
 
 from app.auth.addresses import InvalidAddress, normalise
 from app.auth.callers import Caller
+from app.auth.return_to import SHARE, read_local
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, check_same_origin
 from app.i18n import Locale
 from app.resources import Resources
 from app.shares import service
 from app.shares.errors import SharedOrigin, TooManyShares
 from app.shares.schemas import LONGEST_HOURS
-from app.web.destination import SHARE, forget, remember_path
 from app.web.rendering import page, say
 from app.workspaces.service import find_template
 
@@ -29,12 +29,7 @@ LIVES = (1, 24, 168, LONGEST_HOURS)
 async def accept(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
     """One button. The link's token stands in the fragment; who is not signed in does that first and comes back."""
     off = SharedOrigin.detail.say(locale) if not resources.settings.host_mode else None
-    answer = page(request, "accept.html", caller=caller, off=off)
-    if caller is None:
-        remember_path(answer, resources.settings, SHARE)
-    else:
-        forget(request, answer, resources.settings)
-    return answer
+    return page(request, "accept.html", caller=caller, off=off, sign_in=read_local(SHARE).sign_in)
 
 
 @router.get(f"{CARD}/shares")

@@ -1,17 +1,19 @@
 """Signing in and out: the form, the mailbox, the one button."""
 
 import math
+from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.auth.addresses import InvalidAddress, normalise
 from app.auth.cookies import take_back
 from app.auth.limits import RateLimited
 from app.auth.links import request_link
+from app.auth.return_to import HOME, ReturnTo, read_local
 from app.auth.sessions import logout
-from app.auth.waiting import Wait, find_wait
+from app.auth.waiting import Wait, find_destination, find_wait
 from app.deps import (
     BrowserDep,
     ClientDep,
@@ -24,20 +26,31 @@ from app.deps import (
 )
 from app.errors import Unavailable
 from app.models import LinkPurpose
-from app.web.destination import remembered
 from app.web.rendering import counted, page, say
 
 PAGE = ["GET", "HEAD"]
+
+
+async def get_return_to(
+    going: Annotated[str, Query(alias="next")] = "/",
+    cut: Annotated[bool, Query()] = False,
+) -> ReturnTo:
+    """Where the visitor was going; `cut` says that the address before was too long to be carried here whole."""
+    to = read_local(going)
+    return replace(to, cut=to.cut or cut)
+
+
+ReturnToDep = Annotated[ReturnTo, Depends(get_return_to)]
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
 
 
 @router.api_route("/sign-in", methods=PAGE)
-async def form(request: Request, caller: MaybeCallerDep) -> Response:
-    """The form; who is signed in already goes home."""
+async def form(request: Request, caller: MaybeCallerDep, to: ReturnToDep) -> Response:
+    """The form; who is signed in already goes on."""
     if caller is not None:
-        return RedirectResponse("/", 303)
-    return _form(request)
+        return RedirectResponse(to.local, 303)
+    return _form(request, to)
 
 
 @router.post("/sign-in")
@@ -49,27 +62,33 @@ async def ask(
     browser: BrowserDep,
     locale: LocaleDep,
     email: Annotated[str, Form()] = "",
+    going: Annotated[str, Form(alias="next")] = "",
+    fragment: Annotated[str, Form()] = "",
 ) -> Response:
     """Ask for a link, as `POST /api/auth/signup` does: one answer for every address."""
+    to = read_local(going, fragment)
+    kept = to.local if to != HOME else None
     try:
-        await request_link(session, resources, LinkPurpose.SIGNUP, normalise(email), locale, client.address, browser)
+        address = normalise(email)
+        await request_link(session, resources, LinkPurpose.SIGNUP, address, locale, client.address, browser, kept)
     except InvalidAddress:
-        return _form(request, 400, email=email, invalid=say(locale, "invalid_email"))
+        return _form(request, to, 400, email=email, invalid=say(locale, "invalid_email"))
     except RateLimited as error:
         minutes = math.ceil(int(error.headers["Retry-After"]) / 60)
-        return _form(request, 429, error.headers, email=email, alert=counted(locale, "limited", minutes=minutes))
+        return _form(request, to, 429, error.headers, email=email, alert=counted(locale, "limited", minutes=minutes))
     except Unavailable as error:
-        return _form(request, 503, error.headers, email=email, alert=say(locale, "unavailable"))
-    answer = RedirectResponse("/check-mail", 303)
+        return _form(request, to, 503, error.headers, email=email, alert=say(locale, "unavailable"))
+    answer = RedirectResponse("/check-mail?cut=true" if to.cut else "/check-mail", 303)
     if browser.is_new:
         keep_browser(answer, resources.settings, browser)
     return answer
 
 
 @router.api_route("/check-mail", methods=PAGE)
-async def check_mail(request: Request, resources: ResourcesDep) -> Response:
+async def check_mail(request: Request, resources: ResourcesDep, browser: BrowserDep, *, cut: bool = False) -> Response:
     """What to do now, and the field for the mail's code, which a script sends."""
     settings = resources.settings
+    to = read_local(await find_destination(resources, browser))
     minutes = max(1, settings.magic_link_seconds // 60)
     return page(
         request,
@@ -77,7 +96,8 @@ async def check_mail(request: Request, resources: ResourcesDep) -> Response:
         caller=None,
         minutes=minutes,
         development=settings.environment == "development",
-        next=remembered(request, settings) or "/",
+        to=to,
+        cut=cut,
     )
 
 
@@ -88,12 +108,12 @@ async def follow_wait(resources: ResourcesDep, browser: BrowserDep, caller: Mayb
 
 
 @router.api_route("/auth/confirm", methods=PAGE)
-async def confirm(request: Request, resources: ResourcesDep) -> Response:
+async def confirm(request: Request) -> Response:
     """One button. The link's token stands in the fragment, which no server sees; only the button spends it.
 
-    Before, a script asks whose link it is, and whether this browser asked for it.
+    Before, a script asks whose link it is, where it leads, and whether this browser asked for it.
     """
-    return page(request, "confirm.html", caller=None, next=remembered(request, resources.settings) or "/")
+    return page(request, "confirm.html", caller=None)
 
 
 @router.post("/sign-out")
@@ -107,6 +127,7 @@ async def sign_out(request: Request, session: SessionDep, resources: ResourcesDe
 
 def _form(
     request: Request,
+    to: ReturnTo,
     status: int = 200,
     headers: dict[str, str] | None = None,
     *,
@@ -125,5 +146,5 @@ def _form(
         invalid=invalid,
         alert=alert,
         anyone=settings.signup == "open",
-        going=remembered(request, settings) is not None,
+        to=to,
     )

@@ -27,8 +27,8 @@ PAGE: dict[str, Text] = {
         "New here? The same link makes your account.", "Neu hier? Derselbe Link richtet dein Konto ein."
     ),
     "sign_in_next": Text(
-        "Sign in to open your workspace. You will be taken there afterwards.",
-        "Melde dich an, um deinen Arbeitsplatz zu öffnen. Danach geht es dort weiter.",
+        "Sign in to open the workspace {route}. You will be taken there afterwards.",
+        "Melde dich an, um den Arbeitsplatz {route} zu öffnen. Danach geht es dort weiter.",
     ),
     "email": Text("E-mail address", "E-Mail-Adresse"),
     "email_example": Text("you@example.org", "du@example.org"),

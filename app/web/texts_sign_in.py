@@ -3,6 +3,12 @@
 from app.i18n import Text
 
 SIGN_IN: dict[str, Text] = {
+    "address_cut": Text(
+        "The address that you came with is too long to be kept. You arrive at the workspace's start; follow your link "
+        "again from there.",
+        "Die Adresse, mit der du gekommen bist, ist zu lang, um gemerkt zu werden. Du kommst am Anfang des "
+        "Arbeitsplatzes an; folge deinem Link dann noch einmal.",
+    ),
     "wait_used": Text("Your link was used", "Dein Link wurde benutzt"),
     "wait_used_lead": Text(
         "It was opened in another browser or on another device. You are signed in there, and not here.",

@@ -254,9 +254,11 @@ async def test_a_code_that_is_spent_tells_its_client_and_how(resources: Resource
 async def test_what_is_seen_of_a_link(resources: Resources) -> None:
     letter = await claim(resources, await request(resources))
     token = letter.text.partition("#token=")[2].split()[0]
-    assert await look(resources, token, BROWSER) == SeenLink(True, ALICE)
-    assert await look(resources, token, Browser(new_token())) == SeenLink(False, "a•••@example.org")
-    assert await look(resources, token, marked(resources.tokens, BROWSER, ALICE)) == SeenLink(True, ALICE)
+    assert await look(resources, token, BROWSER) == SeenLink(True, ALICE, "alice", None)
+    assert await look(resources, token, Browser(new_token())) == SeenLink(False, "a•••@example.org", "alice", None)
+    assert await look(resources, token, marked(resources.tokens, BROWSER, ALICE)) == SeenLink(
+        True, ALICE, "alice", None
+    )
 
 
 async def test_tries_are_counted_on_the_requests_of_this_browser_alone(resources: Resources) -> None:

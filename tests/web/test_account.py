@@ -50,7 +50,7 @@ async def test_it_says_the_same_in_both_languages(app: FastAPI, resources: Resou
 async def test_it_asks_strangers_to_sign_in_and_home_leads_there(
     browser: httpx.AsyncClient, hers: httpx.AsyncClient
 ) -> None:
-    assert (await browser.get("/account")).headers["location"] == "/sign-in"
+    assert (await browser.get("/account")).headers["location"] == "/sign-in?next=%2Faccount"
     assert Page((await hers.get("/")).text).find("a", href="/account")
 
 
@@ -70,7 +70,7 @@ async def test_all_others_are_signed_out_at_once(
     elsewhere = await sign_in(resources, alice.user)
     assert (await hers.post("/account/sessions/end")).headers["location"] == "/account"
     async with make_browser(app, elsewhere) as browser:
-        assert (await browser.get("/account")).headers["location"] == "/sign-in"
+        assert (await browser.get("/account")).headers["location"] == "/sign-in?next=%2Faccount"
     assert (await hers.get("/account")).status_code == 200
     ended = await hers.post(f"/account/sessions/{alice.session.id}/end")
     assert ended.headers["location"] == "/sign-in"

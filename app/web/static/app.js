@@ -25,6 +25,16 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   if (!main || !target.contains(held)) return;
   if (!held.id || !serverResponse.includes(`id="${held.id}"`)) held.id = main.id;
 });
+// What stands behind `#` in the address goes along to where an answer leads, as with any redirect.
+document.body.addEventListener("htmx:beforeOnLoad", (event) => {
+  const to = event.detail.xhr.getResponseHeader("HX-Redirect");
+  if (!to || !location.hash) return;
+  event.preventDefault();
+  const there = new URL(to + location.hash, location.href).href;
+  // To go to the very address that is shown would load nothing.
+  if (there === location.href) location.reload();
+  else location.assign(there);
+});
 // A card at rest looks by itself only where somebody sees it, and an open question stays open.
 document.body.addEventListener("htmx:beforeRequest", (event) => {
   const card = event.detail.elt;

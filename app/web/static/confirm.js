@@ -6,7 +6,7 @@ const part = (id) => document.getElementById(id);
 const notes = ["incomplete", "no-answer", "refused"];
 const button = part("confirm");
 let token = null;
-let seen = false;
+let seen = null;
 
 function show(note, text) {
   for (const other of notes) part(other).hidden = other !== note;
@@ -18,6 +18,11 @@ function showLink(link) {
   part("other").hidden = !link || link.recognised;
   part("as").hidden = !link;
   part("address").textContent = link ? link.address : "";
+  const leads = part("leads");
+  leads.hidden = !link?.next;
+  leads.textContent = link?.next?.text ?? "";
+  leads.classList.toggle("note", Boolean(link?.next?.foreign));
+  leads.classList.toggle("soon", Boolean(link?.next?.foreign));
 }
 
 // What the server says of the link; null where it refused, which the page then tells, or where another link is asked
@@ -47,7 +52,7 @@ async function look() {
   try {
     const link = await ask("/api/auth/link");
     if (!link) return;
-    seen = true;
+    seen = link;
     showLink(link);
     part("ready").hidden = false;
   } catch {
@@ -60,7 +65,7 @@ async function look() {
 async function spend() {
   show(null);
   try {
-    if (await ask("/api/auth/verify")) location.replace(part("ready").dataset.next);
+    if (await ask("/api/auth/verify")) location.replace(seen.next?.url ?? "/");
   } catch {
     show("no-answer");
   }
@@ -79,7 +84,7 @@ function takeToken() {
   const found = new URLSearchParams(location.hash.slice(1)).get("token");
   if (location.hash) history.replaceState(null, "", location.pathname);
   token = found || token;
-  seen = false;
+  seen = null;
   part("ready").hidden = true;
   part("again").hidden = Boolean(token);
   showLink(null);

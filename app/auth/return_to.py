@@ -1,0 +1,101 @@
+"""Where a visitor goes once they have signed in: a page of ours, or a place in a workspace, and nothing else.
+
+Whoever asks for a link says where they were going. It travels as a local address and is read here both when it is kept
+and when it is used, so that neither a form nor a row leads anywhere else.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode
+
+from app.auth.schemas import NextOut
+from app.gateway.handoff import safe_path
+from app.gateway.names import split_route
+from app.i18n import Locale, Text
+from app.resources import Resources
+
+# Characters of path, query and fragment.
+LONGEST = 8192
+LONGEST_SHOWN = 60
+OPEN = "/open/"
+# Where share links lead. Their secret stands in the fragment, which their page keeps to itself.
+SHARE = "/share"
+_PAGES = re.compile(rf"/|/account|{SHARE}|/home/workspaces/[a-z0-9]{{1,20}}/(?:log|shares)")
+_FRAGMENT = re.compile(r"#[!-~]+")
+
+OWN = Text("Then it goes on to your workspace {name}.", "Danach geht es zu deinem Arbeitsplatz {name}.")
+OWN_PLACE = Text(
+    "Then it goes on to {path} in your workspace {name}.", "Danach geht es zu {path} in deinem Arbeitsplatz {name}."
+)
+FOREIGN = Text(
+    "Then it goes on to {route}, a workspace of somebody else. Go on only if that is where you were going.",
+    "Danach geht es zu {route}, einem fremden Arbeitsplatz. Mach nur weiter, wenn du dorthin wolltest.",
+)
+PAGE = Text("Then it goes on to the page {path}.", "Danach geht es zur Seite {path}.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnTo:
+    """A page of ours, or with a route a place in a workspace. `cut` says that not all of the address could be kept."""
+
+    page: str = "/"
+    route: str | None = None
+    path: str = "/"
+    fragment: str = ""
+    cut: bool = False
+
+    @property
+    def local(self) -> str:
+        """The address on our own origin."""
+        if self.route is None:
+            return self.page
+        query = f"?{urlencode({'next': self.path})}" if self.path != "/" else ""
+        return f"{OPEN}{self.route}{query}{self.fragment}"
+
+    @property
+    def sign_in(self) -> str:
+        """The form that leads there."""
+        said = {"next": self.local} if self.local != "/" else {}
+        said |= {"cut": "true"} if self.cut else {}
+        return f"/sign-in?{urlencode(said)}" if said else "/sign-in"
+
+
+HOME = ReturnTo()
+
+
+def read_local(local: str | None, fragment: str = "") -> ReturnTo:
+    """Read an address; home where it is none that may be gone to. What is too long is cut to the workspace itself."""
+    before, mark, after = (local or "").partition("#")
+    path, _, query = before.partition("?")
+    if _PAGES.fullmatch(path):
+        return ReturnTo(page=path)
+    route = path.removeprefix(OPEN)
+    if not path.startswith(OPEN) or split_route(route) is None:
+        return HOME
+    return place_in(route, parse_qs(query).get("next", ["/"])[0], fragment or mark + after)
+
+
+def place_in(route: str, path: str, fragment: str = "") -> ReturnTo:
+    """A place in a workspace of that route."""
+    known = fragment if _FRAGMENT.fullmatch(fragment) else ""
+    if len(path) > LONGEST:
+        return ReturnTo(route=route, cut=True)
+    if len(path) + len(known) > LONGEST:
+        return ReturnTo(route=route, path=safe_path(path), cut=True)
+    return ReturnTo(route=route, path=safe_path(path), fragment=known)
+
+
+def view_next(resources: Resources, own: str, kept: str | None, locale: Locale) -> NextOut | None:
+    """What is told to whoever is about to sign in as the account of slug `own`; None where it leads home."""
+    to = read_local(kept)
+    if to == HOME:
+        return None
+    path = to.path if len(to.path) <= LONGEST_SHOWN else f"{to.path[:LONGEST_SHOWN]}…"
+    if to.route is None:
+        return NextOut(url=to.local, text=PAGE.say(locale, path=to.page), foreign=False)
+    slug, _, key = to.route.partition("-")
+    template = resources.catalog.get(key)
+    if slug != own or template is None:
+        return NextOut(url=to.local, text=FOREIGN.say(locale, route=to.route), foreign=True)
+    said = OWN if to.path == "/" else OWN_PLACE
+    return NextOut(url=to.local, text=said.say(locale, name=template.name.say(locale), path=path), foreign=False)

@@ -307,7 +307,7 @@ async def test_a_workspace_that_does_not_run_says_so(
         assert page.headers["retry-after"] == retry
         assert page.headers["cache-control"] == "no-store"
         assert text in page.text
-        assert f'href="{site.settings.public_url}/open/{owned.route}"' in page.text
+        assert f'href="{site.settings.public_url}/open/{owned.route}?next=%2Flab"' in page.text
         assert ('http-equiv="refresh"' in page.text) == (retry == "3")
         assert "unsafe" not in page.headers["content-security-policy"]
         assert not re.search(r"<script| on\w+=|style=", page.text)

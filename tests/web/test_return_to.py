@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from app.auth.return_to import LONGEST, read_local
 from app.auth.tokens import new_token
+from app.gateway.names import workspace_url
 from app.models import LinkRequest, WorkspaceStatus
 from app.resources import Resources
 from tests.conftest import TestWorker
@@ -96,7 +97,7 @@ async def test_a_link_that_is_opened_elsewhere_leads_to_the_place_and_says_so_fi
     assert await leads(browser, token) == await leads(elsewhere, token) == said
     assert (await elsewhere.post("/api/auth/verify", json={"token": token})).status_code == 200
     entered = await elsewhere.get(there.partition("#")[0])
-    assert entered.headers["location"] == "http://127.0.0.1:8080/alice-hello/lab?a=1"
+    assert entered.headers["location"] == workspace_url(resources.settings, "alice", "hello") + "lab?a=1"
     async with resources.sessions() as session:
         assert await session.scalar(select(LinkRequest.destination)) is None
 

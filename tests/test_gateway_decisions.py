@@ -18,7 +18,8 @@ from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceNotRunnin
 from app.gateway.grants import Entry
 from app.gateway.names import Route
 from app.gateway.relay import Passage, Relay
-from app.gateway.service import ENTRY_SECONDS, MOVING, Desk, Pass, Redirect, Refusal, Visit, answer, serves
+from app.gateway.service import ENTRY_SECONDS, MOVING, Desk, Pass, Redirect, Refusal, answer, serves
+from app.gateway.visit import Visit
 from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces.errors import Refused
@@ -30,7 +31,7 @@ from tests.factories import SignedIn, sign_in
 S = WorkspaceStatus
 HOST = "127.0.0.1:8080"
 OWN = "http://127.0.0.1:8080"
-VISIT = Visit("GET", HOST, "/alice-hello/lab?a=1", (), None, None, False, False, False, False)
+VISIT = Visit(method="GET", host=HOST, uri="/alice-hello/lab?a=1")
 # Where each workspace has an origin of its own, as sharing needs it.
 APART = "http://{route}.apps.localhost:8080"
 
@@ -67,7 +68,7 @@ class Gate:
 
     async def page(self, **changes: Any) -> Any:
         """As a person's browser does."""
-        return await self.ask(navigates=True, site="none", **changes)
+        return await self.ask(page=True, site="none", **changes)
 
     async def change(self, **columns: Any) -> None:
         async with self.resources.unit_of_work() as session:
@@ -114,7 +115,9 @@ async def gate(resources: Resources) -> AsyncIterator[Gate]:
         yield made
 
 
-ADMITTED = Pass(upstream="10.0.0.7:8888", prefix="/alice-hello", base="/alice-hello/", user="alice", cookie="")
+ADMITTED = Pass(
+    upstream="10.0.0.7:8888", prefix="/alice-hello", base="/alice-hello/", user="alice", cookie="", authorization=""
+)
 
 
 class TestLetThrough:
@@ -176,7 +179,7 @@ async def used(gate: Gate) -> Any:
 class TestNames:
     async def test_the_bare_origin_is_the_front_door_for_people(self, gate: Gate) -> None:
         assert await gate.page(uri="/") == Redirect("http://localhost:8080/", 302)
-        for changes in ({"uri": "/", "navigates": False}, {"uri": "/x.y", "navigates": True}):
+        for changes in ({"uri": "/", "page": False}, {"uri": "/x.y", "page": True}):
             with pytest.raises(NotFound):
                 await gate.ask(**changes)
 

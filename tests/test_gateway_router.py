@@ -4,15 +4,16 @@ import re
 from typing import Any
 
 import pytest
-from starlette.requests import Request
+from starlette.datastructures import Headers
 
 from app.errors import AppError
 from app.gateway import pages
 from app.gateway.cookies import Cookie
 from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceNotRunning, WorkspaceUnreachable
 from app.gateway.names import Route
-from app.gateway.router import _response, _visit
-from app.gateway.service import MOVING, Pass, Redirect, Refusal, Visit
+from app.gateway.router import _response
+from app.gateway.service import MOVING, Pass, Redirect, Refusal
+from app.gateway.visit import Visit, read_visit
 from app.i18n import Locale
 from app.models import WorkspaceStatus
 from app.settings import Settings
@@ -24,7 +25,7 @@ ROUTE = Route("alice", "hello", "/alice-hello", "/lab")
 
 def visit(*headers: tuple[str, str], unreachable: bool = False) -> Visit:
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-    return _visit(Request({"type": "http", "headers": raw}), unreachable=unreachable)
+    return read_visit(Headers(raw=raw), unreachable=unreachable)
 
 
 GET = ("X-Forwarded-Method", "GET")
@@ -32,24 +33,45 @@ HTML = ("Accept", "text/html,*/*")
 
 
 def test_a_request_without_a_word_is_nothing_at_all() -> None:
-    assert visit() == Visit("", "", "", (), None, None, False, False, False, False)
+    assert visit() == Visit(method="", host="", uri="")
 
 
 def test_what_the_proxy_says_is_taken_as_it_is() -> None:
-    found = visit(
+    given = (
         ("X-Forwarded-Method", "POST"),
         ("X-Forwarded-Host", "alice-hello.apps.example.org"),
         ("X-Forwarded-Uri", "/lab?a=%2F"),
         ("Cookie", "a=1"),
         ("Cookie", "b=2"),
+        ("Authorization", "Bearer x"),
+        ("Sec-WebSocket-Protocol", "terminal"),
         ("Origin", "https://one"),
+        ("Referer", "https://two/"),
         ("Sec-Fetch-Site", "same-origin"),
         HTML,
+    )
+    expected = Visit(
+        method="POST",
+        host="alice-hello.apps.example.org",
+        uri="/lab?a=%2F",
+        cookies=("a=1", "b=2"),
+        authorization=("Bearer x",),
+        protocols=("terminal",),
+        names=frozenset(name.lower() for name, _ in given),
+        origin="https://one",
+        referrer="https://two/",
+        site="same-origin",
+        browser=True,
+        page=True,
         unreachable=True,
     )
-    host, uri = "alice-hello.apps.example.org", "/lab?a=%2F"
-    expected = Visit("POST", host, uri, ("a=1", "b=2"), "https://one", "same-origin", False, False, False, True)
-    assert found == expected
+    assert visit(*given, unreachable=True) == expected
+
+
+@pytest.mark.parametrize("name", ["Origin", "Sec-Fetch-Site", "Sec-Fetch-Dest"])
+def test_a_browser_is_known_by_what_programs_do_not_send(name: str) -> None:
+    assert visit(GET, (name, "x")).browser
+    assert not visit(GET, ("Sec-Fetch-Mode", "cors"), HTML).browser
 
 
 def test_several_values_are_none_of_them() -> None:
@@ -95,8 +117,10 @@ def test_a_person_and_a_part_of_a_page_are_told_apart(
     assert not visit(("X-Forwarded-Method", "HEAD"), HTML).navigates
 
 
-def test_a_pass_is_six_headers(settings: Settings) -> None:
-    answer = _response(settings, Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "t"), "en")
+def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
+    answer = _response(
+        settings, Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", True, "t"), "en"
+    )
     given = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
     assert answer.status_code == 200
     assert given == {
@@ -105,6 +129,8 @@ def test_a_pass_is_six_headers(settings: Settings) -> None:
         "x-base-path": "/alice-hello/",
         "x-spawner-user": "bob",
         "x-spawner-cookie": "a=1",
+        "x-spawner-authorization": "b",
+        "x-spawner-clean-query": "yes",
         "x-spawner-ticket": "t",
     }
 

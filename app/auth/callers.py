@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from app.auth.tokens import InvalidToken
 from app.errors import Unauthorized
@@ -54,6 +54,11 @@ class Caller:
     pair_known: bool = True
 
 
+def token_lives() -> ColumnElement[bool]:
+    """Whether the query's `ApiToken` has neither been revoked nor expired."""
+    return and_(ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow())
+
+
 async def caller_by_bearer(resources: Resources, token: str) -> Caller | None:
     """Who shows this access token or personal token; None unless it is ours and in time, and what it names lives."""
     if token.startswith(TOKEN_PREFIX):
@@ -93,17 +98,27 @@ async def confirm(resources: Resources, caller: Caller) -> None:
 
 async def note_seen(resources: Resources, caller: Caller) -> None:
     """Write down that the session or token was used, at most once a minute. May race and be repeated."""
+    if caller.token_id is not None:
+        await note_token(resources, caller.token_id, caller.seen_at)
+        return
     now = utcnow()
     before = now - SEEN_EVERY
     if caller.seen_at is not None and caller.seen_at > before:
         return
     async with resources.unit_of_work() as session:
-        if caller.token_id is not None:
-            stale = or_(ApiToken.used_at.is_(None), ApiToken.used_at <= before)
-            await session.execute(update(ApiToken).where(ApiToken.id == caller.token_id, stale).values(used_at=now))
-        else:
-            stale = Session.seen_at <= before
-            await session.execute(update(Session).where(Session.id == caller.session_id, stale).values(seen_at=now))
+        stale = Session.seen_at <= before
+        await session.execute(update(Session).where(Session.id == caller.session_id, stale).values(seen_at=now))
+
+
+async def note_token(resources: Resources, token_id: UUID, used_at: datetime | None) -> None:
+    """The same for a personal token that was last used at `used_at`."""
+    now = utcnow()
+    before = now - SEEN_EVERY
+    if used_at is not None and used_at > before:
+        return
+    async with resources.unit_of_work() as session:
+        stale = or_(ApiToken.used_at.is_(None), ApiToken.used_at <= before)
+        await session.execute(update(ApiToken).where(ApiToken.id == token_id, stale).values(used_at=now))
 
 
 async def _note_pair(resources: Resources, which: ColumnElement[bool]) -> None:
@@ -132,7 +147,7 @@ async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> C
     query = (
         select(User, ApiToken.id, ApiToken.scopes, ApiToken.used_at)
         .join(ApiToken, ApiToken.user_id == User.id)
-        .where(*criteria, ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow(), User.blocked_at.is_(None))
+        .where(*criteria, token_lives(), User.blocked_at.is_(None))
     )
     async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()

@@ -109,6 +109,16 @@ class Tokens:
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise InvalidToken from error
 
+    def is_ours(self, token: str) -> bool:
+        """Whether this names one of our keys, as access tokens do. Nothing is verified: it may be over, or forged."""
+        if token.count(".") != 2 or len(token) > LONGEST:
+            return False
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+        except jwt.PyJWTError:
+            return False
+        return any(key.kid == kid for key in self._keys())
+
 
 def _check_times(claims: dict[str, Any]) -> None:
     now, soon = clock.source().timestamp(), (clock.source() + LEEWAY).timestamp()

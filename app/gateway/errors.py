@@ -1,7 +1,32 @@
 """What the gateway refuses with, beside the errors that all of the app share."""
 
-from app.errors import AppError
+from app.errors import AppError, Unauthorized
 from app.i18n import Text
+
+
+class TokenRefused(Unauthorized):
+    """For programs: it names the ways in which a token can be shown, which some ask for before they show one."""
+
+    detail = Text(
+        "Show a personal token with the scope `workspaces`: it is missing, expired or revoked.",
+        "Bitte ein persönliches Token mit dem Recht `workspaces` mitsenden: Es fehlt, ist abgelaufen oder widerrufen.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers["WWW-Authenticate"] = 'Basic realm="Spawner", Bearer'
+
+
+class TokenInBrowser(AppError):
+    code = "token_in_browser"
+    status = 403
+    title = Text("Not in a browser", "Nicht im Browser")
+    detail = Text(
+        "A personal token opens workspaces for programs, not for a browser's pages. Open the workspace from your home "
+        "page.",
+        "Ein persönliches Token öffnet Arbeitsplätze für Programme, nicht für Seiten im Browser. Bitte den "
+        "Arbeitsplatz auf der Startseite öffnen.",
+    )
 
 
 class WorkspaceNotRunning(AppError):

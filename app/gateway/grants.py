@@ -1,4 +1,4 @@
-"""What a workspace cookie opens, and whether what it opened is still open to its holder."""
+"""What a workspace cookie or a personal token opens, and whether what it opened is still open to its holder."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,12 +6,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Integer, Select, Uuid, and_, column, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, Integer, Select, Uuid, and_, any_, column, func, literal, or_, select
 from sqlalchemy.orm import aliased
 
-from app.errors import NotFound
+from app.auth.callers import Scope, token_lives
+from app.errors import InsufficientScope, NotFound
+from app.gateway.errors import TokenRefused
 from app.gateway.names import Route
-from app.models import LIVE_STATES, Job, JobKind, Session, User, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
+from app.models import (
+    LIVE_STATES,
+    ApiToken,
+    Job,
+    JobKind,
+    Session,
+    User,
+    Workspace,
+    WorkspaceCookie,
+    WorkspaceStatus,
+    utcnow,
+)
 from app.resources import Resources
 from app.settings import Settings
 from app.shares.access import may_enter
@@ -20,23 +33,43 @@ from app.workspaces.states import ALIVE, RELEASED
 _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 
 
+# A `Grant` but for its holder.
+_GRANTED: tuple[Any, ...] = (
+    Workspace.id,
+    Workspace.incarnation,
+    _owner.id,
+    Workspace.generation,
+    _owner.slug,
+    _visitor.slug,
+    Workspace.template,
+    Workspace.status,
+    Workspace.status_at,
+    Workspace.host,
+    Workspace.port,
+    Job.id,
+    Job.kind,
+    Job.was,
+)
+_live_job = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """That a session was let into one container of a workspace."""
+    """That a session, or a personal token, was let into one container of a workspace. `holder_id` is its id."""
 
-    session_id: UUID
+    holder_id: UUID
     workspace_id: UUID
     incarnation: int
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a cookie opens and for whom, with its workspace's live job, if any.
+    """What a cookie or a token opens and for whom, with its workspace's live job, if any.
 
     `owner` and `visitor` are slugs; they differ where the workspace is shared.
     """
 
-    session_id: UUID
+    holder_id: UUID
     workspace_id: UUID
     incarnation: int
     owner_id: UUID
@@ -55,7 +88,7 @@ class Grant:
     @property
     def entry(self) -> Entry:
         """What a connection that outlasts this request holds on to."""
-        return Entry(self.session_id, self.workspace_id, self.incarnation)
+        return Entry(self.holder_id, self.workspace_id, self.incarnation)
 
     @property
     def own(self) -> bool:
@@ -87,30 +120,14 @@ async def find_grant(resources: Resources, shown: Collection[str], route: Route)
         return None
     digests = [digest for value in shown for digest in resources.tokens.hashes("workspace", value)]
     query = (
-        select(
-            Session.id,
-            Workspace.id,
-            Workspace.incarnation,
-            _owner.id,
-            Workspace.generation,
-            _owner.slug,
-            _visitor.slug,
-            Workspace.template,
-            Workspace.status,
-            Workspace.status_at,
-            Workspace.host,
-            Workspace.port,
-            Job.id,
-            Job.kind,
-            Job.was,
-        )
+        select(Session.id, *_GRANTED)
         .select_from(WorkspaceCookie)
         .join(Session, Session.id == WorkspaceCookie.session_id)
         .join(_visitor, _visitor.id == Session.user_id)
         .join(Workspace, Workspace.id == WorkspaceCookie.workspace_id)
         .join(_owner, _owner.id == Workspace.user_id)
-        .outerjoin(Job, (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES))
-        .where(WorkspaceCookie.token_hash.in_(digests), _holds(resources.settings))
+        .outerjoin(Job, _live_job)
+        .where(WorkspaceCookie.token_hash.in_(digests), _session_lives(), _may_still_enter(resources.settings))
     )
     async with resources.reads() as session:
         rows = (await session.execute(query)).all()
@@ -123,9 +140,42 @@ async def find_grant(resources: Resources, shown: Collection[str], route: Route)
     return None
 
 
+async def find_token_grant(resources: Resources, token: str, route: Route) -> tuple[Grant, datetime | None]:
+    """What a personal token opens: a workspace of its owner's own, not what others share with them. Also when the token
+    was last used.
+
+    Raises `TokenRefused` unless the token lives, `InsufficientScope`, and `NotFound` where its owner has no such
+    workspace.
+    """
+    named = (Workspace.user_id == _owner.id) & (Workspace.template == route.template) & (_owner.slug == route.slug)
+    query = (
+        select(ApiToken.scopes, ApiToken.used_at, ApiToken.id, *_GRANTED)
+        .select_from(ApiToken)
+        .join(_owner, _owner.id == ApiToken.user_id)
+        .join(_visitor, _visitor.id == _owner.id)
+        .outerjoin(Workspace, named)
+        .outerjoin(Job, _live_job)
+        .where(
+            ApiToken.token_hash.in_(resources.tokens.hashes("token", token)),
+            token_lives(),
+            _visitor.blocked_at.is_(None),
+        )
+    )
+    async with resources.reads() as session:
+        row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise TokenRefused
+    scopes, used_at, *columns = tuple[Any, ...](row)
+    if Scope.WORKSPACES not in scopes:
+        raise InsufficientScope(Scope.WORKSPACES)
+    if columns[1] is None:
+        raise NotFound
+    return Grant(*columns), used_at
+
+
 async def still_held(resources: Resources, entries: Collection[Entry]) -> set[Entry]:
-    """Those of the entries whose session lives, whose account is not blocked, whose visitor may still enter, and whose
-    container has not been stopped or replaced."""
+    """Those of the entries whose session or token lives, whose account is not blocked, whose visitor may still enter,
+    and whose container has not been stopped or replaced."""
     async with resources.reads() as session:
         rows = await session.execute(_still(resources.settings, entries))
     return {Entry(*columns) for columns in rows}
@@ -133,17 +183,21 @@ async def still_held(resources: Resources, entries: Collection[Entry]) -> set[En
 
 def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID, int]:
     arrays = func.unnest(
-        literal([entry.session_id for entry in entries], ARRAY(Uuid)),
+        literal([entry.holder_id for entry in entries], ARRAY(Uuid)),
         literal([entry.workspace_id for entry in entries], ARRAY(Uuid)),
         literal([entry.incarnation for entry in entries], ARRAY(Integer)),
     )
     held = arrays.table_valued(
-        column("session_id", Uuid), column("workspace_id", Uuid), column("incarnation", Integer), name="held"
+        column("holder_id", Uuid), column("workspace_id", Uuid), column("incarnation", Integer), name="held"
     ).render_derived()
+    by_token = and_(
+        token_lives(), literal(Scope.WORKSPACES.value) == any_(ApiToken.scopes), Workspace.user_id == _visitor.id
+    )
     return (
-        select(held.c.session_id, held.c.workspace_id, held.c.incarnation)
-        .join(Session, Session.id == held.c.session_id)
-        .join(_visitor, _visitor.id == Session.user_id)
+        select(held.c.holder_id, held.c.workspace_id, held.c.incarnation)
+        .outerjoin(Session, Session.id == held.c.holder_id)
+        .outerjoin(ApiToken, ApiToken.id == held.c.holder_id)
+        .join(_visitor, _visitor.id == func.coalesce(Session.user_id, ApiToken.user_id))
         .join(
             Workspace,
             (Workspace.id == held.c.workspace_id)
@@ -151,15 +205,13 @@ def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID,
             & Workspace.status.not_in(RELEASED),
         )
         .join(_owner, _owner.id == Workspace.user_id)
-        .where(_holds(settings))
+        .where(or_(_session_lives(), by_token), _may_still_enter(settings))
     )
 
 
-def _holds(settings: Settings) -> ColumnElement[bool]:
-    """The session lives, and its account may enter."""
-    return and_(
-        Session.ended_at.is_(None),
-        Session.expires_at > utcnow(),
-        _visitor.blocked_at.is_(None),
-        may_enter(settings, _visitor, _owner),
-    )
+def _session_lives() -> ColumnElement[bool]:
+    return and_(Session.ended_at.is_(None), Session.expires_at > utcnow())
+
+
+def _may_still_enter(settings: Settings) -> ColumnElement[bool]:
+    return and_(_visitor.blocked_at.is_(None), may_enter(settings, _visitor, _owner))

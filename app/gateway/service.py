@@ -1,26 +1,36 @@
 """Who may go where. The reverse proxy asks this for every request at a workspace's origin.
 
 A good workspace cookie opens the one workspace that it was made for, while the session behind it lives and its account
-may enter there. Nothing is looked up by the route, so a stranger's workspace and one that does not exist cannot be told
-apart.
+may enter there. A program's personal token opens its owner's own workspaces. Nothing of others is looked up by the
+route, so a stranger's workspace and one that does not exist cannot be told apart.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.callers import note_token
 from app.auth.tokens import new_token
 from app.errors import AppError, Forbidden, MethodNotAllowed, NotFound, Unauthorized
 from app.gateway import cookies, handoff, waking
 from app.gateway.activity import Activity
 from app.gateway.cookies import Cookie
-from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceNotRunning, WorkspaceUnreachable
-from app.gateway.grants import Grant, find_grant
+from app.gateway.credentials import Shown, read_credentials
+from app.gateway.errors import (
+    InvalidCode,
+    SharedNotRunning,
+    TokenInBrowser,
+    TokenRefused,
+    WorkspaceNotRunning,
+    WorkspaceUnreachable,
+)
+from app.gateway.grants import Grant, find_grant, find_token_grant
 from app.gateway.names import Alias, Route, base_path, origin_of, parse, route_of
 from app.gateway.relay import Relay
+from app.gateway.visit import Visit
 from app.models import User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.settings import Settings
@@ -45,32 +55,12 @@ MOVING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One request at a workspace's origin, as the proxy describes it.
-
-    `upgrade` says that it wants a websocket; `navigates` that a person would see the answer as a page; `site` is
-    its Sec-Fetch-Site; `part` that the answer is for use within a page that is open; `unreachable` that the proxy
-    was let through a moment ago and the container did not answer.
-    """
-
-    method: str
-    host: str
-    uri: str
-    cookies: tuple[str, ...]
-    origin: str | None
-    site: str | None
-    part: bool
-    upgrade: bool
-    navigates: bool
-    unreachable: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Pass:
-    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` for a Cookie header.
+    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` and `authorization` for headers.
 
     `base` is the path that the workspace's own cookies are held to; empty where it has a host of its own. A `ticket`
-    says that the upstream is this process's relay, and must be shown there.
+    says that the upstream is this process's relay, and must be shown there; `clean_query` that a token of ours is to be
+    struck out of the query.
     """
 
     upstream: str
@@ -78,6 +68,8 @@ class Pass:
     base: str
     user: str
     cookie: str
+    authorization: str
+    clean_query: bool = False
     ticket: str = ""
 
 
@@ -132,17 +124,23 @@ async def answer(desk: Desk, visit: Visit) -> Answer:
         return Redirect(_address(settings, route.name, route.rest), 308)
     if route.rest.partition("?")[0] == handoff.ENTER_PATH:
         return await _enter(resources, visit, route)
-    _check_origin(settings, visit, route)
+    shown = read_credentials(resources.tokens, visit)
+    if shown.token is None:
+        _check_origin(settings, visit, route)
+    else:
+        # A person would be asked to sign in, shown a page, or have a workspace started: none of that helps a program.
+        visit = replace(visit, page=False)
+        _check_program(visit)
     until = asyncio.get_running_loop().time() + waking.WAKE_SECONDS
-    grant = await _find_grant(resources, visit, route)
+    grant = await _find_grant(resources, visit, route, shown)
     for _ in range(LOOKS):
         try:
             if grant is None or not await _rouse(desk, visit, grant, until):
                 break
         except Refused as refused:
             return _refuse(visit, route, refused)
-        grant = await _find_grant(resources, visit, route)
-    return _admit(desk, visit, route, grant) if grant is not None else _sign_in(settings, visit, route)
+        grant = await _find_grant(resources, visit, route, shown)
+    return _admit(desk, visit, route, grant, shown) if grant is not None else _sign_in(settings, visit, route)
 
 
 async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:
@@ -182,8 +180,7 @@ def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
     """
     own = origin_of(settings, route.name)
     if visit.upgrade:
-        if visit.method not in ("GET", "CONNECT"):
-            raise MethodNotAllowed
+        _check_upgrade(visit)
         if visit.origin != own:
             raise Forbidden
     elif visit.site is not None:
@@ -194,9 +191,24 @@ def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
         raise Forbidden
 
 
-async def _find_grant(resources: Resources, visit: Visit, route: Route) -> Grant | None:
-    shown = cookies.values(visit.cookies, cookies.grant_name(resources.settings))
-    return await find_grant(resources, shown, route)
+def _check_upgrade(visit: Visit) -> None:
+    if visit.upgrade and visit.method not in ("GET", "CONNECT"):
+        raise MethodNotAllowed
+
+
+def _check_program(visit: Visit) -> None:
+    """A browser's page that knows a token is a page that it has leaked to."""
+    if visit.browser:
+        raise TokenInBrowser
+    _check_upgrade(visit)
+
+
+async def _find_grant(resources: Resources, visit: Visit, route: Route, shown: Shown) -> Grant | None:
+    if shown.token is None:
+        return await find_grant(resources, cookies.values(visit.cookies, cookies.grant_name(resources.settings)), route)
+    grant, used_at = await find_token_grant(resources, shown.token, route)
+    await note_token(resources, grant.holder_id, used_at)
+    return grant
 
 
 async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
@@ -221,7 +233,7 @@ async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
     return False
 
 
-def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant) -> Answer:
+def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown) -> Answer:
     """Whoever may enter is here: let through if the workspace runs."""
     if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
         error = WorkspaceNotRunning if grant.own or grant.status in MOVING else SharedNotRunning
@@ -238,12 +250,14 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant) -> Answer:
         base="" if desk.resources.settings.host_mode else base_path(desk.resources.settings, route.name),
         user=grant.visitor,
         cookie=cookies.without_ours(visit.cookies),
+        authorization=shown.authorization,
+        clean_query=shown.in_query,
         ticket=passage.ticket if passage else "",
     )
 
 
 def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> Refusal:
-    if visit.navigates:
+    if visit.page:
         return Refusal(error, route, status)
     raise error
 
@@ -251,7 +265,7 @@ def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus
 def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
     """Nobody is signed in at this origin: send a person through the public one, and back with a code."""
     if not visit.navigates:
-        raise Unauthorized
+        raise Unauthorized if visit.browser or visit.page else TokenRefused
     name = cookies.entry_name(settings)
     # Another tab may be on its way with the state that it was given: both can come back with the same one.
     state = next(filter(handoff.is_token, cookies.values(visit.cookies, name)), None) or new_token()

@@ -149,7 +149,7 @@ async def test_the_judge_sees_what_it_looks_for() -> None:
         (b"\r\n\r\n", b"\r\nX-A: secret\r\n\r\n"),
         (b"\r\n\r\n", b"\r\nX-A: a\nX-B: b\r\n\r\n"),
         (b"\r\n\r\n", b"\r\nCookie: spawner_x=1\r\n\r\n"),
-        (b"\r\n\r\n", b"\r\nAuthorization: x\r\n\r\n"),
+        (b"\r\n\r\n", b"\r\nProxy-Authorization: x\r\n\r\n"),
         (b"\r\n\r\n", b"\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n"),
         (b"\r\n\r\n", b"\r\nUpgrade: h2c\r\n\r\n"),
         (b"127.0.0.1", b"6.6.6.6"),

@@ -126,7 +126,7 @@ async def test_nothing_the_client_claims_counts(site: Site) -> None:
         "X-Forwarded-User: bob",
         "X-Real-IP: 6.6.6.6",
         "Forwarded: for=6.6.6.6",
-        "Authorization: Bearer secret",
+        f"Authorization: {owned.owner.headers['Authorization']}",
         "Proxy-Authorization: Basic secret",
         "Keep-Alive: timeout=9",
         "TE: gzip",

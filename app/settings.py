@@ -110,7 +110,12 @@ class Settings(BaseSettings):
     magic_link_seconds: int = Field(600, ge=30, description="Life of a link.")
     invitation_seconds: int = Field(604800, ge=60, description="Life of an invitation.")
     magic_links_per_hour: int = Field(3, ge=1, description="Links one address may ask for in an hour.")
-    magic_links_per_hour_client: int = Field(60, ge=1, description="Links one client address may ask for in an hour.")
+    magic_links_per_hour_client: int = Field(
+        600, ge=1, description="Links that may be asked for from one client address in an hour: a whole class, perhaps."
+    )
+    magic_links_exempt_networks: CommaList = Field(
+        [], description="Addresses or networks without that limit, such as 203.0.113.0/24."
+    )
     cors_origins: CommaList = Field([], description="Origins, exact, that may call the API from a browser.")
     trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
     relay_bind: str = Field(
@@ -175,7 +180,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings, files, file_secret_settings
 
     @field_validator(
-        *("cors_origins", "trusted_proxies", "signup_domains"),
+        *("cors_origins", "trusted_proxies", "signup_domains", "magic_links_exempt_networks"),
         *("egress_resolvers", "allowed_mounts", "allowed_capabilities"),
         mode="before",
     )
@@ -210,6 +215,11 @@ class Settings(BaseSettings):
                     f"{text!r} is no address and no network; `*` would let clients name their own"
                 ) from None
         return value
+
+    @field_validator("magic_links_exempt_networks")
+    @classmethod
+    def _exempt(cls, value: list[str]) -> list[str]:
+        return settings_checks.networks(value)
 
     @field_validator("network_range")
     @classmethod

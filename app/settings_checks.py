@@ -4,6 +4,8 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from app.forwarded import read_network
+
 # What examples and images ship with.
 PLACEHOLDERS = {"admin", "changeme", "change-me", "example", "password", "postgres", "redis", "root", "secret", "test"}
 
@@ -39,6 +41,16 @@ def concerns(urls: dict[str, str]) -> Iterator[str]:
         parts = urlsplit(urls[name])
         if parts.hostname and not parts.password and not _is_here(parts):
             yield f"SPAWNER_{name} holds no password: whoever reaches {parts.hostname} reads and changes everything"
+
+
+def networks(texts: list[str]) -> list[str]:
+    """The texts, each of which must be an address or a network."""
+    for text in texts:
+        try:
+            read_network(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no address and no network such as 203.0.113.0/24") from None
+    return texts
 
 
 def _is_here(parts: SplitResult) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from app.settings import Settings, load_settings
 
@@ -135,3 +136,18 @@ def test_servers_without_a_password_are_named_once_at_the_start() -> None:
     said = production(**network).concerns
     assert [line.split()[0] for line in said] == ["SPAWNER_DATABASE_URL", "SPAWNER_REDIS_URL"]
     assert [line for line in said if "reaches db" in line or "reaches redis" in line] == said
+
+
+@pytest.mark.parametrize("networks", ["203.0.113.0/24,2001:db8::/32,192.0.2.1", "", " 203.0.113.0/24 , "])
+def test_networks_without_a_limit_on_links_are_read(monkeypatch: pytest.MonkeyPatch, networks: str) -> None:
+    monkeypatch.setenv("SPAWNER_MAGIC_LINKS_EXEMPT_NETWORKS", networks)
+    assert Settings(_env_file=None).magic_links_exempt_networks == [
+        part.strip() for part in networks.split(",") if part.strip()
+    ]
+
+
+@pytest.mark.parametrize("networks", ["*", "203.0.113.1/24", "example.org", "203.0.113.0/33"])
+def test_what_is_no_network_ends_the_start(monkeypatch: pytest.MonkeyPatch, networks: str) -> None:
+    monkeypatch.setenv("SPAWNER_MAGIC_LINKS_EXEMPT_NETWORKS", networks)
+    with pytest.raises(ValidationError, match="no address and no network"):
+        Settings(_env_file=None)

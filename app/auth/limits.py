@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from app.auth.tokens import Tokens
 from app.errors import AppError, Unavailable
+from app.forwarded import read_network
 from app.i18n import Text
 from app.settings import Settings
 
@@ -26,8 +27,23 @@ class RateLimited(AppError):
     )
 
 
+class ClientRateLimited(AppError):
+    code = "rate_limited_client"
+    status = 429
+    title = Text("Too many requests from this place", "Zu viele Anfragen von diesem Ort")
+    detail = Text(
+        "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
+        "Try again later, or ask your operator to allow more.",
+        "Von diesem Ort, vielleicht einem ganzen Netz, wurden zu viele Links angefordert. Es wurde keine Mail "
+        "verschickt. Versuche es später noch einmal, oder bitte den Betreiber, mehr zu erlauben.",
+    )
+
+
 class LinkLimits:
     """Counts requests for links in windows that move: so many an hour for a mail address and for a client.
+
+    A client is an address, behind which a whole class may sit: its limit is far above what one person needs, and
+    networks can be exempt.
 
     A browser in which somebody has signed in as an address before has a count of its own for that address: whoever
     floods it with requests keeps strangers from asking for links to it, but not its owner.
@@ -38,7 +54,10 @@ class LinkLimits:
         self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
         self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
         self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
-        self._spare_loopback = settings.environment == "development"
+        exempt = settings.magic_links_exempt_networks
+        if settings.environment == "development":
+            exempt = [*exempt, "127.0.0.0/8", "::1"]
+        self._exempt = [read_network(text) for text in exempt]
         # The URI only chooses the driver: with a pool given, nothing is dialled by it.
         storage = RedisStorage(
             "async+redis://",
@@ -53,32 +72,33 @@ class LinkLimits:
 
         `known_browser` is the token of a browser that has signed in as this very address before.
 
-        Raises `RateLimited`, which says when to come back, and `Unavailable` where Redis does not answer: a count
-        that cannot be taken is never taken for zero.
+        Raises `ClientRateLimited` and `RateLimited`, which say when to come back, and `Unavailable` where Redis does
+        not answer: a count that cannot be taken is never taken for zero.
         """
         try:
             if known_browser is not None:
-                return await self._hit(self._by_browser, f"{known_browser} {address}")
+                return await self._hit(self._by_browser, f"{known_browser} {address}", RateLimited)
             # The client first: one that is over its limit must not use up the limit of somebody's address.
-            if not (self._spare_loopback and _is_loopback(client)):
-                await self._hit(self._by_client, _network(client))
-            await self._hit(self._by_address, address)
+            if not self._is_exempt(client):
+                await self._hit(self._by_client, _network(client), ClientRateLimited)
+            await self._hit(self._by_address, address, RateLimited)
         except (RedisError, OSError) as error:
             raise Unavailable from error
 
-    async def _hit(self, limit: RateLimitItemPerHour, who: str) -> None:
+    def _is_exempt(self, client: str) -> bool:
+        try:
+            # An IPv4 client of a socket that listens on both families looks like an IPv6 one.
+            address = read_network(client)[0]
+        except ValueError:
+            return False
+        return any(address in network for network in self._exempt)
+
+    async def _hit(self, limit: RateLimitItemPerHour, who: str, refusal: type[AppError]) -> None:
         key = self._tokens.hash("limit", who).hex()
         if not await self._limiter.hit(limit, key):
             window = await self._limiter.get_window_stats(limit, key)
             seconds = max(1, math.ceil(window.reset_time - time.time()))
-            raise RateLimited(headers={"Retry-After": str(seconds)})
-
-
-def _is_loopback(client: str) -> bool:
-    try:
-        return ipaddress.ip_address(client).is_loopback
-    except ValueError:
-        return False
+            raise refusal(headers={"Retry-After": str(seconds)})
 
 
 def _network(client: str) -> str:

@@ -57,7 +57,7 @@ async def request_link(
     browser: Browser,
     destination: str | None = None,
 ) -> None:
-    """Accept a wish for a link to a normalised address. Raises `RateLimited`, `Unavailable`.
+    """Accept a wish for a link to a normalised address. Raises `RateLimited`, `ClientRateLimited`, `Unavailable`.
 
     The sign-in leads to `destination`, an address as `return_to` makes it.
     """

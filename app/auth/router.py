@@ -11,7 +11,7 @@ from app.auth import service
 from app.auth.browsers import Browser, marked
 from app.auth.codes import InvalidCode, verify_code
 from app.auth.cookies import hand_out, take_back
-from app.auth.limits import RateLimited
+from app.auth.limits import ClientRateLimited, RateLimited
 from app.auth.links import request_link
 from app.auth.return_to import view_next
 from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
@@ -33,7 +33,7 @@ SENT = Text(
 )
 SIGNED_OUT = Text("You are signed out.", "Du bist abgemeldet.")
 
-ASKING = problems(InvalidRequest, TooLarge, RateLimited, Unavailable)
+ASKING = problems(InvalidRequest, TooLarge, RateLimited, ClientRateLimited, Unavailable)
 SPENDING = problems(InvalidRequest, InvalidLink, Blocked, Unavailable)
 LOOKING = problems(InvalidRequest, InvalidLink, TooLarge, Unavailable)
 TYPING = problems(InvalidRequest, InvalidCode, Blocked, TooLarge, Unavailable)

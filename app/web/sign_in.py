@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from app.auth.addresses import InvalidAddress, normalise
 from app.auth.cookies import take_back
-from app.auth.limits import RateLimited
+from app.auth.limits import ClientRateLimited, RateLimited
 from app.auth.links import request_link
 from app.auth.return_to import HOME, ReturnTo, read_local
 from app.auth.sessions import logout
@@ -73,9 +73,10 @@ async def ask(
         await request_link(session, resources, LinkPurpose.SIGNUP, address, locale, client.address, browser, kept)
     except InvalidAddress:
         return _form(request, to, 400, email=email, invalid=say(locale, "invalid_email"))
-    except RateLimited as error:
+    except (RateLimited, ClientRateLimited) as error:
         minutes = math.ceil(int(error.headers["Retry-After"]) / 60)
-        return _form(request, to, 429, error.headers, email=email, alert=counted(locale, "limited", minutes=minutes))
+        name = "limited" if isinstance(error, RateLimited) else "limited_here"
+        return _form(request, to, 429, error.headers, email=email, alert=counted(locale, name, minutes=minutes))
     except Unavailable as error:
         return _form(request, to, 503, error.headers, email=email, alert=say(locale, "unavailable"))
     answer = RedirectResponse("/check-mail?cut=true" if to.cut else "/check-mail", 303)

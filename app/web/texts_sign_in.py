@@ -24,4 +24,16 @@ SIGN_IN: dict[str, Text] = {
         "No link that was asked for in this browser is good any more. Ask for a new one to sign in.",
         "Kein Link, der in diesem Browser angefordert wurde, gilt noch. Fordere einen neuen an, um dich anzumelden.",
     ),
+    "limited_here_one": Text(
+        "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
+        "Try again in a minute, or ask your operator to allow more.",
+        "Von diesem Ort, vielleicht einem ganzen Netz, wurden zu viele Links angefordert. Es wurde keine Mail "
+        "verschickt. Versuche es in einer Minute noch einmal, oder bitte den Betreiber, mehr zu erlauben.",
+    ),
+    "limited_here": Text(
+        "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
+        "Try again in {minutes} minutes, or ask your operator to allow more.",
+        "Von diesem Ort, vielleicht einem ganzen Netz, wurden zu viele Links angefordert. Es wurde keine Mail "
+        "verschickt. Versuche es in {minutes} Minuten noch einmal, oder bitte den Betreiber, mehr zu erlauben.",
+    ),
 }

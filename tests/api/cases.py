@@ -260,6 +260,12 @@ async def asks_too_often(name: str, scene: Scene) -> httpx.Response:
     return await succeeds(name, scene)
 
 
+async def asks_too_often_from_here(name: str, scene: Scene) -> httpx.Response:
+    crowded = await scene.with_settings(magic_links_per_hour_client=1, environment="production")
+    await call(scene, name, client=crowded, **good(name))
+    return await call(scene, name, client=crowded, **good(name))
+
+
 async def spends_blocked(name: str, scene: Scene) -> httpx.Response:
     return await call(scene, name, **good(name, await scene.link(blocked=True)))
 
@@ -383,6 +389,7 @@ CASES: dict[Key, Provoke] = {
     **{(name, 503, code): partial(finds_no_room, name, FULL[code]) for name in STARTING for code in FULL},
     **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*ASKING, "verify")},
     **{(name, 429, "rate_limited"): partial(asks_too_often, name) for name in ASKING},
+    **{(name, 429, "rate_limited_client"): partial(asks_too_often_from_here, name) for name in ASKING},
     **{
         (name, 503, "unavailable"): partial(misses_database, name)
         for name in CALLS

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from app.auth.addresses import InvalidAddress, domain_of, normalise
 from app.auth.callers import Caller, confirm
-from app.auth.limits import LinkLimits, RateLimited
+from app.auth.limits import ClientRateLimited, LinkLimits, RateLimited
 from app.auth.router import _is_navigation
 from app.errors import Unauthorized
 from app.models import MagicLink, Session
@@ -153,5 +153,5 @@ async def test_a_client_without_an_address_is_counted_like_any_other(settings: S
     limits = LinkLimits(few, resources.tokens, resources.redis)
     for number in range(2):
         await limits.count(f"user{number}@example.org", "a-socket")
-    with pytest.raises(RateLimited):
+    with pytest.raises(ClientRateLimited):
         await limits.count("user3@example.org", "a-socket")

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.auth.limits import LinkLimits, RateLimited
+from app.auth.limits import ClientRateLimited, LinkLimits, RateLimited
 from app.main import create_app
 from app.models import LinkRequest
 from app.resources import Resources, open_resources
@@ -105,7 +105,7 @@ async def test_a_client_has_a_limit_of_its_own(settings: Settings, resources: Re
     limits = limits_for(settings, resources, magic_links_per_hour_client=3)
     for number in range(3):
         await limits.count(f"user{number}@example.org", "192.0.2.7")
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(ClientRateLimited) as refused:
         await limits.count("user3@example.org", "192.0.2.7")
     assert 3500 < int(refused.value.headers["Retry-After"]) <= 3600
     await limits.count("user3@example.org", "192.0.2.8")
@@ -115,7 +115,7 @@ async def test_a_client_over_its_limit_leaves_the_address_its_own(settings: Sett
     limits = limits_for(settings, resources, magic_links_per_hour_client=1)
     await limits.count("bob@example.org", "192.0.2.7")
     for _ in range(5):
-        with pytest.raises(RateLimited):
+        with pytest.raises(ClientRateLimited):
             await limits.count("alice@example.org", "192.0.2.7")
     await limits.count("alice@example.org", "192.0.2.8")
 
@@ -123,11 +123,11 @@ async def test_a_client_over_its_limit_leaves_the_address_its_own(settings: Sett
 async def test_addresses_of_one_ipv6_subscriber_count_as_one(settings: Settings, resources: Resources) -> None:
     limits = limits_for(settings, resources, magic_links_per_hour_client=1)
     await limits.count("a@example.org", "2001:db8:1:2::1")
-    with pytest.raises(RateLimited):
+    with pytest.raises(ClientRateLimited):
         await limits.count("b@example.org", "2001:db8:1:2:ffff::9")
     await limits.count("b@example.org", "2001:db8:1:3::1")
     await limits.count("c@example.org", "192.0.2.1")
-    with pytest.raises(RateLimited):
+    with pytest.raises(ClientRateLimited):
         await limits.count("d@example.org", "::ffff:192.0.2.1")
 
 
@@ -137,8 +137,48 @@ async def test_a_loopback_client_is_not_counted_in_development_only(settings: Se
         await lenient.count(f"user{number}@example.org", ("127.0.0.1", "::1", "127.9.9.9")[number % 3])
     strict = limits_for(settings, resources, magic_links_per_hour_client=1, environment="production")
     await strict.count("user6@example.org", "127.0.0.1")
-    with pytest.raises(RateLimited):
+    with pytest.raises(ClientRateLimited):
         await strict.count("user7@example.org", "127.0.0.1")
+
+
+async def test_a_class_behind_one_address_gets_in(settings: Settings, resources: Resources) -> None:
+    """A hundred people, each of whom asks as often as one may."""
+    limits = limits_for(settings, resources, environment="production")
+    for number in range(100):
+        for _ in range(settings.magic_links_per_hour):
+            await limits.count(f"user{number}@example.org", "203.0.113.9")
+
+
+@pytest.mark.parametrize(
+    ("client", "exempt"),
+    [
+        ("203.0.113.9", True),
+        ("::ffff:203.0.113.9", True),
+        ("2001:db8:1:2::7", True),
+        ("198.51.100.7", True),
+        ("203.0.114.9", False),
+        ("2001:db8:2::7", False),
+        ("198.51.100.8", False),
+        ("a-socket", False),
+        ("", False),
+    ],
+)
+async def test_networks_that_are_exempt_have_no_limit(
+    settings: Settings, resources: Resources, client: str, exempt: bool
+) -> None:
+    networks = ["203.0.113.0/24", "2001:db8:1::/48", "198.51.100.7"]
+    changes = {"magic_links_per_hour_client": 1, "magic_links_exempt_networks": networks, "environment": "production"}
+    limits = limits_for(settings, resources, **changes)
+    await limits.count("a@example.org", client)
+    if exempt:
+        await limits.count("b@example.org", client)
+        for _ in range(2):
+            await limits.count("a@example.org", client)
+        with pytest.raises(RateLimited):
+            await limits.count("a@example.org", client)
+    else:
+        with pytest.raises(ClientRateLimited):
+            await limits.count("b@example.org", client)
 
 
 def limits_for(settings: Settings, resources: Resources, **changes: object) -> LinkLimits:

@@ -30,6 +30,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPAWNER_DATABASE_URL": settings.database_url,
         "SPAWNER_REDIS_URL": settings.redis_url,
         "SPAWNER_CATALOG": str(settings.catalog),
+        "SPAWNER_MAGIC_LINKS_PER_HOUR_CLIENT": "60",
     }
 
 

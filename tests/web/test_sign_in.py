@@ -86,6 +86,23 @@ async def test_too_many_links_are_refused_with_the_minutes_to_wait(browser: http
     assert "try again in 60 minutes" in answer.text
 
 
+@pytest.mark.parametrize(("locale", "words"), [("en", "from this place"), ("de", "Von diesem Ort")])
+async def test_a_crowded_place_is_told_that_nothing_was_mailed_rather_than_to_look_for_mail(
+    app: FastAPI, resources: Resources, locale: str, words: str
+) -> None:
+    crowded = resources.settings.model_copy(update={"magic_links_per_hour_client": 1, "environment": "production"})
+    app.state.resources = replace(resources, limits=LinkLimits(crowded, resources.tokens, resources.redis))
+    async with make_browser(app, locale=locale) as browser:
+        assert (await browser.post("/sign-in", data={"email": "alice@example.org"})).status_code == 303
+        answer = await browser.post("/sign-in", data={"email": "bob@example.org"})
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 3000
+    assert words in answer.text
+    assert "60 min" in answer.text.lower()
+    assert "mailbox" not in answer.text
+    assert await count_requests(resources) == 1
+
+
 async def test_the_form_and_the_api_count_together(browser: httpx.AsyncClient) -> None:
     for _ in range(3):
         await browser.post("/api/auth/signup", json={"email": "alice@example.org"})

@@ -1,12 +1,14 @@
 """The audit trail: what was done, by whom and from where, in the same transaction as the act itself."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import AuditEntry, User
+from app.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +17,17 @@ class Origin:
 
     address: str = ""
     request_id: str = ""
+    session_id: UUID | None = None
+    token_id: UUID | None = None
 
 
 origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - frozen
+
+
+def identify(*, session_id: UUID | None = None, token_id: UUID | None = None) -> None:
+    """Tell what the request showed for its account: rows that are recorded from now on name it."""
+    origin.set(replace(origin.get(), session_id=session_id, token_id=token_id))
+
 
 SYSTEM = "system"
 COMMAND = "command"
@@ -43,14 +53,16 @@ def record(
     session.add(
         AuditEntry(
             actor_id=actor.id if isinstance(actor, User) else None,
-            actor=_plain(actor.email if isinstance(actor, User) else actor, 254),
+            actor=printable(actor.email if isinstance(actor, User) else actor, 254),
             action=action,
             target_kind=target_kind,
-            target=_plain(target, 254),
+            target=printable(target, 254),
             outcome=outcome,
-            address=_plain(here.address, 45),
+            address=printable(here.address, 45),
             request_id=here.request_id,
-            detail=None if detail is None else _plain(detail, 500),
+            session_id=here.session_id,
+            token_id=here.token_id,
+            detail=None if detail is None else printable(detail, 500),
         )
     )
 
@@ -61,19 +73,3 @@ async def prune(session: AsyncSession, days: int) -> int:
     The database does it, as the owner of the table, and keeps what is younger than thirty days whatever is asked.
     """
     return await session.scalar(select(func.prune_audit(days))) or 0
-
-
-def _plain(value: str, length: int) -> str:
-    """One line of printable characters: controls, surrogates and what turns the direction of writing are escaped.
-
-    So is the backslash, so that nothing looks like an escape that is none; no escape is cut in two.
-    """
-    kept, room = [], length
-    for character in value[:length]:
-        plain = character.isprintable() and character != "\\"
-        spelled = character if plain else character.encode("unicode_escape").decode()
-        room -= len(spelled)
-        if room < 0:
-            break
-        kept.append(spelled)
-    return "".join(kept)

@@ -6,22 +6,27 @@ what any of these does.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import audit
 from app.auth import callers, cookies, sessions
 from app.auth.browsers import LIFE_SECONDS, Browser, browser_cookie_name, read_browser
 from app.auth.callers import Caller, Client, Scope
-from app.errors import Forbidden, InsufficientScope, NotAdmin, Unauthorized, is_away, locale_of
+from app.errors import Forbidden, InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_away, locale_of
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
 from app.i18n import Locale
+from app.models import utcnow
 from app.resources import Resources
 from app.settings import Settings
 from app.workspaces.watch import JobWatch
 
+# How long after signing in the strongest acts are open.
+RECENT = timedelta(minutes=15)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -102,6 +107,8 @@ async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[
     caller = await _find_caller(request, resources)
     # Whoever writes a later refusal down asks who it was.
     request.state.caller = caller
+    if caller is not None:
+        audit.identify(session_id=caller.session_id, token_id=caller.token_id)
     yield caller
     if caller is not None:
         try:
@@ -162,6 +169,31 @@ async def require_admin(caller: _ShownDep) -> Caller:
 
 
 AdminDep = Annotated[Caller, Depends(require_admin)]
+
+
+async def require_signed_in_admin(caller: CallerDep) -> Caller:
+    """An admin by a session of their own, else 403: no token changes who may sign in, or enters a workspace."""
+    if not caller.user.is_admin:
+        raise NotAdmin
+    return caller
+
+
+SignedInAdminDep = Annotated[Caller, Depends(require_signed_in_admin)]
+
+
+def check_recent(caller: Caller) -> None:
+    """Raise `SignInAgain` unless the session began within the last 15 minutes."""
+    if caller.signed_in_at is None or caller.signed_in_at < utcnow() - RECENT:
+        raise SignInAgain
+
+
+async def require_recent_admin(caller: SignedInAdminDep) -> Caller:
+    """An admin who signed in lately, for what a session that was left open must not do."""
+    check_recent(caller)
+    return caller
+
+
+RecentAdminDep = Annotated[Caller, Depends(require_recent_admin)]
 
 
 async def get_client(request: Request) -> Client:

@@ -101,6 +101,17 @@ class Forbidden(AppError):
     audited = True
 
 
+class SignInAgain(AppError):
+    code = "sign_in_again"
+    status = 403
+    title = Text("Sign in again", "Erneut anmelden")
+    detail = Text(
+        "This needs a sign-in of the last 15 minutes. Sign out, sign in again, and repeat it.",
+        "Dafür ist eine Anmeldung aus den letzten 15 Minuten nötig. Melde dich ab, dann neu an, und wiederhole es.",
+    )
+    audited = True
+
+
 class NotAdmin(AppError):
     code = "not_admin"
     status = 403

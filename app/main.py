@@ -63,7 +63,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.activity = Activity()
     app.state.relay = Relay()
     errors.install(app)
-    app.state.note_refusal = Refusals().note
+    app.state.refusals = Refusals()
+    app.state.note_refusal = app.state.refusals.note
     routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
     for router in (*routers, admin, admin_access, invitations, gateway):
         app.include_router(router)
@@ -90,7 +91,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
-            async with watch.running(), relay.running(resources):
+            refusals: Refusals = app.state.refusals
+            async with watch.running(), relay.running(resources), refusals.running(resources):
                 with told_to_stop(stop):
                     yield
         finally:

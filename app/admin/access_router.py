@@ -7,8 +7,18 @@ from fastapi import APIRouter, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
-from app.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable, problems
+from app.deps import LocaleDep, RecentAdminDep, ResourcesDep, SessionDep
+from app.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotAdmin,
+    NotFound,
+    SignInAgain,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
 from app.shares import service
 from app.shares.errors import SharedOrigin
 from app.shares.schemas import SharedOut
@@ -47,7 +57,7 @@ class AccessIn(BaseModel):
     operation_id="take_access",
     response_description="Granted",
     responses=problems(
-        InvalidRequest, Forbidden, NotFound, TooLarge, Unauthorized, NotAdmin, SharedOrigin, Unavailable
+        InvalidRequest, Forbidden, NotFound, TooLarge, Unauthorized, NotAdmin, SignInAgain, SharedOrigin, Unavailable
     ),
 )
 async def take_access(
@@ -55,8 +65,11 @@ async def take_access(
     body: AccessIn,
     session: SessionDep,
     resources: ResourcesDep,
-    caller: AdminDep,
+    caller: RecentAdminDep,
     locale: LocaleDep,
 ) -> SharedOut:
-    """For an hour, unless the operator has set another time. It is audited with its reason, and the owner sees both."""
+    """For an hour, unless the operator has set another time. It is audited with its reason, and the owner sees both.
+
+    A session that began within the last 15 minutes may do this; a token never may.
+    """
     return await service.take_access(session, resources, caller.user, id, body.reason, locale)

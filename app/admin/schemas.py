@@ -193,6 +193,8 @@ class AuditOut(BaseModel):
     address: str = Field(examples=["203.0.113.7"])
     request_id: str = Field(examples=["5f0c2d9e1b7a4c38"])
     detail: str | None = Field(examples=["alice@example.org"])
+    session_id: UUID | None = Field(None, description="The session that asked, if one did.", examples=[SESSION_ID])
+    token_id: UUID | None = Field(None, description="The personal token that asked, if one did.")
 
 
 class AuditPage(BaseModel):

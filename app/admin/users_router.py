@@ -9,8 +9,8 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from app.admin import service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
 from app.admin.schemas import SESSION_ID, AdminUserOut, LimitsIn, UserPage, UserSessionPage
-from app.deps import AdminDep, ResourcesDep, SessionDep
-from app.errors import InvalidRequest, NotFound, TooLarge, problems
+from app.deps import AdminDep, RecentAdminDep, ResourcesDep, SessionDep, SignedInAdminDep, check_recent
+from app.errors import InvalidRequest, NotFound, SignInAgain, TooLarge, problems
 from app.users import service as users
 from app.users.standing import Change, LastAdmin, change_standing
 
@@ -67,13 +67,16 @@ async def limit_user(id: UserPath, body: LimitsIn, session: SessionDep, admin: A
     "/{id}/{change:standing}",
     summary="Block, unblock, promote or demote a user",
     operation_id="change_user",
-    responses=problems(*CHANGES, LastAdmin),
+    responses=problems(*CHANGES, LastAdmin, SignInAgain),
 )
-async def change_user(id: UserPath, change: ChangePath, session: SessionDep, admin: AdminDep) -> AdminUserOut:
+async def change_user(id: UserPath, change: ChangePath, session: SessionDep, admin: SignedInAdminDep) -> AdminUserOut:
     """Holds at the user's next request. Blocking ends every session at once; workspaces that run still run.
 
-    May be repeated. The last admin who could act can be neither blocked nor demoted.
+    May be repeated. The last admin who could act can be neither blocked nor demoted. A token may do none of this, and
+    who is an admin is changed by a session that began within the last 15 minutes.
     """
+    if change in (Change.PROMOTE, Change.DEMOTE):
+        check_recent(admin)
     await change_standing(session, id, change, actor=admin.user)
     return await service.get_user(session, id)
 
@@ -84,10 +87,13 @@ async def change_user(id: UserPath, change: ChangePath, session: SessionDep, adm
     summary="Delete a user with everything of theirs",
     operation_id="delete_user",
     response_description="Deleted",
-    responses=problems(*CHANGES, LastAdmin),
+    responses=problems(*CHANGES, LastAdmin, SignInAgain),
 )
-async def delete_user(id: UserPath, session: SessionDep, resources: ResourcesDep, admin: AdminDep) -> None:
-    """Signed out at once; containers and files are removed from the server within a minute, and never come back."""
+async def delete_user(id: UserPath, session: SessionDep, resources: ResourcesDep, admin: RecentAdminDep) -> None:
+    """Signed out at once; containers and files are removed from the server within a minute, and never come back.
+
+    A session that began within the last 15 minutes may do this; a token never may.
+    """
     await users.delete_user(session, resources, id, actor=admin.user)
 
 
@@ -108,7 +114,7 @@ async def user_sessions(
     response_description="Ended",
     responses=problems(*CHANGES),
 )
-async def end_user_session(id: UserPath, session_id: SessionPath, session: SessionDep, admin: AdminDep) -> None:
+async def end_user_session(id: UserPath, session_id: SessionPath, session: SessionDep, admin: SignedInAdminDep) -> None:
     """Its tokens, its cookie and the workspaces that it opened are refused from now on."""
     await sessions.end_session(session, id, session_id, actor=admin.user)
 
@@ -121,6 +127,6 @@ async def end_user_session(id: UserPath, session_id: SessionPath, session: Sessi
     response_description="Ended",
     responses=problems(*CHANGES),
 )
-async def end_user_sessions(id: UserPath, session: SessionDep, admin: AdminDep) -> None:
+async def end_user_sessions(id: UserPath, session: SessionDep, admin: SignedInAdminDep) -> None:
     """Signed out everywhere. They may sign in again: block them to keep them out."""
     await sessions.end_sessions(session, id, actor=admin.user)

@@ -57,6 +57,24 @@ def masked(address: str) -> str:
     return f"{address[0]}•••@{domain_of(address)}"
 
 
+def is_misleading(address: str) -> bool:
+    """Whether the part before the @ mixes alphabets, or is of another one but could be read as Latin.
+
+    The domain is ASCII already. Look-alikes are those of Unicode's list (UTS 39).
+    """
+    local = address.partition("@")[0]
+    if local.isascii():
+        return False
+    # Its tables take a moment to load, and few addresses need them.
+    from confusable_homoglyphs import confusables
+
+    if confusables.is_dangerous(local):
+        return True
+    alike = confusables.is_confusable(local, greedy=True, preferred_aliases=["latin", "common"]) or []
+    looks_latin = {found["character"] for found in alike if any(like["c"].isascii() for like in found["homoglyphs"])}
+    return all(character in looks_latin for character in local if not character.isascii())
+
+
 def _fold(text: str) -> str:
     """Unicode's caseless form (NFKC_Casefold): folding can denormalise, and normalising can bring capitals back."""
     for _ in range(2):

@@ -42,7 +42,7 @@ class Caller:
 
     That is a session, or a personal token of the account, which is good for its `scopes` alone. `seen_at` is when it
     was last noted. `fresh` says that this very answer carries the session's new cookies: it must not be put off.
-    `pair_known` says that the session's newest cookies have been shown before.
+    `pair_known` says that the session's newest cookies have been shown before; `signed_in_at` is when it began.
     """
 
     user: User
@@ -52,6 +52,7 @@ class Caller:
     seen_at: datetime | None = None
     fresh: bool = False
     pair_known: bool = True
+    signed_in_at: datetime | None = None
 
 
 def token_lives() -> ColumnElement[bool]:
@@ -134,13 +135,16 @@ async def _note_pair(resources: Resources, which: ColumnElement[bool]) -> None:
 
 async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:
     query = (
-        select(User, Session.id, Session.seen_at, _UNSHOWN)
+        select(User, Session.id, Session.seen_at, _UNSHOWN, Session.created_at)
         .join(Session, Session.user_id == User.id)
         .where(*criteria, Session.ended_at.is_(None), Session.expires_at > utcnow(), User.blocked_at.is_(None))
     )
     async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()
-    return Caller(user=row[0], session_id=row[1], seen_at=row[2], pair_known=not row[3]) if row else None
+    if row is None:
+        return None
+    user, session_id, seen_at, unshown, began = row
+    return Caller(user, session_id, seen_at=seen_at, pair_known=not unshown, signed_in_at=began)
 
 
 async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:

@@ -100,7 +100,7 @@ async def refresh(resources: Resources, token: str) -> tuple[Caller, PageSecrets
         if pair is None:
             await _end_reused(session, found, user)
             return None
-    caller = Caller(user, found.id, seen_at=found.seen_at, fresh=True)
+    caller = Caller(user, found.id, seen_at=found.seen_at, fresh=True, signed_in_at=found.created_at)
     return caller, PageSecrets(*pair, found.expires_at)
 
 

@@ -14,12 +14,13 @@ from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app import audit
 from app.auth.callers import Caller
 from app.auth.tokens import new_token
 from app.gateway.names import Route, base_path, origin_of, split_route
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
-from app.shares.access import may_enter
+from app.shares.access import entered_as, may_enter
 
 CODE_LIFE = timedelta(seconds=60)
 ENTER_PATH = "/.spawner/enter"
@@ -113,15 +114,21 @@ async def exchange(session: AsyncSession, resources: Resources, route: Route, co
             Session.expires_at > utcnow(),
         )
         .values(spent_at=utcnow())
-        .returning(Handoff.session_id, Handoff.workspace_id)
+        .returning(Handoff.session_id, Handoff.workspace_id, _visitor.id, Workspace.user_id)
         .execution_options(synchronize_session=False)
     )
     row = spent.one_or_none()
     if row is None:
         return None
+    session_id, workspace_id, visitor_id, owner_id = row
     value = new_token()
-    session.add(
-        WorkspaceCookie(token_hash=resources.tokens.hash("workspace", value), session_id=row[0], workspace_id=row[1])
+    digest = resources.tokens.hash("workspace", value)
+    session.add(WorkspaceCookie(token_hash=digest, session_id=session_id, workspace_id=workspace_id))
+    visitor = await session.get_one(User, visitor_id)
+    how = "owner" if visitor_id == owner_id else await entered_as(session, workspace_id, visitor)
+    audit.identify(session_id=session_id)
+    audit.record(
+        session, "workspace_entered", "workspace", str(workspace_id), actor=visitor, detail=f"{route.template}: {how}"
     )
     return value
 

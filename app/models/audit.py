@@ -25,6 +25,8 @@ class AuditEntry(Base):
     address: Mapped[str] = mapped_column(String(45))
     request_id: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str | None] = mapped_column(String(500))
+    session_id: Mapped[UUID | None] = mapped_column(doc="The session that asked, if one did.")
+    token_id: Mapped[UUID | None] = mapped_column(doc="The personal token that asked, if one did.")
     __table_args__ = (
         Index("ix_audit_actor", "actor_id", "id"),
         Index("ix_audit_target", "target_kind", "target", "id"),

@@ -1,8 +1,9 @@
 """Who may enter a workspace: its owner, and whom a share lets in. Every query that asks builds on this."""
 
+from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, false, or_, update
+from sqlalchemy import ColumnElement, and_, exists, false, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.util import AliasedClass
 
@@ -36,6 +37,14 @@ def may_enter(settings: Settings, visitor: Account, owner: Account) -> ColumnEle
         return Workspace.user_id == visitor.id
     shared = exists().where(lets_in(settings, visitor, owner)).correlate(Workspace, visitor, owner)
     return or_(Workspace.user_id == visitor.id, shared)
+
+
+async def entered_as(session: AsyncSession, workspace_id: UUID, visitor: User) -> Literal["visitor", "admin"]:
+    """Whether a share of the owner's lets the visitor in, or only the access that they took as an admin."""
+    shared = exists().where(
+        Share.workspace_id == workspace_id, Share.email == visitor.email, is_live(), Share.reason.is_(None)
+    )
+    return "visitor" if await session.scalar(select(shared)) else "admin"
 
 
 async def end_all(session: AsyncSession, workspace_id: UUID) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path
 
-from app.deps import OwnerDep, ResourcesDep, SessionDep
+from app.deps import CallerDep, OwnerDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable, problems
 from app.shares import service
 from app.shares.errors import SharedOrigin, TooManyShares
@@ -39,7 +39,7 @@ ENDS = problems(*CHANGES)
     response_description="Shared",
 )  # fmt: skip
 async def make_share(
-    type: TypePath, body: ShareIn, session: SessionDep, resources: ResourcesDep, caller: OwnerDep
+    type: TypePath, body: ShareIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep
 ) -> ShareOut:
     """Whoever signs in with this address may enter, until you revoke it. The answer does not depend on whether the
     address has an account."""
@@ -62,7 +62,7 @@ async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesD
     responses=ENDS,
 )
 async def revoke_share(
-    type: TypePath, id: SharePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep
+    type: TypePath, id: SharePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
 ) -> None:
     """The next request is refused, and open websockets end within two seconds. What an admin took cannot be revoked."""
     await service.revoke(session, caller.user, find_template(resources, type).key, id)
@@ -73,7 +73,7 @@ async def revoke_share(
     responses=MAKES, response_description="Made",
 )  # fmt: skip
 async def make_share_link(
-    type: TypePath, body: ShareLinkIn, session: SessionDep, resources: ResourcesDep, caller: OwnerDep
+    type: TypePath, body: ShareLinkIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep
 ) -> NewShareLinkOut:
     """Whoever opens it and has an account may let themselves in, until it expires. Its address is shown once."""
     key = find_template(resources, type).key
@@ -98,7 +98,7 @@ async def list_share_links(
     responses=ENDS,
 )
 async def revoke_share_link(
-    type: TypePath, id: LinkPath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep
+    type: TypePath, id: LinkPath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
 ) -> None:
     """It lets nobody in any more, and whom it has let in is out."""
     await service.revoke_link(session, caller.user, find_template(resources, type).key, id)

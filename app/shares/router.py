@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path
 
-from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep
+from app.deps import CallerDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable, problems
 from app.shares import service
 from app.shares.errors import InvalidShareLink, SharedOrigin, TooManyShares
@@ -37,7 +37,7 @@ async def list_shared(
     response_description="Left",
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable),
 )
-async def leave_share(id: SharePath, session: SessionDep, caller: OwnerDep) -> None:
+async def leave_share(id: SharePath, session: SessionDep, caller: CallerDep) -> None:
     """You cannot enter any more, unless it is shared with you again."""
     await service.leave(session, caller.user, id)
 
@@ -51,7 +51,7 @@ async def leave_share(id: SharePath, session: SessionDep, caller: OwnerDep) -> N
     ),
 )
 async def accept_share(
-    body: AcceptIn, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+    body: AcceptIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
 ) -> SharedOut:
     """You may enter until the link expires; the workspace's owner sees your address. May be repeated."""
     return await service.accept(session, resources, caller.user, body.token, locale)

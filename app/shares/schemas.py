@@ -41,6 +41,9 @@ class ShareOut(BaseModel):
 
     id: UUID = Field(examples=[SHARE_ID])
     email: str = Field(examples=["bob@example.org"])
+    misleading: bool = Field(
+        False, description="The address has letters that look like those of another alphabet: check whose it is."
+    )
     how: Literal["address", "link", "admin"] = Field(
         description="You named the address; they opened a link of yours; or an admin let themselves in."
     )
@@ -86,6 +89,9 @@ class SharedOut(BaseModel):
 
     id: UUID | None = Field(examples=[SHARE_ID], description="Of the share; null where the workspace is the caller's.")
     owner: str = Field(examples=["alice@example.org"])
+    misleading: bool = Field(
+        False, description="The address has letters that look like those of another alphabet: check whose it is."
+    )
     type: str = Field(examples=["hello"])
     display_name: str = Field(examples=["Hello"])
     service_url: str = Field(examples=["http://alice-hello.localhost:8080/"])

@@ -15,11 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app import audit
+from app.auth.addresses import is_misleading
 from app.auth.tokens import new_token
 from app.errors import NotFound
 from app.gateway.names import workspace_url
 from app.i18n import Locale
 from app.models import Share, ShareLink, User, Workspace, utcnow
+from app.printable import printable
 from app.resources import Resources
 from app.shares.access import is_live, lets_in
 from app.shares.errors import InvalidShareLink, SharedOrigin, TooManyShares
@@ -233,9 +235,10 @@ def view(row: Share) -> ShareOut:
     return ShareOut(
         id=row.id,
         email=row.email,
+        misleading=is_misleading(row.email),
         how="admin" if row.reason is not None else "link" if row.link_id is not None else "address",
         link_id=row.link_id,
-        reason=row.reason,
+        reason=None if row.reason is None else printable(row.reason),
         created_at=row.created_at,
         expires_at=row.expires_at,
         live=row.revoked_at is None and (row.expires_at is None or row.expires_at > utcnow()),
@@ -249,11 +252,12 @@ def _view_shared(
     return SharedOut(
         id=row.id if row is not None else None,
         owner=owner.email,
+        misleading=is_misleading(owner.email),
         type=workspace.template,
         display_name=template.name.say(locale) if template is not None else workspace.template,
         service_url=workspace_url(resources.settings, owner.slug, workspace.template),
         status=workspace.status,
-        reason=row.reason if row is not None else None,
+        reason=None if row is None or row.reason is None else printable(row.reason),
         expires_at=row.expires_at if row is not None else None,
     )
 

@@ -47,6 +47,11 @@ def counted(locale: Locale, name: str, /, **amount: int) -> str:
     return say(locale, f"{name}_one") if 1 in amount.values() else say(locale, name, **amount)
 
 
+def named(locale: Locale, address: str, misleading: bool) -> str:
+    """Somebody's address, with a warning where its letters may be others than they seem."""
+    return say(locale, "misleading", address=address) if misleading else address
+
+
 def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
 ) -> HTMLResponse:
@@ -56,6 +61,7 @@ def page(
         locale=locale,
         t=partial(say, locale),
         counted=partial(counted, locale),
+        named=partial(named, locale),
         number=partial(texts.number, locale=locale),
         date=partial(texts.date, locale=locale),
         when=texts.when,

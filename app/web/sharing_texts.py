@@ -15,6 +15,10 @@ SHARING: dict[str, Text] = {
         "Admin {email} could enter until {until} UTC. Reason: {reason}",
         "{email} durfte als Administrator bis {until} UTC hinein. Grund: {reason}",
     ),
+    "misleading": Text(
+        "{address} (letters of several alphabets: check who this is)",
+        "{address} (Buchstaben mehrerer Schriften: prüfe, wer das ist)",
+    ),
     # The page of one workspace
     "share_title": Text("Share {name}", "{name} teilen"),
     "share_lead": Text(

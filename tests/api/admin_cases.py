@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,10 +10,10 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import select, update
 
-from app.models import EngineFacts, Job, JobState, Workspace, WorkspaceStatus
+from app.models import EngineFacts, Job, JobState, Session, Workspace, WorkspaceStatus, utcnow
 from app.notifications import beside
 from tests.api import cases
-from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call
+from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call, good
 from tests.api.cases import FULL, Away
 from tests.api.cases_sessions import Key, Provoke
 from tests.api.conftest import Scene
@@ -27,6 +28,14 @@ async def of_user(name: str, user: str, scene: Scene) -> httpx.Response:
     who = {"alice": scene.alice, "admin": scene.admin}[user]
     path = CALLS[name][1].replace(NOWHERE, str(who.user.id), 1).replace(NOWHERE, str(who.session.id))
     return await call(scene, name, path=path)
+
+
+async def signed_in_long_ago(name: str, scene: Scene) -> httpx.Response:
+    """Call an operation that needs a recent sign-in, with a session that began yesterday."""
+    async with scene.resources.unit_of_work() as session:
+        await session.execute(update(Session).values(created_at=utcnow() - timedelta(days=1)))
+    path = CALLS[name][1].replace("/block", "/promote")
+    return await call(scene, name, path=path, **good(name))
 
 
 async def of_workspace(
@@ -118,6 +127,7 @@ INVALID: dict[str, dict[str, Any]] = {
     "export_audit": {"params": {"since": "2026-01-01T00:00:00"}},
     "activity": {"params": {"limit": 101}},
 }
+STRONGEST = ("change_user", "delete_user", "take_access")
 PAGED = ("list_workspaces", "list_all_jobs")
 OF_ONE = (
     "get_user",
@@ -138,6 +148,7 @@ CASES: dict[Key, Provoke] = {
     **{(name, 404, "not_found"): partial(call, name=name) for name in OF_ONE},
     **{(name, 200, None): partial(of_user, name, "alice") for name in ("get_user", "change_user", "user_sessions")},
     **{(name, 204, None): partial(of_user, name, "alice") for name in ("end_user_session", "end_user_sessions")},
+    **{(name, 403, "sign_in_again"): partial(signed_in_long_ago, name) for name in STRONGEST},
     ("change_user", 409, "last_admin"): partial(of_user, "change_user", "admin"),
     ("list_workspaces", 200, None): finds_workspace,
     **{(name, 202, None): partial(of_workspace, name) for name in ANYBODYS},

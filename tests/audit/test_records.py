@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from starlette.routing import BaseRoute
 
 from app import audit
-from app.models import AuditEntry, User, Workspace, WorkspaceStatus
+from app.models import ApiToken, AuditEntry, User, Workspace, WorkspaceStatus
 from app.openapi import operations
 from app.refusals import Refusals
 from app.resources import Resources
@@ -22,7 +22,7 @@ from app.workspaces.seen import look
 from tests.api.admin_cases import CASES
 from tests.api.conftest import Scene, alice, document, scene
 from tests.api.streaming import make_workspace
-from tests.factories import SignedIn, make_user, sign_in
+from tests.factories import SignedIn, make_token, make_user, sign_in
 
 __all__ = ["alice", "document", "scene"]
 
@@ -170,7 +170,7 @@ async def test_a_refused_attempt_is_kept_although_its_transaction_is_not(
     assert (row.address, len(row.request_id)) == ("127.0.0.1", 16)
 
 
-async def test_a_flood_of_refusals_leaves_one_row_for_each_person_and_code(
+async def test_a_flood_of_refusals_leaves_one_row_for_each_person_code_and_route(
     client: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
     bob = await sign_in(resources, "bob")
@@ -187,7 +187,77 @@ async def test_after_a_minute_a_refusal_is_news_again(
     app.state.note_refusal = Refusals(lambda: next(moments)).note
     for _ in range(3):
         await refused(client, alice, "/api/admin/users")
+    assert sorted(row.detail or "" for row in await rows(resources)) == ["", "", "1 more within 60 s"]
+
+
+async def test_a_minute_later_a_row_says_how_many_more_were_refused_and_from_where(
+    client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
+) -> None:
+    now = [0.0]
+    refusals = Refusals(lambda: now[0])
+    app.state.note_refusal = refusals.note
+    for _ in range(5):
+        await refused(client, alice, "/api/admin/users")
+    await refused(client, alice, "/api/admin/jobs")
+    now[0] = 59.0
+    await refusals.flush(resources)
     assert len(await rows(resources)) == 2
+    now[0] = 60.0
+    await refusals.flush(resources)
+    await refusals.flush(resources, everything=True)
+    found = await rows(resources)
+    assert [(row.target, row.detail) for row in found] == [
+        ("GET /api/admin/users", None),
+        ("GET /api/admin/jobs", None),
+        ("GET /api/admin/users", "4 more within 60 s"),
+    ]
+    assert {(row.actor, row.outcome, row.address) for row in found} == {("alice@example.org", "not_admin", "127.0.0.1")}
+    assert len({row.request_id for row in found}) == 3
+    assert {row.session_id for row in found} == {alice.session.id}
+
+
+async def test_what_was_counted_is_written_when_the_process_stops(
+    client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
+) -> None:
+    refusals: Refusals = app.state.refusals
+    async with refusals.running(resources):
+        for _ in range(3):
+            await refused(client, alice, "/api/admin/users")
+    assert [row.detail for row in await rows(resources)] == [None, "2 more within 60 s"]
+
+
+async def test_a_refused_reading_hides_no_refused_promotion_deletion_or_export(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    user = f"/api/admin/users/{alice.user.id}"
+    asked = [
+        ("GET", "/api/admin/users"),
+        ("POST", f"{user}/block"),
+        ("POST", f"{user}/promote"),
+        ("DELETE", user),
+        ("GET", "/api/admin/audit/export"),
+    ]
+    for method, path in asked * 2:
+        assert (await client.request(method, path, headers=alice.headers)).status_code == 403
+    assert [row.target for row in await rows(resources)] == [f"{method} {path}" for method, path in asked]
+
+
+async def test_each_row_names_the_session_or_the_token_that_asked(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    root = await sign_in(resources, await make_user(resources, "root", is_admin=True))
+    bob = await make_user(resources, "bob")
+    secret = await make_token(resources, root.user, "admin")
+    async with resources.reads() as session:
+        token = await session.scalar(select(ApiToken.id))
+    limits = f"/api/admin/users/{bob.id}/limits"
+    for headers in (root.headers, {"Authorization": f"Bearer {secret}"}):
+        assert (await client.put(limits, headers=headers, json={"running_limit": 3})).status_code == 200
+    first, second = await rows(resources)
+    assert (first.session_id, first.token_id) == (root.session.id, None)
+    assert (second.session_id, second.token_id) == (None, token)
+    answer = await client.get("/api/admin/audit", headers=root.headers)
+    assert [entry["token_id"] for entry in answer.json()["entries"]] == [str(token), None]
 
 
 async def test_a_request_from_another_site_is_kept_with_whose_cookie_it_carried(
@@ -197,7 +267,7 @@ async def test_a_request_from_another_site_is_kept_with_whose_cookie_it_carried(
     for path in ("/api/container/restart", "/home/workspaces/hello/launch"):
         headers = {"Cookie": cookie, "Origin": "https://evil.example", "Accept": "application/json"}
         assert (await client.post(path, headers=headers)).status_code == 403
-    assert [(row.actor, row.outcome) for row in await rows(resources)] == [("alice@example.org", "cross_site")]
+    assert [(row.actor, row.outcome) for row in await rows(resources)] == [("alice@example.org", "cross_site")] * 2
 
 
 async def test_strangers_and_what_is_not_theirs_leave_no_row(
@@ -216,7 +286,7 @@ async def test_the_refusal_is_answered_where_it_cannot_be_written(
         await session.execute(update(User).values(email="a" * 254))
 
     class Away(Refusals):
-        def _is_news(self, actor: object, code: str) -> bool:
+        def _count(self, *_: object) -> None:
             raise ConnectionRefusedError
 
     app.state.note_refusal = Away().note
@@ -232,7 +302,11 @@ async def test_the_last_admins_attempt_on_themselves_is_kept(client: httpx.Async
     async with resources.reads() as session:
         kept = await session.scalar(select(func.count()).where(User.is_admin, User.blocked_at.is_(None)))
     assert kept == 1
-    assert [(row.target, row.outcome) for row in await rows(resources)] == [(f"POST {path}/block", "last_admin")]
+    assert [(row.target, row.outcome) for row in await rows(resources)] == [
+        (f"POST {path}/block", "last_admin"),
+        (f"POST {path}/demote", "last_admin"),
+        (f"DELETE {path}", "last_admin"),
+    ]
 
 
 async def test_a_workspace_that_is_given_up_is_written_down(resources: Resources) -> None:

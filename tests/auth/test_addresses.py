@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.auth.addresses import FORBIDDEN, MAX_LENGTH, InvalidAddress, domain_of, normalise
+from app.auth.addresses import FORBIDDEN, MAX_LENGTH, InvalidAddress, domain_of, is_misleading, normalise
 
 ATOM = string.ascii_letters + string.digits + "!#$%&'*+-/=?^_{|}~"
 atoms = st.text(ATOM, min_size=1, max_size=20)
@@ -113,3 +113,20 @@ def test_look_alikes_become_the_address_they_look_like(raw: str, address: str) -
 def test_what_is_no_plain_address_is_refused(raw: str) -> None:
     with pytest.raises(InvalidAddress):
         normalise(raw)
+
+
+@pytest.mark.parametrize(
+    ("address", "misleading"),
+    [
+        ("alice@example.org", False),
+        ("zoë@example.org", False),
+        ("weiß@example.org", False),
+        ("анна@example.org", False),
+        ("用户@example.org", False),
+        ("p\u0430ypal@example.org", True),  # one Cyrillic letter
+        ("\u0430\u0440\u0435@example.org", True),  # all Cyrillic
+        ("\u03c1aul@example.org", True),  # one Greek letter
+    ],
+)
+def test_letters_of_another_alphabet_that_look_latin_are_marked(address: str, misleading: bool) -> None:
+    assert is_misleading(address) == misleading

@@ -106,6 +106,30 @@ async def test_the_owner_reads_which_admin_may_enter_and_why(
         assert "Admin root@example.org could enter until" in (await hers.get(page)).text
 
 
+async def test_a_reason_turns_no_direction_and_a_look_alike_address_is_marked(
+    hers: httpx.AsyncClient, client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    root = await sign_in(resources, await make_user(resources, "root", is_admin=True))
+    async with resources.unit_of_work() as session:
+        workspace = (await session.scalars(select(Workspace))).one()
+        session.add(Share(workspace_id=workspace.id, email="p\u0430ypal@example.org"))
+    path, reason = f"/api/admin/workspaces/{workspace.id}/access", "Ticket \u202e4711\u0007 of today"
+    assert (await client.post(path, headers=root.headers, json={"reason": reason})).status_code == 201
+    text = (await hers.get(SHARES)).text
+    assert "\u202e" not in text
+    assert "\u0007" not in text
+    assert r"Reason: Ticket \u202e4711\x07 of today" in text
+    assert "p\u0430ypal@example.org (letters of several alphabets: check who this is)" in text
+    german = (await hers.get(SHARES, headers={"Accept-Language": "de"})).text
+    assert "p\u0430ypal@example.org (Buchstaben mehrerer Schriften: prüfe, wer das ist)" in german
+    shares = (await client.get("/api/container/hello/shares", headers=alice.headers)).json()["shares"]
+    assert [(share["misleading"], share["reason"]) for share in shares] == [
+        (False, r"Ticket \u202e4711\x07 of today"),
+        (True, None),
+    ]
+
+
 async def test_who_is_not_signed_in_comes_back_to_the_link(browser: httpx.AsyncClient, hers: httpx.AsyncClient) -> None:
     page = await browser.get("/share")
     assert "Sign in first" in page.text

@@ -9,14 +9,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.db import Base
-from app.models import AuditEntry
+from app.models import AuditEntry, Installation
 
 log = structlog.get_logger(__name__)
 
 VERSIONS = "alembic_version"
 EVERYTHING = "SELECT, INSERT, UPDATE, DELETE"
 # What each table allows that does not allow everything.
-FEWER = {AuditEntry.__tablename__: "SELECT, INSERT", VERSIONS: "SELECT"}
+FEWER = {AuditEntry.__tablename__: "SELECT, INSERT", VERSIONS: "SELECT", Installation.__tablename__: "SELECT"}
 
 SEQUENCES = """
 SELECT relname FROM pg_class

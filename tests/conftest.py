@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from xdist.scheduler import LoadScopeScheduling
 
 from app import clock
-from app.db import Base
 from app.jobs import QUEUE
 from app.mail.sender import SmtpMailer
 from app.main import create_app
@@ -32,6 +31,7 @@ from app.workspaces.watch import JobWatch
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
 from tests.clocks import Time
 from tests.fakes import FakeRuntime, http_peer
+from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
 from workers.reconcile import keep_engine, keep_rows, reconcile_engine, reconcile_rows
 from workers.worker import Worker
@@ -140,9 +140,8 @@ async def resources(settings: Settings, owner: AsyncEngine) -> AsyncIterator[Res
     """
     before = asyncio.all_tasks()
     async with open_resources(settings) as opened:
-        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
         async with owner.begin() as connection:
-            await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+            await connection.execute(text(EMPTY_TABLES))
         await opened.redis.flushall()
         yield opened
         await cancel(asyncio.all_tasks() - before)

@@ -14,6 +14,7 @@ from app.runtime.base import (
     Event,
     ImageMissing,
     Inventory,
+    NameTaken,
     Network,
     Owned,
     OwnedVolume,
@@ -66,6 +67,7 @@ class FakeRuntime:
         self.stopped: set[str] = set()
         self.networks: dict[str, tuple[str, Network]] = {}
         self.volumes: dict[str, tuple[str, UUID]] = {}
+        self.volume_installations: dict[str, str | None] = {}
         self.digests: dict[str, str] = {}
         self.missing: set[str] = set()
         self.pulled: list[str] = []
@@ -128,11 +130,14 @@ class FakeRuntime:
                 raise Superseded(current.incarnation)
             if current.incarnation == spec.incarnation:
                 return self._wake(spec.name)
+        elif current is not None and current.installation != spec.installation:
+            raise NameTaken
         await report(Progress(Phase.CREATING))
         self._require(spec)
         self.networks.setdefault(spec.network.name, (spec.instance, spec.network))
         if spec.volume is not None:
             self.volumes.setdefault(spec.volume.name, (spec.instance, spec.workspace_id))
+            self.volume_installations.setdefault(spec.volume.name, spec.installation)
         self.created += 1
         endpoint = Endpoint("127.0.0.1", self.port, f"container-{self.created}", self._digest(spec.image))
         self.containers[spec.name], self.state[spec.name] = spec, FakeContainer(endpoint)
@@ -159,7 +164,9 @@ class FakeRuntime:
     async def ensure_network(self, instance: str, network: Network) -> None:
         if any(name != network.name and other.subnet == network.subnet for name, (_, other) in self.networks.items()):
             raise SubnetTaken
-        self.networks.setdefault(network.name, (instance, network))
+        _, there = self.networks.setdefault(network.name, (instance, network))
+        if there.installation not in (None, network.installation):
+            raise SubnetTaken
 
     async def remove_network(self, name: str) -> None:
         if not any(spec.network.name == name for spec in self.containers.values()):
@@ -189,12 +196,18 @@ class FakeRuntime:
 
     async def list_owned(self, instance: str) -> Inventory:
         containers = [
-            Owned(spec.workspace_id, name, self._look(name), spec.network.name)
+            Owned(spec.workspace_id, name, self._look(name), spec.network.name, spec.installation)
             for name, spec in self.containers.items()
             if spec.instance == instance
         ]
-        volumes = [OwnedVolume(owner, name) for name, (other, owner) in self.volumes.items() if other == instance]
-        return Inventory(containers, [name for name, (other, _) in self.networks.items() if other == instance], volumes)
+        volumes = [
+            OwnedVolume(owner, name, self.volume_installations.get(name))
+            for name, (other, owner) in self.volumes.items()
+            if other == instance
+        ]
+        networks = {name: network for name, (other, network) in self.networks.items() if other == instance}
+        marks = {name: network.installation for name, network in networks.items() if network.installation is not None}
+        return Inventory(containers, list(networks), volumes, marks)
 
     async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         for line in list[str]():

@@ -2,20 +2,26 @@
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import app
 from app.resources import make_redis
+from app.runtime.base import RuntimeFault
 from app.settings import load_settings
 from workers.context import open_context
 from workers.doctor import examine
 from workers.heartbeat import beats_here
 from workers.pulls import warm
+from workers.unclaimed import Unclaimed, find_unclaimed, remove_unclaimed
 
 __all__ = ["app"]
+
+T = TypeVar("T")
 
 images = typer.Typer(no_args_is_help=True, help="Images of the catalogue.")
 worker = typer.Typer(no_args_is_help=True, help="Workers.")
@@ -35,6 +41,48 @@ def doctor(
         for finding in findings:
             typer.echo(str(finding))
     raise typer.Exit(int(any(finding.level == "fail" for finding in findings)))
+
+
+@app.command()
+def orphans(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them, after a question.")] = False,
+    volumes: Annotated[bool, typer.Option("--volumes", help="Volumes too: files never come back.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """List what is on the engine under our name and no row wants; `--remove` takes it away. Run it by a worker."""
+
+    async def find() -> list[Unclaimed]:
+        async with open_context(load_settings()) as context:
+            return await find_unclaimed(context)
+
+    async def take_away(chosen: list[Unclaimed]) -> None:
+        async with open_context(load_settings()) as context:
+            for item in chosen:
+                await remove_unclaimed(context, item)
+                typer.echo(f"removed    {item.name}")
+
+    found = _answered(find())
+    for item in found:
+        typer.echo(str(item))
+    if not found:
+        typer.echo("everything on the engine under our name has a row")
+    chosen = [item for item in found if volumes or item.kind != "volume"]
+    if remove and chosen:
+        if not yes:
+            running = sum(item.state in ("running", "paused") for item in chosen)
+            typer.confirm(f"Remove {len(chosen)} of these, {running} of which run? They never come back", abort=True)
+        _answered(take_away(chosen))
+
+
+def _answered(work: Coroutine[Any, Any, T]) -> T:
+    """Run it, or end with 1 and a sentence where the engine or the database does not answer."""
+    try:
+        return asyncio.run(work)
+    except RuntimeFault as fault:
+        raise SystemExit(f"the engine refused ({fault.code}): {fault}") from None
+    except (SQLAlchemyError, OSError) as error:
+        # Not its text: it may hold an address with its password.
+        raise SystemExit(f"the database does not answer ({type(error).__name__})") from None
 
 
 @images.callback()

@@ -22,6 +22,7 @@ from app.runtime.base import EgressUnenforceable, EngineReport, Runtime, Runtime
 from app.settings import Settings
 from app.workspaces.spec import network_index
 from workers.context import WorkerContext, open_context
+from workers.unclaimed import FOREIGN, find_unclaimed
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,7 @@ async def findings(context: WorkerContext) -> list[Finding]:
         ("engine", "Start it, or correct SPAWNER_DOCKER_URL", lambda: _engine(settings, runtime)),
         ("egress", "Start the engine", lambda: egress_findings(runtime)),
         ("database", "Start it, or correct SPAWNER_DATABASE_URL", lambda: _database(context)),
+        ("workspaces", "Start engine and database", lambda: _unclaimed(context)),
         ("redis", "Start it, or correct SPAWNER_REDIS_URL", lambda: _redis(context)),
         ("mail", "Start the mail server, or correct SPAWNER_SMTP_URL", lambda: _mail(settings)),
     ):
@@ -242,6 +244,19 @@ async def _database(context: WorkerContext) -> list[Finding]:
             "clock", skew < SKEW_SECONDS, "the database's clock is this machine's",
             f"the database's clock is {skew:.1f} s away from this machine's", "Let both follow a time server",
         ),
+    ]  # fmt: skip
+
+
+async def _unclaimed(context: WorkerContext) -> list[Finding]:
+    containers = [item for item in await find_unclaimed(context) if item.kind == "container"]
+    foreign = [item for item in containers if item.reason.startswith(FOREIGN)]
+    return [
+        _judged(
+            "workspaces", not containers, "each container under our name has a row",
+            f"{len(containers)} containers under our name have no row here, {len(foreign)} are of another database",
+            "If SPAWNER_DATABASE_URL is right, `spawner orphans` lists them and `--remove` takes them away",
+            level="fail" if foreign else "warn",
+        )
     ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from app.runtime.base import (
 from app.workspaces import claims, networks, progress, seen
 from app.workspaces.claims import Claim, LeaseLost
 from app.workspaces.networks import NoSubnet
+from app.workspaces.ownership import installation_id
 from app.workspaces.spec import build_spec, probe_path
 from workers.checkpoints import Checkpoint, reached
 from workers.context import WorkerContext
@@ -78,10 +79,20 @@ async def _ensure_running(context: WorkerContext, held: Claim, template: Templat
     """
     resources = context.resources
     index, pulled = held.network, False
+    async with resources.reads() as session:
+        installation = await installation_id(session)
     for attempt in range(SUBNET_TRIES):
         if index is None:
             break
-        spec = build_spec(resources.settings, template, held.workspace, held.slug, index=index, volume=held.volume)
+        spec = build_spec(
+            resources.settings,
+            template,
+            held.workspace,
+            held.slug,
+            index=index,
+            volume=held.volume,
+            installation=installation,
+        )
         try:
             try:
                 return await context.runtime.ensure_running(spec, report)

@@ -7,6 +7,7 @@ from app.models import LIVE_STATES, Job, Network, utcnow
 from app.runtime.base import Inventory, SubnetTaken
 from app.workspaces import networks
 from app.workspaces.networks import NoSubnet
+from app.workspaces.ownership import installation_id
 from app.workspaces.spec import network, network_index
 from app.workspaces.states import STARTING
 from workers.context import WorkerContext
@@ -38,14 +39,16 @@ async def keep_networks(context: WorkerContext, inventory: Inventory) -> int:
 
 
 async def _correct(context: WorkerContext, inventory: Inventory) -> None:
-    """A row says `ready` of what the engine lists, and only of that. What has rested is forgotten.
+    """A row says `ready` of what the engine lists as ours, and only of that. What has rested is forgotten.
 
     A network in which somebody else's container still is will be ready once that is gone.
     """
     settings = context.resources.settings
-    there = {index for name in inventory.networks if (index := network_index(settings, name)) is not None}
     inside = {network_index(settings, owned.network or ""): owned.workspace_id for owned in inventory.containers}
     async with context.resources.unit_of_work() as session:
+        installation = await installation_id(session)
+        own = [name for name in inventory.networks if inventory.installations.get(name, installation) == installation]
+        there = {index for name in own if (index := network_index(settings, name)) is not None}
         rows = list(await session.scalars(select(Network).with_for_update(skip_locked=True)))
         for row in rows:
             row.ready = row.index in there and inside.get(row.index, row.workspace_id) == row.workspace_id
@@ -61,8 +64,9 @@ async def _make_one(context: WorkerContext) -> bool:
             index = await networks.reserve(session, resources)
         except NoSubnet:
             return False
+        wanted = network(resources.settings, index, await installation_id(session))
     try:
-        await context.runtime.ensure_network(resources.settings.instance, network(resources.settings, index))
+        await context.runtime.ensure_network(resources.settings.instance, wanted)
     except SubnetTaken:
         log.warning("subnet_taken", index=index)
         async with resources.unit_of_work() as session:

@@ -21,7 +21,17 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.auth.links import requeue_links
 from app.gateway.handoff import purge
-from app.models import EngineFacts, IdempotencyKey, Image, Invitation, LinkRequest, MagicLink, Session, utcnow
+from app.models import (
+    EngineFacts,
+    IdempotencyKey,
+    Image,
+    Invitation,
+    LinkRequest,
+    MagicLink,
+    RetiredWorkspace,
+    Session,
+    utcnow,
+)
 from app.runtime.base import EgressUnenforceable, EngineSize, Inventory, RuntimeFault
 from app.shares.service import purge as purge_shares
 from app.workspaces.admission import admit
@@ -47,6 +57,8 @@ EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
     (MagicLink.expires_at, timedelta(days=1)),
     (Invitation.expires_at, timedelta(days=30)),
     (Session.expires_at, timedelta(days=7)),
+    # Long after the engine's last container of such an account went.
+    (RetiredWorkspace.retired_at, timedelta(days=90)),
 )
 
 

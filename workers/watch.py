@@ -6,6 +6,8 @@ written by `app.workspaces.seen`, for a row that no job is changing.
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -18,6 +20,7 @@ from app.workspaces import seen
 from app.workspaces.spec import container_name
 from app.workspaces.states import Verdict, judge
 from workers.context import WorkerContext
+from workers.removal_limit import is_few, within_limit
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +29,8 @@ NEWS = frozenset({"die", "oom", "pause", "unpause", "destroy", "start"})
 PATIENCE_SECONDS = 60
 LOOK_SECONDS = 0.5
 PAUSE_SECONDS = 1
+ALIVE = (RunState.RUNNING, RunState.PAUSED)
+RESTING = (WorkspaceStatus.NOT_CREATED, WorkspaceStatus.STOPPED)
 
 
 async def watch(context: WorkerContext) -> None:
@@ -79,17 +84,52 @@ async def look(context: WorkerContext, workspace_id: UUID) -> bool:
 
 
 async def compare(context: WorkerContext, inventory: Inventory) -> int:
-    """Look at every workspace whose row does not fit what the engine listed; says how many those are."""
+    """Look at every workspace whose row does not fit what the engine listed; says how many those are.
+
+    Where more than a few run that their rows call stopped, the rows are of a backup: a person is asked first.
+    """
+    strange = await _strange(context, inventory)
+    held = {item.workspace_id: item.container for item in _unasked(inventory, strange)}
+    if not is_few(len(held), len(inventory.containers)):
+        # Jobs may have ended since the engine was asked.
+        held = {key: name for key, name in held.items() if (await context.runtime.status(name)).state in ALIVE}
+    if await within_limit(context, "workspace", held.values(), len(inventory.containers)):
+        held.clear()
+    for row in strange:
+        if row.id not in held:
+            await look(context, row.id)
+    return len(strange) - len(held)
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """A container that is alive though its row, which no job is changing, is at rest."""
+
+    workspace_id: UUID
+    container: str
+    state: RunState
+
+
+async def unasked(context: WorkerContext, inventory: Inventory) -> list[Unasked]:
+    """What runs without anybody having asked, by today's rows."""
+    return _unasked(inventory, await _strange(context, inventory))
+
+
+def _unasked(inventory: Inventory, strange: Sequence[Workspace]) -> list[Unasked]:
+    resting = {row.id for row in strange if row.status in RESTING}
+    alive = [item for item in inventory.containers if item.status.state in ALIVE]
+    return [Unasked(item.workspace_id, item.name, item.status.state) for item in alive if item.workspace_id in resting]
+
+
+async def _strange(context: WorkerContext, inventory: Inventory) -> list[Workspace]:
+    """Workspaces whose row does not fit what was listed, and that no job is changing."""
     found = {owned.workspace_id: owned.status for owned in inventory.containers}
     live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES)).exists()
-    resting = Workspace.status.in_([WorkspaceStatus.NOT_CREATED, WorkspaceStatus.STOPPED])
+    resting = Workspace.status.in_(RESTING)
     query = select(Workspace).where(or_(~resting, Workspace.id.in_(list(found))), ~live)
     async with context.resources.reads() as session:
         workspaces = list(await session.scalars(query))
-    strange = [row.id for row in workspaces if not _fits(row, found.get(row.id, Status(RunState.ABSENT)))]
-    for workspace_id in strange:
-        await look(context, workspace_id)
-    return len(strange)
+    return [row for row in workspaces if not _fits(row, found.get(row.id, Status(RunState.ABSENT)))]
 
 
 def _fits(workspace: Workspace, status: Status) -> bool:

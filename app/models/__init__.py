@@ -15,6 +15,7 @@ from app.models.accounts import (
 )
 from app.models.audit import AuditEntry
 from app.models.columns import utcnow
+from app.models.installation import Installation, RetiredWorkspace
 from app.models.jobs import LIVE_STATES, IdempotencyKey, Job, JobEvent, JobKind, JobState, JobStep
 from app.models.workspaces import EngineFacts, Image, Network, Volume, Wanted, Workspace, WorkspaceStatus
 
@@ -27,6 +28,7 @@ __all__ = [
     "Handoff",
     "IdempotencyKey",
     "Image",
+    "Installation",
     "Invitation",
     "Job",
     "JobEvent",
@@ -38,6 +40,7 @@ __all__ = [
     "LinkRequestState",
     "MagicLink",
     "Network",
+    "RetiredWorkspace",
     "Session",
     "Share",
     "ShareLink",

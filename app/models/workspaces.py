@@ -87,7 +87,10 @@ class Network(Base):
 
 
 class Volume(Base):
-    """A named volume of the engine. It outlives its workspace and its user: `delete_at` says when it goes."""
+    """A named volume of the engine. It outlives its workspace and its user: `delete_at` says when it goes.
+
+    `found_at` is set where the volume was found on the engine without a row: nobody said that it may go.
+    """
 
     __tablename__ = "volumes"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -97,6 +100,7 @@ class Volume(Base):
     template: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     delete_at: Mapped[datetime | None] = mapped_column(index=True)
+    found_at: Mapped[datetime | None]
 
 
 class EngineFacts(Base):

@@ -28,10 +28,14 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network for one workspace at a time: its engine-wide unique name, and its subnet as `address/prefix`."""
+    """A network for one workspace at a time: its engine-wide unique name, and its subnet as `address/prefix`.
+
+    `installation` is the database's id, as for `WorkspaceSpec`.
+    """
 
     name: str
     subnet: str
+    installation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class WorkspaceSpec:
     """Everything an engine needs to run one workspace; built from rows and the catalogue, never from a request.
 
     `name` is the engine-wide unique name of the container. `incarnation` grows when a restart asks for a new container:
-    a runtime replaces a container of a smaller one and refuses to touch a larger one.
+    a runtime replaces a container of a smaller one and refuses to touch a larger one. `installation` is the id of the
+    database that the spec comes from. What is of another workspace is replaced only where both carry the same id.
     """
 
     instance: str
@@ -69,6 +74,7 @@ class WorkspaceSpec:
     egress: Egress = INTERNET
     mounts: tuple[HostMount, ...] = ()
     capabilities: tuple[str, ...] = ()
+    installation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,29 +111,36 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A container that carries this installation's label. `network` is the name of the one it is attached to."""
+    """A container that carries this instance's label. `network` is the name of the one it is attached to, and
+    `installation` the id of the database that it was made for; earlier versions wrote none.
+    """
 
     workspace_id: UUID
     name: str
     status: Status
     network: str | None = None
+    installation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OwnedVolume:
-    """A named volume that carries this installation's label."""
+    """A named volume that carries this instance's label; `installation` is as in `Owned`."""
 
     workspace_id: UUID
     name: str
+    installation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything on the engine that carries an installation's label; of networks, the names."""
+    """Everything on the engine that carries an instance's label. Of networks: the names, and the `installation` of
+    each that has one.
+    """
 
     containers: list[Owned]
     networks: list[str]
     volumes: list[OwnedVolume]
+    installations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +237,12 @@ class SubnetTaken(RuntimeFault):
     code = "subnet_taken"
 
 
+class NameTaken(RuntimeFault):
+    """A container or volume of this name was made for a workspace of another database: it is not ours to replace."""
+
+    code = "name_taken"
+
+
 class EgressUnenforceable(RuntimeFault):
     """The workspace may not reach everything, and this engine's host lets nobody see to that."""
 
@@ -263,7 +282,7 @@ class Runtime(Protocol):
 
         Adopts, starts, unpauses or replaces what it finds under the spec's name, and makes the network if it is
         missing; fetches no image. Starting is not readiness: the caller probes. Raises `ImageMissing`, `SubnetTaken`,
-        `ContainerExited`, `Superseded`, `EngineUnavailable`, `PolicyViolated`, `EgressUnenforceable`.
+        `ContainerExited`, `Superseded`, `NameTaken`, `EngineUnavailable`, `PolicyViolated`, `EgressUnenforceable`.
         """
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
@@ -309,7 +328,7 @@ class Runtime(Protocol):
         """
 
     async def list_owned(self, instance: str) -> Inventory:
-        """List everything that carries the installation's label, containers in any state, without exit codes."""
+        """List everything that carries the instance's label, containers in any state, without exit codes."""
 
     def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         """Yield log lines, oldest first, without line ends; ends when the container does or is not there.

@@ -245,8 +245,9 @@ class DockerRuntime:
         )
         return Inventory(
             [owned_of(container) for container in containers],
-            networks,
+            sorted(networks),
             [volume_of(volume) for volume in volumes["Volumes"] or []],
+            {name: installation for name, installation in networks.items() if installation is not None},
         )
 
     async def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:

@@ -1,17 +1,20 @@
 """A workspace's way from whatever the engine has of it to a running container."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiodocker
 from aiodocker.networks import DockerNetwork
+from aiodocker.volumes import DockerVolume
 
 from app.runtime.base import (
     ContainerExited,
     EgressUnenforceable,
     Endpoint,
     ImageMissing,
+    NameTaken,
     Phase,
     Progress,
     Report,
@@ -22,10 +25,18 @@ from app.runtime.base import (
     Superseded,
     WorkspaceSpec,
 )
-from app.runtime.docker_calls import EngineRefused, call, settle
+from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
 from app.runtime.docker_containers import Containers
 from app.runtime.docker_networks import ensure_network, users_of
-from app.runtime.docker_objects import INSTANCE, WORKSPACE, container_body, egress_of, status_of, subnet_of
+from app.runtime.docker_objects import (
+    INSTALLATION,
+    INSTANCE,
+    WORKSPACE,
+    container_body,
+    egress_of,
+    status_of,
+    subnet_of,
+)
 from app.runtime.egress import INTERNET
 from app.runtime.firewall import Firewall
 from app.runtime.policy import Allowed, check
@@ -131,7 +142,16 @@ class Launch:
                 await self.containers.remove(container_id, orderly=False)
             raise
 
+    async def _own_volume(self) -> None:
+        """Raise `NameTaken` where the volume holds the files of another database's workspace."""
+        if self.spec.volume is not None:
+            with missing_is_fine():
+                volume = await call(DockerVolume(self.docker, self.spec.volume.name).show())
+                if INSTANCE in (volume["Labels"] or {}):
+                    _require_known(self.spec, self.spec.volume.name, volume["Labels"])
+
     async def _create_container(self) -> str | None:
+        await self._own_volume()
         body = container_body(self.spec, publish=self.publish)
         check(body, self.allowed)
         try:
@@ -179,6 +199,7 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
     labels = container["Config"]["Labels"]
     if labels.get(INSTANCE) != spec.instance:
         raise RuntimeFault(f"the container {spec.name} belongs to somebody else")
+    _require_known(spec, spec.name, labels)
     if labels[WORKSPACE] != str(spec.workspace_id) or container["State"]["Status"] == "dead":
         return True
     status = status_of(container)
@@ -190,6 +211,12 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
         return True
     # A rule that has become stricter is no rule while what was made under the old one can be started again.
     return status.state in (RunState.CREATED, RunState.EXITED) and egress_of(labels) != spec.egress
+
+
+def _require_known(spec: WorkspaceSpec, name: str, labels: Mapping[str, str]) -> None:
+    """Raise `NameTaken` unless the object is the workspace's, or what a deletion in the same database left."""
+    if labels.get(WORKSPACE) != str(spec.workspace_id) and labels.get(INSTALLATION) != spec.installation:
+        raise NameTaken(f"{name} was made for a workspace that this database does not know")
 
 
 def _half_started(refused: EngineRefused) -> bool:

@@ -11,7 +11,7 @@ from aiodocker.networks import DockerNetwork
 
 from app.runtime.base import Network, RuntimeFault, SubnetTaken
 from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
-from app.runtime.docker_objects import INSTANCE, is_workspace_network, network_body
+from app.runtime.docker_objects import INSTALLATION, INSTANCE, is_workspace_network, network_body
 
 # A network holds its subnet for about a tenth of a second before the engine lists it.
 IN_FLIGHT_SECONDS: Final = 3.0
@@ -24,20 +24,21 @@ async def ensure_network(docker: aiodocker.Docker, instance: str, network: Netwo
     Raises `SubnetTaken` if another network overlaps, and `RuntimeFault` if the name belongs to somebody else.
     """
     try:
-        _require_own(instance, [await call(DockerNetwork(docker, network.name).show())])
+        _require_own(instance, network, [await call(DockerNetwork(docker, network.name).show())])
     except EngineRefused as refused:
         if refused.status == 404:
             await _create(docker, instance, network)
         elif "is ambiguous" in str(refused):
-            await _drop_duplicates(docker, instance, network.name)
+            await _drop_duplicates(docker, instance, network)
         else:
             raise
 
 
-async def list_networks(docker: aiodocker.Docker, instance: str) -> list[str]:
-    """Name the workspaces' networks that carry the installation's label."""
+async def list_networks(docker: aiodocker.Docker, instance: str) -> dict[str, str | None]:
+    """Name the workspaces' networks that carry the instance's label, each with its installation."""
     networks = await call(docker.networks.list(filters={"label": f"{INSTANCE}={instance}"}))
-    return sorted({network["Name"] for network in networks if is_workspace_network(network)})
+    own = [network for network in networks if is_workspace_network(network)]
+    return {network["Name"]: network["Labels"].get(INSTALLATION) for network in own}
 
 
 async def users_of(docker: aiodocker.Docker, name: str) -> list[DockerContainer]:
@@ -46,12 +47,12 @@ async def users_of(docker: aiodocker.Docker, name: str) -> list[DockerContainer]
     return await call(docker.containers.list(all="true", filters=filters))
 
 
-async def _drop_duplicates(docker: aiodocker.Docker, instance: str, name: str) -> None:
+async def _drop_duplicates(docker: aiodocker.Docker, instance: str, network: Network) -> None:
     """Leave the oldest network of that name. The engine checks names without a lock, so two may be made at once."""
-    networks = await _named(docker, name)
-    _require_own(instance, networks)
-    for network in networks[1:]:
-        await _delete(docker, network["Id"])
+    networks = await _named(docker, network.name)
+    _require_own(instance, network, networks)
+    for duplicate in networks[1:]:
+        await _delete(docker, duplicate["Id"])
 
 
 async def remove_network(docker: aiodocker.Docker, name: str) -> None:
@@ -68,7 +69,7 @@ async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> 
         await settle(docker.networks.create(network_body(instance, network)))
     except EngineRefused as refused:
         if refused.status == 409:
-            _require_own(instance, await _named(docker, network.name))
+            _require_own(instance, network, await _named(docker, network.name))
         elif "overlap" in str(refused).lower():
             await _adopt_overlapping(docker, instance, network)
         else:
@@ -115,17 +116,23 @@ async def _adopt_overlapping(docker: aiodocker.Docker, instance: str, network: N
     while clock() < deadline:
         networks = await call(docker.networks.list())
         if own := [item for item in networks if item["Name"] == network.name]:
-            return _require_own(instance, own)
+            return _require_own(instance, network, own)
         if any(_overlaps(item, network.subnet) for item in networks):
             break
         await asyncio.sleep(LOOK_SECONDS)
     raise SubnetTaken(f"{network.subnet} overlaps with another network of this engine")
 
 
-def _require_own(instance: str, networks: list[dict[str, Any]]) -> None:
+def _require_own(instance: str, wanted: Network, networks: list[dict[str, Any]]) -> None:
+    """Raise `SubnetTaken` for a network of another database, which the next index may be free of. A network without
+    an installation is of an earlier version, and serves as before.
+    """
     for network in networks:
-        if (network["Labels"] or {}).get(INSTANCE) != instance:
+        labels = network["Labels"] or {}
+        if labels.get(INSTANCE) != instance:
             raise RuntimeFault(f"the network {network['Name']} belongs to somebody else")
+        if labels.get(INSTALLATION, wanted.installation) != wanted.installation:
+            raise SubnetTaken(f"the network {network['Name']} belongs to another database")
 
 
 def _overlaps(network: dict[str, Any], subnet: str) -> bool:

@@ -11,6 +11,9 @@ from app.runtime.egress import INTERNET, NOWHERE, Egress
 from app.runtime.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, SECURITY, TMPFS, ULIMITS
 
 INSTANCE: Final = "spawner.instance"
+# The id of the database that the object was made for. The name of the instance alone is no proof: a fresh or another
+# database may be given the same one.
+INSTALLATION: Final = "spawner.installation"
 WORKSPACE: Final = "spawner.workspace"
 INCARNATION: Final = "spawner.incarnation"
 PORT: Final = "spawner.port"
@@ -33,7 +36,16 @@ STATES: Final = {
 
 def identity(spec: WorkspaceSpec) -> dict[str, str]:
     """Labels that a workspace's container and volume carry."""
-    return {**spec.labels, INSTANCE: spec.instance, WORKSPACE: str(spec.workspace_id)}
+    return {
+        **spec.labels,
+        INSTANCE: spec.instance,
+        WORKSPACE: str(spec.workspace_id),
+        **_installation(spec.installation),
+    }
+
+
+def _installation(given: str | None) -> dict[str, str]:
+    return {INSTALLATION: given} if given is not None else {}
 
 
 def network_body(instance: str, network: Network) -> dict[str, Any]:
@@ -42,7 +54,7 @@ def network_body(instance: str, network: Network) -> dict[str, Any]:
         "Driver": "bridge",
         "CheckDuplicate": True,
         "IPAM": {"Driver": "default", "Config": [{"Subnet": network.subnet}]},
-        "Labels": {INSTANCE: instance, NETWORK: "workspace"},
+        "Labels": {INSTANCE: instance, NETWORK: "workspace", **_installation(network.installation)},
     }
 
 
@@ -183,7 +195,7 @@ def owned_of(container: DockerContainer) -> Owned:
         else None,
     )
     name = container["Names"][0].removeprefix("/")
-    return Owned(UUID(labels[WORKSPACE]), name, status, next(iter(networks), None))
+    return Owned(UUID(labels[WORKSPACE]), name, status, next(iter(networks), None), labels.get(INSTALLATION))
 
 
 def is_workspace_network(network: Mapping[str, Any]) -> bool:
@@ -194,7 +206,8 @@ def is_workspace_network(network: Mapping[str, Any]) -> bool:
 
 def volume_of(volume: Mapping[str, Any]) -> OwnedVolume:
     """Read one entry of a listing."""
-    return OwnedVolume(UUID(volume["Labels"][WORKSPACE]), volume["Name"])
+    labels = volume["Labels"]
+    return OwnedVolume(UUID(labels[WORKSPACE]), volume["Name"], labels.get(INSTALLATION))
 
 
 def usage_of(stats: Mapping[str, Any] | None) -> Usage | None:

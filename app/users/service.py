@@ -3,13 +3,13 @@
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import audit
 from app.gateway.names import workspace_url
 from app.jobs import revoke
-from app.models import Invitation, Job, LinkRequest, Network, User, Volume, Workspace, utcnow
+from app.models import Invitation, Job, LinkRequest, Network, RetiredWorkspace, User, Volume, Workspace, utcnow
 from app.resources import Resources
 from app.users.schemas import DefaultContainer, MeOut, UserOut
 from app.users.standing import lock_account
@@ -47,6 +47,9 @@ async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID
     for job_id in await session.scalars(select(Job.id).where(Job.user_id == user_id, Job.lease.is_not(None))):
         revoke(session, job_id)
     await session.execute(update(Volume).where(Volume.user_id == user_id).values(delete_at=utcnow()))
+    # Deleting the account is the word that its containers may go.
+    gone = select(Workspace.id, literal(utcnow())).where(Workspace.user_id == user_id)
+    await session.execute(insert(RetiredWorkspace).from_select(["workspace_id", "retired_at"], gone))
     # The containers are still in them: the reconciler says when the next launch may have them.
     await session.execute(update(Network).where(Network.workspace_id.in_(mine)).values(ready=False))
     await session.execute(delete(LinkRequest).where(LinkRequest.email == user.email))

@@ -178,6 +178,12 @@ FAILURES: dict[str, Text] = {
         "Dieser Arbeitsplatz darf sich nicht überallhin verbinden, und der Server kann das nicht sicherstellen. "
         "Bitte den Betreiber informieren: `spawner doctor` sagt, was fehlt.",
     ),
+    "name_taken": Text(
+        "Something on the server has this workspace's name and belongs to another database, so nothing was touched. "
+        "Tell your operator: `spawner orphans` says what it is.",
+        "Auf dem Server trägt etwas den Namen dieses Arbeitsplatzes und gehört zu einer anderen Datenbank; "
+        "es wurde nicht angerührt. Bitte den Betreiber informieren: `spawner orphans` sagt, was es ist.",
+    ),
     "policy": Text(
         "This type asks for more than any workspace may have, so it was not started. "
         "Tell your operator: the workers' log names what was refused.",

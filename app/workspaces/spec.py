@@ -21,11 +21,11 @@ def subnet_count(settings: Settings) -> int:
     return 1 << (SUBNET_PREFIX - ipaddress.IPv4Network(settings.network_range).prefixlen)
 
 
-def network(settings: Settings, index: int) -> Network:
+def network(settings: Settings, index: int, installation: str | None = None) -> Network:
     """The network on the `index`-th /28 of the configured range, from 0. Its name no workspace can have."""
     start = ipaddress.IPv4Network(settings.network_range).network_address
     subnet = f"{start + (index << (32 - SUBNET_PREFIX))}/{SUBNET_PREFIX}"
-    return Network(f"{settings.instance}.{index}", subnet)
+    return Network(f"{settings.instance}.{index}", subnet, installation)
 
 
 def network_index(settings: Settings, name: str) -> int | None:
@@ -35,7 +35,14 @@ def network_index(settings: Settings, name: str) -> int | None:
 
 
 def build_spec(
-    settings: Settings, template: Template, workspace: Workspace, slug: str, *, index: int, volume: str | None
+    settings: Settings,
+    template: Template,
+    workspace: Workspace,
+    slug: str,
+    *,
+    index: int,
+    volume: str | None,
+    installation: str | None = None,
 ) -> WorkspaceSpec:
     """What the engine shall run for this workspace. The container learns who and where it is, and no secret."""
     route = route_of(slug, template.key)
@@ -55,7 +62,7 @@ def build_spec(
         incarnation=workspace.incarnation,
         image=template.image,
         port=template.port,
-        network=network(settings, index),
+        network=network(settings, index, installation),
         memory_bytes=template.limits.memory,
         cpus=template.limits.cpus,
         pids=template.limits.pids,
@@ -67,6 +74,7 @@ def build_spec(
         egress=template.egress,
         mounts=tuple(HostMount(item.host, item.path, item.read_only) for item in template.mounts),
         capabilities=template.capabilities,
+        installation=installation,
     )
 
 

@@ -84,6 +84,7 @@ async def adopt(
             workspace_id=None if taken else volume.workspace_id,
             template=workspace.template if workspace else "",
             delete_at=until if taken or _is_away(workspace) else None,
+            found_at=utcnow(),
         )
         await session.execute(row.on_conflict_do_nothing())
 

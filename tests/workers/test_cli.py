@@ -242,3 +242,10 @@ async def test_a_pull_that_fails_keeps_no_other_image_waiting(
     said: list[str] = []
     assert not await warm(worker.context, [hello, jupyter], said.append)
     assert said == [f"hello: {hello.image} image_pull_failed", f"jupyter: {jupyter.image} is there"]
+
+
+async def test_orphans_without_an_engine_are_one_sentence(resources: Resources, spawner: Spawner) -> None:
+    code, said = await spawner("orphans", SPAWNER_DOCKER_URL="unix:///nowhere")
+    assert code == 1
+    assert said.startswith("the engine refused (engine_unavailable)")
+    assert len(said.splitlines()) == 1

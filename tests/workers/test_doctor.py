@@ -51,12 +51,13 @@ async def test_each_wrong_thing_is_named_with_its_remedy(
     )
     runtime.unenforceable = True
     async with owner.begin() as connection:
+        before = await connection.scalar(text("SELECT version_num FROM alembic_version"))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     try:
         found = await doctor.findings(worker.context)
     finally:
         async with owner.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+            await connection.execute(text("UPDATE alembic_version SET version_num = :before"), {"before": before})
     wrong = [finding for finding in found if finding.level != "ok"]
     assert levels(wrong) == {
         "user namespaces": "warn", "seccomp": "fail", "apparmor": "warn", "limits": "fail", "cgroup": "warn",

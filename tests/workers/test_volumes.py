@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from app.models import JobKind, Volume, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import claims, service
+from app.workspaces.ownership import installation_id
 from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
@@ -203,6 +204,8 @@ async def test_a_volume_of_a_workspace_that_nobody_knows_is_kept_for_a_while(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     runtime.volumes["lost"] = (resources.settings.instance, uuid4())
+    async with resources.reads() as session:
+        runtime.volume_installations["lost"] = await installation_id(session)
     await worker.reconcile()
     row = await the_row(resources)
     assert (row.name, row.user_id, row.workspace_id) == ("lost", None, None)

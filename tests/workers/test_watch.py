@@ -10,6 +10,7 @@ from app.models import Job, JobKind, Network, User, Volume, Wanted, Workspace, W
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, Event, Inventory, RunState
 from app.workspaces import service
+from app.workspaces.ownership import installation_id
 from app.workspaces.seen import RESTARTS
 from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
@@ -241,6 +242,8 @@ async def test_a_volume_without_a_row_gets_one_and_its_time(
     workspace = await run_one(resources, worker)
     runtime.volumes["lost"] = (resources.settings.instance, workspace.id)
     runtime.volumes["nobodys"] = (resources.settings.instance, uuid4())
+    async with resources.reads() as session:
+        runtime.volume_installations["nobodys"] = await installation_id(session)
     await reconcile_engine(worker.context)
     async with resources.unit_of_work() as session:
         rows = {volume.name: volume for volume in await session.scalars(select(Volume))}

@@ -10,9 +10,9 @@ import httpx
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import clock
-from app.db import Base
 from app.resources import Resources, open_resources
 from app.settings import Settings
+from tests.support.tables import EMPTY_TABLES
 
 T = TypeVar("T")
 
@@ -76,7 +76,6 @@ class World:
             await raw.execute(statements)
 
     async def clear(self) -> None:
-        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-        await self.script(f"{NOTE} TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        await self.script(f"{NOTE} {EMPTY_TABLES}")
         await self.resources.redis.flushall()
         self.ahead = timedelta(0)

@@ -1,0 +1,64 @@
+"""Whose is what the engine has: this database's, or something that only a person may take away.
+
+Everything that we make carries the id of the database that it was made for. What carries another id, or none and no
+row knows its workspace, is left alone: a fresh, a foreign or a not yet restored database matches nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Installation, Network, RetiredWorkspace, Workspace
+from app.runtime.base import Inventory, Owned, OwnedVolume
+from app.settings import Settings
+from app.workspaces.spec import network_index
+
+
+async def installation_id(session: AsyncSession) -> str:
+    """Return the database's id."""
+    return str((await session.scalars(select(Installation.uid))).one())
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """The database's id, and which of the listed workspaces and networks have rows. `retired` went with an account."""
+
+    installation: str
+    workspaces: frozenset[UUID]
+    retired: frozenset[UUID]
+    networks: frozenset[int]
+
+    def owns(self, item: Owned | OwnedVolume) -> bool:
+        """Whether a container or volume is this database's: by its label, or because rows know its workspace."""
+        known = item.workspace_id in self.workspaces or item.workspace_id in self.retired
+        return known or item.installation == self.installation
+
+    def unwanted(self, inventory: Inventory) -> list[Owned]:
+        """Containers of workspaces that have no row, this database's and others'."""
+        return [item for item in inventory.containers if item.workspace_id not in self.workspaces]
+
+    def unused(self, settings: Settings, inventory: Inventory) -> list[str]:
+        """Networks that have no row or are another database's."""
+        return [
+            name
+            for name in inventory.networks
+            if network_index(settings, name) not in self.networks
+            or inventory.installations.get(name, self.installation) != self.installation
+        ]
+
+
+async def read_ownership(session: AsyncSession, inventory: Inventory) -> Ownership:
+    """Ask the database about everything that was listed."""
+    found: Sequence[Owned | OwnedVolume] = [*inventory.containers, *inventory.volumes]
+    labelled = list({item.workspace_id for item in found})
+    known = select(Workspace.id).where(Workspace.id.in_(labelled))
+    retired = select(RetiredWorkspace.workspace_id).where(RetiredWorkspace.workspace_id.in_(labelled))
+    return Ownership(
+        installation=await installation_id(session),
+        workspaces=frozenset(await session.scalars(known)),
+        retired=frozenset(await session.scalars(retired)),
+        networks=frozenset(await session.scalars(select(Network.index))),
+    )

@@ -1,0 +1,93 @@
+"""What carries our instance's label and no pass takes away: `spawner orphans` lists it, and removes it when told to."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app import audit
+from app.models import Volume
+from app.runtime.base import Inventory
+from app.workspaces.ownership import Ownership, read_ownership
+from workers.context import WorkerContext
+from workers.watch import look, unasked
+
+LOST = "no row knows its workspace"
+UNMARKED = "made by an earlier version, and no row knows its workspace"
+FOREIGN = "made for another database"
+UNASKED = "runs, and its row says that it is stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """One thing, why it is here, and the workspace that it was made for. `kind` is container, network or volume."""
+
+    kind: str
+    name: str
+    reason: str
+    state: str = ""
+    workspace_id: UUID | None = None
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.kind:<10} {self.name:<40} {self.state:<8} {self.reason}"
+
+
+async def find_unclaimed(context: WorkerContext) -> list[Unclaimed]:
+    """Compare the engine with the rows; nothing is changed. Raises `RuntimeFault` and what the database raises."""
+    resources = context.resources
+    inventory = await context.runtime.list_owned(resources.settings.instance)
+    async with resources.reads() as session:
+        ownership = await read_ownership(session, inventory)
+        rows = set(await session.scalars(select(Volume.name).where(Volume.found_at.is_(None))))
+    return [
+        *_containers(inventory, ownership),
+        *[
+            Unclaimed("container", row.container, UNASKED, row.state, row.workspace_id)
+            for row in await unasked(context, inventory)
+        ],
+        *_networks(context, inventory, ownership),
+        *[
+            Unclaimed("volume", item.name, _reason(item.installation, ownership), "", item.workspace_id)
+            for item in inventory.volumes
+            if item.name not in rows or not ownership.owns(item)
+        ],
+    ]
+
+
+def _containers(inventory: Inventory, ownership: Ownership) -> list[Unclaimed]:
+    return [
+        Unclaimed("container", item.name, _reason(item.installation, ownership), item.status.state, item.workspace_id)
+        for item in ownership.unwanted(inventory)
+        if item.workspace_id not in ownership.retired
+    ]
+
+
+def _networks(context: WorkerContext, inventory: Inventory, ownership: Ownership) -> list[Unclaimed]:
+    unused = ownership.unused(context.resources.settings, inventory)
+    return [Unclaimed("network", name, _reason(inventory.installations.get(name), ownership)) for name in unused]
+
+
+def _reason(installation: str | None, ownership: Ownership) -> str:
+    if installation is None:
+        return UNMARKED
+    return LOST if installation == ownership.installation else f"{FOREIGN} ({installation})"
+
+
+async def remove_unclaimed(context: WorkerContext, item: Unclaimed) -> None:
+    """Remove one thing, or give one that its row does not want to a job, and write it down. May be repeated.
+
+    Raises `RuntimeFault`. A network or volume that a container uses stays.
+    """
+    runtime = context.runtime
+    if item.reason == UNASKED and item.workspace_id is not None:
+        await look(context, item.workspace_id)
+    elif item.kind == "container" and item.workspace_id is not None:
+        await runtime.ensure_absent(item.name, item.workspace_id)
+    elif item.kind == "network":
+        await runtime.remove_network(item.name)
+    else:
+        await runtime.remove_volume(item.name)
+    async with context.resources.unit_of_work() as session:
+        detail = f"{item.name}: {item.reason}"
+        audit.record(session, "orphan_removed", item.kind, item.name, actor=audit.COMMAND, detail=detail)

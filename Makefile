@@ -5,10 +5,10 @@ LOCK := $(shell command -v uv || echo .venv/bin/uv) pip compile -q --universal -
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format bench bench-relay chaos fuzz mutants timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-relay chaos fuzz mutants timing openapi
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 bootstrap:
 	@sh deploy/stack/bootstrap.sh
@@ -30,6 +30,9 @@ inbox: bootstrap ## show the latest mails of the mail sink with their links
 
 demo: bootstrap ## sign up, launch a workspace and open it, in this terminal
 	@$(STACK) demo
+
+compose-images: bootstrap ## make every image of compose.yaml here, where no image registry answers, and say what to write into .env
+	$(PYTHON_VENV) -m deploy.compose
 
 clean: bootstrap ## ask, then remove this clone's workspaces, volumes and .spawner/; CLEAN=yes does not ask
 	@$(STACK) clean

@@ -40,9 +40,9 @@ ROOT = Path(__file__).parent.parent
 INSTANCE = f"t{secrets.token_hex(4)}"
 
 
-WITH_SERVERS = {"runtime", "e2e", "stack", "chaos"}
+WITH_SERVERS = {"runtime", "e2e", "stack", "chaos", "compose"}
 # Folders whose tests share what is dear to start, or the engine's networks; the longest first.
-TOGETHER = {"e2e": "engine", "runtime": "engine", "chaos": "chaos"}
+TOGETHER = {"e2e": "engine", "runtime": "engine", "chaos": "chaos", "compose": "compose"}
 
 
 class Folders(LoadScopeScheduling):  # type: ignore[misc]  # it has no types

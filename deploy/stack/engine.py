@@ -101,9 +101,19 @@ class Engine:
         parameters = {"fromSrc": "-", "repo": name, "tag": tag, "changes": 'CMD ["bash"]'}
         self._stream("/images/create", parameters, archive, report, 300)
 
-    def build(self, image: str, context: IO[bytes], labels: Mapping[str, str], report: Callable[[str], None]) -> None:
-        """Build a tar of a context with its Dockerfile. Raises `EngineFailed` with what failed in it."""
-        parameters = {"t": image, "rm": "1", "forcerm": "1", "labels": json.dumps(dict(labels))}
+    def build(
+        self,
+        image: str,
+        context: IO[bytes],
+        labels: Mapping[str, str],
+        report: Callable[[str], None],
+        **options: str,
+    ) -> None:
+        """Build a tar of a context with its Dockerfile. Raises `EngineFailed` with what failed in it.
+
+        `options` are further ones of the engine's API, such as `target`.
+        """
+        parameters = {"t": image, "rm": "1", "forcerm": "1", "labels": json.dumps(dict(labels)), **options}
         self._stream("/build", parameters, context, report, 900)
 
     def _stream(

@@ -111,7 +111,7 @@ def ensure_images(
     if not missing(engine, wanted):
         return
     log = layout.log("images")
-    with _alone(layout.state / "images.lock", announce), log.open("a") as output:
+    with alone(layout.state / "images.lock", announce), log.open("a") as output:
         for sample in missing(engine, wanted):
 
             def report(line: str, image: str = sample.image) -> None:
@@ -123,7 +123,7 @@ def ensure_images(
             report("begins")
             try:
                 if BASE in (sample.context / "Dockerfile").read_text():
-                    _ensure_base(engine, report, announce)
+                    ensure_base(engine, report, announce)
                 certificates = private_certificates(os.environ)
                 with _pack(sample.context, certificates) as packed:
                     engine.build(sample.image, packed, {CONTEXT_LABEL: context_digest(sample.context)}, report)  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def ensure_images(
 
 
 @contextmanager
-def _alone(path: Path, announce: Report) -> Iterator[None]:
+def alone(path: Path, announce: Report) -> Iterator[None]:
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,7 +184,7 @@ def _key(image: str) -> str:
     return f"{IMAGE_KEY}{image}"
 
 
-def _ensure_base(engine: Engine, report: Report, announce: Report) -> None:
+def ensure_base(engine: Engine, report: Report, announce: Report) -> None:
     """Get Debian's base image: from the engine, from a registry, or from Debian's packages."""
     if engine.image_labels(BASE) is not None:
         return

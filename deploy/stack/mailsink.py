@@ -1,4 +1,4 @@
-"""An SMTP server that keeps every mail in a Maildir and sends none: `python -m deploy.stack.mailsink PORT MAILDIR`."""
+"""An SMTP server that keeps every mail in a Maildir and sends none: `… mailsink PORT MAILDIR [ADDRESS]`."""
 
 import asyncio
 import mailbox
@@ -27,8 +27,8 @@ class Keep:
         return "250 OK"
 
 
-async def serve(port: int, maildir: Path) -> None:
-    """Listen on loopback until SIGTERM or SIGINT."""
+async def serve(port: int, maildir: Path, address: str = "127.0.0.1") -> None:
+    """Listen until SIGTERM or SIGINT."""
     mailbox.Maildir(maildir, create=True)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -38,13 +38,13 @@ async def serve(port: int, maildir: Path) -> None:
         lambda: SMTP(
             Keep(maildir), enable_SMTPUTF8=True, data_size_limit=MAX_BYTES, hostname="localhost", ident="sink"
         ),
-        "127.0.0.1",
+        address,
         port,
     )
     async with server:
-        print(f"listening on 127.0.0.1:{port}, delivering to {maildir}", flush=True)
+        print(f"listening on {address}:{port}, delivering to {maildir}", flush=True)
         await stop.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

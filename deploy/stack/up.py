@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from deploy.compose.images import ensure_images as ensure_compose_images
+from deploy.compose.plugin import ensure_compose
 from deploy.stack import debian, images, web
 from deploy.stack.console import StepFailed, say, step, wait_until
 from deploy.stack.engine import Engine, EngineFailed, engine_url, ensure_engine
@@ -236,11 +238,21 @@ def background_images(layout: Layout) -> None:
 
 
 def prepare_tests(root: Path, layout: Layout) -> None:
-    """What the tests need of the machine: an engine, every sample image, a browser."""
+    """What the tests need of the machine: an engine, every image, Docker Compose, a browser."""
     given = given_settings(root, os.environ)
     engine = _engine_step(layout, given)
-    with step("Images") as current:
-        images.ensure_images(engine, images.samples(catalogue(layout, given)), layout, current.announce)
+    with ThreadPoolExecutor(1) as beside:
+        programs = beside.submit(_programs_step, layout)
+        with step("Images") as current:
+            images.ensure_images(engine, images.samples(catalogue(layout, given)), layout, current.announce)
+        with step("Compose images") as current:
+            current.detail = ", ".join(ensure_compose_images(engine, layout, current).values())
+        programs.result()
+
+
+def _programs_step(layout: Layout) -> None:
+    with step("Compose") as current:
+        ensure_compose(layout, current)
     with step("Browser") as current:
         current.detail = find_browser()
 

@@ -1,0 +1,1 @@
+"""compose.yaml, as an operator starts it: from a copy of the clone, with five lines of `.env`."""

@@ -91,6 +91,14 @@ class Settings(BaseSettings):
         [], description="Host paths, exact, that templates may mount: read only, unless `:rw` follows."
     )
     allowed_capabilities: CommaList = Field([], description="Linux capabilities that templates may add, such as CHOWN.")
+    allowed_runtimes: CommaList = Field(
+        [], description="OCI runtimes of the engine, such as runsc, that templates may name beside its default."
+    )
+    seccomp_file: str = Field(
+        "",
+        pattern=r"^(/[^:]+)?$",
+        description="Copy of app/runtime/seccomp.json on the engine's host, for Podman; empty sends the profile.",
+    )
     require_digests: bool = Field(
         False, description="Refuse a catalogue whose images are not named by digest (`name@sha256:…`)."
     )
@@ -181,7 +189,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("cors_origins", "trusted_proxies", "signup_domains", "magic_links_exempt_networks"),
-        *("egress_resolvers", "allowed_mounts", "allowed_capabilities"),
+        *("egress_resolvers", "allowed_mounts", "allowed_capabilities", "allowed_runtimes"),
         mode="before",
     )
     @classmethod
@@ -298,7 +306,8 @@ class Settings(BaseSettings):
         mounts = {value.removesuffix(":rw"): value.endswith(":rw") for value in self.allowed_mounts}
         socket = urlsplit(self.docker_url)
         path = socket.path if socket.scheme == "unix" else ""
-        return Allowed(mounts, frozenset(self.allowed_capabilities), path)
+        runtimes = frozenset(self.allowed_runtimes)
+        return Allowed(mounts, frozenset(self.allowed_capabilities), path, runtimes, self.seccomp_file)
 
     @property
     def host_mode(self) -> bool:

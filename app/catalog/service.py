@@ -143,6 +143,7 @@ class Template(_Model):
     egress: Annotated[Egress, BeforeValidator(parse_egress)] = INTERNET
     mounts: tuple[Mount, ...] = ()
     capabilities: tuple[str, ...] = ()
+    runtime: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     strip_prefix: bool = Field(True, strict=True)
     restart: Literal["on-failure", "never"] = "on-failure"
     idle_pause: Seconds = 0
@@ -229,6 +230,8 @@ def _beyond(templates: Sequence[Template], allowed: Allowed, *, digests: bool) -
         place = ("templates", index)
         if digests and not DIGEST.fullmatch(template.image):
             yield (*place, "image"), "must be named by digest (name@sha256:…): SPAWNER_REQUIRE_DIGESTS is set"
+        if template.runtime is not None and template.runtime not in allowed.runtimes:
+            yield (*place, "runtime"), f"{template.runtime} is not in SPAWNER_ALLOWED_RUNTIMES"
         for name in template.capabilities:
             if name not in allowed.capabilities:
                 yield (*place, "capabilities"), f"{name} is not in SPAWNER_ALLOWED_CAPABILITIES"

@@ -54,6 +54,7 @@ class WorkspaceSpec:
     `name` is the engine-wide unique name of the container. `incarnation` grows when a restart asks for a new container:
     a runtime replaces a container of a smaller one and refuses to touch a larger one. `installation` is the id of the
     database that the spec comes from. What is of another workspace is replaced only where both carry the same id.
+    `runtime` is the engine's name of the OCI runtime, None its default.
     """
 
     instance: str
@@ -75,6 +76,7 @@ class WorkspaceSpec:
     mounts: tuple[HostMount, ...] = ()
     capabilities: tuple[str, ...] = ()
     installation: str | None = None
+    runtime: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,11 @@ from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settl
 from app.runtime.docker_containers import Containers
 from app.runtime.docker_networks import ensure_network, users_of
 from app.runtime.docker_objects import (
+    CONFINEMENT,
     INSTALLATION,
     INSTANCE,
     WORKSPACE,
+    confinement_of,
     container_body,
     egress_of,
     status_of,
@@ -60,7 +62,7 @@ class Launch:
         container = await self.containers.inspect(self.spec.name)
         # The network may have served a workspace with a rule before, and has none else.
         confine = self.spec.egress != INTERNET
-        if container is not None and _outdated(self.spec, container):
+        if container is not None and _outdated(self.spec, container, confinement_of(self.spec, self.allowed)):
             confine |= egress_of(container["Config"]["Labels"]) != INTERNET
             await self.containers.remove(container["Id"], orderly=True)
             container = None
@@ -152,7 +154,7 @@ class Launch:
 
     async def _create_container(self) -> str | None:
         await self._own_volume()
-        body = container_body(self.spec, publish=self.publish)
+        body = container_body(self.spec, self.allowed, publish=self.publish)
         check(body, self.allowed)
         try:
             container = await settle(self.docker.containers.create(body, name=self.spec.name))
@@ -194,7 +196,7 @@ class Launch:
         return True
 
 
-def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
+def _outdated(spec: WorkspaceSpec, container: dict[str, Any], confinement: str) -> bool:
     """Say whether the container must make way. One of another workspace under this name is what a deletion left."""
     labels = container["Config"]["Labels"]
     if labels.get(INSTANCE) != spec.instance:
@@ -210,7 +212,9 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any]) -> bool:
     if status.incarnation < spec.incarnation or (status.state is RunState.CREATED and elsewhere):
         return True
     # A rule that has become stricter is no rule while what was made under the old one can be started again.
-    return status.state in (RunState.CREATED, RunState.EXITED) and egress_of(labels) != spec.egress
+    if status.state not in (RunState.CREATED, RunState.EXITED):
+        return False
+    return egress_of(labels) != spec.egress or labels.get(CONFINEMENT) != confinement
 
 
 def _require_known(spec: WorkspaceSpec, name: str, labels: Mapping[str, str]) -> None:

@@ -1,6 +1,8 @@
 """How a workspace is written down as Docker's objects, and read back from them."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
@@ -8,7 +10,7 @@ from aiodocker.containers import DockerContainer
 
 from app.runtime.base import Endpoint, EngineReport, Network, Owned, OwnedVolume, RunState, Status, Usage, WorkspaceSpec
 from app.runtime.egress import INTERNET, NOWHERE, Egress
-from app.runtime.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, SECURITY, TMPFS, ULIMITS
+from app.runtime.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, TERMINALS, TMPFS, ULIMITS, Allowed
 
 INSTANCE: Final = "spawner.instance"
 # The id of the database that the object was made for. The name of the instance alone is no proof: a fresh or another
@@ -19,6 +21,8 @@ INCARNATION: Final = "spawner.incarnation"
 PORT: Final = "spawner.port"
 # Where its container may connect to; there is none where that is the internet.
 EGRESS: Final = "spawner.egress"
+# Which system calls, limits and OCI runtime its container was made with.
+CONFINEMENT: Final = "spawner.confinement"
 # Marks a network that is made for workspaces, one after the other.
 NETWORK: Final = "spawner.network"
 
@@ -58,10 +62,17 @@ def network_body(instance: str, network: Network) -> dict[str, Any]:
     }
 
 
-def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
+def confinement_of(spec: WorkspaceSpec, allowed: Allowed) -> str:
+    """Changes with whatever holds a container's processes."""
+    parts = [allowed.security, ULIMITS, TERMINALS, spec.runtime]
+    return sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> dict[str, Any]:
     """Describe the container. It names its network, which may be made later: the engine looks for it at the start."""
     port = f"{spec.port}/tcp"
     labels = {**identity(spec), INCARNATION: str(spec.incarnation), PORT: str(spec.port)}
+    labels[CONFINEMENT] = confinement_of(spec, allowed)
     host: dict[str, Any] = {
         "NetworkMode": spec.network.name,
         "IpcMode": "private",
@@ -71,7 +82,7 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
         "NanoCpus": round(spec.cpus * 1_000_000_000),
         "PidsLimit": spec.pids,
         "CapDrop": ["ALL"],
-        "SecurityOpt": SECURITY,
+        "SecurityOpt": allowed.security,
         "Ulimits": ULIMITS,
         "Init": True,
         "LogConfig": LOG_CONFIG,
@@ -80,6 +91,8 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
     }
     if spec.read_only:
         host["Tmpfs"] = TMPFS
+    if spec.runtime is not None:
+        host["Runtime"] = spec.runtime
     if spec.capabilities:
         host["CapAdd"] = list(spec.capabilities)
     if spec.egress != INTERNET:
@@ -89,7 +102,7 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
         host |= {"Dns": NO_RESOLVER, "DnsOptions": IMPATIENT}
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
-    if mounts := [*_volumes(spec), *_binds(spec)]:
+    if mounts := [*_terminals(spec), *_volumes(spec), *_binds(spec)]:
         host["Mounts"] = mounts
     body: dict[str, Any] = {
         "Image": spec.image,
@@ -102,6 +115,12 @@ def container_body(spec: WorkspaceSpec, *, publish: bool) -> dict[str, Any]:
     if spec.user is not None:
         body["User"] = spec.user
     return body
+
+
+def _terminals(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
+    """Another runtime than the engine's own brings a kernel, and terminals, of its own."""
+    if spec.runtime is None:
+        yield TERMINALS
 
 
 def _volumes(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,10 @@ LOCK_SECONDS: Final = 40.0
 LOOK_SECONDS: Final = 0.002
 NAMESPACE: Final = Path("/proc/self/ns/net")
 REFUSE: Final = "reject with icmpx admin-prohibited"
+# Connections that one workspace may have open beyond its own network. The kernel's table of them is the machine's.
+MOST_CONNECTIONS: Final = 2048
+# Counted by the network of a workspace, a /28, whatever address in it is claimed.
+COUNTED: Final = f"ct state new add @counted {{ ip saddr & 255.255.255.240 ct count over {MOST_CONNECTIONS} }} {REFUSE}"
 # The chains by name, each with its rules. Answers to who came from outside (the proxy, a probe) always pass; the
 # engine's host is asked for names alone, and a port that it publishes counts as the host.
 CHAINS: Final = {
@@ -35,6 +39,7 @@ CHAINS: Final = {
     "towards": ['iifname != "lo" ip saddr @networks jump calling'],
     "leaving": [
         "ct direction reply accept",
+        COUNTED,
         f"ip saddr @closed {REFUSE}",
         "meta l4proto { tcp, udp } th dport 53 ip daddr @resolvers accept",
         f"ip daddr @networks {REFUSE}",
@@ -45,6 +50,7 @@ CHAINS: Final = {
     ],
     "calling": [
         "ct direction reply accept",
+        COUNTED,
         f"ip saddr @closed {REFUSE}",
         "meta l4proto { tcp, udp } th dport 53 ip daddr @resolvers accept",
         REFUSE,
@@ -175,6 +181,7 @@ class Firewall:
             *(f"add set {table} {name} {{ type ipv4_addr; flags interval; }}" for name in SETS),
         ]
         lines.append(f"add set {table} listed {{ type ipv4_addr . ipv4_addr; flags interval; }}")
+        lines.append(f"add set {table} counted {{ type ipv4_addr; size 65535; flags dynamic; }}")
         for name, elements in fixed.items():
             if name != "networks":
                 lines.append(f"flush set {table} {name}")
@@ -193,7 +200,8 @@ class Firewall:
         expected = [(name, mark) for name, texts in CHAINS.items() for _ in texts]
         hooks = {item["chain"]["name"]: item["chain"].get("hook") for item in objects if "chain" in item}
         sets = {item["set"]["name"]: item["set"].get("elem", []) for item in objects if "set" in item}
-        elements = {name: frozenset(map(_text, found)) for name, found in sets.items()}
+        # Of the set that counts, the kernel alone writes elements.
+        elements = {name: frozenset(map(_text, found)) for name, found in sets.items() if name != "counted"}
         whole = (
             sorted(rules, key=str) == sorted(expected)
             and all(hooks.get(name) == hook for name, hook in HOOKS.items())

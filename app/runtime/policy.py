@@ -3,6 +3,7 @@
 Pure. A key that is not named here is refused, so a new option is added on purpose, here too.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +24,35 @@ GRANTABLE: Final = frozenset(
 SYSTEM: Final = ("/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/run")
 SOCKETS: Final = frozenset(("docker.sock", "containerd.sock", "podman.sock", "crio.sock"))
 
-SECURITY: Final = ["no-new-privileges:true"]
+# The system calls that a container may make. An engine's own profile changes with its version.
+SECCOMP: Final = json.dumps(json.loads(Path(__file__).with_name("seccomp.json").read_text()), separators=(",", ":"))
 LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 TMPFS: Final = {"/tmp": "rw,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108 # nosec B108 # the container's own
-# A core dump is written where the host's kernel is told to, past every limit of the container.
-ULIMITS: Final = [{"Name": "core", "Soft": 0, "Hard": 0}]
+# A core dump is written where the host's kernel is told to, past every limit of the container. Pending signals and
+# message queues are counted for a user of the whole machine: a host's own user of that number has far more.
+ULIMITS: Final = [
+    {"Name": "core", "Soft": 0, "Hard": 0},
+    {"Name": "nofile", "Soft": 1024, "Hard": 8192},
+    {"Name": "sigpending", "Soft": 1024, "Hard": 1024},
+    {"Name": "msgqueue", "Soft": 0, "Hard": 0},
+]
+# Terminals are counted for the machine. A devpts of the container's own has a bound of its own; it goes with it.
+MOST_TERMINALS: Final = 64
+TERMINALS: Final = {
+    "Type": "volume",
+    "Target": "/dev/pts",
+    "VolumeOptions": {
+        "NoCopy": True,
+        "DriverConfig": {
+            "Name": "local",
+            "Options": {
+                "type": "devpts",
+                "device": "devpts",
+                "o": f"newinstance,nosuid,noexec,ptmxmode=0666,mode=0620,gid=5,max={MOST_TERMINALS}",
+            },
+        },
+    },
+}
 # A name server that answers nobody (RFC 5737), for containers that are to reach none.
 NO_RESOLVER: Final = ["198.51.100.1"]
 IMPATIENT: Final = ["timeout:1", "attempts:1"]
@@ -46,14 +71,22 @@ class PolicyViolated(RuntimeFault):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What an operator lists beyond the rest: host paths and whether they may be written, and capabilities.
+    """What an operator lists beyond the rest: host paths and whether they may be written, capabilities, OCI runtimes.
 
-    `socket` is the path of the engine's own, which nothing that is mounted may hold.
+    `socket` is the path of the engine's own, which nothing that is mounted may hold. `seccomp_file` is a copy of the
+    seccomp profile on the engine's host, for an engine that takes a path instead of the profile.
     """
 
     mounts: Mapping[str, bool] = field(default_factory=dict)
     capabilities: frozenset[str] = frozenset()
     socket: str = ""
+    runtimes: frozenset[str] = frozenset()
+    seccomp_file: str = ""
+
+    @property
+    def security(self) -> list[str]:
+        """The security options of every container."""
+        return ["no-new-privileges:true", f"seccomp={self.seccomp_file or SECCOMP}"]
 
 
 def check(body: Mapping[str, Any], allowed: Allowed) -> None:
@@ -87,12 +120,19 @@ def _violations(body: Mapping[str, Any], allowed: Allowed) -> Iterator[str]:
     rules: Mapping[str, Test] = {
         **HOST,
         "NetworkMode": own,
-        "Mounts": lambda mounts: _all(mounts, lambda item: _volume(item, own) or _bind(item, allowed)),
+        "SecurityOpt": _is(allowed.security),
+        "Runtime": lambda name: isinstance(name, str) and name in allowed.runtimes,
+        "Mounts": lambda mounts: _all(
+            mounts, lambda item: _volume(item, own) or _bind(item, allowed) or item == TERMINALS
+        ),
         "CapAdd": lambda caps: _all(caps, lambda cap: isinstance(cap, str) and cap in GRANTABLE & allowed.capabilities),
     }
     yield from _failing("", body, BODY)
     yield from _failing("HostConfig.", host, rules)
     yield from (f"HostConfig.{key} is missing" for key in REQUIRED - host.keys())
+    # Another runtime (gVisor, Kata) has a kernel of its own, and that kernel's terminals.
+    if "Runtime" not in host and TERMINALS not in (host.get("Mounts") or ()):
+        yield "HostConfig.Mounts lacks the container's own terminals"
     if host.get("MemorySwap") != host.get("Memory"):
         yield "HostConfig.MemorySwap is not HostConfig.Memory"
 
@@ -171,7 +211,6 @@ HOST: Final[Mapping[str, Test]] = {
     "NanoCpus": _whole(10_000_000, 1024 * 10**9),
     "PidsLimit": _whole(4, 1_000_000),
     "CapDrop": _is(["ALL"]),
-    "SecurityOpt": _is(SECURITY),
     "Ulimits": _is(ULIMITS),
     "Init": _is(True),
     "LogConfig": _is(LOG_CONFIG),

@@ -75,6 +75,7 @@ def build_spec(
         mounts=tuple(HostMount(item.host, item.path, item.read_only) for item in template.mounts),
         capabilities=template.capabilities,
         installation=installation,
+        runtime=template.runtime,
     )
 
 

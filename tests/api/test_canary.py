@@ -25,6 +25,7 @@ from sqlalchemy import text
 from app.db import Base
 from app.resources import Resources, make_redis
 from app.runtime.docker_objects import container_body
+from app.runtime.policy import Allowed
 from app.settings import Settings
 from tests.api.conftest import serving
 from tests.conftest import TestWorker
@@ -270,7 +271,7 @@ async def test_no_secret_turns_up_where_it_does_not_belong(
         "a problem": "".join(run.problems),
         "storage": "".join(run.stored),
         # As an inspection, and /proc in the container, would show it.
-        "the container": f"{container_body(replace(container, environment=own), publish=True)}",
+        "the container": f"{container_body(replace(container, environment=own), Allowed(), publish=True)}",
     }
     assert "canary@example.org" in places["storage"]
     for name, secret in secrets.items():

@@ -5,11 +5,15 @@
 
 import contextlib
 import ctypes
+import errno
 import functools
 import http.server
 import json
 import os
 import pathlib
+import resource
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -178,8 +182,165 @@ def flood() -> dict[str, int]:
     return {"written": 40 << 20}
 
 
+FAMILIES = {"unix": 1, "IPv4": 2, "IPv6": 10, "netlink": 16}
+URING, SETUP, KEYCTL, ADD_KEY, CLONE3, QUEUE = 425, 206, 250, 248, 435, 240
+
+
+def families() -> dict[str, list[int]]:
+    """Every kind of socket that opens, by family; of netlink the protocols."""
+    opened: dict[str, list[int]] = {}
+    for family in range(64):
+        for kind in range(1, 11):
+            for protocol in range(32) if family == FAMILIES["netlink"] else (0,):
+                with contextlib.suppress(OSError):
+                    socket.socket(family, kind, protocol).close()
+                    opened.setdefault(str(family), []).append(protocol)
+    return opened
+
+
+def calls() -> dict[str, str]:
+    """System calls that pass egress rules by, or take what the machine has in all; with their errors."""
+    words = (ctypes.c_ulong * 16)()
+    said = {}
+    tried: dict[str, tuple[object, ...]] = {
+        "io_uring_setup": (URING, 8, words),
+        "io_setup": (SETUP, 16000, words),
+        "keyctl": (KEYCTL, 1, 0),
+        "add_key": (ADD_KEY, b"user", b"x", b"y", 1, -3),
+        "clone3": (CLONE3, words, 64),
+        "mq_open": (QUEUE, b"x", 66, 384, None),
+        "userfaultfd": (323, 0),
+        "fanotify_init": (300, 0, 0),
+        "pidfd_getfd": (438, 0, 0, 0),
+    }
+    for name, arguments in tried.items():
+        answer = libc.syscall(*arguments)
+        said[name] = errno.errorcode[ctypes.get_errno()] if answer == -1 else "succeeded"
+    return said
+
+
+def other_abi() -> dict[str, int]:
+    """The system calls of 32-bit programs, whose arguments no rule can see: how a process ends that makes one."""
+    # mov eax, 20 (getpid); int 0x80; ret
+    code = (
+        "import ctypes, mmap\n"
+        "page = mmap.mmap(-1, 4096, prot=7)\n"
+        "page.write(bytes.fromhex('b814000000cd80c3'))\n"
+        "ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()\n"
+    )
+    return {"ended": subprocess.run([sys.executable, "-c", code], capture_output=True).returncode}
+
+
+class Clock(ctypes.Structure):
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("signo", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("pad", ctypes.c_int * 12),
+    )
+
+
+def timer() -> object:
+    """One pending signal of the user's."""
+    event, made = Clock(signo=signal.SIGUSR1), ctypes.c_int()
+    call("syscall", 222, 1, ctypes.byref(event), ctypes.byref(made))
+    return made
+
+
+def watch() -> object:
+    """One more file that is watched."""
+    made = libc.inotify_init1(0)
+    if made == -1:
+        raise OSError(ctypes.get_errno(), "inotify_init1")
+    call("inotify_add_watch", made, b"/usr", 2)
+    return made
+
+
+def polls() -> object:
+    made = select.epoll()
+    for descriptor in range(3):
+        with contextlib.suppress(PermissionError):
+            made.register(descriptor)
+    return made
+
+
+def datagram(host: str) -> object:
+    """One connection that the machine has to remember."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.sendto(b"x", (host, 53))
+    return made
+
+
+TAKERS: dict[str, Callable[[], object]] = {
+    "aio": lambda: call("syscall", SETUP, 16000, ctypes.byref(ctypes.c_ulong())),
+    "terminals": os.openpty,
+    "inotify": watch,
+    "epoll": polls,
+    "pipes": os.pipe,
+    "files": lambda: os.open("/dev/null", os.O_RDONLY),
+    "keys": lambda: call("syscall", ADD_KEY, b"user", os.urandom(8).hex().encode(), b"y", 1, -3),
+    "queues": lambda: call("syscall", QUEUE, os.urandom(8).hex().encode(), 66, 384, None),
+    "timers": timer,
+    "connections": lambda: datagram(TARGETS["the internet"][0]),
+}
+# Processes that take; of 64 in a workspace.
+THIEVES = 40
+
+
+def seize(what: str) -> dict[str, object]:
+    """Take one thing until it is refused, in many processes, and keep it. Says how many, and the refusals."""
+    reader, writer = os.pipe()
+    for _ in range(THIEVES):
+        if os.fork() == 0:
+            os.close(reader)
+            thieve(what, writer)
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        said = [line.split() for line in lines]
+    return {"held": sum(int(count) for count, _ in said), "refusals": sorted({word for _, word in said})}
+
+
+def thieve(what: str, writer: int) -> None:
+    """A process that takes and never ends by itself. What ends it is descriptors: with more of them the container's own
+    memory is over before anything that others need, and to end takes it a minute.
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    held, refusal = [], ""
+    while not refusal:
+        try:
+            held.append(TAKERS[what]())
+        except OSError as error:
+            refusal = errno.errorcode.get(error.errno or 0, "?")
+    os.write(writer, f"{len(held)} {refusal}\n".encode())
+    os.close(writer)
+    while True:
+        signal.pause()
+
+
+def take(what: str) -> dict[str, str]:
+    """Take one thing, as anybody would."""
+    try:
+        TAKERS[what]()
+    except OSError as error:
+        return {"said": errno.errorcode.get(error.errno or 0, "?")}
+    return {"said": "ok"}
+
+
+def signals() -> dict[str, bool]:
+    """Whether a process here still hears what another one tells it."""
+    child = subprocess.Popen(["sleep", "60"])
+    child.terminate()
+    return {"heard": child.wait(30) == -signal.SIGTERM}
+
+
 ANSWERS: dict[str, Callable[[], object]] = {
+    "/signals": signals,
     "/": outcomes,
+    "/families": families,
+    "/calls": calls,
+    "/abi": other_abi,
+    **{f"/seize/{what}": functools.partial(seize, what) for what in TAKERS},
+    **{f"/take/{what}": functools.partial(take, what) for what in TAKERS},
     "/live": dict,
     "/bomb": bomb,
     "/hog": hog,

@@ -4,6 +4,7 @@ import asyncio
 import io
 import itertools
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 
 from app.runtime.base import Runtime
 from app.runtime.docker import DockerRuntime
-from tests.runtime.support import DOCKER_URL, Answer, Peer, Steps, Workspaces
+from app.runtime.firewall import Firewall
+from tests.runtime.attacks import RANGE, Attack, Prey, build_attacker
+from tests.runtime.support import DOCKER_URL, Answer, Peer, Steps, Workspaces, fetch
 
 RUNTIMES = [pytest.param(lambda: DockerRuntime(DOCKER_URL, publish="never", starts=16), id="docker")]
 
@@ -139,3 +142,36 @@ async def peer(tmp_path: Path) -> AsyncIterator[Peer]:
     for conversation in conversations:
         conversation.cancel()
     await asyncio.gather(*conversations)
+
+
+@pytest.fixture
+async def guarded(instance: str) -> AsyncIterator[DockerRuntime]:
+    """The real engine, with rules about connections."""
+    if os.getuid() != 0:
+        pytest.fail("rules about connections need root")
+    firewall = Firewall(instance, RANGE)
+    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16, firewall=firewall)
+    await runtime.keep_egress(instance)
+    yield runtime
+    await runtime.aclose()
+    await firewall.remove()
+
+
+@pytest.fixture(scope="session")
+def attacker() -> Iterator[str]:
+    """An image with Python, a setuid root shell, and the attacks as its program."""
+    yield from build_attacker()
+
+
+@pytest.fixture
+async def prey(guarded: DockerRuntime, workspace: Workspaces, steps: Steps) -> Prey:
+    """Another user's workspace."""
+    spec = workspace(image="spawner/hello:1", memory_bytes=64 << 20)
+    endpoint = await guarded.ensure_running(spec, steps)
+    await fetch(endpoint, "/")
+    return Prey(spec, endpoint)
+
+
+@pytest.fixture
+def attack(guarded: DockerRuntime, workspace: Workspaces, attacker: str) -> Attack:
+    return Attack(guarded, workspace, attacker)

@@ -11,7 +11,8 @@ import pytest
 
 from app.runtime.base import Inventory, Network, RunState, RuntimeFault, SubnetTaken
 from app.runtime.docker import DockerRuntime
-from app.runtime.docker_objects import container_body
+from app.runtime.docker_objects import confinement_of, container_body
+from app.runtime.policy import Allowed
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, eventually
 from tests.support.waiting import PATIENCE
 
@@ -37,7 +38,7 @@ async def test_limits_and_hardening_are_the_engines(
     assert host["Memory"] == host["MemorySwap"] == 40 << 20
     assert (host["NanoCpus"], host["PidsLimit"]) == (250_000_000, 20)
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == Allowed().security
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
     assert (host["Init"], host["ReadonlyRootfs"], list(host["Tmpfs"])) == (True, True, ["/tmp"])
     assert host["RestartPolicy"]["Name"] == "no"
@@ -80,7 +81,8 @@ async def test_every_object_carries_the_labels(
     stored = await (await engine.volumes.get(volume.name)).show()
     assert stored["Labels"] == wanted
     assert network["Labels"] == {"spawner.instance": spec.instance, "spawner.network": "workspace"}
-    assert container["Config"]["Labels"] == {**wanted, "spawner.incarnation": "4", "spawner.port": "8080"}
+    own = {"spawner.incarnation": "4", "spawner.port": "8080", "spawner.confinement": confinement_of(spec, Allowed())}
+    assert container["Config"]["Labels"] == {**wanted, **own}
     assert network["IPAM"]["Config"] == [{"Subnet": spec.network.subnet}]
     assert list(container["NetworkSettings"]["Networks"]) == [spec.network.name]
 
@@ -123,10 +125,11 @@ async def test_anonymous_volumes_go_with_the_container(
     spec = workspace()
     await docker.ensure_running(spec, steps)
     await docker.ensure_running(replace(spec, incarnation=2), steps)
-    (mount,) = (await inspect(engine, spec.name))["Mounts"]
+    mounts = (await inspect(engine, spec.name))["Mounts"]
+    assert {mount["Destination"] for mount in mounts} == {"/anonymous", "/dev/pts"}
     await docker.ensure_absent(spec.name, spec.workspace_id)
     names = [volume["Name"] for volume in (await engine.volumes.list())["Volumes"] or []]
-    assert mount["Name"] not in names
+    assert not {mount["Name"] for mount in mounts} & set(names)
 
 
 async def test_a_stopped_workspace_whose_network_was_removed_runs_again(
@@ -211,10 +214,10 @@ async def test_what_was_made_and_never_looked_at_is_looked_at_before_it_runs(
     first = workspace()
     spec = workspace(network=first.network)
     await docker.ensure_running(first, steps)
-    await engine.containers.create(container_body(spec, publish=False), name=spec.name)
+    await engine.containers.create(container_body(spec, Allowed(), publish=False), name=spec.name)
     with pytest.raises(SubnetTaken):
         await docker.ensure_running(spec, steps)
-    left = await engine.containers.create(container_body(spec, publish=False), name=spec.name)
+    left = await engine.containers.create(container_body(spec, Allowed(), publish=False), name=spec.name)
     moved = replace(spec, network=workspace.network())
     assert (await docker.ensure_running(moved, steps)).container_id != left.id
     assert list((await inspect(engine, spec.name))["NetworkSettings"]["Networks"]) == [moved.network.name]

@@ -8,6 +8,8 @@ import pytest
 
 from app.runtime.base import EngineUnavailable, Runtime
 from app.runtime.docker import DockerRuntime
+from app.runtime.docker_objects import confinement_of
+from app.runtime.policy import Allowed
 from tests.runtime.support import SPEC, VERSION, Peer, Steps, reply
 from tests.support.waiting import PATIENCE
 
@@ -94,7 +96,8 @@ class SlowEngine:
             return reply(200, {"Name": "x", "Labels": labels})
         if self.container is None:
             return reply(404, {"message": "No such container"})
-        config = {"Labels": labels | {"spawner.incarnation": "1"}}
+        made_as = {"spawner.incarnation": "1", "spawner.confinement": confinement_of(SPEC, Allowed())}
+        config = {"Labels": labels | made_as}
         return reply(200, {"Id": "c", "Image": "i", "Config": config, "NetworkSettings": {}, **self.container})
 
 

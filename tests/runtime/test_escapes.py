@@ -1,79 +1,41 @@
 """Attacks from inside a real workspace: on its host, on the platform's ports, on its neighbours, on the kernel."""
 
 import asyncio
-import io
 import json
-import os
 import secrets
 import socket
 import statistics
 import subprocess
-import tarfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import aiodocker
 import httpx
 import pytest
 
-from app.runtime.base import EgressUnenforceable, Endpoint, RunState, WorkspaceSpec
+from app.runtime.base import EgressUnenforceable, RunState
 from app.runtime.docker import DockerRuntime
 from app.runtime.egress import INTERNET, NOWHERE, Egress
 from app.runtime.firewall import Firewall
-from deploy.stack.engine import Engine
+from tests.runtime.attacks import RANGE, Attack, Prey, outcomes
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE
 
-ATTACKER = Path(__file__).with_name("attacker.py")
-DOCKERFILE = """
-FROM spawner/jupyter:1
-USER root
-RUN cp /bin/bash /rootsh && chmod 4755 /rootsh
-COPY attacker.py /attacker.py
-USER 1000
-CMD ["python3", "-u", "/attacker.py"]
-"""
 # What listens on the engine's host in an installation, at its address in the workspace's own network.
 PLATFORM = {"the API": 8000, "PostgreSQL": 5432, "Redis": 6379, "the engine": 2375}
 # A server of the site: at a private address, and at one that stands for the internet.
 SITE = secrets.randbelow(250)
 LAN, PUBLIC = f"172.31.{SITE}.2", f"198.51.100.{SITE + 2}"
-# What the tests of runtimes take their subnets from.
-RANGE = "10.214.0.0/16"
 HELD_UP_SECONDS = 15
 METADATA = "169.254.169.254"
 
 
-@pytest.fixture(scope="module")
-def attacker() -> Iterator[str]:
-    """An image with Python, a setuid root shell, and the attacks as its program."""
-    name, context = f"spawner-test/attacker:{secrets.token_hex(4)}", io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        for path, content in (("Dockerfile", DOCKERFILE.encode()), ("attacker.py", ATTACKER.read_bytes())):
-            item = tarfile.TarInfo(path)
-            item.size = len(content)
-            tar.addfile(item, io.BytesIO(content))
-    context.seek(0)
-    with closing(Engine(DOCKER_URL)) as engine:
-        engine.build(name, context, {}, lambda line: None)
-    yield name
-    subprocess.run(["docker", "--host", DOCKER_URL, "rmi", "-f", name], check=True, capture_output=True)
-
-
 @pytest.fixture
-async def docker(instance: str) -> AsyncIterator[DockerRuntime]:
-    if os.getuid() != 0:
-        pytest.fail("rules about connections need root")
-    firewall = Firewall(instance, RANGE)
-    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16, firewall=firewall)
-    await runtime.keep_egress(instance)
-    yield runtime
-    await runtime.aclose()
-    await firewall.remove()
+def docker(guarded: DockerRuntime) -> DockerRuntime:
+    return guarded
 
 
 @pytest.fixture(scope="module")
@@ -118,23 +80,6 @@ def reachable(host: str, port: int) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Prey:
-    """What is there to be attacked; whoever may reach it does."""
-
-    neighbour: WorkspaceSpec
-    endpoint: Endpoint
-
-
-@pytest.fixture
-async def prey(docker: DockerRuntime, workspace: Workspaces, steps: Steps) -> Prey:
-    """Another user's workspace."""
-    spec = workspace(image="spawner/hello:1", memory_bytes=64 << 20)
-    endpoint = await docker.ensure_running(spec, steps)
-    await fetch(endpoint, "/")
-    return Prey(spec, endpoint)
-
-
 @asynccontextmanager
 async def platform(gateway: str) -> AsyncIterator[dict[str, tuple[str, int]]]:
     """Servers at the host's address in a workspace's network, on the platform's ports and on any; they do answer."""
@@ -163,39 +108,6 @@ def outward() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("198.51.100.9", 9))
         return str(probe.getsockname()[0])
-
-
-class Attack:
-    """Starts attackers in networks that are there already, so that the host's side can be prepared."""
-
-    def __init__(self, docker: DockerRuntime, workspace: Workspaces, image: str) -> None:
-        self.docker, self.workspace, self.image = docker, workspace, image
-
-    async def spec(self, **changes: Any) -> tuple[WorkspaceSpec, str]:
-        """A workspace of the attacker's, and the host's address in its network."""
-        spec = self.workspace(image=self.image, memory_bytes=192 << 20, pids=64, cpus=1.0, **changes)
-        await self.docker.ensure_network(spec.instance, spec.network)
-        first, _, last = spec.network.subnet.partition("/")[0].rpartition(".")
-        return spec, f"{first}.{int(last) + 1}"
-
-    async def run(
-        self, spec: WorkspaceSpec, targets: dict[str, tuple[str, int]], names: list[str] | None = None
-    ) -> Endpoint:
-        environment = {"TARGETS": json.dumps(targets), "NAMES": json.dumps(names or []), "HOST_PID": str(os.getpid())}
-        spec.environment.update(environment)  # type: ignore[attr-defined]  # a dictionary, in tests
-        endpoint = await self.docker.ensure_running(spec, Steps())
-        await fetch(endpoint, "/live")
-        return endpoint
-
-
-@pytest.fixture
-def attack(docker: DockerRuntime, workspace: Workspaces, attacker: str) -> Attack:
-    return Attack(docker, workspace, attacker)
-
-
-async def outcomes(endpoint: Endpoint) -> dict[str, str]:
-    found: dict[str, str] = json.loads(await fetch(endpoint, "/", seconds=PATIENCE))
-    return found
 
 
 @pytest.mark.parametrize("user", ["0", None], ids=["root", "the image's user"])

@@ -15,13 +15,18 @@ from app.models import Workspace
 from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
 from app.runtime.docker_objects import container_body, egress_of
 from app.runtime.egress import INTERNET, Egress
-from app.runtime.policy import GRANTABLE, NO_RESOLVER, Allowed, PolicyViolated, check, forbidden_path
+from app.runtime.policy import GRANTABLE, NO_RESOLVER, TERMINALS, Allowed, PolicyViolated, check, forbidden_path
 from app.settings import Settings
 from app.workspaces.spec import build_spec
 
 SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
 
-ALLOWED = Allowed({"/srv/data": False, "/srv/shared": True}, frozenset(("CHOWN", "SETUID")), "/srv/engine/docker.sock")
+ALLOWED = Allowed(
+    {"/srv/data": False, "/srv/shared": True},
+    frozenset(("CHOWN", "SETUID")),
+    "/srv/engine/docker.sock",
+    frozenset(("runsc",)),
+)
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 MOUNTS = st.sampled_from([HostMount("/srv/data", "/data"), HostMount("/srv/shared", "/shared", read_only=False)])
 EGRESS = st.sampled_from([INTERNET, Egress(()), Egress(("10.0.0.0/8", "192.0.2.0/24"))])
@@ -49,8 +54,9 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         egress=draw(EGRESS),
         mounts=tuple(draw(st.lists(MOUNTS, max_size=2))),
         capabilities=tuple(draw(st.lists(st.sampled_from(["CHOWN", "SETUID"]), max_size=2))),
+        runtime=draw(st.sampled_from([None, None, "runsc"])),
     )
-    return container_body(spec, publish=draw(st.booleans()))
+    return container_body(spec, ALLOWED, publish=draw(st.booleans()))
 
 
 def bind(source: object, *, read_only: object = True, **more: object) -> list[dict[str, object]]:
@@ -72,11 +78,14 @@ FORBIDDEN: list[tuple[str, Any]] = [
     ("CapDrop", []), ("CapDrop", ["NET_RAW"]), ("CapDrop", None), ("Capabilities", ["CHOWN"]),
     *(("SecurityOpt", value) for value in (
         [], None, ["seccomp=unconfined"], ["no-new-privileges:true", "apparmor=unconfined"], ["no-new-privileges"],
+        ["no-new-privileges:true"], ["no-new-privileges:true", "seccomp=unconfined"], ["no-new-privileges:true",
+        'seccomp={"defaultAction":"SCMP_ACT_ALLOW"}'], [*ALLOWED.security, "apparmor=unconfined"],
     )),
     *((key, value) for key in ("Memory", "MemorySwap") for value in (0, -1, None, True, "1g", 1 << 62)),
     *(("PidsLimit", value) for value in (0, -1, None, True, 10_000_000)), ("NanoCpus", 0), ("NanoCpus", -1),
-    ("OomKillDisable", True), ("OomScoreAdj", -1000), ("Sysctls", {"net.ipv4.ip_forward": "1"}), ("Runtime", "other"),
-    ("Ulimits", []), ("MaskedPaths", []), ("ReadonlyPaths", []), ("GroupAdd", ["0"]), ("ExtraHosts", ["a:10.0.0.1"]),
+    ("OomKillDisable", True), ("OomScoreAdj", -1000), ("Sysctls", {"net.ipv4.ip_forward": "1"}), ("Ulimits", []),
+    ("Runtime", "other"), ("Runtime", None), ("Runtime", ""),
+    ("MaskedPaths", []), ("ReadonlyPaths", []), ("GroupAdd", ["0"]), ("ExtraHosts", ["a:10.0.0.1"]),
     ("Links", ["t-bob"]), ("StorageOpt", {}), ("VolumeDriver", "x"), ("AutoRemove", True), ("PublishAllPorts", True),
     ("RestartPolicy", {"Name": "always"}), ("LogConfig", {"Type": "syslog"}), ("LogConfig", {"Type": "json-file"}),
     ("Tmpfs", {"/tmp": "exec,size=99g"}), ("Tmpfs", {"/proc": "rw"}), ("Dns", ["10.0.0.1"]), ("Init", False),
@@ -122,7 +131,7 @@ def test_a_request_of_another_shape_is_refused(body: dict[str, Any], wrong: tupl
 def test_a_key_that_nobody_listed_is_refused(body: dict[str, Any], key: str, outside: bool, value: object) -> None:
     known = copy.deepcopy(body)
     place = body if outside else body["HostConfig"]
-    if key in ("Dns", "DnsOptions", "CapAdd", "Tmpfs", "Mounts", "PortBindings", "User") or key in place:
+    if key in ("Dns", "DnsOptions", "CapAdd", "Runtime", "Tmpfs", "Mounts", "PortBindings", "User") or key in place:
         return
     place[key] = value
     with pytest.raises(PolicyViolated, match="is not allowed"):
@@ -139,9 +148,20 @@ def test_a_request_without_a_limit_is_refused(body: dict[str, Any], data: st.Dat
 
 
 @given(bodies())
+def test_a_request_without_terminals_of_its_own_is_refused(body: dict[str, Any]) -> None:
+    """Unless another OCI runtime brings its own kernel."""
+    body["HostConfig"]["Mounts"] = [item for item in body["HostConfig"].get("Mounts", []) if item != TERMINALS]
+    if "Runtime" in body["HostConfig"]:
+        check(body, ALLOWED)
+        return
+    with pytest.raises(PolicyViolated, match="terminals"):
+        check(body, ALLOWED)
+
+
+@given(bodies())
 def test_what_the_operator_does_not_list_is_refused(body: dict[str, Any]) -> None:
     listed = [item for item in body["HostConfig"].get("Mounts", []) if item["Type"] == "bind"]
-    if not listed and "CapAdd" not in body["HostConfig"]:
+    if not listed and not {"CapAdd", "Runtime"} & body["HostConfig"].keys():
         check(body, Allowed())
         return
     with pytest.raises(PolicyViolated):
@@ -190,12 +210,13 @@ def test_what_a_template_asks_for_reaches_the_request(tmp_path: Path) -> None:
     for template in templates:
         workspace = Workspace(id=UUID(int=7), template=template.key, incarnation=1)
         spec = build_spec(settings, template, workspace, "alice", index=3, volume="spawner-alice-x")
-        check(container_body(spec, publish=False), settings.allowed)
+        check(container_body(spec, settings.allowed, publish=False), settings.allowed)
     body = container_body(
         build_spec(settings, templates[0], Workspace(id=UUID(int=7), incarnation=1), "alice", index=3, volume=None),
+        settings.allowed,
         publish=False,
     )
-    assert body["HostConfig"]["Mounts"] == bind("/srv/data", Target="/data")
+    assert body["HostConfig"]["Mounts"] == [TERMINALS, *bind("/srv/data", Target="/data")]
     assert body["HostConfig"]["CapAdd"] == ["CHOWN"]
     assert body["Labels"]["spawner.egress"] == "none"
     assert body["HostConfig"]["Dns"] == NO_RESOLVER

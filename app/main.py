@@ -81,7 +81,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _warn(app.state.settings)
     async with open_resources(app.state.settings) as resources:
         app.state.resources = resources
-        app.state.watch = JobWatch(resources.redis)
+        app.state.watch = JobWatch(resources.redis, resources.settings.database_pool)
         watch: JobWatch = app.state.watch
         relay: Relay = app.state.relay
 

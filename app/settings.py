@@ -144,6 +144,12 @@ class Settings(BaseSettings):
         300, ge=5, description="Deadline of a launch or restart, from acceptance; a pull that moves extends it."
     )
     queue_seconds: int = Field(3600, ge=5, description="How long a launch waits for room at most.")
+    user_streams: int = Field(
+        50, ge=1, description="Event streams and waiting requests that one account may have open at one API process."
+    )
+    user_websockets: int = Field(
+        200, ge=1, description="Websockets that one account may have open through one API process."
+    )
     queue_limit: int = Field(200, ge=0, description="Launches that may wait for room; more are refused.")
     launches_at_once: int = Field(32, ge=1, description="Launches in progress at the engine; others wait their turn.")
     running_limit: int = Field(0, ge=0, description="Workspaces that run at once; 0 sets no limit.")

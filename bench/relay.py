@@ -110,7 +110,7 @@ async def serve_relay(echo: int) -> None:
     async with relay.running(cast(Resources, Only())):
         print(relay.address, flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
-            print(relay.issue(Entry(uuid4(), uuid4(), 1), "127.0.0.1", echo).ticket, flush=True)
+            print(relay.issue(Entry(uuid4(), uuid4(), 1, uuid4()), "127.0.0.1", echo).ticket, flush=True)
 
 
 async def serve_echo() -> None:

@@ -1,9 +1,9 @@
 """Reads containers' logs for whoever asks through Redis (`app.workspaces.logs`); beside the jobs, in no job's place."""
 
 import asyncio
-from collections import Counter
+from collections import deque
+from collections.abc import Iterator
 from contextlib import aclosing, suppress
-from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
@@ -35,11 +35,10 @@ from workers.identity import worker_name
 log = structlog.get_logger(__name__)
 
 MAX_READINGS = 50
-# So that nobody takes them all.
-MAX_OF_WORKSPACE = 5
 LINE_CHARACTERS = 4096
-# Lines that a reader may be behind before the engine is read no further, and the stream's cap well above that.
+# Lines and bytes that a reader may be behind before the engine is read no further, and the stream's cap above that.
 MAX_BEHIND = 1000
+MAX_BEHIND_BYTES = 256 * 1024
 MAX_STREAM = 2000
 BATCH = 200
 LOOK_SECONDS = 1
@@ -63,33 +62,31 @@ async def serve_logs(context: WorkerContext) -> None:
     """Take requests until cancelled; those that come while this worker is full are left to others."""
     redis = context.resources.redis
     redactor = Redactor(context.resources.settings)
-    readings: dict[asyncio.Task[None], UUID] = {}
+    readings: set[asyncio.Task[None]] = set()
     try:
         async for news in listen(redis, LOGS_CHANNEL):
             if not news.text or len(readings) >= MAX_READINGS:
                 continue
             with suppress(RedisError, OSError, ValidationError):
-                request = await _take(context, log_keys(news.text), Counter(readings.values()))
+                request = await _take(context, log_keys(news.text))
                 if request is not None:
                     reading = _Reading(context, redactor, log_keys(news.text), request)
                     task = asyncio.create_task(reading.run())
-                    readings[task] = request.workspace_id
-                    task.add_done_callback(readings.pop)
+                    readings.add(task)
+                    task.add_done_callback(readings.discard)
     finally:
         for task in tuple(readings):
             task.cancel()
         await asyncio.gather(*readings, return_exceptions=True)
 
 
-async def _take(context: WorkerContext, keys: LogKeys, reading: Counter[UUID]) -> LogRequest | None:
+async def _take(context: WorkerContext, keys: LogKeys) -> LogRequest | None:
     """The request, if it still stands and this worker is the first to take it."""
     redis = context.resources.redis
     asked = await redis.get(keys.request)
     if asked is None:
         return None
     request = LogRequest.model_validate_json(asked)
-    if reading[request.workspace_id] >= MAX_OF_WORKSPACE:
-        return None
     return request if await redis.set(keys.worker, worker_name(), nx=True, ex=SIDE_LIFE) else None
 
 
@@ -107,6 +104,8 @@ class _Reading:
         self._keys = keys
         self._request = request
         self._queue: asyncio.Queue[str | None] = asyncio.Queue(BATCH)
+        # The sizes of what the stream holds, oldest first: its reader takes from the front.
+        self._sizes: deque[int] = deque()
 
     async def run(self) -> None:
         """Read until the log has ended, or nobody reads any more. Raises nothing."""
@@ -183,14 +182,15 @@ class _Reading:
         return text if len(text) <= LINE_CHARACTERS else text[:LINE_CHARACTERS] + " …"
 
     async def _write(self, *entries: Entry) -> None:
-        """Append, then wait while the reader is too far behind. Raises `_ReaderGone`."""
-        behind = await self._append(*entries)
-        while behind >= MAX_BEHIND:
-            await asyncio.sleep(BEHIND_SECONDS)
-            behind = await self._append()
+        """Append, a part at a time, and wait while the reader is too far behind. Raises `_ReaderGone`."""
+        for part in _parts(entries):
+            await self._append(*part)
+            while len(self._sizes) >= MAX_BEHIND or sum(self._sizes) >= MAX_BEHIND_BYTES:
+                await asyncio.sleep(BEHIND_SECONDS)
+                await self._append()
 
-    async def _append(self, *entries: Entry) -> int:
-        """Append to the stream and keep it alive; returns how far the reader is behind. Raises `_ReaderGone`."""
+    async def _append(self, *entries: Entry) -> None:
+        """Append to the stream, keep it alive, and note how far the reader is behind. Raises `_ReaderGone`."""
         keys = self._keys
         async with self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:
@@ -203,7 +203,26 @@ class _Reading:
         if not read:
             await self._redis.delete(keys.stream, keys.worker)
             raise _ReaderGone
-        return int(behind)
+        self._sizes.extend(_size(entry) for entry in entries)
+        while len(self._sizes) > behind:
+            self._sizes.popleft()
+
+
+def _size(entry: Entry) -> int:
+    return sum(len(str(value).encode()) for value in entry.values())
+
+
+def _parts(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
+    """The entries in parts, each of which one line may make larger than what a reader may be behind. One at least."""
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if part and size + _size(entry) > MAX_BEHIND_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += _size(entry)
+    yield part
 
 
 def _entry(kind: str, text: str) -> Entry:

@@ -52,8 +52,8 @@ class TooManySockets(AppError):
     status = 429
     title = Text("Too many websockets", "Zu viele Websockets")
     detail = Text(
-        "This workspace has too many websockets open for you. Close some of its tabs.",
-        "Für dich sind in diesem Arbeitsplatz zu viele Websockets offen. Bitte einige seiner Tabs schließen.",
+        "Too many websockets are open for your account. Close some of the tabs of your workspaces.",
+        "Für dein Konto sind zu viele Websockets offen. Bitte einige Tabs deiner Arbeitsplätze schließen.",
     )
 
 

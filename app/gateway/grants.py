@@ -38,6 +38,7 @@ _GRANTED: tuple[Any, ...] = (
     Workspace.id,
     Workspace.incarnation,
     _owner.id,
+    _visitor.id,
     Workspace.generation,
     _owner.slug,
     _visitor.slug,
@@ -55,11 +56,15 @@ _live_job = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """That a session, or a personal token, was let into one container of a workspace. `holder_id` is its id."""
+    """That a session, or a personal token, was let into one container of a workspace.
+
+    `holder_id` is its id, `visitor_id` its account's.
+    """
 
     holder_id: UUID
     workspace_id: UUID
     incarnation: int
+    visitor_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Grant:
     workspace_id: UUID
     incarnation: int
     owner_id: UUID
+    visitor_id: UUID
     generation: int
     owner: str
     visitor: str
@@ -88,7 +94,7 @@ class Grant:
     @property
     def entry(self) -> Entry:
         """What a connection that outlasts this request holds on to."""
-        return Entry(self.holder_id, self.workspace_id, self.incarnation)
+        return Entry(self.holder_id, self.workspace_id, self.incarnation, self.visitor_id)
 
     @property
     def own(self) -> bool:
@@ -181,7 +187,7 @@ async def still_held(resources: Resources, entries: Collection[Entry]) -> set[En
     return {Entry(*columns) for columns in rows}
 
 
-def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID, int]:
+def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID, int, UUID]:
     arrays = func.unnest(
         literal([entry.holder_id for entry in entries], ARRAY(Uuid)),
         literal([entry.workspace_id for entry in entries], ARRAY(Uuid)),
@@ -194,7 +200,7 @@ def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID,
         token_lives(), literal(Scope.WORKSPACES.value) == any_(ApiToken.scopes), Workspace.user_id == _visitor.id
     )
     return (
-        select(held.c.holder_id, held.c.workspace_id, held.c.incarnation)
+        select(held.c.holder_id, held.c.workspace_id, held.c.incarnation, _visitor.id)
         .outerjoin(Session, Session.id == held.c.holder_id)
         .outerjoin(ApiToken, ApiToken.id == held.c.holder_id)
         .join(_visitor, _visitor.id == func.coalesce(Session.user_id, ApiToken.user_id))

@@ -9,15 +9,17 @@ import asyncio
 import resource
 import secrets
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import Unavailable
+from app.fair_share import FairShare
 from app.gateway.errors import TooManySockets
 from app.gateway.grants import Entry, still_held
 from app.gateway.pipe import Admission, Pipe
@@ -30,8 +32,6 @@ TICKET_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 # A process that cannot ask for so long trusts no answer of before. A restart of the database is shorter.
 BLIND_SECONDS = 30.0
-# Of one session at one workspace: far more than an application's pages open.
-MOST_EACH = 200
 # Connections that have shown no ticket yet. The proxy shows it at once: it is others whom the oldest belongs to.
 MOST_WAITING = 1000
 # File descriptors that are left for everything else.
@@ -51,12 +51,13 @@ class Relay:
 
     def __init__(self) -> None:
         self._tickets: dict[str, tuple[Admission, float]] = {}
-        self._asked: Counter[Entry] = Counter()
+        # By account: open connections, and tickets for those to come.
+        self._places: FairShare[UUID] = FairShare(0)
+        self._most_each = 0
         self._waiting: dict[Pipe, None] = {}
         self._open: defaultdict[Entry, set[Pipe]] = defaultdict(set)
         self._address = ""
         self._count = 0
-        self._most = 0
         self._closing = False
 
     @property
@@ -75,7 +76,8 @@ class Relay:
         port = server.sockets[0].getsockname()[1]
         host = settings.relay_host or settings.relay_bind
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._most = (_file_limit() - SPARE) // 2
+        self._places.total = (_file_limit() - SPARE) // 2
+        self._most_each = settings.user_websockets
         try:
             async with beside(asyncio.create_task(self._watch(resources))):
                 yield
@@ -90,21 +92,21 @@ class Relay:
         if self._closing or not self._address:
             raise Unavailable
         self._forget_tickets()
-        if self._count + len(self._waiting) + len(self._tickets) >= self._most:
+        if len(self._places) + len(self._waiting) >= self._places.total:
             log.error("relay_full", open=self._count)
             raise Unavailable
-        if len(self._open.get(entry, ())) + self._asked[entry] >= MOST_EACH:
+        if not self._places.take(entry.visitor_id, self._most_each):
             raise TooManySockets(headers={"Retry-After": "5"})
         ticket = secrets.token_urlsafe(32)
-        self._asked[entry] += 1
         self._tickets[ticket] = (Admission(entry, host, port), time.monotonic() + TICKET_SECONDS)
         return Passage(self._address, ticket)
 
     def close(self) -> None:
         """The process is told to stop: end every connection, and let nobody in any more. May be repeated."""
         self._closing = True
+        for admission, _ in self._tickets.values():
+            self._places.give_back(admission.entry.visitor_id)
         self._tickets.clear()
-        self._asked.clear()
         for pipe in self._all():
             pipe.close()
 
@@ -151,7 +153,6 @@ class Relay:
         admission, _ = self._tickets.pop(ticket, (None, 0.0))
         if admission is None:
             return None
-        self._asked -= Counter([admission.entry])
         self._waiting.pop(pipe, None)
         self._open[admission.entry].add(pipe)
         self._count += 1
@@ -163,6 +164,7 @@ class Relay:
         if entry is None or pipe not in self._open.get(entry, ()):
             return
         self._count -= 1
+        self._places.give_back(entry.visitor_id)
         self._open[entry].discard(pipe)
         if not self._open[entry]:
             del self._open[entry]
@@ -176,7 +178,7 @@ class Relay:
             if until > now:
                 return
             del self._tickets[ticket]
-            self._asked -= Counter([admission.entry])
+            self._places.give_back(admission.entry.visitor_id)
 
     def _all(self) -> list[Pipe]:
         return [*self._waiting, *(pipe for pipes in self._open.values() for pipe in pipes)]

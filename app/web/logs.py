@@ -7,7 +7,7 @@ from app.i18n import Locale
 from app.models import Job, WorkspaceStatus
 from app.resources import Resources
 from app.web.cards import Card
-from app.workspaces.errors import LogsUnavailable, NoContainer, explain
+from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams, explain
 from app.workspaces.history import last_failure
 from app.workspaces.logs import read_log
 
@@ -37,7 +37,7 @@ async def find_log(resources: Resources, caller: Caller, locale: Locale, card: C
         lines = await read_log(resources, caller.user.id, card.type, tail=LINES)
     except NoContainer:
         pass
-    except LogsUnavailable as error:
+    except (LogsUnavailable, TooManyStreams) as error:
         trouble = error.detail.say(locale)
     if not lines and card.status in FAILED:
         async with resources.reads() as session:

@@ -41,6 +41,20 @@ class NotExtendable(AppError):
     )
 
 
+class TooManyStreams(AppError):
+    code = "too_many_streams"
+    status = 429
+    title = Text("Too many open at once", "Zu viele zugleich offen")
+    detail = Text(
+        "Your account follows too many jobs and logs at once. Close some of your tabs or programs, then try again.",
+        "Dein Konto verfolgt zu viele Aufträge und Protokolle zugleich. Schließe einige Tabs oder Programme und "
+        "versuche es dann noch einmal.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
 class Refused(AppError):
     """A launch that a limit refuses."""
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep, WatchDep
 from app.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.workspaces import service, views
-from app.workspaces.errors import NotCancellable
+from app.workspaces.errors import NotCancellable, TooManyStreams
 from app.workspaces.polling import poll_job
 from app.workspaces.schemas import JOB_ID, JobOut, JobPage
 
@@ -44,7 +44,7 @@ async def list_jobs(
     operation_id="get_job",
     responses={
         304: {"description": "Unchanged since the ETag in If-None-Match"},
-        **problems(InvalidRequest, Unauthorized, NotFound, Unavailable),
+        **problems(InvalidRequest, Unauthorized, NotFound, TooManyStreams, Unavailable),
     },
 )
 async def get_job(

@@ -2,12 +2,14 @@
 
 The reader writes a request, tells every worker of it, and keeps a key alive for as long as it reads. The first worker
 to take the request puts the lines into a stream, of which the reader deletes what it has read: its length is how far
-the reader is behind, and the worker waits when that is too far. Every key has a life of seconds.
+the reader is behind, and the worker waits when that is too far. Every key has a life of seconds. A sorted set for each
+account counts its readings, over all processes.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -15,12 +17,12 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.auth.callers import Caller, confirm
-from app.models import WorkspaceStatus
+from app.auth.callers import Caller
+from app.models import WorkspaceStatus, utcnow
 from app.notifications import beside
 from app.resources import Resources
-from app.workspaces.errors import LogsUnavailable, NoContainer
-from app.workspaces.polling import KEEP_ALIVE_SECONDS, LONGEST_SECONDS
+from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams
+from app.workspaces.polling import KEEP_ALIVE_SECONDS, LONGEST_SECONDS, confirm_shared
 from app.workspaces.service import find_template
 from app.workspaces.views import find_workspace, status_of
 from app.workspaces.watch import JobWatch
@@ -30,6 +32,10 @@ LOGS_CHANNEL = "spawner:logs:new"
 REQUEST_LIFE = 30
 SIDE_LIFE = 5
 STREAM_LIFE = 30
+# Of one account at once, over all processes; each may hold a worker's connection to the engine, and memory of Redis.
+MOST_READINGS = 5
+# How long a reading counts that its process does not speak of any more.
+COUNT_LIFE = 15
 # What an entry of the stream holds: that the engine has answered, a line, or why no more come.
 BEGUN, LINE, END = "begun", "line", "end"
 ENDED = "ended"
@@ -39,6 +45,8 @@ ROUND_SECONDS = 1
 CONFIRM_SECONDS = 2
 READ_SECONDS = 20
 BATCH = 200
+# Of an answer that is not followed: what is older than its last megabyte is left out.
+MOST_BYTES = 1 << 20
 
 
 class LogRequest(BaseModel):
@@ -71,6 +79,11 @@ def log_keys(id: str) -> LogKeys:
     return LogKeys(f"{stream}:request", f"{stream}:worker", f"{stream}:reader", stream)
 
 
+def readings_key(user_id: UUID) -> str:
+    """Where the readings of an account are counted: their ids, by when each ends unless it is renewed."""
+    return f"spawner:logs:of:{user_id}"
+
+
 async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUID:
     """The caller's workspace of a template that may have a log; raises `UnknownTemplate`, `NoContainer`."""
     async with resources.reads() as session:
@@ -82,16 +95,24 @@ async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUI
 
 
 async def read_log(resources: Resources, user_id: UUID, template: str, *, tail: int) -> list[str]:
-    """The last lines of a workspace's log, oldest first. Raises `UnknownTemplate`, `NoContainer`, `LogsUnavailable`."""
+    """The last lines of a workspace's log, oldest first, a megabyte at most.
+
+    Raises `UnknownTemplate`, `NoContainer`, `LogsUnavailable` and `TooManyStreams`.
+    """
     request = LogRequest(workspace_id=await find_logged(resources, user_id, template), tail=tail, follow=False)
-    lines: list[str] = []
+    lines: deque[str] = deque()
+    size = 0
     try:
-        async with asyncio.timeout(READ_SECONDS), aclosing(_read(resources.redis, request)) as batches:
+        async with asyncio.timeout(READ_SECONDS), aclosing(_read(resources.redis, user_id, request)) as batches:
             async for batch in batches:
-                lines += [line.text for line in batch]
+                for line in batch:
+                    lines.append(line.text)
+                    size += len(line.text.encode())
+                while size > MOST_BYTES:
+                    size -= len(lines.popleft().encode())
     except TimeoutError:
         raise LogsUnavailable from None
-    return lines
+    return list(lines)
 
 
 async def follow_log(
@@ -106,13 +127,15 @@ async def follow_log(
     until = clock() + LONGEST_SECONDS
     request = LogRequest(workspace_id=await find_logged(resources, caller.user.id, template), tail=tail, follow=True)
     said = confirmed = clock()
-    async with aclosing(_read(resources.redis, request)) as batches:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(watch.place(caller.user.id, resources.settings.user_streams))
+        batches = await stack.enter_async_context(aclosing(_read(resources.redis, caller.user.id, request)))
         yield await anext(batches)
         async for batch in batches:
             if watch.closing or clock() >= until:
                 return
             if clock() - confirmed >= CONFIRM_SECONDS:
-                await confirm(resources, caller)
+                await confirm_shared(resources, watch, caller)
                 confirmed = clock()
             if batch or clock() - said >= KEEP_ALIVE_SECONDS:
                 yield batch
@@ -120,14 +143,15 @@ async def follow_log(
     yield None
 
 
-async def _read(redis: Redis, request: LogRequest) -> AsyncGenerator[list[LogLine], None]:
+async def _read(redis: Redis, user_id: UUID, request: LogRequest) -> AsyncGenerator[list[LogLine], None]:
     """Yield lines as they come, an empty list at first and whenever a second passes without."""
     reading = uuid4().hex
-    keys = log_keys(reading)
+    keys, counted = log_keys(reading), readings_key(user_id)
+    await _count(redis, counted, reading)
     await redis.set(keys.reader, "", ex=SIDE_LIFE)
     await redis.set(keys.request, request.model_dump_json(), ex=REQUEST_LIFE)
     try:
-        async with beside(asyncio.create_task(_stay(redis, keys.reader))):
+        async with beside(asyncio.create_task(_stay(redis, keys.reader, counted, reading))):
             last = await _begin(redis, reading)
             yield []
             while True:
@@ -145,7 +169,25 @@ async def _read(redis: Redis, request: LogRequest) -> AsyncGenerator[list[LogLin
                         return
     finally:
         with suppress(RedisError, OSError):
+            await redis.zrem(counted, reading)
             await redis.delete(*keys)
+
+
+async def _count(redis: Redis, counted: str, reading: str) -> None:
+    """Count one reading more of an account; raises `TooManyStreams` where that is one too many.
+
+    The count stands before it is judged: of several that come at once none gets past the others.
+    """
+    now = utcnow().timestamp()
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.zremrangebyscore(counted, "-inf", now)
+        pipe.zadd(counted, {reading: now + COUNT_LIFE})
+        pipe.expire(counted, 2 * COUNT_LIFE)
+        pipe.zcard(counted)
+        *_, readings = await pipe.execute()
+    if readings > MOST_READINGS:
+        await redis.zrem(counted, reading)
+        raise TooManyStreams
 
 
 async def _begin(redis: Redis, reading: str) -> str:
@@ -175,11 +217,13 @@ async def _entries(redis: Redis, keys: LogKeys, last: str, *, count: int = BATCH
     ]
 
 
-async def _stay(redis: Redis, key: str) -> None:
-    """Keep the reader's key alive, also while the client is slow to take what it got."""
+async def _stay(redis: Redis, key: str, counted: str, reading: str) -> None:
+    """Keep the reader's key and its place in the count alive, also while the client is slow to take what it got."""
     clock = asyncio.get_running_loop().time
     until = clock() + LONGEST_SECONDS
     while clock() < until:
         with suppress(RedisError, OSError):
             await redis.set(key, "", ex=SIDE_LIFE)
+            await redis.zadd(counted, {reading: utcnow().timestamp() + COUNT_LIFE})
+            await redis.expire(counted, 2 * COUNT_LIFE)
         await asyncio.sleep(ROUND_SECONDS)

@@ -1,7 +1,12 @@
-"""Reading a job once, until it changes, or until it ends. No database session is open while anybody waits."""
+"""Reading a job once, until it changes, or until it ends. No database session is open while anybody waits.
+
+Those who wait are counted by account, and equal ones read together: a change of a job is read once a process.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, nullcontext
+from functools import partial
 from uuid import UUID
 
 from app.auth.callers import Caller, confirm
@@ -23,10 +28,11 @@ async def poll_job(
     """The job and its ETag; with `wait`, after it differs from `seen`, ends, or that many seconds have passed.
 
     `seen` is the client's If-None-Match: where it still fits, the job is None (304). Without it the wait is for the
-    next change from now. Raises `NotFound`.
+    next change from now. Raises `NotFound`, and `TooManyStreams` where the account waits too often already.
     """
     known = {part.strip().removeprefix("W/") for part in seen.split(",")} if seen else set()
-    view, current = await _read(resources, watch, user_id, job_id, locale, known=known, wait=wait)
+    with watch.place(user_id, resources.settings.user_streams) if wait else nullcontext():
+        view, current = await _read(resources, watch, user_id, job_id, locale, known=known, wait=wait)
     return (None if current in known else view), current
 
 
@@ -36,9 +42,18 @@ async def follow_job(
     """Yield the job and its ETag whenever it differs from `seen`, the last one that was yielded, until it has ended.
 
     None says that nothing has changed for a while; nothing at all comes where `seen` is the tag of a job that has
-    ended. Ends early after ten minutes, and when the process is told to stop. Raises `NotFound`, and `Unauthorized` in
-    place of news for a caller whose session has ended.
+    ended. Ends early after ten minutes, and when the process is told to stop. Raises `NotFound`, `TooManyStreams`, and
+    `Unauthorized` in place of news for a caller whose session has ended.
     """
+    with watch.place(caller.user.id, resources.settings.user_streams):
+        async with aclosing(_follow(resources, watch, caller, job_id, locale, seen)) as followed:
+            async for news in followed:
+                yield news
+
+
+async def _follow(
+    resources: Resources, watch: JobWatch, caller: Caller, job_id: UUID, locale: Locale, seen: str | None
+) -> AsyncGenerator[tuple[JobOut, str] | None, None]:
     clock = asyncio.get_running_loop().time
     until = clock() + LONGEST_SECONDS
     view, current = await _read(resources, watch, caller.user.id, job_id, locale, known=set(), wait=0)
@@ -51,7 +66,12 @@ async def follow_job(
             return
         wait = min(KEEP_ALIVE_SECONDS, until - clock())
         view, current = await _read(resources, watch, caller.user.id, job_id, locale, known={seen}, wait=wait)
-        await confirm(resources, caller)
+        await confirm_shared(resources, watch, caller)
+
+
+async def confirm_shared(resources: Resources, watch: JobWatch, caller: Caller) -> None:
+    """`confirm`, once for all that a session or token has open at this moment."""
+    await watch.reads.read(("caller", caller.session_id, caller.token_id), partial(confirm, resources, caller))
 
 
 async def _read(
@@ -59,15 +79,19 @@ async def _read(
 ) -> tuple[JobOut, str]:
     clock = asyncio.get_running_loop().time
     until = clock() + wait
+
+    async def look() -> tuple[JobOut, int]:
+        async with resources.reads() as session:
+            job = await get_job(session, user_id, job_id)
+            return await view_job(session, resources, job, locale), job.version
+
     with watch.changes(job_id) as changed:
         while True:
-            async with resources.reads() as session:
-                job = await get_job(session, user_id, job_id)
-                view = await view_job(session, resources, job, locale)
-            current = tag(view, job.version, locale)
+            view, version = await watch.reads.read((user_id, job_id, locale), look)
+            current = tag(view, version, locale)
             known = known or {current}
             remaining = until - clock()
-            if current not in known or job.state not in LIVE_STATES or remaining <= 0 or watch.closing:
+            if current not in known or view.state not in LIVE_STATES or remaining <= 0 or watch.closing:
                 return view, current
             try:
                 async with asyncio.timeout(remaining):

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from app.deps import LocaleDep, OwnerDep, ResourcesDep, WatchDep
 from app.errors import InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.sse import KEEP_ALIVE, answer, event
-from app.workspaces.errors import LogsUnavailable, NoContainer, UnknownTemplate
+from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams, UnknownTemplate
 from app.workspaces.logs import LogLine, follow_log, read_log
 from app.workspaces.polling import LONGEST_SECONDS, follow_job
 from app.workspaces.schemas import JOB_ID, JobOut, LogOut
@@ -36,7 +36,7 @@ STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
     responses={
         200: {"description": "Server-Sent Events, until the job has ended", "content": STREAM},
         204: {"description": "The job has ended, and Last-Event-ID names its last event: do not come back"},
-        **problems(InvalidRequest, Unauthorized, NotFound, Unavailable),
+        **problems(InvalidRequest, Unauthorized, NotFound, TooManyStreams, Unavailable),
     },
 )
 async def job_events(
@@ -72,7 +72,9 @@ async def _job_events(news: AsyncGenerator[tuple[JobOut, str] | None, None]) -> 
     responses={
         200: {"content": STREAM},
         204: {"description": "Last-Event-ID names the log's last event: do not come back"},
-        **problems(InvalidRequest, UnknownTemplate, Unauthorized, NoContainer, LogsUnavailable, Unavailable),
+        **problems(
+            InvalidRequest, UnknownTemplate, Unauthorized, NoContainer, TooManyStreams, LogsUnavailable, Unavailable
+        ),
     },
 )
 async def container_logs(

@@ -4,25 +4,36 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
 
 from redis.asyncio import Redis
 
+from app.fair_share import FairShare
 from app.jobs import ENDED, JOB_CHANNEL
 from app.notifications import beside, listen
+from app.shared_reads import SharedReads
+from app.workspaces.errors import TooManyStreams
 
 # How long a step may wait for the next one; the end of a job waits for nothing.
 TOGETHER_SECONDS = 0.5
+# Of one process, all accounts together.
+MOST_WAITING = 2000
+# How many of a process's database connections those who wait may use at once: a quarter.
+SHARE_OF_POOL = 4
 
 
 class JobWatch:
     """One subscription a process, however many clients poll.
 
     A notification may be lost (Redis restarts): after every new subscription all who wait are woken to look again,
-    and nobody waits longer than their own time-out.
+    and nobody waits longer than their own time-out. `reads` is how those who wait read, `pool` the process's number of
+    database connections.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, pool: int = 20) -> None:
         self._redis = redis
+        self._places: FairShare[UUID] = FairShare(MOST_WAITING)
+        self.reads = SharedReads(max(1, pool // SHARE_OF_POOL))
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.closing = False
 
@@ -34,6 +45,19 @@ class JobWatch:
                 yield
             finally:
                 self.close()
+                await self.reads.finish()
+
+    @contextmanager
+    def place(self, user_id: UUID, most: int) -> Iterator[None]:
+        """Hold one of the process's places for those who wait, of which an account has `most`. Raises
+        `TooManyStreams`.
+        """
+        if not self._places.take(user_id, most):
+            raise TooManyStreams
+        try:
+            yield
+        finally:
+            self._places.give_back(user_id)
 
     def close(self) -> None:
         """The process is told to stop: wake everybody, and let nobody wait any more. May be repeated."""

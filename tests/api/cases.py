@@ -171,6 +171,15 @@ async def has_the_last_event(scene: Scene) -> httpx.Response:
     return await call(scene, "job_events", path=first.request.url.path, headers=headers)
 
 
+async def waits_too_often(name: str, scene: Scene) -> httpx.Response:
+    """With no place for anybody who waits."""
+    job = (await scene.launched())["status_url"].rpartition("/")[2]
+    client = await scene.with_settings(user_streams=0)
+    query = {"get_job": {"wait": 1}, "container_logs": {"follow": True}}.get(name, {})
+    path = CALLS[name][1].replace(NOWHERE, job)
+    return await call(replace(scene, client=client), name, path=path, params=query)
+
+
 async def reads_log(scene: Scene) -> httpx.Response:
     await make_workspace(scene.resources, scene.alice.user)
     async with beside(asyncio.create_task(serve_logs(scene.worker.context))):
@@ -360,6 +369,10 @@ CASES: dict[Key, Provoke] = {
     ),
     ("container_logs", 404, "no_container"): partial(call, name="container_logs"),
     ("container_logs", 503, "logs_unavailable"): finds_no_engine,
+    **{
+        (name, 429, "too_many_streams"): partial(waits_too_often, name)
+        for name in ("get_job", "job_events", "container_logs")
+    },
     ("get_job", 200, None): reads_job,
     ("get_job", 304, None): reads_job_again,
     ("get_job", 400, "invalid_request"): partial(call, name="get_job", params={"wait": 31}),

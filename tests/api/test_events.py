@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from app.models import Job, JobState, Session, User, utcnow
 from app.resources import Resources
@@ -172,6 +173,60 @@ async def test_a_stream_holds_no_database_connection(
         await change_job(resources, job.id, progress=7)
         for stream in streams:
             assert progress(await stream.next()) == 7
+
+
+async def test_streams_and_long_polls_of_an_account_are_counted_over_its_sessions(
+    api: Served, app: FastAPI, resources: Resources, alice: SignedIn, job: Job
+) -> None:
+    resources.settings.user_streams = 5
+    again = await sign_in(resources, alice.user)
+    bob = await sign_in(resources, "bob")
+    async with AsyncExitStack() as exits:
+        second = await exits.enter_async_context(served(app, again))
+        others = await exits.enter_async_context(served(app, bob))
+        streams = [await exits.enter_async_context(one.stream(events_of(job))) for one in (api, second, api, second)]
+        for stream in streams:
+            await stream.next()
+        poll = asyncio.create_task(api.get(f"/api/jobs/{job.id}?wait=30"))
+        await waiting(app, job, 5)
+        for path in (events_of(job), f"/api/jobs/{job.id}?wait=30"):
+            refused = await second.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+            assert refused.headers["Retry-After"] == "5"
+        # Neither a look without waiting nor somebody else is held up.
+        assert (await second.get(f"/api/jobs/{job.id}")).status_code == 200
+        theirs = await make_job(resources, bob.user, JobState.SUCCEEDED)
+        assert (await others.get(events_of(theirs))).status_code == 200
+        await change_job(resources, job.id, state=JobState.SUCCEEDED)
+        assert (await poll).status_code == 200
+        for stream in streams:
+            await stream.rest()
+        await eventually(lambda: len(app.state.watch._places) == 0)
+
+
+async def test_a_change_is_read_once_for_all_who_wait_for_it(
+    api: Served, app: FastAPI, resources: Resources, job: Job
+) -> None:
+    async with AsyncExitStack() as exits:
+        streams = [await exits.enter_async_context(api.stream(events_of(job))) for _ in range(30)]
+        for stream in streams:
+            await stream.next()
+        await waiting(app, job, 30)
+        statements: list[str] = []
+
+        def count(*arguments: Any) -> None:
+            statements.append(arguments[2])
+
+        event.listen(resources.engine.sync_engine, "before_cursor_execute", count)
+        await change_job(resources, job.id, progress=7)
+        for stream in streams:
+            assert progress(await stream.next()) == 7
+        event.remove(resources.engine.sync_engine, "before_cursor_execute", count)
+        timelines = [said for said in statements if "FROM job_events" in said]
+        callers = [said for said in statements if "FROM users JOIN sessions" in said]
+        # Two at most: whoever wakes while one is being read waits for the next.
+        assert 1 <= len(timelines) <= 2, statements
+        assert 1 <= len(callers) <= 2, statements
 
 
 async def test_a_client_that_goes_away_is_forgotten(api: Served, app: FastAPI, job: Job) -> None:

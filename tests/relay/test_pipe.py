@@ -14,7 +14,7 @@ from app.gateway.grants import Entry
 from app.gateway.pipe import KEEPALIVE, MOST_EARLY, MOST_HEAD, Admission, Far, Pipe, split_ticket
 from tests.support.waiting import PATIENCE
 
-ADMISSION = Admission(Entry(uuid4(), uuid4(), 1), "10.0.0.7", 8888)
+ADMISSION = Admission(Entry(uuid4(), uuid4(), 1, uuid4()), "10.0.0.7", 8888)
 HEAD = b"GET /ws HTTP/1.1\r\nHost: alice\r\n\r\n"
 REQUEST = b"GET /ws HTTP/1.1\r\nHost: alice\r\nX-Spawner-Ticket: t\r\n\r\n"
 AGREES = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"

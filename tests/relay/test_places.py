@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -15,11 +16,12 @@ from app.gateway import relay as relays
 from app.gateway.errors import TooManySockets
 from app.gateway.grants import Entry
 from app.gateway.pipe import Pipe
-from app.gateway.relay import MOST_EACH, Relay, _file_limit
+from app.gateway.relay import Relay, _file_limit
 from app.resources import Resources
+from app.settings import Settings
 from tests.support.waiting import PATIENCE
 
-ENTRY, OTHER = Entry(uuid4(), uuid4(), 1), Entry(uuid4(), uuid4(), 1)
+ENTRY, OTHER = Entry(uuid4(), uuid4(), 1, uuid4()), Entry(uuid4(), uuid4(), 1, uuid4())
 
 
 class Clock:
@@ -95,16 +97,32 @@ async def test_a_ticket_ends_after_ten_seconds(relay: Relay, clock: Clock) -> No
     assert relay._redeem(connect(relay), late) is None
 
 
-async def test_each_session_has_its_places_at_each_workspace(relay: Relay, clock: Clock) -> None:
-    for _ in range(MOST_EACH // 2):
-        admit(relay)
+async def test_each_account_has_its_places_over_all_its_sessions_and_workspaces(relay: Relay, clock: Clock) -> None:
+    most = Settings.model_fields["user_websockets"].default
+    for number in range(most // 2):
+        admit(relay, Entry(uuid4(), uuid4(), number, ENTRY.visitor_id))
         relay.issue(ENTRY, "127.0.0.1", 1)
+    again = Entry(uuid4(), uuid4(), 1, ENTRY.visitor_id)
     with pytest.raises(TooManySockets) as refused:
-        relay.issue(ENTRY, "127.0.0.1", 1)
+        relay.issue(again, "127.0.0.1", 1)
     assert refused.value.headers == {"Retry-After": "5"}
     relay.issue(OTHER, "127.0.0.1", 1)
     clock.now += 10
-    relay.issue(ENTRY, "127.0.0.1", 1)
+    relay.issue(again, "127.0.0.1", 1)
+
+
+async def test_a_few_accounts_leave_places_for_others(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "_file_limit", lambda: relays.SPARE + 2 * 100)
+    relay = Relay()
+    async with relay.running(resources):
+        for _ in range(4):
+            greedy = uuid4()
+            for _ in range(100):
+                with suppress(TooManySockets):
+                    admit(relay, Entry(uuid4(), uuid4(), 1, greedy))
+        assert len(relay) < 100
+        for _ in range(5):
+            relay.issue(OTHER, "127.0.0.1", 1)
 
 
 @pytest.mark.parametrize("how", ["close", "cut"])

@@ -12,7 +12,6 @@ import uvloop
 from app.errors import Unavailable
 from app.gateway import pipe
 from app.gateway import relay as relays
-from app.gateway.errors import TooManySockets
 from app.gateway.grants import Entry
 from app.gateway.pipe import split_ticket
 from app.gateway.relay import Relay
@@ -21,7 +20,7 @@ from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.support.waiting import PATIENCE
 
-ENTRY = Entry(uuid4(), uuid4(), 1)
+ENTRY = Entry(uuid4(), uuid4(), 1, uuid4())
 AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -211,15 +210,6 @@ async def test_what_stays_silent_is_given_up(relay: Relay, monkeypatch: pytest.M
 
 async def test_a_long_head_is_refused(relay: Relay) -> None:
     assert (await ask(relay, b"GET / HTTP/1.1\r\nX: " + b"x" * (pipe.MOST_HEAD + 1))).startswith(b"HTTP/1.1 431")
-
-
-async def test_one_session_cannot_use_up_all_connections(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "MOST_EACH", 2)
-    for _ in range(2):
-        relay.issue(ENTRY, "127.0.0.1", 1)
-    with pytest.raises(TooManySockets):
-        relay.issue(ENTRY, "127.0.0.1", 1)
-    relay.issue(Entry(uuid4(), uuid4(), 1), "127.0.0.1", 1)
 
 
 async def test_strangers_at_the_port_push_each_other_out(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:

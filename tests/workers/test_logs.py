@@ -17,8 +17,10 @@ from app.resources import Resources
 from app.runtime.base import EngineUnavailable, RunState, Status
 from app.settings import Settings
 from app.workspaces import logs as protocol
+from app.workspaces.errors import TooManyStreams
 from tests.api.conftest import NO_REDIS, serving
-from tests.api.streaming import Sent, Served, Stream, eventually, eventually_so, make_workspace, served
+from tests.api.streaming import Sent, Served, Stream, another, eventually, eventually_so, make_workspace, served
+from tests.clocks import Time
 from tests.conftest import worker_on
 from tests.factories import SignedIn, sign_in
 from tests.support.waiting import PATIENCE
@@ -208,7 +210,7 @@ async def test_a_reader_that_is_slow_holds_the_worker_back_and_misses_nothing(
     request = protocol.LogRequest(
         workspace_id=await protocol.find_logged(resources, alice.user.id, "hello"), tail=0, follow=True
     )
-    reading = protocol._read(resources.redis, request)
+    reading = protocol._read(resources.redis, alice.user.id, request)
     assert await anext(reading) == []
     read = -1
     async with asyncio.timeout(PATIENCE):
@@ -238,7 +240,7 @@ async def test_a_reader_that_goes_away_ends_the_reading_and_leaves_nothing(
 async def test_a_reader_that_dies_ends_the_reading(
     api: Served, worker: None, engine: LoggingRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def dies(redis: Redis, key: str) -> None:
+    async def dies(*_: object) -> None:
         """Let the reader's key expire."""
 
     monkeypatch.setattr(protocol, "_stay", dies)
@@ -313,18 +315,74 @@ async def test_when_its_worker_stops_the_stream_ends_and_another_worker_takes_th
     assert engine.open == 0
 
 
-async def test_one_workspace_takes_a_few_readings_of_a_worker(
-    api: Served, worker: None, engine: LoggingRuntime
+async def test_an_account_reads_a_few_logs_at_once_over_all_processes(
+    api: Served, worker: None, engine: LoggingRuntime, settings: Settings, resources: Resources, alice: SignedIn
 ) -> None:
     engine.source = numbered(1, then=forever)
     async with AsyncExitStack() as exits:
-        streams = [await exits.enter_async_context(api.stream(FOLLOW)) for _ in range(logs.MAX_OF_WORKSPACE)]
+        other = await exits.enter_async_context(another(settings, alice))
+        await exits.enter_async_context(working(settings, resources, engine))
+        askers = [(api, other)[number % 2] for number in range(protocol.MOST_READINGS)]
+        streams = [await exits.enter_async_context(asker.stream(FOLLOW)) for asker in askers]
         for stream in streams:
             await lines(stream, 1)
-        assert (await api.get(LOGS)).status_code == 503
+        for who, path in ((api, LOGS), (other, FOLLOW)):
+            refused = await who.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+            assert refused.headers["Retry-After"] == "5"
     await eventually(lambda: engine.open == 0)
     engine.source = numbered(1)
     assert (await api.get(LOGS)).status_code == 200
+    await nothing_left(resources)
+
+
+async def test_readings_of_a_process_that_died_are_counted_no_longer_than_they_could_live(
+    resources: Resources, alice: SignedIn, time: Time
+) -> None:
+    key = protocol.readings_key(alice.user.id)
+    for number in range(protocol.MOST_READINGS):
+        await protocol._count(resources.redis, key, f"dead {number}")
+    with pytest.raises(TooManyStreams):
+        await protocol._count(resources.redis, key, "one more")
+    assert await resources.redis.zcard(key) == protocol.MOST_READINGS
+    time.pass_(seconds=protocol.COUNT_LIFE + 1)
+    await protocol._count(resources.redis, key, "one more")
+    assert await resources.redis.zcard(key) == 1
+
+
+async def test_what_waits_for_a_slow_reader_is_bounded_in_bytes(
+    worker: None, engine: LoggingRuntime, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user)
+    long = "ü" * logs.LINE_CHARACTERS
+
+    async def source(tail: int) -> AsyncGenerator[str, None]:
+        for _ in range(600):
+            yield long
+
+    engine.source = source
+    request = protocol.LogRequest(
+        workspace_id=await protocol.find_logged(resources, alice.user.id, "hello"), tail=0, follow=True
+    )
+    reading = protocol._read(resources.redis, alice.user.id, request)
+    assert await anext(reading) == []
+    read = -1
+    async with asyncio.timeout(PATIENCE):
+        while read != engine.read or not read:
+            read = engine.read
+            await asyncio.sleep(0.5)
+    [stream] = [key for key in await keys_left(resources) if await resources.redis.type(key) == b"stream"]
+    held = sum(len(value) for _, fields in await resources.redis.xrange(stream) for value in fields.values())
+    assert 0 < held <= 2 * logs.MAX_BEHIND_BYTES
+    assert [line.text async for batch in reading for line in batch] == [long] * 600
+
+
+async def test_an_answer_with_a_log_is_bounded_in_bytes_and_keeps_the_last_lines(
+    api: Served, worker: None, engine: LoggingRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MOST_BYTES", 50)
+    engine.source = numbered(100)
+    assert (await api.get(LOGS)).json()["lines"] == [f"line {number}" for number in range(93, 100)]
 
 
 async def test_the_stream_ends_when_the_process_is_told_to_stop(

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from deploy.compose.images import ensure_images
 from deploy.compose.plugin import docker_configuration
@@ -66,11 +69,41 @@ class _AtCaddy(httpx.HTTPTransport):
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody who is signed in: a browser with cookies, and the headers of an API client."""
+class Browser:
+    """A client that keeps cookies and finds every name at Caddy's address."""
 
     client: httpx.Client
+    address: str
+    trusted: ssl.SSLContext
+
+    def echo(self, url: str, text: str) -> str:
+        """Send a text over a websocket of a page, and return what comes back."""
+        page = self.client.build_request("GET", url)
+        with socket.create_connection((self.address, 443), timeout=40) as connection:
+            socket_of_page = connect(
+                f"wss://{page.url.host}/ws",
+                sock=connection,
+                ssl=self.trusted,
+                server_hostname=page.url.host,
+                origin=Origin(f"https://{page.url.host}"),
+                additional_headers={"Cookie": page.headers["cookie"]},
+                proxy=None,
+            )
+            with socket_of_page as opened:
+                opened.send(text)
+                return str(opened.recv(timeout=40))
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is signed in, at a browser, and the headers of an API client of theirs."""
+
+    browser: Browser
     headers: dict[str, str]
+
+    @property
+    def client(self) -> httpx.Client:
+        return self.browser.client
 
     def restart(self) -> str:
         """Ask for a new container of the default workspace; returns where the job tells of itself."""
@@ -141,7 +174,7 @@ class Project:
         return found
 
     @contextmanager
-    def client(self) -> Iterator[httpx.Client]:
+    def browser(self) -> Iterator[Browser]:
         """A browser that trusts the authority of this installation's Caddy, and no other."""
         authority = self.folder / "authority.crt"
 
@@ -151,18 +184,18 @@ class Project:
 
         wait_until(copied, PATIENCE, lambda: StepFailed(f"Caddy makes no authority\n{self.logs()}"), pause=0.3)
         trusted = ssl.create_default_context(cafile=str(authority))
-        transport = _AtCaddy(self.environment["SPAWNER_ADDRESS"], trusted)
-        with httpx.Client(transport=transport, timeout=40, trust_env=False) as client:
-            yield client
+        address = self.environment["SPAWNER_ADDRESS"]
+        with httpx.Client(transport=_AtCaddy(address, trusted), timeout=40, trust_env=False) as client:
+            yield Browser(client, address, trusted)
 
-    def wait_ready(self, client: httpx.Client, workers: int) -> None:
+    def wait_ready(self, browser: Browser, workers: int) -> None:
         """Wait until the API says through Caddy that all it needs is there, and so many workers."""
         heard = "nothing"
 
         def ready() -> bool:
             nonlocal heard
             try:
-                answer = client.get(f"{PUBLIC_URL}/readyz")
+                answer = browser.client.get(f"{PUBLIC_URL}/readyz")
             except httpx.TransportError as error:
                 heard = repr(error)
                 return False
@@ -171,9 +204,9 @@ class Project:
 
         wait_until(ready, PATIENCE, lambda: StepFailed(f"not ready: {heard}\n{self.logs()}"), pause=0.3)
 
-    def sign_up(self, client: httpx.Client, address: str) -> Person:
+    def sign_up(self, browser: Browser, address: str) -> Person:
         """Sign up with the link that the mail catcher got."""
-        asked = client.post(f"{PUBLIC_URL}/api/auth/signup", json={"email": address})
+        asked = browser.client.post(f"{PUBLIC_URL}/api/auth/signup", json={"email": address})
         assert asked.status_code == 200, asked.text
         found = ""
 
@@ -184,9 +217,9 @@ class Project:
 
         wait_until(arrived, PATIENCE, lambda: StepFailed(f"no mail for {address}\n{self.logs()}"), pause=0.3)
         token = find_token(find_links(found[found.index(address) :]))
-        answer = client.post(f"{PUBLIC_URL}/api/auth/verify", json={"token": token})
+        answer = browser.client.post(f"{PUBLIC_URL}/api/auth/verify", json={"token": token})
         assert answer.status_code == 200, answer.text
-        return Person(client, {"Authorization": f"Bearer {answer.json()['access_token']}"})
+        return Person(browser, {"Authorization": f"Bearer {answer.json()['access_token']}"})
 
     def drivers(self) -> set[str]:
         """The workers that a job was in the hands of, by what they log."""

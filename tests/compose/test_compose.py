@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from deploy.stack.console import StepFailed, wait_until
-from tests.compose.project import DEAD_PROXY, PUBLIC_URL, Person, Project, compose_project
+from tests.compose.project import DEAD_PROXY, PUBLIC_URL, Browser, Person, Project, compose_project
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.timeout(900)
@@ -27,17 +27,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="module")
-def client(project: Project) -> Iterator[httpx.Client]:
+def browser(project: Project) -> Iterator[Browser]:
     """A browser that trusts this installation's authority."""
-    with project.client() as browser:
-        project.wait_ready(browser, workers=1)
-        yield browser
+    with project.browser() as opened:
+        project.wait_ready(opened, workers=1)
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def walter(project: Project, client: httpx.Client) -> Person:
+def walter(project: Project, browser: Browser) -> Person:
     """The first who signs up."""
-    return project.sign_up(client, "walter@example.org")
+    return project.sign_up(browser, "walter@example.org")
 
 
 def test_up_leads_from_the_mail_catcher_to_a_workspace_over_https(walter: Person) -> None:
@@ -47,10 +47,11 @@ def test_up_leads_from_the_mail_catcher_to_a_workspace_over_https(walter: Person
     page = walter.open(url)
     assert page.status_code == 200, page.text
     assert "walter" in page.text
+    assert walter.browser.echo(url, "Grüße") == "Grüße"
 
 
-def test_a_line_of_env_that_compose_does_not_name_is_a_setting(client: httpx.Client) -> None:
-    assert client.get(f"{PUBLIC_URL}/docs").status_code == 404
+def test_a_line_of_env_that_compose_does_not_name_is_a_setting(browser: Browser) -> None:
+    assert browser.client.get(f"{PUBLIC_URL}/docs").status_code == 404
 
 
 def test_workers_alone_have_the_engines_socket_and_each_part_no_more_than_it_needs(project: Project) -> None:
@@ -101,19 +102,19 @@ def signed_with(person: Person) -> str:
     return str(json.loads(base64.urlsafe_b64decode(head + "=="))["kid"])
 
 
-def test_secrets_are_rotated_while_everything_runs(project: Project, client: httpx.Client, walter: Person) -> None:
+def test_secrets_are_rotated_while_everything_runs(project: Project, walter: Person) -> None:
     project.compose("run", "--rm", "keys")
-    with project.client() as other:
+    with project.browser() as other:
         ines = project.sign_up(other, "ines@example.org")
         assert signed_with(ines) != signed_with(walter)
-        me = client.get(f"{PUBLIC_URL}/api/user/me", headers=walter.headers)
+        me = walter.client.get(f"{PUBLIC_URL}/api/user/me", headers=walter.headers)
         assert me.status_code == 200, me.text
         assert ines.open(ines.launch()).status_code == 200
 
 
-def test_three_workers_are_three_and_share_the_jobs(project: Project, client: httpx.Client, walter: Person) -> None:
+def test_three_workers_are_three_and_share_the_jobs(project: Project, walter: Person) -> None:
     project.compose("up", "-d", "--scale", "worker=3", "--no-recreate")
-    project.wait_ready(client, workers=3)
+    project.wait_ready(walter.browser, workers=3)
     names = [item["Name"].lstrip("/") for item in project.containers("worker")]
     assert len(names) == 3
 
@@ -125,17 +126,17 @@ def test_three_workers_are_three_and_share_the_jobs(project: Project, client: ht
     wait_until(shared, PATIENCE, lambda: StepFailed(f"one worker does everything\n{project.logs()}"))
 
 
-def test_down_and_up_again_keeps_workspaces_accounts_and_sign_ins(project: Project, walter: Person) -> None:
+def test_a_power_cut_down_and_up_again_keep_workspaces_accounts_and_sign_ins(project: Project, walter: Person) -> None:
     url = walter.launch()
     before = project.workspaces()
+    # What a server that ends so leaves behind: its socket, and the file that says it runs.
+    project.compose("kill")
     project.compose("down")
     assert project.workspaces() == before
     project.compose("up", "-d")
-    project.wait_ready(walter.client, workers=1)
-    assert (
-        walter.client.get(f"{PUBLIC_URL}/api/user/me", headers=walter.headers).json()["user"]["email"]
-        == "walter@example.org"
-    )
+    project.wait_ready(walter.browser, workers=1)
+    me = walter.client.get(f"{PUBLIC_URL}/api/user/me", headers=walter.headers).json()
+    assert me["user"]["email"] == "walter@example.org"
     page = walter.open(url)
     assert (page.status_code, "walter" in page.text) == (200, True), page.text
     assert project.workspaces() == before

@@ -118,9 +118,9 @@ def test_a_person_and_a_part_of_a_page_are_told_apart(
 
 
 def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
-    answer = _response(
-        settings, Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", True, "t"), "en"
-    )
+    added = (("X-A", "1"), ("X-B", ""))
+    passed = Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", added, True, "t")
+    answer = _response(settings, passed, "en")
     given = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
     assert answer.status_code == 200
     assert given == {
@@ -132,6 +132,9 @@ def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
         "x-spawner-authorization": "b",
         "x-spawner-clean-query": "yes",
         "x-spawner-ticket": "t",
+        **{f"x-spawner-name-{n}": name for n, name in enumerate(("X-A", "X-B", *["X-Spawner-Unused"] * 2), start=1)},
+        **{f"x-spawner-value-{n}": value for n, value in enumerate(("1", "", "", ""), start=1)},
+        **{f"x-spawner-without-{n}": name for n, name in enumerate(("", "X-B", *["X-Spawner-Unused"] * 2), start=1)},
     }
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from app.catalog.placeholders import check_headers, check_words
 from app.runtime.egress import INTERNET, Egress, parse_egress
 from app.runtime.policy import Allowed, forbidden_path
 
@@ -30,6 +31,7 @@ WORDING: Final = {
 }
 
 
+Words = Annotated[tuple[str, ...], AfterValidator(check_words)]
 Seconds = Annotated[int, Field(strict=True, ge=0, le=366 * 86400)]
 Place = tuple[int | str, ...]
 Mistake = tuple[Place, str]
@@ -123,7 +125,8 @@ class Probe(_Model):
 
 class Template(_Model):
     """One entry of the catalogue. `volume` is a mount point; `build` is relative to the catalogue's folder.
-    A limit of 0 seconds is none. `egress` is where a workspace may connect to.
+    A limit of 0 seconds is none. `egress` is where a workspace may connect to. `command` stands in for the image's
+    entrypoint, `args` for its arguments; these and `headers`, which requests get, may hold placeholders.
 
     `probe.path` is relative to the base path as the container sees it: `/` where `strip_prefix` holds.
     """
@@ -135,6 +138,8 @@ class Template(_Model):
     build: Annotated[Path, AfterValidator(_check_build)] | None = None
     port: int = Field(strict=True, ge=1, le=65535)
     limits: Limits
+    command: Words | None = None
+    args: Words | None = None
     environment: Annotated[dict[str, str], AfterValidator(_check_environment)] = {}
     volume: Annotated[str, AfterValidator(_check_mount)] | None = None
     probe: Probe
@@ -145,6 +150,7 @@ class Template(_Model):
     capabilities: tuple[str, ...] = ()
     runtime: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     strip_prefix: bool = Field(True, strict=True)
+    headers: Annotated[dict[str, str], AfterValidator(check_headers)] = {}
     restart: Literal["on-failure", "never"] = "on-failure"
     idle_pause: Seconds = 0
     idle_stop: Seconds = 0

@@ -72,6 +72,18 @@ def workspace_url(settings: Settings, slug: str, template: str) -> str:
     return origin_of(settings, route) + base_path(settings, route)
 
 
+def placeholders(settings: Settings, slug: str, template: str, *, user: str) -> dict[str, str]:
+    """What the placeholders of a template stand for (`app.catalog.placeholders.NAMES`). `user` is a slug."""
+    base = base_path(settings, route_of(slug, template))
+    return {
+        "base_path": base,
+        "prefix": base.rstrip("/"),
+        "workspace_url": workspace_url(settings, slug, template),
+        "public_url": settings.public_url,
+        "user": user,
+    }
+
+
 def parse(settings: Settings, host: str, uri: str) -> Route | Alias | None:
     """Read the public name of a request; None where there is none. Never raises, decodes nothing."""
     if not uri.startswith("/"):

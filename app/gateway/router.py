@@ -1,10 +1,12 @@
 """What the reverse proxy asks. It alone reaches these addresses: on every site of its own `/internal/*` is 404."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from app.catalog.placeholders import MOST_HEADERS
 from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, WatchDep
 from app.errors import NotFound
 from app.gateway import pages, service
@@ -52,6 +54,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
                 "X-Spawner-Authorization": answer.authorization,
                 "X-Spawner-Clean-Query": "yes" if answer.clean_query else "",
                 "X-Spawner-Ticket": answer.ticket,
+                **_added(answer.headers),
             }
         )
     if isinstance(answer, Redirect):
@@ -62,6 +65,17 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
     page = pages.render(settings, answer, locale)
     headers = {**answer.error.headers, "Content-Security-Policy": pages.POLICY}
     return HTMLResponse(page, answer.error.status, headers=headers)
+
+
+def _added(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """As many numbered headers as the proxy reads. One without a value is named once more, to be removed."""
+    slots = [*headers, *[("X-Spawner-Unused", "")] * (MOST_HEADERS - len(headers))]
+    named = {}
+    for number, (name, value) in enumerate(slots, start=1):
+        named[f"X-Spawner-Name-{number}"] = name
+        named[f"X-Spawner-Value-{number}"] = value
+        named[f"X-Spawner-Without-{number}"] = "" if value else name
+    return named
 
 
 def _set(response: Response, cookie: Cookie) -> None:

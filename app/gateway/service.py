@@ -6,6 +6,8 @@ route, so a stranger's workspace and one that does not exist cannot be told apar
 """
 
 import asyncio
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -14,7 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.callers import note_token
 from app.auth.tokens import new_token
-from app.errors import AppError, Forbidden, MethodNotAllowed, NotFound, Unauthorized
+from app.catalog.placeholders import fill
+from app.catalog.service import Template
+from app.errors import AppError, Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
 from app.gateway import cookies, handoff, waking
 from app.gateway.activity import Activity
 from app.gateway.cookies import Cookie
@@ -28,7 +32,7 @@ from app.gateway.errors import (
     WorkspaceUnreachable,
 )
 from app.gateway.grants import Grant, find_grant, find_token_grant
-from app.gateway.names import Alias, Route, base_path, origin_of, parse, route_of
+from app.gateway.names import Alias, Route, base_path, origin_of, parse, placeholders, route_of
 from app.gateway.relay import Relay
 from app.gateway.visit import Visit
 from app.models import User, Workspace, WorkspaceStatus, utcnow
@@ -56,7 +60,8 @@ MOVING = (
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` and `authorization` for headers.
+    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` and `authorization` for headers, and
+    `headers` that its template adds.
 
     `base` is the path that the workspace's own cookies are held to; empty where it has a host of its own. A `ticket`
     says that the upstream is this process's relay, and must be shown there; `clean_query` that a token of ours is to be
@@ -69,6 +74,7 @@ class Pass:
     user: str
     cookie: str
     authorization: str
+    headers: tuple[tuple[str, str], ...] = ()
     clean_query: bool = False
     ticket: str = ""
 
@@ -251,9 +257,26 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown) -
         user=grant.visitor,
         cookie=cookies.without_ours(visit.cookies),
         authorization=shown.authorization,
+        headers=tuple(_headers(desk.resources.settings, visit, route, template, grant)),
         clean_query=shown.in_query,
         ticket=passage.ticket if passage else "",
     )
+
+
+def _headers(
+    settings: Settings, visit: Visit, route: Route, template: Template | None, grant: Grant
+) -> Iterator[tuple[str, str]]:
+    """What the template adds to a request; nobody's value counts but its own, which may be empty.
+
+    Raises `InvalidRequest` for another spelling of such a name, which some servers take for the same: the proxy
+    overwrites a name as it is.
+    """
+    added = template.headers if template is not None else {}
+    names = {name.lower() for name in added}
+    if any(re.sub(r"[^a-z0-9]", "-", name) in names for name in visit.names - names):
+        raise InvalidRequest
+    values = placeholders(settings, route.slug, route.template, user=grant.visitor)
+    yield from ((name, fill(text, values)) for name, text in added.items())
 
 
 def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> Refusal:

@@ -55,6 +55,7 @@ class WorkspaceSpec:
     a runtime replaces a container of a smaller one and refuses to touch a larger one. `installation` is the id of the
     database that the spec comes from. What is of another workspace is replaced only where both carry the same id.
     `runtime` is the engine's name of the OCI runtime, None its default.
+    An empty `command` is the image's own entrypoint; with a `command` the image's own arguments do not count.
     """
 
     instance: str
@@ -67,6 +68,8 @@ class WorkspaceSpec:
     memory_bytes: int
     cpus: float
     pids: int
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     volume: Volume | None = None

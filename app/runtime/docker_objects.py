@@ -114,6 +114,10 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
     }
     if spec.user is not None:
         body["User"] = spec.user
+    if spec.command:
+        body["Entrypoint"] = list(spec.command)
+    if spec.args:
+        body["Cmd"] = list(spec.args)
     return body
 
 

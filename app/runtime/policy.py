@@ -191,12 +191,19 @@ def _bind(item: object, allowed: Allowed) -> bool:
     return (read_only is True or writable) and TARGET(item["Target"]) and not forbidden_path(source, allowed.socket)
 
 
+def _words(value: object) -> bool:
+    """A command or arguments: a list, which no shell reads."""
+    return _all(value, lambda word: isinstance(word, str) and "\0" not in word) and bool(value and value[0])  # type: ignore[index]
+
+
 PORT: Final = _fits(r"[1-9][0-9]{0,4}/tcp")
 TARGET: Final = _fits(r"/[^:\0]+")
 
 BODY: Final[Mapping[str, Test]] = {
     "Image": _fits(r"[a-z0-9][A-Za-z0-9._/:@-]*"),
     "Hostname": _fits(r"[a-z0-9-]{1,63}"),
+    "Entrypoint": _words,
+    "Cmd": _words,
     "Env": lambda values: _all(values, lambda item: isinstance(item, str)),
     "Labels": _texts,
     "ExposedPorts": lambda ports: isinstance(ports, dict) and all(PORT(port) and not ports[port] for port in ports),

@@ -2,8 +2,9 @@
 
 import ipaddress
 
+from app.catalog.placeholders import fill
 from app.catalog.service import Template
-from app.gateway.names import base_path, route_of
+from app.gateway.names import base_path, placeholders, route_of
 from app.models import Workspace
 from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
 from app.settings import Settings
@@ -47,6 +48,7 @@ def build_spec(
     """What the engine shall run for this workspace. The container learns who and where it is, and no secret."""
     route = route_of(slug, template.key)
     name = container_name(settings, slug, template.key)
+    values = placeholders(settings, slug, template.key, user=slug)
     environment = {
         **template.environment,
         "SPAWNER_USER_SLUG": slug,
@@ -66,6 +68,8 @@ def build_spec(
         memory_bytes=template.limits.memory,
         cpus=template.limits.cpus,
         pids=template.limits.pids,
+        command=tuple(fill(word, values) for word in template.command or ()),
+        args=tuple(fill(word, values) for word in template.args or ()),
         environment=environment,
         labels={"spawner.route": route},
         volume=Volume(volume, template.volume) if template.volume and volume else None,

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.catalog.placeholders import NAMES, fill
 from app.catalog.service import SMALLEST_MEMORY, CatalogInvalid, load_catalog, parse_memory
+from app.gateway.names import placeholders
 from app.runtime.egress import INTERNET, Egress
 from app.runtime.policy import Allowed
+from app.settings import Settings
 
 SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
 TEMPLATE = """\
@@ -131,6 +134,36 @@ def test_templates_are_frozen(tmp_path: Path) -> None:
             "port: 1\n  mounts: [{host: /srv/data, path: /data}]",
             "7: templates.hello.mounts.0.host: /srv/data is not in SPAWNER_ALLOWED_MOUNTS",
         ),
+        *(
+            ("port: 8080", f"port: 1\n  {key}", f"7: templates.hello.{mistake}")
+            for key, mistake in (
+                ("command: serve", "command: Input should be a valid"),
+                ("command: []", "command: must be a list that begins with a word"),
+                ("command: ['']", "command: must be a list that begins with a word"),
+                ("args: [--port, 80]", "args.1: must be a text: quote it"),
+                ("args: ['--base={slug}']", "args: {slug} is none of {base_path}, {prefix}, {workspace_url}, "),
+                ("args: ['{user.__class__}']", "args: {user.__class__} is none of"),
+                ("args: ['{']", "args: { is none of"),
+                ("args: ['{{x}']", "args: } is none of"),
+                ('args: ["\\0"]', "args: must have no NUL"),
+                ("headers: {X-A: '{nobody}'}", "headers: {nobody} is none of"),
+                ('headers: {X-A: "a\\r\\nX-B: b"}', "headers: X-A must hold printable ASCII"),
+                ("headers: {X-A: ' a'}", "headers: X-A must hold printable ASCII"),
+                ("headers: {X-A: ä}", "headers: X-A must hold printable ASCII"),
+                ("headers: {X-A: ''}", "headers: X-A must hold printable ASCII"),
+                ("headers: {X-A: 1}", "headers.X-A: must be a text: quote it"),
+                ("headers: {X-A: a, x-a: b}", "headers: has a name twice"),
+                ("headers: {X-A: a, X-B: a, X-C: a, X-D: a, X-E: a}", "headers: must be at most 4"),
+                *(
+                    (f"headers: {{{name}: a}}", f"headers: {name} is no name such as X-Script-Name")
+                    for name in ("Cookie", "Host", "Authorization", "Connection", "X_A", "X-", "Remote-User")
+                ),
+                *(
+                    (f"headers: {{{name}: a}}", f"headers: {name} is the proxy's own")
+                    for name in ("X-Spawner-User", "X-Forwarded-For", "X-My-Upstream", "X-Real-IP", "X-strip-prefix")
+                ),
+            )
+        ),
         ("image: example/hello:1", "image: 'a b'", "5: templates.hello.image: String should match pattern"),
     ],
 )
@@ -138,6 +171,27 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, old: str, new: str,
     found = mistakes(write(tmp_path, TEMPLATE.replace(old, new, 1)))
     assert len(found) == 1
     assert found[0].startswith(mistake)
+
+
+def test_what_a_template_says_of_its_workspace_is_filled_in_once(tmp_path: Path) -> None:
+    more = """port: 8080
+  command: [serve, '--base={prefix}', '{base_path}', '{{"a": {{}}}}']
+  args: ['{user}@{workspace_url}', '{public_url}']
+  headers: {X-Script-Name: '{prefix}/x', X-Who: 'user {user}'}"""
+    template = load_catalog(write(tmp_path, TEMPLATE.replace("port: 8080", more, 1))).default
+    assert template.command is not None
+    assert template.args is not None
+    values = {"prefix": "/{user}", "base_path": "/b/", "user": "alice", "workspace_url": "w", "public_url": "{{"}
+    assert [fill(word, values) for word in template.command] == ["serve", "--base=/{user}", "/b/", '{"a": {}}']
+    assert [fill(word, values) for word in template.args] == ["alice@w", "{{"]
+    assert {name: fill(text, values) for name, text in template.headers.items()} == {
+        "X-Script-Name": "/{user}/x",
+        "X-Who": "user alice",
+    }
+
+
+def test_every_placeholder_has_a_value(settings: Settings) -> None:
+    assert sorted(placeholders(settings, "alice", "hello", user="bob")) == sorted(NAMES)
 
 
 def test_where_workspaces_connect_is_read(tmp_path: Path) -> None:

@@ -212,3 +212,15 @@ async def test_a_launch_that_is_cancelled_at_any_moment_is_finished_by_the_next(
         assert before.container_id in (None, endpoint.container_id)
         assert (await runtime.status(spec.name)).state is RunState.RUNNING
         await runtime.ensure_absent(spec.name, spec.workspace_id)
+
+
+async def test_a_command_and_its_arguments_stand_in_for_the_images_own(
+    runtime: Runtime, workspace: Workspaces, steps: Steps
+) -> None:
+    script = 'busybox mkdir /www; busybox printf "%s|" "$@" > /www/index.html; exec busybox httpd -f -p 8080 -h /www'
+    words = ("busybox", "sh", "-c", script)
+    spec = workspace(script="exit 1", command=words, args=("name", "a b", "$HOME", ""))
+    assert await fetch(await runtime.ensure_running(spec, steps), "/") == "a b|$HOME||"
+    # The image has no entrypoint: arguments alone are what runs.
+    spec = workspace(script="exit 1", args=("busybox", "httpd", "-f", "-p", "8080", "-h", "/"))
+    await runtime.ensure_running(spec, steps)

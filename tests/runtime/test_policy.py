@@ -46,6 +46,8 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         memory_bytes=draw(st.integers(6 << 20, 1 << 40)),
         cpus=draw(st.floats(0.01, 1024)),
         pids=draw(st.integers(4, 1_000_000)),
+        command=draw(st.just(()) | st.just(("serve", "--base={}", ""))),
+        args=tuple(draw(st.lists(st.sampled_from(["-v", "a b", "$(id)", "ä"]), max_size=3))),
         environment=draw(st.dictionaries(NAMES, st.text(max_size=5), max_size=2)),
         labels={"spawner.route": "alice-hello"},
         volume=draw(st.none() | st.just(Volume("t-alice-hello", "/home/alice"))),
@@ -101,7 +103,10 @@ FORBIDDEN: list[tuple[str, Any]] = [
 ]  # fmt: skip
 # Each is set in the request itself.
 FOREIGN: list[tuple[str, Any]] = [
-    ("Cmd", ["sh"]), ("Entrypoint", ["sh"]), ("NetworkingConfig", {"EndpointsConfig": {}}), ("Volumes", {"/": {}}),
+    *((key, value) for key in ("Cmd", "Entrypoint") for value in (
+        "sh", [], [""], [1], [["sh"]], ["a\0"], {"a": 1}, None,
+    )),
+    ("NetworkingConfig", {"EndpointsConfig": {}}), ("Volumes", {"/": {}}),
     ("HostConfig", None), ("Labels", {}), ("Labels", None), ("Labels", {"spawner.instance": ""}), ("Image", "a b"),
     ("Image", "-v"), ("User", "root; id"), ("Hostname", "a.b"), ("Env", "A=1"), ("Env", [1]), ("Domainname", "x"),
     ("hostconfig", {"Privileged": True}), ("MacAddress", "02:42:ac:11:00:02"), ("ExposedPorts", {"1-9/tcp": {}}),
@@ -131,7 +136,19 @@ def test_a_request_of_another_shape_is_refused(body: dict[str, Any], wrong: tupl
 def test_a_key_that_nobody_listed_is_refused(body: dict[str, Any], key: str, outside: bool, value: object) -> None:
     known = copy.deepcopy(body)
     place = body if outside else body["HostConfig"]
-    if key in ("Dns", "DnsOptions", "CapAdd", "Runtime", "Tmpfs", "Mounts", "PortBindings", "User") or key in place:
+    known_keys = (
+        "Dns",
+        "DnsOptions",
+        "CapAdd",
+        "Runtime",
+        "Tmpfs",
+        "Mounts",
+        "PortBindings",
+        "User",
+        "Cmd",
+        "Entrypoint",
+    )
+    if key in known_keys or key in place:
         return
     place[key] = value
     with pytest.raises(PolicyViolated, match="is not allowed"):

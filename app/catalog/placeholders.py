@@ -1,0 +1,56 @@
+"""What a template's command, arguments and headers say of the workspace that they are for: `{prefix}` and the like."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+# What each stands for is said in docs/templates.md.
+NAMES: Final = ("base_path", "prefix", "workspace_url", "public_url", "user")
+_PARTS: Final = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
+_HEADER: Final = re.compile(r"X-[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+# The proxy's own, and those by which servers know a client's address.
+_OURS: Final = ("spawner", "forwarded", "upstream", "strip-prefix", "real-ip", "client-ip")
+MOST_HEADERS: Final = 4
+LONGEST: Final = 1000
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Put the values in. What they hold is not read again."""
+    return _PARTS.sub(lambda match: values[match[0][1:-1]] if len(match[0]) > 2 else match[0][0], text)
+
+
+def check_text(text: str) -> str:
+    """Raise `ValueError` for a placeholder that is none; a brace of one's own is written twice."""
+    if "\0" in text or len(text) > LONGEST:
+        raise ValueError(f"must have no NUL character and at most {LONGEST} characters")
+    for part in _PARTS.findall(text):
+        if part in ("{", "}") or (len(part) > 2 and part[1:-1] not in NAMES):
+            known = ", ".join(f"{{{name}}}" for name in NAMES)
+            raise ValueError(f"{part} is none of {known}; a brace itself is written twice: {{{{ or }}}}")
+    return text
+
+
+def check_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Check a command or arguments."""
+    if not words or not words[0]:
+        raise ValueError("must be a list that begins with a word, such as [serve, --port, '8080']")
+    for word in words:
+        check_text(word)
+    return words
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Check the headers that a template adds to requests."""
+    if len(headers) > MOST_HEADERS:
+        raise ValueError(f"must be at most {MOST_HEADERS}")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("has a name twice: case makes no difference")
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(name) or len(name) > 60:
+            raise ValueError(f"{name} is no name such as X-Script-Name")
+        if any(word in name.lower() for word in _OURS):
+            raise ValueError(f"{name} is the proxy's own")
+        if not re.fullmatch(r"[!-~]+( [!-~]+)*", value):
+            raise ValueError(f"{name} must hold printable ASCII characters, with single spaces between words")
+        check_text(value)
+    return headers

@@ -8,21 +8,26 @@ from app.auth.tokens import Tokens, new_token
 from app.settings import Settings
 
 LIFE_SECONDS = 365 * 24 * 3600
-_FORM = re.compile(r"([A-Za-z0-9_-]{43})(?:\.([0-9a-f]{32}))?")
+# Accounts that a browser is remembered for: 43 + 8 * 33 characters, far from what browsers and servers take.
+MAX_MARKS = 8
+_FORM = re.compile(rf"([A-Za-z0-9_-]{{43}})((?:\.[0-9a-f]{{32}}){{0,{MAX_MARKS}}})")
 
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """A browser. `mark` shows what address was last signed in with it, to who knows the address. Never log it."""
+    """A browser. `marks` show what addresses signed in with it, the last one first, to who knows an address.
+
+    Never log it.
+    """
 
     token: str
-    mark: str = ""
+    marks: tuple[str, ...] = ()
     is_new: bool = False
 
     @property
     def cookie(self) -> str:
         """What it is to keep."""
-        return f"{self.token}.{self.mark}" if self.mark else self.token
+        return ".".join((self.token, *self.marks))
 
 
 def browser_cookie_name(settings: Settings) -> str:
@@ -33,7 +38,7 @@ def browser_cookie_name(settings: Settings) -> str:
 def read_browser(cookie: str | None) -> Browser:
     """The browser that shows this cookie; a new one where it shows none of ours."""
     found = _FORM.fullmatch(cookie or "")
-    return Browser(found[1], found[2] or "") if found else Browser(new_token(), is_new=True)
+    return Browser(found[1], tuple(found[2].split(".")[1:])) if found else Browser(new_token(), is_new=True)
 
 
 def hash_of(tokens: Tokens, browser: Browser) -> bytes:
@@ -47,13 +52,16 @@ def hashes_of(tokens: Tokens, browser: Browser) -> list[bytes]:
 
 
 def marked(tokens: Tokens, browser: Browser, address: str) -> Browser:
-    """The browser, to be known from now on as one in which somebody signed in as this address."""
-    return replace(browser, mark=_marks(tokens, browser, address)[0])
+    """The browser, to be known from now on as one in which somebody signed in as this address, beside the others."""
+    known = _marks(tokens, browser, address)
+    others = [mark for mark in browser.marks if mark not in known]
+    return replace(browser, marks=(known[0], *others[: MAX_MARKS - 1]))
 
 
 def knows(tokens: Tokens, browser: Browser, address: str) -> bool:
-    """Whether this address was the last that somebody signed in as in this browser."""
-    return any(hmac.compare_digest(browser.mark, mark) for mark in _marks(tokens, browser, address))
+    """Whether this address is among the last that somebody signed in as in this browser."""
+    known = _marks(tokens, browser, address)
+    return any(hmac.compare_digest(shown, mark) for shown in browser.marks for mark in known)
 
 
 def _marks(tokens: Tokens, browser: Browser, address: str) -> list[str]:

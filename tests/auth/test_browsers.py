@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 
 from app.auth.addresses import masked
 from app.auth.browsers import Browser, browser_cookie_name, knows, marked, read_browser
+from app.auth.tokens import Tokens
 from app.models import LinkRequest, MagicLink
 from app.resources import Resources
 from app.settings import Settings
@@ -133,5 +134,44 @@ async def test_a_browser_is_known_for_the_address_that_it_signed_in_as_alone(res
     hers = marked(tokens, read_browser(None), ALICE)
     assert knows(tokens, read_browser(hers.cookie), ALICE)
     assert not knows(tokens, hers, "bob@example.org")
-    assert not knows(tokens, Browser(read_browser(None).token, hers.mark), ALICE)
+    assert not knows(tokens, Browser(read_browser(None).token, hers.marks), ALICE)
     assert not knows(tokens, read_browser(hers.token), ALICE)
+
+
+async def test_a_browser_is_known_for_every_account_of_its_people_up_to_eight(resources: Resources) -> None:
+    tokens, browser = resources.tokens, read_browser(None)
+    addresses = [f"user{i}@example.org" for i in range(9)]
+    for address in addresses[:8]:
+        browser = marked(tokens, read_browser(browser.cookie), address)
+    browser = marked(tokens, browser, addresses[0])
+    assert all(knows(tokens, read_browser(browser.cookie), address) for address in addresses[:8])
+    browser = read_browser(marked(tokens, browser, addresses[8]).cookie)
+    # The one that was used longest ago is forgotten.
+    assert [knows(tokens, browser, address) for address in addresses] == [i != 1 for i in range(9)]
+    assert len(browser.cookie) < 320
+    assert read_browser(f"{browser.cookie}.{'0' * 32}").is_new
+
+
+async def test_a_second_account_in_a_browser_leaves_the_first_one_known(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    for name in ("alice", "bob"):
+        token = await make_link(resources, await make_user(resources, name))
+        assert (await client.post("/api/auth/verify", json={"token": token})).status_code == 200
+    shown = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    for address in (ALICE, "bob@example.org"):
+        flood = [
+            await client.post("/api/auth/login", json={"email": address}, headers={"Cookie": ""}) for _ in range(4)
+        ]
+        assert flood[-1].status_code == 429
+        assert (await client.post("/api/auth/login", json={"email": address}, headers=shown)).status_code == 200
+
+
+async def test_a_mark_of_a_replaced_secret_is_made_anew_and_not_beside(settings: Settings) -> None:
+    first, second = "a secret of the tests 0123456789", "another secret of the tests 01234"
+    old = Tokens(settings.model_copy(update={"secret_key": first}))
+    new = Tokens(settings.model_copy(update={"secret_key": f"{second}\n{first}"}))
+    browser = marked(old, read_browser(None), ALICE)
+    assert knows(new, browser, ALICE)
+    renewed = marked(new, browser, ALICE)
+    assert (len(renewed.marks), knows(old, renewed, ALICE)) == (1, False)

@@ -74,6 +74,21 @@ async def check_same_origin(request: Request) -> None:
         raise Forbidden
 
 
+async def check_sign_in_origin(request: Request) -> None:
+    """Refuse to ask for a link, look at one or sign in for another site's page, which no cookie would keep from it.
+
+    Programs send neither header. Of pages, our own may, and those of CORS_ORIGINS, which get no cookie by it.
+    """
+    sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
+    settings = request.app.state.settings
+    if origins and all(origin in settings.cors_origins for origin in origins):
+        return
+    if any(site not in ("same-origin", "none") for site in sites):
+        raise Forbidden
+    if any(origin != settings.public_url for origin in origins):
+        raise Forbidden
+
+
 def _may_refresh(request: Request) -> bool:
     """Another site's page may lead the browser here, but what it merely loads moves no session on."""
     if request.headers.get("sec-fetch-mode") == "navigate":

@@ -1,6 +1,8 @@
 """What happens around every request: its id, its log line, and the headers that every answer carries."""
 
 import time
+from collections.abc import Mapping
+from typing import ClassVar
 from uuid import uuid4
 
 import structlog
@@ -10,7 +12,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import audit
-from app.errors import unexpected
+from app.errors import AppError, render, unexpected
+from app.i18n import Text
 
 log = structlog.get_logger("app.access")
 
@@ -105,8 +108,24 @@ class RequestContext:
                 log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
 
 
+# Headers of which a request has one: of two, each part of a chain reads another. Cookies may come in several lines, and
+# are judged name by name; of Origin and Sec-Fetch-Site all must agree, see `app.deps`.
+SINGLE = frozenset({b"authorization", b"content-type", b"host", b"idempotency-key", b"last-event-id"})
+
+
+class RepeatedHeader(AppError):
+    code = "repeated_header"
+    status = 400
+    title = Text("Header sent twice", "Header doppelt gesendet")
+    detail = Text(
+        "This request has the header {name} more than once. Send it once.",
+        "Diese Anfrage enthält den Header {name} mehrmals. Bitte nur einmal senden.",
+    )
+    example: ClassVar[Mapping[str, object]] = {"name": "authorization"}
+
+
 class Boundary:
-    """Innermost ASGI middleware: bounds what a body may hold, and answers the errors that nobody expected.
+    """Innermost ASGI middleware: bounds what a request may hold, and answers the errors that nobody expected.
 
     It stands inside of CORS, so that a page of another origin can read those answers too.
     """
@@ -117,6 +136,10 @@ class Boundary:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        repeated = _repeated(scope)
+        if repeated is not None:
+            await render(Request(scope), RepeatedHeader(name=repeated))(scope, receive, send)
             return
         read = 0
         started = False
@@ -140,3 +163,16 @@ class Boundary:
             if started:
                 raise
             await unexpected(Request(scope), error)(scope, receive, send)
+
+
+def _repeated(scope: Scope) -> str | None:
+    """The first single header that comes again. What a workspace's client sends is the workspace's to judge."""
+    if scope["path"].startswith("/internal/"):
+        return None
+    seen: set[bytes] = set()
+    for name, _ in scope["headers"]:
+        if name in SINGLE:
+            if name in seen:
+                return str(name.decode("latin-1"))
+            seen.add(name)
+    return None

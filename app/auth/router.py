@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,12 +12,22 @@ from app.auth.browsers import Browser, marked
 from app.auth.codes import InvalidCode, verify_code
 from app.auth.cookies import hand_out, take_back
 from app.auth.limits import ClientRateLimited, RateLimited
+from app.auth.link_clients import NotAcceptable, check_program, navigates
 from app.auth.links import request_link
 from app.auth.return_to import view_next
 from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
 from app.auth.service import Blocked, InvalidLink
 from app.auth.sessions import logout as end_own_session
-from app.deps import BrowserDep, CallerDep, ClientDep, LocaleDep, ResourcesDep, SessionDep, keep_browser
+from app.deps import (
+    BrowserDep,
+    CallerDep,
+    ClientDep,
+    LocaleDep,
+    ResourcesDep,
+    SessionDep,
+    check_sign_in_origin,
+    keep_browser,
+)
 from app.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable, problems
 from app.i18n import Locale, Text
 from app.models import LinkPurpose
@@ -33,17 +43,20 @@ SENT = Text(
 )
 SIGNED_OUT = Text("You are signed out.", "Du bist abgemeldet.")
 
-ASKING = problems(InvalidRequest, TooLarge, RateLimited, ClientRateLimited, Unavailable)
-SPENDING = problems(InvalidRequest, InvalidLink, Blocked, Unavailable)
-LOOKING = problems(InvalidRequest, InvalidLink, TooLarge, Unavailable)
-TYPING = problems(InvalidRequest, InvalidCode, Blocked, TooLarge, Unavailable)
+ASKING = problems(InvalidRequest, Forbidden, TooLarge, RateLimited, ClientRateLimited, Unavailable)
+SPENDING = problems(InvalidRequest, InvalidLink, Forbidden, Blocked, Unavailable)
+LOOKING = problems(InvalidRequest, InvalidLink, Forbidden, TooLarge, Unavailable)
+TYPING = problems(InvalidRequest, InvalidCode, Forbidden, Blocked, TooLarge, Unavailable)
 SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
     303: {"description": "A browser's navigation: go to the page where the person confirms. Nothing is spent"},
     **SPENDING,
+    **problems(NotAcceptable),
 }
+# What makes a browser do any of this from another site's page is refused.
+OURS = [Depends(check_sign_in_origin)]
 
 
-@router.post("/signup", operation_id="signup", summary="Sign up by mail", responses=ASKING)
+@router.post("/signup", operation_id="signup", summary="Sign up by mail", responses=ASKING, dependencies=OURS)
 async def signup(
     body: LinkIn,
     response: Response,
@@ -63,7 +76,7 @@ async def signup(
     return MessageOut(message=SENT.say(locale))
 
 
-@router.post("/login", operation_id="login", summary="Sign in by mail", responses=ASKING)
+@router.post("/login", operation_id="login", summary="Sign in by mail", responses=ASKING, dependencies=OURS)
 async def login(
     body: LinkIn,
     response: Response,
@@ -79,7 +92,7 @@ async def login(
     return MessageOut(message=SENT.say(locale))
 
 
-@router.post("/link", operation_id="look_at_link", summary="Look at a link", responses=LOOKING)
+@router.post("/link", operation_id="look_at_link", summary="Look at a link", responses=LOOKING, dependencies=OURS)
 async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: BrowserDep, locale: LocaleDep) -> LinkOut:
     """Tells whose link it is and where it leads, before anybody presses a button. Spends nothing."""
     seen = await service.look(resources, body.token, browser)
@@ -87,7 +100,9 @@ async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: Browser
     return LinkOut(recognised=seen.recognised, address=seen.address, next=leads)
 
 
-@router.post("/verify", operation_id="verify", summary="Spend a link", responses=SPENDING | problems(TooLarge))
+@router.post(
+    "/verify", operation_id="verify", summary="Spend a link", responses=SPENDING | problems(TooLarge), dependencies=OURS
+)
 async def verify(
     body: VerifyIn,
     request: Request,
@@ -108,7 +123,9 @@ async def verify(
     return await _token_body(session, resources, signed_in, locale)
 
 
-@router.post("/verify-code", operation_id="verify_code", summary="Spend a link by its code", responses=TYPING)
+@router.post(
+    "/verify-code", operation_id="verify_code", summary="Spend a link by its code", responses=TYPING, dependencies=OURS
+)
 async def verify_by_code(
     body: CodeIn,
     request: Request,
@@ -150,14 +167,16 @@ async def verify_by_query(
     locale: LocaleDep,
     token: Annotated[str, Query(min_length=1, max_length=200, description="The token of the link.")],
 ) -> Response | TokenOut:
-    """For programs: signs in like `POST /api/auth/verify`, without a cookie.
+    """For programs: signs in like `POST /api/auth/verify`, without a cookie, where `Accept` names `application/json`.
 
-    A browser that navigates here, or a mail scanner that acts like one, is sent to the confirm page instead and spends
-    nothing; neither does HEAD. One kind of link serves both addresses: the account decides.
+    Nothing else spends the link. A browser that navigates here, or a mail scanner that acts like one, is sent to the
+    confirm page instead; what another site's page loads is refused. One kind of link serves both addresses: the account
+    decides.
     """
-    if _is_navigation(request):
+    if navigates(request):
         page = f"{resources.settings.public_url}/auth/confirm#token={quote(token, safe='')}"
         return RedirectResponse(page, status_code=303)
+    await check_program(request)
     signed_in = await service.verify(session, resources, token, client)
     return await _token_body(session, resources, signed_in, locale)
 
@@ -199,30 +218,3 @@ def _set_cookies(
 ) -> None:
     hand_out(request, resources.settings, signed_in.pages)
     keep_browser(response, resources.settings, marked(resources.tokens, browser, signed_in.user.email))
-
-
-def _is_navigation(request: Request) -> bool:
-    """Whether a person's browser opens this address, rather than a program calling it."""
-    if request.headers.get("sec-fetch-mode") == "navigate":
-        return True
-    html, json = 0.0, 0.0
-    for part in request.headers.get("accept", "")[:1000].lower().split(","):
-        kind, _, parameters = part.partition(";")
-        quality = _quality(parameters)
-        if kind.strip() in ("text/html", "text/*", "application/xhtml+xml"):
-            html = max(html, quality)
-        elif kind.strip() in ("application/json", "application/*", "*/*"):
-            json = max(json, quality)
-    return html > json
-
-
-def _quality(parameters: str) -> float:
-    """The weight among a media range's parameters (RFC 9110, 12.4.2); one that cannot be read counts as 1."""
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.strip().partition("=")
-        if name == "q":
-            try:
-                return float(value)
-            except ValueError:
-                break
-    return 1.0

@@ -84,6 +84,7 @@ CALLS: dict[str, tuple[str, str]] = {
 ASKING = ("signup", "login")
 BY_QUERY = ("verify_signup", "verify_login")
 SPENDING = ("verify", *BY_QUERY)
+SIGNING_IN = (*ASKING, *SPENDING, "verify_code", "look_at_link")
 STARTING = ("container_restart", "container_launch", "restart_workspace")
 ENDING = ("stop_workspace", "delete_workspace")
 ACCEPTING = (*STARTING, *ENDING)
@@ -181,7 +182,8 @@ async def call(scene: Scene, name: str, *, client: httpx.AsyncClient | None = No
     method, path = CALLS[name]
     who = scene.admin if name in ADMIN else scene.alice
     headers = request.pop("headers", who.headers if name in SIGNED_IN else {})
-    headers = {**headers, "Accept-Language": scene.locale}
+    by_name = {"Accept": "application/json"} if name in BY_QUERY else {}
+    headers = {**by_name, **headers, "Accept-Language": scene.locale}
     return await (client or scene.client).request(method, request.pop("path", path), headers=headers, **request)
 
 

@@ -26,6 +26,7 @@ from tests.api.calls import (
     NOWHERE,
     SHARING,
     SIGNED_IN,
+    SIGNING_IN,
     SILENT,
     SPENDING,
     STARTING,
@@ -221,6 +222,10 @@ async def comes_from_elsewhere(name: str, scene: Scene) -> httpx.Response:
     )
 
 
+async def asks_for_anything(name: str, scene: Scene) -> httpx.Response:
+    return await call(scene, name, headers={"Accept": "*/*"}, **good(name, await scene.link()))
+
+
 async def is_no_admin(name: str, scene: Scene) -> httpx.Response:
     return await call(scene, name, headers=scene.alice.headers, **good(name))
 
@@ -396,6 +401,8 @@ CASES: dict[Key, Provoke] = {
     **{(name, 401, "unauthorized"): partial(is_stranger, name) for name in SIGNED_IN},
     **{(name, 403, "insufficient_scope"): partial(shows_token, name) for name in SIGNED_IN},
     **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in (*CHANGING, *ADMINISTERING)},
+    **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in SIGNING_IN},
+    **{(name, 406, "not_acceptable"): partial(asks_for_anything, name) for name in BY_QUERY},
     **{(name, 403, "blocked"): partial(spends_blocked, name) for name in SPENDING},
     **{(name, 409, "idempotency_conflict"): partial(uses_key_again, name) for name in ACCEPTING},
     **{(name, 409, "quota_user_running"): partial(reaches_own_limit, name) for name in STARTING},

@@ -206,7 +206,7 @@ async def live(run: Run, settings: Settings, worker: TestWorker, post: Post) -> 
     await run.ask("POST", "/api/auth/signup", json={"email": "canary@example.org"})
     await post.deliver(worker)
     link, code = post.secrets()
-    await run.ask("GET", "/api/auth/verify-login", params={"token": f"{link}x"})
+    await run.ask("GET", "/api/auth/verify-login", params={"token": f"{link}x"}, headers={"Accept": "application/json"})
     signed_in = await run.ask("POST", "/api/auth/verify", json={"token": link})
     await run.ask("POST", "/api/auth/verify", json={"token": link})
     access, cookie = signed_in.json()["access_token"], run.client.cookies["spawner_session"]

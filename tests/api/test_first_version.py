@@ -90,7 +90,7 @@ async def test_a_verification_answers_a_token_body_and_launches_the_default_work
 ) -> None:
     user = await make_user(resources, state=UserState.REGISTERED)
     token = await make_link(resources, user)
-    answer = await client.get(f"/api/auth/{path}", params={"token": token})
+    answer = await client.get(f"/api/auth/{path}", params={"token": token}, headers={"Accept": "application/json"})
     assert answer.status_code == 200
     body = answer.json()
     assert set(body) == {"access_token", "token_type", "expires_in", "user", "job"}
@@ -108,7 +108,7 @@ async def test_a_verification_answers_a_token_body_and_launches_the_default_work
     claims = jwt.decode(body["access_token"], options={"verify_signature": False})
     assert set(claims) == {"iss", "aud", "sub", "jti", "sid", "iat", "exp", "is_admin"}
     assert claims["exp"] - claims["iat"] == 3600
-    again = await client.get(f"/api/auth/{path}", params={"token": token})
+    again = await client.get(f"/api/auth/{path}", params={"token": token}, headers={"Accept": "application/json"})
     assert (again.status_code, again.json()["code"]) == (400, "invalid_link")
 
 

@@ -10,24 +10,52 @@ from sqlalchemy import func, select, update
 
 from app.models import MagicLink, Session, User, UserState, utcnow
 from app.resources import Resources
+from app.settings import Settings
+from tests.api.conftest import serving
 from tests.auth.conftest import make_link
 from tests.conftest import TestWorker
 from tests.factories import make_user
 
+OURS = "http://localhost:8080"
 NAVIGATIONS: list[dict[str, str]] = [
     {"Sec-Fetch-Mode": "navigate"},
     {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
     {"Accept": "text/html"},
     {"Accept": "application/json;q=0.5, text/html;level=1;q=0.7"},
+    {"Accept": "application/json", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
 ]
 PROGRAMS: list[dict[str, str]] = [
-    {},
-    {"Accept": "*/*"},
     {"Accept": "application/json"},
+    {"Accept": "application/json, text/plain, */*"},
     {"Accept": "text/html;q=0.1, application/json"},
     {"Accept": "text/html;level=1;q=0.3, application/json;q=0.5"},
     {"Accept": "application/json;q=good;q=0.1, text/html"},
     {"Accept": "application/json, text/html", "Sec-Fetch-Mode": "cors"},
+    {"Accept": "application/json", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty", "Origin": OURS},
+]
+JSON = {"Accept": "application/json"}
+# What loads an address without anybody having asked for JSON by name, or for another site's page.
+SPENDS_NOTHING: list[tuple[int, dict[str, str]]] = [
+    (406, {}),
+    (406, {"Accept": "*/*"}),
+    (406, {"Accept": "application/*"}),
+    (406, {"Accept": "application/json;q=0, */*"}),
+    (406, {"Accept": "image/avif,image/webp,*/*;q=0.8"}),
+    (403, {"Accept": "*/*", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}),
+    (403, {**JSON, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}),
+    (403, {**JSON, "Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}),
+    (403, {**JSON, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}),
+    (403, {**JSON, "Origin": "https://evil.example"}),
+    (403, {**JSON, "Origin": "null"}),
+]
+FOREIGN_PAGES: list[dict[str, str]] = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://alice-hello.localhost:8080"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": OURS},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
 ]
 
 
@@ -125,6 +153,46 @@ async def test_a_navigation_goes_to_the_confirm_page_and_spends_nothing(
     assert await unspent(resources) == 1
 
 
+@pytest.mark.parametrize("path", ["/api/auth/verify-signup", "/api/auth/verify-login"])
+@pytest.mark.parametrize(("status", "headers"), SPENDS_NOTHING, ids=str)
+async def test_nothing_but_a_program_that_asks_for_json_spends_a_link_by_get(
+    client: httpx.AsyncClient, resources: Resources, path: str, status: int, headers: dict[str, str]
+) -> None:
+    token = await make_link(resources, await make_user(resources))
+    without = {"Accept": ""} if "Accept" not in headers else {}
+    answer = await client.get(path, params={"token": token}, headers={**without, **headers})
+    assert (answer.status_code, await unspent(resources)) == (status, 1)
+    assert answer.json()["code"] == ("not_acceptable" if status == 406 else "cross_site")
+
+
+@pytest.mark.parametrize("headers", FOREIGN_PAGES, ids=str)
+async def test_no_page_of_another_site_signs_a_browser_in_or_asks_for_links(
+    client: httpx.AsyncClient, resources: Resources, headers: dict[str, str]
+) -> None:
+    token = await make_link(resources, await make_user(resources))
+    for path, body in (
+        ("verify", {"token": token}),
+        ("verify-code", {"code": "7K2M-Q9XD"}),
+        ("link", {"token": token}),
+        ("signup", {"email": "alice@example.org"}),
+        ("login", {"email": "alice@example.org"}),
+    ):
+        answer = await client.post(f"/api/auth/{path}", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "cross_site"), path
+        assert "set-cookie" not in answer.headers
+    assert await unspent(resources) == 1
+
+
+async def test_a_page_of_a_listed_origin_may_sign_in(settings: Settings, resources: Resources) -> None:
+    listed = "https://app.example.org"
+    token = await make_link(resources, await make_user(resources))
+    headers = {"Origin": listed, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+    async with serving(settings.model_copy(update={"cors_origins": [listed]})) as client:
+        two = [("Origin", listed), ("Origin", "https://evil.example")]
+        assert (await client.post("/api/auth/verify", json={"token": token}, headers=two)).status_code == 403
+        assert (await spend(client, token, **headers)).status_code == 200
+
+
 async def test_a_navigation_cannot_be_led_elsewhere(client: httpx.AsyncClient, resources: Resources) -> None:
     answer = await client.get(
         "/api/auth/verify-login", params={"token": "x\r\nSet-Cookie: a=b#//evil"}, headers={"Accept": "text/html"}
@@ -208,7 +276,8 @@ async def test_logout_holds_at_the_next_request(client: httpx.AsyncClient, resou
     user = await make_user(resources)
     signed_in = (await spend(client, await make_link(resources, user))).json()
     cookie = client.cookies["spawner_session"]
-    other = (await client.get("/api/auth/verify-login", params={"token": await make_link(resources, user)})).json()
+    token = await make_link(resources, user)
+    other = (await client.get("/api/auth/verify-login", params={"token": token}, headers=JSON)).json()
     bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
     answer = await client.post("/api/auth/logout", headers=bearer)
     assert answer.status_code == 200

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import stat
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 # Order of the P-256 group (SEC 2, 2.4.2).
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+ACCESS_LIST = "system.posix_acl_access"
 
 Purpose = Literal[
     "link", "code", "browser", "known", "session", "refresh", "handoff", "workspace", "limit", "token", "share"
@@ -128,11 +131,19 @@ def secrets_now(settings: Settings) -> list[str]:
     return [key.secret for key in Keyring(settings)()]
 
 
+def _access_list(path: Path) -> bytes | None:
+    """The file's POSIX access list; None where it has none, or its file system."""
+    try:
+        return os.getxattr(path, ACCESS_LIST)
+    except (OSError, AttributeError):
+        return None
+
+
 def rotate(path: Path, keep: int) -> int:
     """Put a fresh secret first and drop all but the newest `keep`; returns how many there are now.
 
-    Whoever reads the file meanwhile sees the old content or the new one. Mode 0600; its owner stays. Raises `OSError`,
-    and `ValueError` for a file whose secrets are not usable.
+    A reader sees the old content or the new one. Owner, group, mode and access list stay; where they cannot, raises
+    `OSError` and leaves the file as it is. Raises `ValueError` for a file whose secrets are not usable.
     """
     # The file may be a link, as orchestrators mount secrets: what it leads to is replaced.
     path = path.resolve(strict=True)
@@ -144,11 +155,15 @@ def rotate(path: Path, keep: int) -> int:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "w") as file:
+                made = os.fstat(descriptor)
+                if (owner.st_uid, owner.st_gid) != (made.st_uid, made.st_gid):
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
+                if (listed := _access_list(path)) is not None:
+                    os.setxattr(descriptor, ACCESS_LIST, listed)
                 file.write("\n".join(lines) + "\n")
                 file.flush()
-                if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

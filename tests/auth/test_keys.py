@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -228,24 +230,55 @@ class TestCommand:
         result = CliRunner().invoke(commands, ["keys", "rotate", "--keep", keep], env={**given, **environment})
         return result.exit_code, result.output + (str(result.exception) if result.exception else "")
 
-    def test_a_fresh_secret_comes_first_and_the_file_stays_private(self, path: Path) -> None:
-        path.chmod(0o644)
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o440])
+    def test_a_fresh_secret_comes_first_and_the_files_mode_stays(self, path: Path, mode: int) -> None:
+        path.chmod(mode)
         code, said = self.run(SPAWNER_SECRET_KEY_FILE=str(path))
         assert (code, said.strip()) == (0, f"{path} begins with a fresh secret; 1 older one verifies")
         new, old = path.read_text().splitlines()
         assert old == FIRST
         assert len(new) == 64
-        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.stat().st_mode & 0o777 == mode
         assert [one.name for one in path.parent.iterdir()] == [path.name]
         code, said = self.run(SPAWNER_SECRET_KEY_FILE=str(path), keep="1")
         assert said.strip() == f"{path} begins with a fresh secret; 0 older ones verify"
         assert len(path.read_text().splitlines()) == 1
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-    def test_the_owner_stays(self, path: Path) -> None:
+    def test_owner_and_group_stay_and_who_could_read_it_still_can(self, path: Path) -> None:
         os.chown(path, 1234, 2345)
+        path.chmod(0o640)
         rotate(path, 2)
-        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345)
+        found = path.stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 2345, 0o640)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+    def test_a_file_whose_owner_cannot_be_kept_is_not_rotated(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o777)
+            path = Path(folder) / "secret_key"
+            path.write_text(f"{FIRST}\n")
+            path.chmod(0o640)
+            os.seteuid(1234)
+            try:
+                code, said = self.run(SPAWNER_SECRET_KEY_FILE=str(path))
+            finally:
+                os.seteuid(0)
+            assert code == 1
+            assert f"{path} stays as it is: Operation not permitted" in said
+            assert path.read_text() == f"{FIRST}\n"
+            assert [found.name for found in Path(folder).iterdir()] == ["secret_key"]
+
+    def test_an_access_list_of_the_file_stays(self, path: Path) -> None:
+        given = struct.pack("<I", 2)  # version 2: entries of tag, permissions and id
+        for tag, power, who in ((1, 6, -1), (2, 4, 1234), (4, 4, -1), (16, 4, -1), (32, 0, -1)):
+            given += struct.pack("<HHi", tag, power, who)
+        try:
+            os.setxattr(path, "system.posix_acl_access", given)
+        except OSError:
+            return  # this file system keeps none
+        rotate(path, 2)
+        assert os.getxattr(path, "system.posix_acl_access") == given
 
     def test_a_link_to_the_file_stays_a_link(self, path: Path) -> None:
         link = path.with_name("link")

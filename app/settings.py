@@ -171,6 +171,10 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(
         10, ge=0, description="After SIGTERM a worker's jobs get this long to finish; then others take them over."
     )
+    heartbeat_dir: Path = Field(
+        Path("/tmp/spawner-workers"),  # noqa: S108 # nosec B108 # its owner is checked
+        description="Folder in which workers say that they live, for `spawner worker live`.",
+    )
     worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
     engine_starts: int = Field(2, ge=1, description="Containers one worker makes or starts at the engine at once.")
     usage_seconds: float = Field(

@@ -10,12 +10,11 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import app
-from app.resources import make_redis
 from app.runtime.base import RuntimeFault
 from app.settings import load_settings
 from workers.context import open_context
 from workers.doctor import examine
-from workers.heartbeat import beats_here
+from workers.liveness import probe
 from workers.pulls import warm
 from workers.unclaimed import Unclaimed, find_unclaimed, remove_unclaimed
 
@@ -117,16 +116,7 @@ def pull(
 def live() -> None:
     """End with 0 if a worker of this host was heard of within seconds and its engine answers: a liveness probe."""
 
-    async def run() -> list[str]:
-        async with make_redis(load_settings().redis_url) as redis:
-            return await beats_here(redis)
-
-    beats = asyncio.run(run())
-    if not beats:
-        raise SystemExit("no worker of this host was heard of lately")
-    if "ok" not in beats:
-        raise SystemExit(f"the engine does not answer this host's workers: {', '.join(sorted(set(beats)))}")
-    typer.echo("a worker lives and its engine answers")
+    raise typer.Exit(probe())
 
 
 if __name__ == "__main__":

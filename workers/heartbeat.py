@@ -1,15 +1,19 @@
-"""Workers say that they live and whether their engine answers; the API, which has no way to the engine, reads it."""
+"""Workers say that they live and whether their engine answers: to the API through Redis, to probes by a file."""
 
 import asyncio
+import os
+import time
+from pathlib import Path
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.health.service import WORKER_KEY
 from app.runtime.base import RuntimeFault
+from app.settings import Settings
 from workers.context import WorkerContext
 from workers.identity import place, worker_name
+from workers.liveness import LIFE_SECONDS, heartbeat_path
 
 log = structlog.get_logger(__name__)
 
@@ -17,26 +21,59 @@ INTERVAL = 3
 LIFE = 10
 
 
-async def beats_here(redis: Redis) -> list[str]:
-    """What workers of this host last said of their engine: `ok`, or why it does not answer. Raises `SystemExit`."""
-    try:
-        keys = [key async for key in redis.scan_iter(f"{WORKER_KEY}{place()}:*", count=1000)]
-        return [value.decode() for value in await redis.mget(keys) if value] if keys else []
-    except (RedisError, OSError):
-        raise SystemExit("Redis does not answer") from None
-
-
 async def beat(context: WorkerContext) -> None:
-    """Write the worker's key every three seconds, until cancelled. The key outlives two missed beats."""
+    """Write the worker's file and its key every three seconds, until cancelled. Both outlive two missed beats."""
     key = f"{WORKER_KEY}{worker_name()}"
-    while True:
+    file = HeartbeatFile(context.resources.settings)
+    try:
+        while True:
+            try:
+                await context.runtime.ping()
+                engine = "ok"
+            except RuntimeFault as fault:
+                engine = fault.code
+            # The file first: Redis may be slow, which is nothing that a new process would mend.
+            file.write(engine)
+            try:
+                await context.resources.redis.set(key, engine, ex=LIFE)
+            except (RedisError, OSError) as error:
+                log.warning("heartbeat_lost", error=type(error).__name__)
+            await asyncio.sleep(INTERVAL)
+    finally:
+        file.remove()
+
+
+class HeartbeatFile:
+    """This worker's file. Where it cannot be written that is said once, and the probe says that nobody lives."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.heartbeat_dir
+        self._path = Path(heartbeat_path(str(self._folder), settings.instance, place(), os.getpid()))
+        self._said = False
+
+    def write(self, engine: str) -> None:
+        """Say how the engine answers; a reader sees the old word or the new one."""
         try:
-            await context.runtime.ping()
-            engine = "ok"
-        except RuntimeFault as fault:
-            engine = fault.code
+            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fresh = self._path.with_name(f".{self._path.name}")
+            fresh.write_text(engine)
+            fresh.replace(self._path)
+            self._sweep()
+        except OSError as error:
+            if not self._said:
+                remedy = "name a folder of the worker's own in SPAWNER_HEARTBEAT_DIR"
+                log.warning("heartbeat_file_unusable", folder=str(self._folder), error=error.strerror, remedy=remedy)
+            self._said = True
+
+    def remove(self) -> None:
+        """A worker that ends is no worker that died."""
         try:
-            await context.resources.redis.set(key, engine, ex=LIFE)
-        except (RedisError, OSError) as error:
-            log.warning("heartbeat_lost", error=type(error).__name__)
-        await asyncio.sleep(INTERVAL)
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            self._said = True
+
+    def _sweep(self) -> None:
+        """Remove what workers left that were killed."""
+        for other in self._folder.iterdir():
+            if time.time() - other.stat().st_mtime > 20 * LIFE_SECONDS:
+                other.unlink(missing_ok=True)

@@ -7,6 +7,6 @@ from deploy.stack.envfile import load_environment
 if __name__ == "__main__":
     load_environment(Path(__file__).resolve().parents[2])
 
-    from workers.cli import app  # it reads the settings
+    from workers.entry import main  # what it loads reads the settings
 
-    app(prog_name="spawner")
+    main()

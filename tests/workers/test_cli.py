@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,7 +21,6 @@ from app.settings import Settings
 from tests.conftest import ROOT, TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
-from workers.identity import place
 from workers.pulls import warm
 
 Spawner = Callable[..., Awaitable[tuple[int, str]]]
@@ -171,32 +169,6 @@ async def test_a_users_limit_is_set_and_lifted(resources: Resources, spawner: Sp
         code, said = await spawner("user", "limit", "alice@example.org", wrong)
         assert code == 2
         assert "must be a number" in said
-
-
-@pytest.mark.parametrize(
-    ("beats", "code", "sentence"),
-    [
-        ({}, 1, "no worker of this host"),
-        ({"elsewhere:1": "ok"}, 1, "no worker of this host"),
-        # A container beside this one, on the host's network and so under the host's name, is another place.
-        ({f"{socket.gethostname()}/1:1": "ok"}, 1, "no worker of this host"),
-        ({f"{place()}:1": "engine_unavailable"}, 1, "engine_unavailable"),
-        ({f"{place()}:1": "engine_unavailable", f"{place()}:2": "ok"}, 0, "a worker lives"),
-    ],
-)
-async def test_a_probe_tells_whether_a_worker_of_this_host_can_work(
-    resources: Resources, spawner: Spawner, beats: dict[str, str], code: int, sentence: str
-) -> None:
-    for name, value in beats.items():
-        await resources.redis.set(f"spawner:worker:{name}", value)
-    given, said = await spawner("worker", "live")
-    assert given == code, said
-    assert sentence in said
-
-
-async def test_a_probe_without_redis_says_so(resources: Resources, spawner: Spawner) -> None:
-    code, said = await spawner("worker", "live", SPAWNER_REDIS_URL="redis://127.0.0.1:1/0")
-    assert (code, said) == (1, "Redis does not answer")
 
 
 async def test_a_doctor_says_what_is_wrong_and_ends_with_1(resources: Resources, spawner: Spawner) -> None:

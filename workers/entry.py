@@ -1,0 +1,18 @@
+"""The `spawner` program. A probe runs every few seconds and must not load the application for it."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line."""
+    if sys.argv[1:] == ["worker", "live"]:
+        from workers.liveness import probe
+
+        raise SystemExit(probe())
+    from workers.cli import app
+
+    app(prog_name="spawner")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The liveness probe of a worker: a small file that says that the worker lives, and how its engine answers.
+
+Loads nothing of the application and of no library: orchestrators ask every few seconds, on hosts that are busy. It asks
+nobody else either, so that a Redis that is away gets no healthy worker killed.
+"""
+
+import os
+import stat
+import time
+
+# Where `.env` and the environment say nothing; `Settings.heartbeat_dir` reads the same.
+FOLDER = "/tmp/spawner-workers"  # noqa: S108 # nosec B108 # its owner is checked
+VARIABLES = ("SPAWNER_HEARTBEAT_DIR", "SPAWNER_INSTANCE")
+LIFE_SECONDS = 15
+
+
+def heartbeat_path(folder: str, instance: str, place: str, pid: int | str) -> str:
+    """Name a worker's file. Process ids are unique within `place`, which `workers.identity` says."""
+    return os.path.join(folder, f"{instance}.{place.replace('/', '_')}.{pid}")  # noqa: PTH118 - loads no pathlib
+
+
+def probe() -> int:
+    """Print a sentence; return 0 if a worker of this place was heard of lately and its engine answers, else 1."""
+    from workers.identity import place
+
+    given = _settings()
+    folder, instance = given.get(VARIABLES[0]) or FOLDER, given.get(VARIABLES[1]) or "spawner"
+    beats = _beats(folder, os.path.basename(heartbeat_path(folder, instance, place(), "")))  # noqa: PTH119
+    if not beats:
+        print(f"no worker of this host was heard of lately in {folder}")  # noqa: T201
+        return 1
+    if "ok" not in beats:
+        print(f"the engine does not answer this host's workers: {', '.join(sorted(beats))}")  # noqa: T201
+        return 1
+    print("a worker lives and its engine answers")  # noqa: T201
+    return 0
+
+
+def _beats(folder: str, prefix: str) -> set[str]:
+    """What workers last said of their engine: `ok`, or a code."""
+    beats: set[str] = set()
+    try:
+        # Anybody may make a folder below /tmp: what others could have written says nothing.
+        if os.stat(folder, follow_symlinks=False).st_mode & (stat.S_IWGRP | stat.S_IWOTH):  # noqa: PTH116
+            return beats
+        for entry in os.scandir(folder):
+            if entry.name.startswith(prefix) and time.time() - entry.stat().st_mtime < LIFE_SECONDS:
+                with open(entry.path) as file:  # noqa: PTH123
+                    beats.add(file.read(100))
+    except OSError:
+        pass
+    return beats
+
+
+def _settings() -> dict[str, str | None]:
+    """The two settings from the environment, and from `.env` where it says nothing."""
+    given: dict[str, str | None] = {name: os.environ.get(name) for name in VARIABLES}
+    if None in given.values() and os.path.exists(".env"):  # noqa: PTH110
+        from dotenv import dotenv_values
+
+        found = dotenv_values(".env")
+        given = {name: value if value is not None else found.get(name) for name, value in given.items()}
+    return given

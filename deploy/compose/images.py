@@ -76,8 +76,8 @@ def parts_build() -> Build:
 def ensure_images(engine: Engine, layout: Layout, current: Step) -> dict[str, str]:
     """Build what is missing, and return what compose is to be told, by variables' names. Raises `StepFailed`."""
     parts, service = parts_build(), service_build(layout.root)
-    log = layout.log("images")
-    with alone(layout.state / "images.lock", current.announce), log.open("a") as output:
+    log = layout.log("compose-images")
+    with alone(layout.state / "compose-images.lock", current.announce), log.open("a") as output:
 
         def report(line: str) -> None:
             print(f"{time.strftime('%H:%M:%S')} {line}", file=output, flush=True)
@@ -86,7 +86,7 @@ def ensure_images(engine: Engine, layout: Layout, current: Step) -> dict[str, st
             for build in (base_build(), parts, service):
                 if engine.image_labels(build.image) is not None:
                     continue
-                ensure_base(engine, report, current.announce)
+                ensure_base(engine, layout, report, current.announce)
                 current.announce(f"building {build.image}")
                 with _pack(build.files) as packed:
                     engine.build(build.image, packed, {}, report, **build.options)

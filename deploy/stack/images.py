@@ -123,7 +123,7 @@ def ensure_images(
             report("begins")
             try:
                 if BASE in (sample.context / "Dockerfile").read_text():
-                    ensure_base(engine, report, announce)
+                    ensure_base(engine, layout, report, announce)
                 certificates = private_certificates(os.environ)
                 with _pack(sample.context, certificates) as packed:
                     engine.build(sample.image, packed, {CONTEXT_LABEL: context_digest(sample.context)}, report)  # type: ignore[arg-type]
@@ -184,15 +184,16 @@ def _key(image: str) -> str:
     return f"{IMAGE_KEY}{image}"
 
 
-def ensure_base(engine: Engine, report: Report, announce: Report) -> None:
+def ensure_base(engine: Engine, layout: Layout, report: Report, announce: Report) -> None:
     """Get Debian's base image: from the engine, from a registry, or from Debian's packages."""
-    if engine.image_labels(BASE) is not None:
-        return
-    try:
-        engine.pull(BASE, report, PULL_SILENCE_SECONDS)
-    except EngineFailed as error:
-        report(f"no registry gives {BASE}: {error}")
-        _bootstrap_base(engine, report, announce)
+    with alone(layout.state / "base.lock", announce):
+        if engine.image_labels(BASE) is not None:
+            return
+        try:
+            engine.pull(BASE, report, PULL_SILENCE_SECONDS)
+        except EngineFailed as error:
+            report(f"no registry gives {BASE}: {error}")
+            _bootstrap_base(engine, report, announce)
 
 
 def _bootstrap_base(engine: Engine, report: Report, announce: Report) -> None:

@@ -241,13 +241,18 @@ def prepare_tests(root: Path, layout: Layout) -> None:
     """What the tests need of the machine: an engine, every image, Docker Compose, a browser."""
     given = given_settings(root, os.environ)
     engine = _engine_step(layout, given)
-    with ThreadPoolExecutor(1) as beside:
-        programs = beside.submit(_programs_step, layout)
+    with ThreadPoolExecutor(2) as beside:
+        # They wait for the network more than for the processor.
+        others = [beside.submit(_compose_images_step, layout, engine), beside.submit(_programs_step, layout)]
         with step("Images") as current:
             images.ensure_images(engine, images.samples(catalogue(layout, given)), layout, current.announce)
-        with step("Compose images") as current:
-            current.detail = ", ".join(ensure_compose_images(engine, layout, current).values())
-        programs.result()
+        for other in others:
+            other.result()
+
+
+def _compose_images_step(layout: Layout, engine: Engine) -> None:
+    with step("Compose images") as current:
+        current.detail = ", ".join(ensure_compose_images(engine, layout, current).values())
 
 
 def _programs_step(layout: Layout) -> None:

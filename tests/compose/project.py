@@ -35,9 +35,11 @@ ENV = f"""\
 SPAWNER_DOMAIN={DOMAIN}
 SPAWNER_WORKSPACE_DOMAIN=workspaces.lan
 SPAWNER_CERTIFICATES=local_certs
-SPAWNER_NETWORK_RANGE=10.221.0.0/16
+SPAWNER_SMTP_URL_FILE=smtp_url
 SPAWNER_DOCS=closed
 """
+# Whose file the mail server's address is: nobody of compose.yaml.
+OPERATOR = 4321
 # Nothing listens there: what goes through a proxy of the environment fails.
 DEAD_PROXY = "http://127.0.0.1:9"
 # A mount of compose.yaml, which the engine makes where systemd does not.
@@ -261,6 +263,10 @@ def compose_project(directory: Path) -> Iterator[Project]:
     folder = directory / "clone"
     copy_clone(folder)
     (folder / ".env").write_text(ENV)
+    (folder / "smtp_url").write_text("smtp://mail:1025\n")
+    (folder / "smtp_url").chmod(0o600)
+    if os.getuid() == 0:
+        os.chown(folder / "smtp_url", OPERATOR, OPERATOR)
     client = directory / "client"
     environment = docker_configuration(layout, client)
     (client / "config.json").write_text(
@@ -275,6 +281,7 @@ def compose_project(directory: Path) -> Iterator[Project]:
             "SPAWNER_INSTANCE": f"c{secrets.token_hex(4)}",
             "SPAWNER_ADDRESS": f"{subnet}.1",
             "SPAWNER_LOOPBACK": f"{subnet}.2",
+            "SPAWNER_NETWORK_RANGE": "10.221.0.0/16",
         }
         project = Project(folder, environment, engine)
         resolvers = RESOLVERS.exists()

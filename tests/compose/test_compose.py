@@ -87,9 +87,9 @@ def test_workers_alone_have_the_engines_socket_and_each_part_no_more_than_it_nee
 def test_the_doctor_finds_nothing_that_fails(project: Project) -> None:
     found = json.loads(project.compose("exec", "-T", "worker", "spawner", "doctor", "--json"))
     assert [finding for finding in found if finding["level"] == "fail"] == []
-    # The audit trail belongs to another role, and workspaces' connections are held.
     levels = {finding["name"]: finding for finding in found}
     assert levels["egress"]["level"] == "ok", levels["egress"]
+    assert "audit_not_protected" not in project.compose("logs", "api")
     disk = project.compose(
         "exec", "-T", "worker", "python", "-c", "import shutil; print(shutil.disk_usage('/var/lib/docker').free)"
     )
@@ -113,7 +113,7 @@ def test_secrets_are_rotated_while_everything_runs(project: Project, walter: Per
 
 
 def test_three_workers_are_three_and_share_the_jobs(project: Project, walter: Person) -> None:
-    project.compose("up", "-d", "--scale", "worker=3", "--no-recreate")
+    project.compose("up", "-d", "--scale", "worker=3")
     project.wait_ready(walter.browser, workers=3)
     names = [item["Name"].lstrip("/") for item in project.containers("worker")]
     assert len(names) == 3

@@ -89,6 +89,7 @@ class FakeRuntime:
         self.rules_lost = 0
         self.created = 0
         self.calls = 0
+        self.listens: list[str] | None = None
         self.exit_code: int | None = None
         self.out_of_memory = False
         self.before: Hook = nothing
@@ -189,6 +190,9 @@ class FakeRuntime:
         if self.exit_code is not None:
             return Status(RunState.EXITED, exit_code=self.exit_code, out_of_memory=self.out_of_memory)
         return self._look(name)
+
+    async def listening(self, name: str) -> list[str] | None:
+        return self.listens
 
     async def usage(self, name: str) -> Usage | None:
         state = self._look(name).state

@@ -28,7 +28,7 @@ from app.workspaces.ownership import installation_id
 from app.workspaces.spec import build_spec, probe_path
 from workers.checkpoints import Checkpoint, reached
 from workers.context import WorkerContext
-from workers.probe import ProbeTimeout, wait_ready
+from workers.probe import ProbeFailed, ProbeTimeout, wait_ready
 from workers.pulls import pull
 from workers.timeline import timeline
 
@@ -46,7 +46,9 @@ async def launch(context: WorkerContext, held: Claim) -> None:
         return
     try:
         endpoint = await _run(context, held, template)
-    except (ContainerExited, ProbeTimeout):
+    except ProbeFailed as failed:
+        await _give_up(context, held, failed)
+    except ContainerExited:
         await _give_up(context, held)
     except NoSubnet:
         await _fail(context, held, "no_subnet")
@@ -66,7 +68,9 @@ async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpo
             report.note(JobStep.PROBING)
         path = probe_path(context.resources.settings, template, route_of(held.slug, template.key))
         seconds = template.probe.deadline_seconds
-        await wait_ready(context.http, context.runtime, held.container, endpoint, path, seconds=seconds)
+        await wait_ready(
+            context.http, context.runtime, held.container, endpoint, path, port=template.port, seconds=seconds
+        )
         await reached(Checkpoint.PROBED, held)
     return endpoint
 
@@ -138,8 +142,8 @@ async def _fail(context: WorkerContext, held: Claim, code: str) -> None:
         await progress.fail(session, held, code)
 
 
-async def _give_up(context: WorkerContext, held: Claim) -> None:
-    """The container ended, or never answered: note why and its last lines, take it away, fail the job.
+async def _give_up(context: WorkerContext, held: Claim, failed: ProbeFailed | None = None) -> None:
+    """The container ended, or its probe `failed`: note why and its last lines, take it away, fail the job.
 
     What cannot be removed now is stopped by the reconciler, or replaced by the next launch.
     """
@@ -153,7 +157,7 @@ async def _give_up(context: WorkerContext, held: Claim) -> None:
         tail = Redactor(context.resources.settings).redact("\n".join(lines))
     with contextlib.suppress(RuntimeFault):
         await context.runtime.ensure_absent(held.container, held.workspace.id)
-    code, detail = "probe_timeout", None
+    code, detail = (failed.code, failed.detail) if failed is not None else (ProbeTimeout.code, None)
     if status.state is not RunState.RUNNING:
         code = "out_of_memory" if status.out_of_memory else "exited"
         detail = f"exit code {status.exit_code}"

@@ -183,7 +183,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to an owned container: `start`, `die`, `oom`, `pause`, `unpause` or `destroy`."""
+    """Something happened to an owned container: `start`, `die`, `oom`, `pause`, `unpause` or `destroy`.
+
+    With `oom` the kernel killed a process in it that took too much memory, which need not be the first one.
+    """
 
     workspace_id: UUID
     action: str
@@ -325,6 +328,9 @@ class Runtime(Protocol):
 
     async def status(self, name: str) -> Status:
         """Look at one container."""
+
+    async def listening(self, name: str) -> list[str] | None:
+        """Addresses with ports where the container takes connections; None where that cannot be seen from here."""
 
     async def usage(self, name: str) -> Usage | None:
         """Read a container's counters; None if it does not run.

@@ -16,6 +16,7 @@ from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 from aiohttp import ClientTimeout
 
+from app.runtime import host_view
 from app.runtime.base import (
     EgressUnenforceable,
     Endpoint,
@@ -58,7 +59,9 @@ from app.runtime.policy import Allowed
 CALL_SECONDS: Final = 30.0
 PING_SECONDS: Final = 2.0
 EVENTS_SILENCE_SECONDS: Final = 60.0
-ACTIONS: Final = ("start", "die", "oom", "pause", "unpause", "destroy")
+ACTIONS: Final = ("start", "die", "oom", "pause", "unpause", "destroy", "remove")
+# Podman's word for what Docker calls `destroy`.
+ALIASES: Final = {"remove": "destroy"}
 RACES: Final = 12
 LONGEST_PAUSE: Final = 1.0
 
@@ -225,6 +228,12 @@ class DockerRuntime:
         container = await self._containers.inspect(name)
         return Status(RunState.ABSENT) if container is None else status_of(container)
 
+    async def listening(self, name: str) -> list[str] | None:
+        container = await self._containers.inspect(name)
+        if container is None or not self._url.startswith("unix:"):
+            return None
+        return await asyncio.to_thread(host_view.listening, container["State"]["Pid"], container["Id"])
+
     async def usage(self, name: str) -> Usage | None:
         params = {"stream": "false", "one-shot": "true"}
         path = f"containers/{name}/stats"
@@ -279,7 +288,8 @@ class DockerRuntime:
             # What breaks without a word shows as silence. Both are the end: the caller subscribes again.
             with suppress(EngineUnavailable):
                 while (message := await next_object(content)) is not None:
-                    yield Event(UUID(message["Actor"]["Attributes"][WORKSPACE]), message["Action"])
+                    action = message["Action"]
+                    yield Event(UUID(message["Actor"]["Attributes"][WORKSPACE]), ALIASES.get(action, action))
 
 
 async def _give_way(race: int) -> None:

@@ -22,7 +22,7 @@ class EngineRefused(RuntimeFault):
         self.status = status
         # The engine's own troubles (a busy firewall lock, a full disk) may pass; a container that cannot be started
         # as it is described is an error of the same class, but stays one.
-        self.transient = status >= 500 and "OCI runtime" not in message
+        self.transient = status >= 500 and "OCI " not in message
 
 
 @contextmanager

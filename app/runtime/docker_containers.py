@@ -12,7 +12,8 @@ from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settl
 from app.runtime.docker_objects import WORKSPACE
 
 STOP_SECONDS: Final = 10
-WRONG_STATE: Final = ("is not paused", "cannot pause a ", "cannot resume a ")
+# Of Docker, of runc, and of Podman, which says it with a status of its own troubles.
+WRONG_STATE: Final = ("is not paused", "cannot pause a ", "cannot resume a ", "container state improper")
 
 
 class Containers:

@@ -226,10 +226,14 @@ def _require_known(spec: WorkspaceSpec, name: str, labels: Mapping[str, str]) ->
 def _half_started(refused: EngineRefused) -> bool:
     """Recognise what an engine that was killed while it started a container never gets over: it has to be made anew."""
     text = str(refused)
-    return text.startswith("task ") and text.endswith("already exists")
+    return "task " in text and text.endswith("already exists")
 
 
 def _network_lost(refused: EngineRefused) -> bool:
-    """Recognise a start that failed because the network is absent, or is there twice."""
+    """Recognise a start that failed because the network is absent, or is there twice.
+
+    Engines agree on these words, not on what stands before them; Podman takes a missing network for its own trouble.
+    """
     text = str(refused)
-    return (refused.status == 404 and text.startswith("network ")) or "is ambiguous" in text
+    absent = refused.status in (404, 500) and "network" in text and "not found" in text
+    return absent or "is ambiguous" in text

@@ -16,6 +16,8 @@ from app.runtime.docker_objects import INSTALLATION, INSTANCE, is_workspace_netw
 # A network holds its subnet for about a tenth of a second before the engine lists it.
 IN_FLIGHT_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 0.05
+# Docker's words for a subnet that something else has, and Podman's.
+OVERLAPS: Final = ("overlap", "already used on the host")
 
 
 async def ensure_network(docker: aiodocker.Docker, instance: str, network: Network) -> None:
@@ -70,7 +72,7 @@ async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> 
     except EngineRefused as refused:
         if refused.status == 409:
             _require_own(instance, network, await _named(docker, network.name))
-        elif "overlap" in str(refused).lower():
+        elif any(words in str(refused).lower() for words in OVERLAPS):
             await _adopt_overlapping(docker, instance, network)
         else:
             raise
@@ -82,7 +84,8 @@ async def _delete(docker: aiodocker.Docker, identifier: str) -> bool:
         try:
             await settle(DockerNetwork(docker, identifier).delete())
         except EngineRefused as refused:
-            if "active endpoints" not in str(refused):
+            # Docker says 403 while it has endpoints, Podman 409.
+            if refused.status not in (403, 409):
                 raise
             return False
     return True

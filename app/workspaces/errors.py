@@ -180,7 +180,19 @@ FAILURES: dict[str, Text] = {
     "probe_timeout": Text(
         "The workspace started but did not answer in time. Launch again; if it happens again, tell your operator.",
         "Der Arbeitsplatz ist gestartet, hat aber nicht rechtzeitig geantwortet. "
-        "Bitte erneut starten; sonst den Betreiber informieren.",
+        "Bitte erneut starten; passiert es wieder, bitte den Betreiber informieren.",
+    ),
+    "probe_wrong_port": Text(
+        "The workspace started, but listens on another port or address than its type says. "
+        "Tell your operator: the job's timeline says where it listens.",
+        "Der Arbeitsplatz ist gestartet, lauscht aber auf einem anderen Port oder einer anderen Adresse, als sein Typ "
+        "angibt. Bitte den Betreiber informieren: Die Schritte des Auftrags nennen, wo er lauscht.",
+    ),
+    "probe_error": Text(
+        "The workspace started, but answers with an error. Look at its log, then launch it again; "
+        "if it happens again, tell your operator.",
+        "Der Arbeitsplatz ist gestartet, antwortet aber mit einem Fehler. Sieh in sein Protokoll und starte ihn "
+        "erneut; passiert es wieder, bitte den Betreiber informieren.",
     ),
     "deadline": Text(
         "This took too long and was given up. Try again; if it happens again, tell your operator.",

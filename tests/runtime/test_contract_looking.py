@@ -108,3 +108,19 @@ async def test_usage_grows_while_a_container_works_and_ends_with_it(
     await runtime.ensure_stopped(spec.name, spec.workspace_id)
     assert await runtime.usage(spec.name) is None
     assert await runtime.usage(f"{spec.name}-nowhere") is None
+
+
+async def test_where_a_container_takes_connections_is_seen_on_its_engines_host(
+    runtime: Runtime, workspace: Workspaces, steps: Steps
+) -> None:
+    spec = workspace(script="busybox httpd -h / -p 127.0.0.1:9000; busybox httpd -h / -p 9001; exec busybox sleep 60")
+    await runtime.ensure_running(spec, steps)
+
+    async def both() -> bool:
+        places = await runtime.listening(spec.name)
+        return places is not None and "127.0.0.1:9000" in places and any(item.endswith(":9001") for item in places)
+
+    await eventually(both)
+    await runtime.ensure_stopped(spec.name, spec.workspace_id)
+    assert await runtime.listening(spec.name) is None
+    assert await runtime.listening("nobody") is None

@@ -14,7 +14,7 @@ from app.workspaces import service
 from app.workspaces.idle import let_rest
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
-from tests.workers.test_workspaces import accept
+from tests.support.driving import accept
 from workers.idle import keep_idle
 
 NOTHING = Inventory([], [], [])

@@ -10,7 +10,8 @@ from app.runtime.base import ImagePullFailed, Phase, Progress, Report
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
-from tests.workers.test_workspaces import accept, drive, has_state, read, until
+from tests.support.driving import accept, drive, read
+from tests.workers.test_workspaces import has_state, until
 from workers.pulls import PULL_KEY, pull
 
 HELLO = "spawner/hello:1"

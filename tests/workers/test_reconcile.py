@@ -18,7 +18,8 @@ from app.workspaces.claims import requeue
 from tests.conftest import TestWorker, worker_on
 from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
-from tests.workers.test_workspaces import accept, drive, failing, has_state, read, until
+from tests.support.driving import accept, drive, read
+from tests.workers.test_workspaces import failing, has_state, until
 from workers.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
 
 

@@ -10,7 +10,8 @@ from app.runtime.policy import PolicyViolated
 from app.workspaces.errors import explain
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
-from tests.workers.test_workspaces import accept, drive, failing, read
+from tests.support.driving import accept, drive, read
+from tests.workers.test_workspaces import failing
 
 
 @pytest.mark.parametrize("fault", [PolicyViolated("Privileged is not allowed"), EgressUnenforceable("no nft")])

@@ -16,8 +16,9 @@ from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
+from tests.support.driving import drive
 from tests.support.waiting import PATIENCE
-from tests.workers.test_workspaces import drive, until
+from tests.workers.test_workspaces import until
 from workers.reconcile import reconcile_engine
 from workers.watch import watch
 

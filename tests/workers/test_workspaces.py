@@ -6,15 +6,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, WorkspaceStatus, utcnow
+from app.models import Job, JobKind, JobState, JobStep, Network, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import (
     ContainerExited,
-    Endpoint,
     EngineUnavailable,
     ImageMissing,
     Phase,
@@ -29,29 +27,8 @@ from app.workspaces.claims import LeaseLost
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime, http_peer
+from tests.support.driving import accept, drive, read
 from tests.support.waiting import PATIENCE
-from workers.probe import ProbeTimeout, wait_ready
-from workers.workspaces import drive_workspace
-
-
-async def accept(resources: Resources, user: User | None = None) -> Job:
-    user = user or await make_user(resources)
-    async with resources.unit_of_work() as session:
-        launched = await service.request(session, resources, user, "hello")
-        assert launched.job is not None
-        return launched.job
-
-
-async def drive(worker: TestWorker, job: Job) -> None:
-    await drive_workspace({"worker": worker.context, "job_id": "a message"}, str(job.id))
-
-
-async def read(resources: Resources, job: Job) -> tuple[Job, Workspace, list[JobEvent]]:
-    async with resources.unit_of_work() as session:
-        row = await session.get_one(Job, job.id)
-        workspace = await session.get_one(Workspace, job.workspace_id)
-        events = await session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.id))
-        return row, workspace, list(events)
 
 
 def failing(*faults: RuntimeFault) -> Callable[[WorkspaceSpec, Report], Awaitable[None]]:
@@ -356,14 +333,6 @@ async def test_a_worker_that_is_told_to_stop_hands_its_job_back(
     runtime.before = failing()
     await worker.drain()
     assert await has_state(resources, job, JobState.SUCCEEDED)
-
-
-async def test_a_container_that_never_answers_fails_at_the_probe_deadline(runtime: FakeRuntime) -> None:
-    async with http_peer(503) as port, httpx.AsyncClient() as http:
-        runtime.containers["one"] = None  # type: ignore[assignment]
-        endpoint = Endpoint("127.0.0.1", port, "c", "d")
-        with pytest.raises(ProbeTimeout):
-            await wait_ready(http, runtime, "one", endpoint, "/", seconds=0.3)
 
 
 async def test_a_template_that_left_the_catalogue_is_a_failure_that_says_so(

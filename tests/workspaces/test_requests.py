@@ -24,7 +24,8 @@ from tests.conftest import TestWorker
 from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
 from tests.support.crowd import crowd
-from tests.workers.test_workspaces import drive, has_state, until
+from tests.support.driving import drive
+from tests.workers.test_workspaces import has_state, until
 
 KINDS = (JobKind.LAUNCH, JobKind.RESTART, JobKind.STOP, JobKind.DELETE)
 

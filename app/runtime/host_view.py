@@ -1,0 +1,44 @@
+"""What the engine's host shows of a container's processes, where this process runs there and may look.
+
+The engine does not tell where a program listens. `/proc` does, by the number of the container's first process. That
+number is the host's: the group of the process names the container, and one that does not is somebody else's.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Final
+
+PROC: Final = Path("/proc")
+LISTENING: Final = "0A"
+
+
+def is_container(pid: int, container_id: str, proc: Path = PROC) -> bool:
+    """Whether the process is the container's, as far as can be seen from here."""
+    try:
+        return pid > 0 and container_id in (proc / str(pid) / "cgroup").read_text()
+    except OSError:
+        return False
+
+
+def listening(pid: int, container_id: str, proc: Path = PROC) -> list[str] | None:
+    """Addresses with ports where the container takes connections, in order; None where that cannot be seen."""
+    if not is_container(pid, container_id, proc):
+        return None
+    found: set[tuple[int, str]] = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (proc / str(pid) / "net" / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for _, local, _, state, *_ in map(str.split, lines):
+            address, _, port = local.partition(":")
+            if state == LISTENING:
+                found.add((int(port, 16), _address(address)))
+    return [f"{address}:{port}" for port, address in sorted(found)]
+
+
+def _address(text: str) -> str:
+    """Read what the kernel writes as 32-bit numbers in the order of the machine's bytes."""
+    words = [bytes.fromhex(text[index : index + 8])[::-1] for index in range(0, len(text), 8)]
+    address = ipaddress.ip_address(b"".join(words))
+    return f"[{address}]" if address.version == 6 else str(address)

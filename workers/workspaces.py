@@ -11,6 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.models import JobKind, utcnow
 from app.notifications import beside
+from app.printable import printable
+from app.redaction import Redactor
 from app.runtime.base import RuntimeFault
 from app.workspaces import claims, progress
 from app.workspaces.claims import Claim, LeaseLost
@@ -24,6 +26,7 @@ from workers.room import let_in
 log = structlog.get_logger(__name__)
 
 LONGEST_BACKOFF = 30
+MAX_CAUSE = 500
 
 
 async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
@@ -125,11 +128,11 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
             await ENDINGS[held.kind](context, held)
     except RuntimeFault as fault:
         if fault.transient:
-            await _retry(context, held, fault.code)
+            await _retry(context, held, fault)
         else:
             log.warning("job_failed", kind=held.kind, code=fault.code, error=str(fault))
             async with context.resources.unit_of_work() as session:
-                await progress.fail(session, held, fault.code)
+                await progress.fail(session, held, fault.code, cause=_cause(context, fault))
     await reached(Checkpoint.WRITTEN, held)
     await let_in(context)
 
@@ -137,11 +140,16 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
 ENDINGS = {JobKind.PAUSE: endings.pause, JobKind.STOP: endings.stop, JobKind.DELETE: endings.delete}
 
 
-async def _retry(context: WorkerContext, held: Claim, code: str) -> None:
+def _cause(context: WorkerContext, fault: RuntimeFault) -> str | None:
+    """What the engine said, as admins may read it."""
+    return printable(Redactor(context.resources.settings).redact(str(fault)), MAX_CAUSE) or None
+
+
+async def _retry(context: WorkerContext, held: Claim, fault: RuntimeFault) -> None:
     """Try again after 1, 2, 4 … 30 seconds; where that would pass the deadline, fail now with the true cause."""
     delay = timedelta(seconds=min(2 ** (held.attempt - 1), LONGEST_BACKOFF))
     async with context.resources.unit_of_work() as session:
         if utcnow() + delay >= held.deadline:
-            await progress.fail(session, held, code)
+            await progress.fail(session, held, fault.code, cause=_cause(context, fault))
         else:
-            await claims.retry(session, held, delay=delay, detail=code)
+            await claims.retry(session, held, delay=delay, detail=fault.code)

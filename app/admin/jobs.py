@@ -75,6 +75,11 @@ async def _views(
 ) -> list[AdminJobOut]:
     jobs = await views.view_jobs(session, resources, [job for job, _ in rows], locale, logs=logs)
     return [
-        AdminJobOut(owner=OwnerOut.model_validate(owner, from_attributes=True), workspace_id=job.workspace_id, job=view)
+        AdminJobOut(
+            owner=OwnerOut.model_validate(owner, from_attributes=True),
+            workspace_id=job.workspace_id,
+            cause=job.cause,
+            job=view,
+        )
         for (job, owner), view in zip(rows, jobs, strict=True)
     ]

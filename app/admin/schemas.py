@@ -169,6 +169,11 @@ class AdminJobOut(BaseModel):
 
     owner: OwnerOut
     workspace_id: UUID = Field(examples=[WORKSPACE_ID])
+    cause: str | None = Field(
+        None,
+        description="What the engine said of a job that failed. Its owner is not told.",
+        examples=["the container spawner-alice-hello belongs to somebody else"],
+    )
     job: JobOut
 
 

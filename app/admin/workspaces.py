@@ -14,7 +14,7 @@ from app.gateway.names import workspace_url
 from app.i18n import Locale
 from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
 from app.resources import Resources
-from app.workspaces import logs, service, views
+from app.workspaces import history, service, views
 from app.workspaces.errors import NoContainer
 from app.workspaces.volumes import VolumePolicy
 
@@ -75,7 +75,7 @@ async def read_log(resources: Resources, workspace_id: UUID, *, tail: int, admin
             raise NoContainer
         detail = workspace.template
         audit.record(session, "workspace_log_read", "workspace", str(workspace_id), actor=admin, detail=detail)
-    return await logs.read_log(resources, owner.id, workspace.template, tail=tail)
+    return await history.read_log_or_kept(resources, owner.id, workspace.template, tail=tail)
 
 
 def _everybodys() -> Select[Workspace, User, Job]:

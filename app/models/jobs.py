@@ -85,6 +85,7 @@ class Job(Base):
     error_code: Mapped[str | None] = mapped_column(String(40))
     exit_code: Mapped[int | None]
     log_tail: Mapped[str | None] = mapped_column(Text, doc="The container's last lines, when it failed.")
+    cause: Mapped[str | None] = mapped_column(String(500), doc="What the engine said, when it failed; for admins.")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

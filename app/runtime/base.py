@@ -246,7 +246,10 @@ class SubnetTaken(RuntimeFault):
 
 
 class NameTaken(RuntimeFault):
-    """A container or volume of this name was made for a workspace of another database: it is not ours to replace."""
+    """A container, network or volume of this name is not ours, or of another database: it is not ours to replace.
+
+    The message names it.
+    """
 
     code = "name_taken"
 

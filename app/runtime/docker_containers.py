@@ -7,7 +7,7 @@ from uuid import UUID
 import aiodocker
 from aiohttp import ClientTimeout
 
-from app.runtime.base import RuntimeFault
+from app.runtime.base import NameTaken
 from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
 from app.runtime.docker_objects import WORKSPACE
 
@@ -29,7 +29,7 @@ class Containers:
         """Look at a workspace's container by its name; None if there is none."""
         container = await self._show(name)
         if container is not None and _workspace_of(container) is None:
-            raise RuntimeFault(f"the container {name} belongs to somebody else")
+            raise NameTaken(f"the container {name} belongs to somebody else")
         return container
 
     async def inspect_of(self, name: str, workspace_id: UUID) -> dict[str, Any] | None:

@@ -200,7 +200,7 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any], confinement: str) 
     """Say whether the container must make way. One of another workspace under this name is what a deletion left."""
     labels = container["Config"]["Labels"]
     if labels.get(INSTANCE) != spec.instance:
-        raise RuntimeFault(f"the container {spec.name} belongs to somebody else")
+        raise NameTaken(f"the container {spec.name} belongs to somebody else")
     _require_known(spec, spec.name, labels)
     if labels[WORKSPACE] != str(spec.workspace_id) or container["State"]["Status"] == "dead":
         return True

@@ -9,7 +9,7 @@ import aiodocker
 from aiodocker.containers import DockerContainer
 from aiodocker.networks import DockerNetwork
 
-from app.runtime.base import Network, RuntimeFault, SubnetTaken
+from app.runtime.base import NameTaken, Network, SubnetTaken
 from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
 from app.runtime.docker_objects import INSTALLATION, INSTANCE, is_workspace_network, network_body
 
@@ -133,7 +133,7 @@ def _require_own(instance: str, wanted: Network, networks: list[dict[str, Any]])
     for network in networks:
         labels = network["Labels"] or {}
         if labels.get(INSTANCE) != instance:
-            raise RuntimeFault(f"the network {network['Name']} belongs to somebody else")
+            raise NameTaken(f"the network {network['Name']} belongs to somebody else")
         if labels.get(INSTALLATION, wanted.installation) != wanted.installation:
             raise SubnetTaken(f"the network {network['Name']} belongs to another database")
 

@@ -97,8 +97,9 @@ async def fail(
     detail: str | None = None,
     exit_code: int | None = None,
     log_tail: str | None = None,
+    cause: str | None = None,
 ) -> None:
-    """Give the job up. The workspace shows `error` and the code."""
+    """Give the job up. The workspace shows `error` and the code; admins read the `cause`, without secrets."""
     await _give_up(session, held.workspace.id, held.generation, held.kind, code, exit_code)
     await write(
         session,
@@ -107,6 +108,7 @@ async def fail(
         error_code=code,
         exit_code=exit_code,
         log_tail=log_tail,
+        cause=cause,
         event=JobStep.FAILED,
         detail=detail or code,
     )

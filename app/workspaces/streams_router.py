@@ -12,7 +12,8 @@ from app.deps import LocaleDep, OwnerDep, ResourcesDep, WatchDep
 from app.errors import InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.sse import KEEP_ALIVE, answer, event
 from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams, UnknownTemplate
-from app.workspaces.logs import LogLine, follow_log, read_log
+from app.workspaces.history import read_log_or_kept
+from app.workspaces.logs import LogLine, follow_log
 from app.workspaces.polling import LONGEST_SECONDS, follow_job
 from app.workspaces.schemas import JOB_ID, JobOut, LogOut
 
@@ -89,12 +90,14 @@ async def container_logs(
 ) -> Response:
     """What the container wrote, oldest first, at most 4,096 characters of a line, without the platform's secrets.
 
+    A workspace that failed and has no container any more answers the lines that were kept of it.
+
     With `follow`, an event `log` for each line, whose ids grow, and `end` when the container ends. Every connection
     begins with `tail` lines again; after ten minutes, at a restart of the service, and once the session has ended, it
     ends without `end`.
     """
     if not follow:
-        log = LogOut(lines=await read_log(resources, caller.user.id, type, tail=tail))
+        log = LogOut(lines=await read_log_or_kept(resources, caller.user.id, type, tail=tail))
         return Response(log.model_dump_json(), media_type="application/json")
     if seen == END_ID:
         return Response(status_code=204)

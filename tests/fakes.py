@@ -74,10 +74,11 @@ class FakeRuntime:
         self.happened: asyncio.Queue[Event | None] = asyncio.Queue()
         self.engine_size = EngineSize(memory_bytes=8 << 30, cpus=4, disk_free_bytes=100 << 30)
         self.engine_report = EngineReport(
-            version="27.0.1",
+            version="29.0.1",
             user_namespaces=True,
             seccomp=True,
             apparmor=True,
+            selinux=False,
             cgroup_version="2",
             limits={"memory": True, "swap": True, "pids": True, "processors": True},
             disk_quota=True,

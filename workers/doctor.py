@@ -6,9 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,10 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalog.service import CatalogInvalid
 from app.core.schema import code_revision
-from app.runtime.base import EgressUnenforceable, EngineReport, Runtime, RuntimeFault
+from app.runtime.base import EgressUnenforceable, RuntimeFault
 from app.settings import Settings
 from app.workspaces.spec import network_index
 from workers.context import WorkerContext, open_context
+from workers.doctor_engine import egress_findings, engine_findings, kernel_findings
+from workers.findings import Finding, judged
 from workers.unclaimed import FOREIGN, find_unclaimed
 
 log = structlog.get_logger(__name__)
@@ -31,26 +31,6 @@ RETRY_SECONDS = 3
 SKEW_SECONDS = 1.0
 STRONG_BITS = 128
 ROUTES = Path("/proc/net/route")
-
-Level = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: `warn` can be lived with, `fail` cannot."""
-
-    name: str
-    level: Level
-    text: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        """One line for people."""
-        return f"{self.level:<5} {self.name:<16} {self.text}" + (f". {self.remedy}" if self.remedy else "")
-
-
-def _judged(name: str, good: bool, text: str, wrong: str, remedy: str, *, level: Level = "warn") -> Finding:
-    return Finding(name, "ok", text) if good else Finding(name, level, wrong, remedy)
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -67,7 +47,7 @@ async def findings(context: WorkerContext) -> list[Finding]:
     settings, runtime = context.resources.settings, context.runtime
     found = list(settings_findings(settings))
     for name, remedy, look in (
-        ("engine", "Start it, or correct SPAWNER_DOCKER_URL", lambda: _engine(settings, runtime)),
+        ("engine", "Start it, or correct SPAWNER_DOCKER_URL", lambda: _engine(context)),
         ("egress", "Start the engine", lambda: egress_findings(runtime)),
         ("database", "Start it, or correct SPAWNER_DATABASE_URL", lambda: _database(context)),
         ("workspaces", "Start engine and database", lambda: _unclaimed(context)),
@@ -96,6 +76,7 @@ async def say_engine(context: WorkerContext) -> None:
                 log.debug("egress_rules_missing", error=str(fault))
             report = await context.runtime.report()
             lacking = [*engine_findings(report), *await egress_findings(context.runtime)]
+            lacking += kernel_findings(context.resources, await context.runtime.size())
         except RuntimeFault:
             await asyncio.sleep(RETRY_SECONDS)
             continue
@@ -105,66 +86,13 @@ async def say_engine(context: WorkerContext) -> None:
         return
 
 
-async def _engine(settings: Settings, runtime: Runtime) -> list[Finding]:
-    report = await runtime.report()
-    return [*engine_findings(report), *range_findings(settings, report.networks, routes())]
-
-
-def engine_findings(report: EngineReport) -> Iterator[Finding]:
-    """What an engine can enforce."""
-    yield Finding("engine", "ok", f"Docker Engine {report.version}")
-    yield _judged(
-        "user namespaces", report.user_namespaces, "root in a container is nobody on the host",
-        "root in a container is root on the host, short of its capabilities",
-        'Set "userns-remap": "default" in daemon.json, or run the engine rootless',
-    )  # fmt: skip
-    yield _judged(
-        "seccomp", report.seccomp, "the engine filters system calls", "the engine filters no system calls",
-        "Use a kernel with seccomp and the engine's default profile", level="fail",
-    )  # fmt: skip
-    yield _judged(
-        "apparmor", report.apparmor, "containers are confined by AppArmor", "containers are not confined by AppArmor",
-        "Install apparmor and restart the engine, if the kernel has it",
-    )  # fmt: skip
-    lacking = sorted(name for name, there in report.limits.items() if not there)
-    yield _judged(
-        "limits", not lacking, f"memory, swap, processes and processors are limited (cgroup v{report.cgroup_version})",
-        f"the kernel does not limit {', '.join(lacking)}", "Boot with cgroup_enable=memory swapaccount=1, or cgroup v2",
-        level="warn" if lacking == ["swap"] else "fail",
-    )  # fmt: skip
-    yield _judged(
-        "cgroup", report.cgroup_version == "2", "cgroup v2", f"cgroup v{report.cgroup_version}, whose days are counted",
-        "Boot with systemd.unified_cgroup_hierarchy=1",
-    )  # fmt: skip
-    yield _judged(
-        "disk", bool(report.disk_quota), "the engine's storage has quotas: set overlay2.size in daemon.json",
-        "disk use is not limited",
-        'Put the engine\'s folder on xfs with pquota and set "storage-opts": ["overlay2.size=10G"] in daemon.json',
-    )  # fmt: skip
-    yield _judged(
-        "live restore", report.live_restore, "workspaces outlive a restart of the engine",
-        "a restart of the engine stops every workspace", 'Set "live-restore": true in daemon.json',
-    )  # fmt: skip
-    yield Finding("icc", "ok", f"the default bridge, which no workspace uses, has icc {'on' if report.icc else 'off'}")
-
-
-async def egress_findings(runtime: Runtime) -> list[Finding]:
-    """Whether anybody sees to where workspaces connect."""
-    try:
-        in_force = await runtime.check_egress()
-    except EgressUnenforceable as fault:
-        return [
-            Finding(
-                "egress", "warn", f"workspaces reach the host and private networks: {fault}",
-                "Install nftables and run workers on the engine's host with CAP_NET_ADMIN",
-            )
-        ]  # fmt: skip
+async def _engine(context: WorkerContext) -> list[Finding]:
+    report, size = await asyncio.gather(context.runtime.report(), context.runtime.size())
     return [
-        _judged(
-            "egress", in_force, "workspaces reach neither the host nor private networks that no template lists",
-            "the rules about where workspaces connect are not in force", "Start a worker: it makes them", level="fail",
-        )
-    ]  # fmt: skip
+        *engine_findings(report),
+        *kernel_findings(context.resources, size),
+        *range_findings(context.resources.settings, report.networks, routes()),
+    ]
 
 
 def routes(file: Path = ROUTES) -> dict[str, str]:
@@ -188,7 +116,7 @@ def range_findings(settings: Settings, networks: Mapping[str, str], routed: Mapp
     others |= {subnet: name for subnet, name in routed.items() if subnet not in own and subnet not in others}
     wanted = ipaddress.IPv4Network(settings.network_range)
     taken = sorted(f"{subnet} ({others[subnet]})" for subnet in others if _overlaps(wanted, subnet))
-    yield _judged(
+    yield judged(
         "network range", not taken, f"nobody else uses {wanted}",
         f"{wanted} is also used by {', '.join(taken[:3])}{' and others' if len(taken) > 3 else ''}",
         "Set SPAWNER_NETWORK_RANGE to a range that nothing else uses",
@@ -203,17 +131,17 @@ def _overlaps(wanted: ipaddress.IPv4Network, subnet: str) -> bool:
 def settings_findings(settings: Settings) -> Iterator[Finding]:
     """What the settings themselves tell."""
     bits = _entropy(settings.secret_key)
-    yield _judged(
+    yield judged(
         "secret", bits >= STRONG_BITS, "SECRET_KEY is strong", f"SECRET_KEY is worth {bits:.0f} bits at most",
         "Set it to the output of `openssl rand -base64 48`", level="fail",
     )  # fmt: skip
     production = settings.environment == "production"
     secure = settings.secure_cookies and settings.workspace_url.startswith("https://")
-    yield _judged(
+    yield judged(
         "transport", secure or not production, "browsers come over TLS" if secure else "development, without TLS",
         "browsers come without TLS", "Give PUBLIC_URL and WORKSPACE_URL https:// addresses", level="fail",
     )  # fmt: skip
-    yield _judged(
+    yield judged(
         "origins", settings.host_mode or not production,
         "each workspace has its own origin" if settings.host_mode else "development, with one origin: nobody can share",
         "all workspaces share one origin: a user's own can read each other, and nobody can share",
@@ -235,12 +163,12 @@ async def _database(context: WorkerContext) -> list[Finding]:
         version = await connection.scalar(text("SELECT version_num FROM alembic_version"))
     return [
         Finding("database", "ok", "PostgreSQL answers"),
-        _judged(
+        judged(
             "migrations", version == code_revision(), "the tables are those of this version",
             f"the tables are at {version}, this version needs {code_revision()}", "Run `spawner migrate`",
             level="fail",
         ),
-        _judged(
+        judged(
             "clock", skew < SKEW_SECONDS, "the database's clock is this machine's",
             f"the database's clock is {skew:.1f} s away from this machine's", "Let both follow a time server",
         ),
@@ -251,7 +179,7 @@ async def _unclaimed(context: WorkerContext) -> list[Finding]:
     containers = [item for item in await find_unclaimed(context) if item.kind == "container"]
     foreign = [item for item in containers if item.reason.startswith(FOREIGN)]
     return [
-        _judged(
+        judged(
             "workspaces", not containers, "each container under our name has a row",
             f"{len(containers)} containers under our name have no row here, {len(foreign)} are of another database",
             "If SPAWNER_DATABASE_URL is right, `spawner orphans` lists them and `--remove` takes them away",

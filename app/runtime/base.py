@@ -165,6 +165,7 @@ class EngineReport:
     user_namespaces: bool
     seccomp: bool
     apparmor: bool
+    selinux: bool
     cgroup_version: str
     limits: Mapping[str, bool]
     disk_quota: bool | None

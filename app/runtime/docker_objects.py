@@ -170,6 +170,7 @@ def report_of(info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], *,
         user_namespaces=bool(options & {"userns", "rootless"}),
         seccomp="seccomp" in options and not any("profile=unconfined" in item for item in info["SecurityOptions"]),
         apparmor="apparmor" in options,
+        selinux="selinux" in options,
         cgroup_version=info.get("CgroupVersion", "1"),
         limits={
             "memory": info["MemoryLimit"],

@@ -19,32 +19,35 @@ LARGEST: Final = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What may run at once: bytes of memory promised to workspaces, their number, the processes of each at most."""
+    """What may run at once: bytes of memory promised to workspaces, their number, the processes of all."""
 
     memory_bytes: int
     workspaces: int
-    pids: int
+    processes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """One sysctl. `object_bytes` is the least memory of its container that an object takes; `each` is how many a
-    workspace can hold, where something of ours bounds that; `pids` counts processes. `host` is left to the host.
+    workspace can hold, where something of ours bounds that; else processes are counted. `host` is left to the host, and
+    `most` is the largest value that the kernel takes.
     """
 
     name: str
     loses: str
     object_bytes: int = 0
     each: int = 0
-    pids: bool = False
     host: int = 0
+    most: int = LARGEST
     zero_is_none: bool = False
 
     def needed(self, demand: Demand) -> int:
         """The least value with which no workspace takes another one's, or the host's."""
-        each = self.each or (demand.pids if self.pids else 0)
-        need = demand.memory_bytes // self.object_bytes if self.object_bytes else demand.workspaces * each
-        return min(need + self.host, LARGEST)
+        if self.object_bytes:
+            need = demand.memory_bytes // self.object_bytes
+        else:
+            need = demand.workspaces * self.each if self.each else demand.processes
+        return min(need + self.host, self.most)
 
 
 # Bytes are half of what Linux 6.18 charges, or less; `kernel.pty.max` keeps 1024 for the host by itself.
@@ -54,8 +57,8 @@ BOUNDS: Final = (
     Bound("fs.epoll.max_user_watches", "servers take no connections", object_bytes=128, host=8192),
     Bound("fs.file-max", "no program can open a file", object_bytes=128, host=65536),
     Bound("fs.pipe-user-pages-soft", "pipes shrink to two pages", object_bytes=64, zero_is_none=True),
-    Bound("kernel.pty.max", "nobody gets a terminal", each=MOST_TERMINALS, host=1024),
-    Bound("kernel.pid_max", "no program can be started", pids=True, host=4096),
+    Bound("kernel.pty.max", "nobody gets a terminal", each=MOST_TERMINALS, host=1024, most=1 << 20),
+    Bound("kernel.pid_max", "no program can be started", host=4096, most=1 << 22),
     Bound("net.netfilter.nf_conntrack_max", "connections are dropped", each=MOST_CONNECTIONS, host=16384),
 )
 

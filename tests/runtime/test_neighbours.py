@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE
 
 MEMORY = 512 << 20
 # As the attacker and its neighbour are made, and as many of them as would fit twice.
-DEMAND = Demand(memory_bytes=4 * MEMORY, workspaces=4, pids=64)
+DEMAND = Demand(memory_bytes=4 * MEMORY, workspaces=4, processes=4 * 64)
 PUBLIC = "198.51.100.9"
 
 
@@ -134,7 +134,7 @@ def _connections() -> list[str]:
 
 
 def test_the_bounds_grow_with_what_may_run(tmp_path: Path) -> None:
-    small, large = Demand(1 << 30, 4, 64), Demand(1 << 34, 64, 512)
+    small, large = Demand(1 << 30, 4, 256), Demand(1 << 34, 64, 32768)
     assert settings_of(small).keys() == settings_of(large).keys() == {bound.name for bound in BOUNDS}
     assert all(settings_of(small)[name] <= value for name, value in settings_of(large).items())
     for name, value in settings_of(large).items():

@@ -16,7 +16,9 @@ from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 from workers import doctor
-from workers.doctor import Finding, engine_findings, range_findings, routes, settings_findings
+from workers.doctor import range_findings, routes, settings_findings
+from workers.doctor_engine import demand_of, engine_findings, kernel_findings, support_ended
+from workers.findings import Finding
 
 SECRET = "8Qf3vN1kz0XyT7bLw2RsHc5JmDpEa9Ug"
 
@@ -27,7 +29,8 @@ def levels(found: Iterator[Finding] | list[Finding]) -> dict[str, str]:
 
 async def test_a_sound_installation_is_found_sound(worker: TestWorker) -> None:
     found = await doctor.findings(worker.context)
-    assert {finding.name for finding in found if finding.level != "ok"} == set()
+    # The sysctls are this machine's.
+    assert {finding.name for finding in found if finding.level != "ok"} <= {"kernel"}
     assert {
         "secret",
         "engine",
@@ -47,7 +50,7 @@ async def test_each_wrong_thing_is_named_with_its_remedy(
 ) -> None:
     lame = {"memory": False, "swap": True, "pids": True, "processors": True}
     runtime.engine_report = EngineReport(
-        "20.10.1", False, False, False, "1", lame, False, False, True, {"lan": "10.0.0.0/8"}
+        "20.10.1", False, False, False, False, "1", lame, False, False, True, {"lan": "10.0.0.0/8"}
     )
     runtime.unenforceable = True
     async with owner.begin() as connection:
@@ -58,9 +61,10 @@ async def test_each_wrong_thing_is_named_with_its_remedy(
     finally:
         async with owner.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = :before"), {"before": before})
-    wrong = [finding for finding in found if finding.level != "ok"]
+    wrong = [finding for finding in found if finding.level != "ok" and finding.name != "kernel"]
     assert levels(wrong) == {
-        "user namespaces": "warn", "seccomp": "fail", "apparmor": "warn", "limits": "fail", "cgroup": "warn",
+        "user namespaces": "warn", "engine": "warn", "seccomp": "fail", "access control": "warn", "limits": "fail",
+        "cgroup": "warn",
         "disk": "warn", "live restore": "warn", "network range": "warn", "egress": "warn", "migrations": "fail",
     }  # fmt: skip
     assert all(finding.remedy for finding in wrong)
@@ -124,12 +128,53 @@ async def test_a_worker_says_once_what_its_engine_cannot_enforce(
             await doctor.say_engine(worker.context)
     said = [entry for entry in logs if entry["log_level"] == "warning"]
     assert [entry["event"] for entry in said] == ["engine_checked"]
-    assert len(said[0]["not_enforced"]) == 1
-    assert "private networks" in said[0]["not_enforced"][0]
-    assert "CAP_NET_ADMIN" in said[0]["not_enforced"][0]
+    # The sysctls are this machine's.
+    (line,) = [line for line in said[0]["not_enforced"] if "sysctl.d" not in line]
+    assert "private networks" in line
+    assert "CAP_NET_ADMIN" in line
 
 
 async def test_a_catalogue_with_mistakes_is_a_finding(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("templates: []")
     (finding,) = await doctor.examine(settings.model_copy(update={"catalog": tmp_path / "broken.yaml"}))
     assert str(finding).split()[:2] == ["fail", "catalogue"]
+
+
+@pytest.mark.parametrize(
+    ("version", "ended"),
+    [
+        ("20.10.24+dfsg1", True),
+        ("26.1.5", True),
+        ("27.5.1", True),
+        ("28.5.2", False),
+        ("29.3.0", False),
+        ("5.4.2", False),
+    ],
+)
+def test_an_engine_out_of_support_is_named(version: str, ended: bool, runtime: FakeRuntime) -> None:
+    assert (support_ended(version) is not None) == ended
+    found = {item.name: item for item in engine_findings(replace(runtime.engine_report, version=version))}
+    assert found["engine"].level == ("warn" if ended else "ok")
+    assert version in found["engine"].text
+
+
+def test_one_of_the_two_that_confine_is_enough_and_without_both_the_loss_is_said(runtime: FakeRuntime) -> None:
+    for selinux, apparmor, level in ((True, False, "ok"), (False, True, "ok"), (False, False, "warn")):
+        report = replace(runtime.engine_report, selinux=selinux, apparmor=apparmor)
+        found = {item.name: item for item in engine_findings(report)}
+        assert found["access control"].level == level
+        assert found["access control"].text.startswith("SELinux confines") == selinux
+    old = {item.name: item.text for item in engine_findings(replace(runtime.engine_report, cgroup_version="1"))}
+    assert "page cache" in old["cgroup"]
+
+
+def test_sysctls_are_asked_for_in_proportion_to_what_may_run(worker: TestWorker, runtime: FakeRuntime) -> None:
+    resources = worker.context.resources
+    size = runtime.engine_size
+    demand = demand_of(resources, size)
+    assert demand.memory_bytes == size.memory_bytes * resources.settings.memory_overcommit
+    assert demand.workspaces == max(size.memory_bytes // item.limits.memory for item in resources.catalog.templates)
+    large = list(kernel_findings(resources, replace(size, memory_bytes=1 << 50)))
+    assert "fs.inotify.max_user_instances" in " ".join(item.remedy for item in large)
+    assert {item.level for item in large} == {"warn"}
+    assert all("= " in item.remedy and "holds all of it" in item.text for item in large)

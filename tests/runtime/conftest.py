@@ -66,7 +66,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _busybox(folder: Path) -> Path:
     """Find a static busybox on this machine, or take it out of Debian's package."""
     installed = shutil.which("busybox")
-    if installed and b"statically linked" in subprocess.run(["file", "-L", installed], capture_output=True).stdout:
+    if installed and b"static" in subprocess.run(["file", "-bL", installed], capture_output=True).stdout:
         return Path(installed)
     try:
         subprocess.run(["apt-get", "download", "busybox-static"], cwd=folder, check=True, capture_output=True)

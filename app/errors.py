@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from app.core.schema import LACKING
 from app.i18n import Locale, Text, negotiate
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 RETRIABLE_STATES = ("08", "40", "53", "55P03", "57")
 # A NUL character: JSON, forms and addresses can hold one, PostgreSQL's texts cannot.
 UNSTORABLE_STATE = "22021"
+# A statement was prepared before the tables changed; the next one is prepared anew.
+STALE_PLAN = "0A000"
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -359,6 +362,10 @@ def unexpected(request: Request, error: Exception) -> Response:
     """
     if isinstance(error, DBAPIError) and _state(error) == UNSTORABLE_STATE:
         return render(request, InvalidRequest())
+    if isinstance(error, DBAPIError) and _state(error) in (*LACKING, STALE_PLAN):
+        # Somebody migrated the tables under this version; `/readyz` says whether it still fits them.
+        log.error("tables_changed", error=str(error.orig), remedy="restart with the version that migrated them")
+        return render(request, Unavailable())
     if is_away(error):
         log.warning("part_unreachable", error=type(error).__name__)
         return render(request, Unavailable())

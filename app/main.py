@@ -19,6 +19,8 @@ from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.auth.sessions_router import router as auth_sessions
 from app.catalog.router import router as catalog
+from app.core.schema import SchemaUnfit, require_schema
+from app.core.startup import PlainStart, StartRefused
 from app.forwarded import Forwarded
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
@@ -80,6 +82,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _warn(app.state.settings)
     async with open_resources(app.state.settings) as resources:
+        try:
+            await require_schema(resources.engine)
+        except SchemaUnfit as unfit:
+            raise StartRefused(str(unfit)) from None
         app.state.resources = resources
         app.state.watch = JobWatch(resources.redis, resources.settings.database_pool)
         watch: JobWatch = app.state.watch
@@ -152,3 +158,4 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(RequestContext, secure=settings.secure_cookies)
     if settings.trusted_proxies:
         app.add_middleware(Forwarded, trusted=settings.trusted_proxies)
+    app.add_middleware(PlainStart)

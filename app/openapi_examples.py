@@ -254,9 +254,9 @@ Bodies = dict[str, BaseModel]
 ANSWERS: dict[str, dict[str, Bodies]] = {
     "livez": {"200": {"alive": Liveness()}},
     "readyz": {
-        "200": {"ready": Readiness(ready=True, database="ok", redis="ok", engine="ok", workers=2)},
+        "200": {"ready": Readiness(ready=True, database="ok", tables="ok", redis="ok", engine="ok", workers=2)},
         "503": {
-            "no_worker": Readiness(ready=False, database="ok", redis="ok", engine="down", workers=0),
+            "no_worker": Readiness(ready=False, database="ok", tables="ok", redis="ok", engine="down", workers=0),
             "database_down": Readiness(ready=False, database="down", redis="ok", engine="ok", workers=2),
         },
     },

@@ -7,7 +7,9 @@ from signal import Signals
 import uvloop
 
 from app import log
-from app.settings import load_settings
+from app.core.schema import SchemaUnfit, require_schema
+from app.db import make_engine
+from app.settings import Settings, load_settings
 from workers.worker import Worker
 
 # What was already asked of the engine is waited for when a job is handed back, but not for ever: a lease that is not
@@ -20,9 +22,26 @@ def leave_in_time(_: Signals) -> None:
     asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
 
 
+def require_fit(settings: Settings) -> None:
+    """End the process with a sentence where the database's tables are not for this version."""
+
+    async def look() -> None:
+        engine = make_engine(settings.database_url, pool_size=1)
+        try:
+            await require_schema(engine)
+        finally:
+            await engine.dispose()
+
+    try:
+        asyncio.run(look())
+    except SchemaUnfit as unfit:
+        raise SystemExit(str(unfit)) from None
+
+
 if __name__ == "__main__":
     settings = load_settings()
     log.configure(pretty=settings.environment == "development")
+    require_fit(settings)
     # The loop that uvicorn runs the API on, too: a third less of the processor for the same work.
     asyncio.set_event_loop(uvloop.new_event_loop())
     worker = Worker(settings)

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalog.service import CatalogInvalid
-from app.core.schema import code_revision
+from app.core.schema import SchemaUnfit, read_schema
 from app.runtime.base import EgressUnenforceable, RuntimeFault
 from app.settings import Settings
 from app.workspaces.spec import network_index
@@ -160,13 +160,17 @@ async def _database(context: WorkerContext) -> list[Finding]:
         began = time.time()
         there = await connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
         skew = abs(float(there) - (began + time.time()) / 2)
-        version = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        schema = await read_schema(connection)
+    try:
+        schema.require_fit()
+        unfit = ""
+    except SchemaUnfit as error:
+        unfit = str(error)
     return [
         Finding("database", "ok", "PostgreSQL answers"),
         judged(
-            "migrations", version == code_revision(), "the tables are those of this version",
-            f"the tables are at {version}, this version needs {code_revision()}", "Run `spawner migrate`",
-            level="fail",
+            "migrations", not unfit, "this version works on the tables", unfit,
+            "Run `spawner migrate` before each new version starts", level="fail",
         ),
         judged(
             "clock", skew < SKEW_SECONDS, "the database's clock is this machine's",

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.schema import Fit, code_revision, read_schema
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -18,6 +18,7 @@ WORKER_KEY = "spawner:worker:"
 PATIENCE = 2
 
 State = Literal["ok", "down"]
+T = TypeVar("T")
 
 
 class Liveness(BaseModel):
@@ -31,6 +32,9 @@ class Readiness(BaseModel):
 
     ready: bool = Field(examples=[True])
     database: State
+    tables: Fit | None = Field(
+        None, description="Whether the database's tables fit this version; null where the database does not answer."
+    )
     redis: State
     engine: State = Field(description="As workers see it; the API has no way to the engine.")
     workers: int = Field(examples=[2])
@@ -43,20 +47,24 @@ async def check(resources: Resources) -> Readiness:
     )
     workers = beats or []
     engine: State = "ok" if "ok" in workers else "down"
-    ready = database is not None and beats is not None and engine == "ok"
+    tables = database[0] if database else None
+    ready = tables == "ok" and beats is not None and engine == "ok"
     return Readiness(
         ready=ready,
         database="ok" if database is not None else "down",
+        tables=tables,
         redis="ok" if beats is not None else "down",
         engine=engine,
         workers=len(workers),
     )
 
 
-async def _database(resources: Resources) -> list[str]:
+async def _database(resources: Resources) -> list[Fit]:
     async with resources.engine.connect() as connection:
-        await connection.execute(text("SELECT 1"))
-    return []
+        schema = await read_schema(connection)
+    if schema.fit != "ok":
+        log.warning("schema_unfit", tables=schema.revision, serves_from=schema.serves_from, code=code_revision())
+    return [schema.fit]
 
 
 async def _beats(resources: Resources) -> list[str]:
@@ -64,7 +72,7 @@ async def _beats(resources: Resources) -> list[str]:
     return [value.decode() for value in await resources.redis.mget(keys) if value] if keys else []
 
 
-async def _answer(question: Awaitable[list[str]], part: str) -> list[str] | None:
+async def _answer(question: Awaitable[list[T]], part: str) -> list[T] | None:
     try:
         return await asyncio.wait_for(question, PATIENCE)
     except (SQLAlchemyError, RedisError, OSError) as error:

@@ -7,7 +7,7 @@ from app.resources import Resources
 from app.settings import Settings
 from tests.api.conftest import NO_DATABASE, NO_REDIS, serving
 
-WELL = {"ready": True, "database": "ok", "redis": "ok", "engine": "ok", "workers": 1}
+WELL = {"ready": True, "database": "ok", "tables": "ok", "redis": "ok", "engine": "ok", "workers": 1}
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def test_all_parts_well_is_ready(client: httpx.AsyncClient, beating: None)
 @pytest.mark.parametrize(
     ("change", "seen"),
     [
-        ({"database_url": NO_DATABASE}, {**WELL, "ready": False, "database": "down"}),
+        ({"database_url": NO_DATABASE}, {**WELL, "ready": False, "database": "down", "tables": None}),
         ({"redis_url": NO_REDIS}, {**WELL, "ready": False, "redis": "down", "engine": "down", "workers": 0}),
     ],
     ids=["database", "redis"],

@@ -1,0 +1,27 @@
+"""What a process that cannot start says: one line for each thing that is wrong, and no traceback."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class StartRefused(Exception):
+    """The process must not start; the text has a line for each reason, with its remedy."""
+
+
+class PlainStart:
+    """ASGI middleware: of a start that was refused the server logs the reason alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+
+        async def plain(message: Message) -> None:
+            _, refused, reason = message.get("message", "").rpartition(f"{StartRefused.__name__}: ")
+            if message["type"] == "lifespan.startup.failed" and refused:
+                message["message"] = reason.strip()
+            await send(message)
+
+        await self.app(scope, receive, plain)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.service import limit_user
 from app.audit import COMMAND
-from app.auth.addresses import InvalidAddress, normalise
+from app.auth.addresses import InvalidAddress, normalise, read_mailbox
 from app.auth.keys import rotate as rotate_file
 from app.auth.operators import make_admin, make_sign_in_link
 from app.catalog.service import load_catalog
@@ -163,7 +163,7 @@ def create(
     async def run() -> str:
         settings = load_settings()
         async with open_resources(settings) as resources, resources.unit_of_work() as session:
-            made = await make_admin(session, normalise(address))
+            made = await make_admin(session, read_mailbox(address))
             if made.blocked_at is not None:
                 return f"{made.email} is an admin, but blocked: another admin has to unblock the account"
             if link:

@@ -47,3 +47,43 @@ async def test_an_empty_database_goes_up_to_the_models_and_down_again(empty_data
 async def test_two_starts_at_once_migrate_one_after_the_other(empty_database: str) -> None:
     await asyncio.gather(*(alembic(empty_database, "upgrade", "head") for _ in range(3)))
     assert "jobs" in await tables(empty_database)
+
+
+USER = (
+    "INSERT INTO users (id, email, slug, state, is_admin, created_at, blocked_at) VALUES (gen_random_uuid(), $1, $2, "
+)
+LINK = """
+INSERT INTO magic_links (id, user_id, token_hash, created_at, expires_at)
+SELECT gen_random_uuid(), id, $2, now(), now() + interval '5 minutes' FROM users WHERE slug = $1
+"""
+
+
+async def test_unconfirmed_accounts_give_their_names_back_and_their_links_stay_good(empty_database: str) -> None:
+    await alembic(empty_database, "upgrade", "0008")
+    connection = await asyncpg.connect(empty_database.replace("+asyncpg", ""))
+    people = {
+        "dora": "'registered', false, now(), NULL",
+        "root": "'registered', true, now(), NULL",
+        "eve": "'registered', false, now(), now()",
+        "alice": "'verified', false, now(), NULL",
+    }
+    for slug, values in people.items():
+        await connection.execute(f"{USER}{values})", f"{slug}@example.org", slug)
+        await connection.execute(LINK, slug, slug.encode())
+    await alembic(empty_database, "upgrade", "head")
+    assert {row["slug"] for row in await connection.fetch("SELECT slug FROM users")} == {"root", "eve", "alice"}
+    links = await connection.fetch("SELECT token_hash, email, user_id IS NULL AS free FROM magic_links")
+    assert {(row["token_hash"], row["email"], row["free"]) for row in links} == {
+        (b"dora", "dora@example.org", True),
+        (b"root", None, False),
+        (b"eve", None, False),
+        (b"alice", None, False),
+    }
+    # Code from before goes on: it knows none of the new columns.
+    await connection.execute(f"{USER}{people['dora']})", "late@example.org", "late")
+    await connection.execute(LINK, "late", b"late")
+    await connection.close()
+    await alembic(empty_database, "downgrade", "0008")
+    connection = await asyncpg.connect(empty_database.replace("+asyncpg", ""))
+    assert await connection.fetchval("SELECT count(*) FROM magic_links") == 4
+    await connection.close()

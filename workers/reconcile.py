@@ -34,6 +34,7 @@ from app.models import (
 )
 from app.runtime.base import EgressUnenforceable, EngineSize, Inventory, RuntimeFault
 from app.shares.service import purge as purge_shares
+from app.users.accounts import purge_unconfirmed
 from app.workspaces.admission import admit
 from app.workspaces.claims import requeue
 from app.workspaces.progress import fail_overdue
@@ -111,6 +112,7 @@ async def reconcile_rows(context: WorkerContext) -> None:
         links = await requeue_links(session)
         await purge(session)
         await purge_shares(session)
+        await purge_unconfirmed(session)
         for column, kept in EXPIRED:
             await session.execute(delete(column.class_).where(column < utcnow() - kept))
         admitted = await admit(session, resources)

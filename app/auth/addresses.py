@@ -1,4 +1,7 @@
-"""Mail addresses: one canonical form for each mailbox, and nothing in it that a mail server could take for syntax."""
+"""Mail addresses: the form that mail goes to, and the one that accounts are told apart by.
+
+Neither holds anything that a mail server could take for syntax.
+"""
 
 import unicodedata
 
@@ -16,10 +19,24 @@ class InvalidAddress(ValueError):
 
 
 def normalise(raw: str) -> str:
-    """The canonical form of an address: look-alike characters and letter case folded, the domain in ASCII (IDNA).
+    """The folded form of an address: look-alike characters and letter case folded, the domain in ASCII (IDNA).
 
-    Mail goes to this form and to no other, so that nobody can sign in as the owner of an address that merely folds
-    to theirs. Applying it again changes nothing. Raises `InvalidAddress`; never looks the domain up.
+    Accounts, limits and shares compare it, and no mail is addressed with it. Two letters that no keyboard and no letter
+    case makes of each other stay two, as `ß` and `ss` do: their owners are two people. Applying it again changes
+    nothing. Raises `InvalidAddress`; never looks the domain up.
+    """
+    local, domain = read_mailbox(raw).rsplit("@", 1)
+    address = f"{_fold(local)}@{domain}"
+    if len(address.encode()) > MAX_LENGTH:
+        raise InvalidAddress
+    return address
+
+
+def read_mailbox(raw: str) -> str:
+    """The address to write to: as it was typed, composed and of normal width (NFKC), the domain in ASCII (IDNA).
+
+    Letter case stays, as only the server behind the domain knows what it means. Applying it again changes nothing.
+    Raises `InvalidAddress`; never looks the domain up.
     """
     if len(raw) > MAX_INPUT:
         raise InvalidAddress
@@ -29,9 +46,8 @@ def normalise(raw: str) -> str:
     if not at or "@" in domain or not all(map(_is_plain, local + domain)):
         raise InvalidAddress
     try:
-        # Only the local part is folded here: `ß` in a domain is a letter of its own (IDNA 2008), not `ss`.
         parsed = validate_email(
-            f"{_fold(local)}@{domain}",
+            f"{local}@{domain}",
             check_deliverability=False,
             strict=True,  # 64 bytes at most before the @, as SMTP has it
             allow_smtputf8=True,
@@ -41,10 +57,10 @@ def normalise(raw: str) -> str:
         )
     except (EmailNotValidError, UnicodeError) as error:
         raise InvalidAddress from error
-    address = f"{_fold(parsed.local_part)}@{parsed.ascii_domain}"
-    if len(address.encode()) > MAX_LENGTH:
+    mailbox = f"{parsed.local_part}@{parsed.ascii_domain}"
+    if len(mailbox.encode()) > MAX_LENGTH:
         raise InvalidAddress
-    return address
+    return mailbox
 
 
 def domain_of(address: str) -> str:
@@ -76,10 +92,16 @@ def is_misleading(address: str) -> bool:
 
 
 def _fold(text: str) -> str:
-    """Unicode's caseless form (NFKC_Casefold): folding can denormalise, and normalising can bring capitals back."""
+    """Unicode's simple case folding, composed: folding can denormalise, and normalising can bring capitals back."""
     for _ in range(2):
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        text = unicodedata.normalize("NFKC", "".join(map(_fold_letter, unicodedata.normalize("NFKC", text))))
     return text
+
+
+def _fold_letter(letter: str) -> str:
+    """One letter for one: `casefold` would make two of some, as `ss` of `ß`."""
+    folded = letter.casefold()
+    return folded if len(folded) == 1 else letter.lower()
 
 
 def _is_plain(character: str) -> bool:

@@ -88,9 +88,10 @@ async def find_invitation(session: AsyncSession, address: str) -> Invited | None
 
 
 async def invite_address(
-    session: AsyncSession, resources: Resources, admin: User, address: str, locale: Locale
+    session: AsyncSession, resources: Resources, admin: User, mailbox: str, locale: Locale
 ) -> Invited:
-    """Invite a normalised address, or renew its invitation, and mail it. May be repeated. Raises `HasAccount`."""
+    """Invite an address, or renew its invitation, and mail it. May be repeated. Raises `HasAccount`."""
+    address = normalise(mailbox)
     user = await find_by_email(session, address)
     if user is not None and user.state != UserState.REGISTERED:
         raise HasAccount
@@ -103,6 +104,7 @@ async def invite_address(
     )
     request = LinkRequest(
         email=address,
+        mailbox=mailbox if mailbox != address else None,
         purpose=LinkPurpose.INVITE,
         locale=locale,
         run_at=now,

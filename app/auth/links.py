@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.addresses import normalise
 from app.auth.browsers import Browser, hash_of, knows
 from app.auth.codes import new_code, show_code
 from app.auth.invitations import find_invitation, may_confirm, may_sign_up
@@ -21,7 +22,7 @@ from app.jobs import JobName, enqueue
 from app.mail.messages import Letter, Message, invite, write_link
 from app.models import LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
-from app.users.accounts import find_by_email, find_or_create
+from app.users.accounts import find_by_email
 
 log = structlog.get_logger(__name__)
 
@@ -51,21 +52,23 @@ async def request_link(
     session: AsyncSession,
     resources: Resources,
     purpose: LinkPurpose,
-    address: str,
+    mailbox: str,
     locale: Locale,
     client: str,
     browser: Browser,
     destination: str | None = None,
 ) -> None:
-    """Accept a wish for a link to a normalised address. Raises `RateLimited`, `ClientRateLimited`, `Unavailable`.
+    """Accept a wish for a link to an address. Raises `RateLimited`, `ClientRateLimited`, `Unavailable`.
 
     The sign-in leads to `destination`, an address as `return_to` makes it.
     """
+    address = normalise(mailbox)
     known = knows(resources.tokens, browser, address)
     await resources.limits.count(address, client, known_browser=browser.token if known else None)
     now = utcnow()
     request = LinkRequest(
         email=address,
+        mailbox=mailbox if mailbox != address else None,
         purpose=purpose,
         locale=locale,
         run_at=now,
@@ -114,15 +117,16 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
 
 async def _write_link(session: AsyncSession, resources: Resources, request: LinkRequest) -> Letter | None:
     """Make the link that was asked for; None where the address may have none."""
-    user = await _account_for(session, resources, request)
-    if user is None or user.blocked_at is not None:
+    user = await find_by_email(session, request.email)
+    if not await _may_have_link(session, resources, request, user):
         return None
     code = new_code()
     token = make_link(session, resources, user, request, code)
     return write_link(
-        Message.SIGNUP if user.state == UserState.REGISTERED else Message.LOGIN,
+        Message.SIGNUP if user is None or user.state == UserState.REGISTERED else Message.LOGIN,
         locale_of(request),
-        to=user.email,
+        # Never to another spelling of an account's address, which may be somebody else's mailbox.
+        to=mailbox_of(user or request),
         public_url=resources.settings.public_url,
         token=token,
         code=show_code(code),
@@ -137,11 +141,16 @@ async def _write_invitation(session: AsyncSession, resources: Resources, request
         return None
     return invite(
         locale_of(request),
-        to=request.email,
+        to=mailbox_of(request),
         public_url=resources.settings.public_url,
         inviter=found.inviter,
         life=found.expires_at - utcnow(),
     )
+
+
+def mailbox_of(owner: User | LinkRequest) -> str:
+    """Where mail for an account goes, or for who asked where there is none."""
+    return owner.mailbox or owner.email
 
 
 def locale_of(request: LinkRequest) -> Locale:
@@ -150,13 +159,22 @@ def locale_of(request: LinkRequest) -> Locale:
 
 
 def make_link(
-    session: AsyncSession, resources: Resources, user: User, request: LinkRequest | None = None, code: str | None = None
+    session: AsyncSession,
+    resources: Resources,
+    user: User | None,
+    request: LinkRequest | None = None,
+    code: str | None = None,
 ) -> str:
-    """Make a link for an account; returns its token. A code belongs to a request, whose browser may type it."""
+    """Make a link for an account, or for a request's address, which gets one when the link is used; returns its token.
+
+    A code belongs to a request, whose browser may type it.
+    """
     now, token = utcnow(), new_token()
     session.add(
         MagicLink(
-            user_id=user.id,
+            user_id=user.id if user else None,
+            email=request.email if request and not user else None,
+            mailbox=request.mailbox if request and not user else None,
             token_hash=resources.tokens.hash("link", token),
             request_id=request.id if request else None,
             browser_hash=request.browser_hash if request else None,
@@ -168,14 +186,11 @@ def make_link(
     return token
 
 
-async def _account_for(session: AsyncSession, resources: Resources, request: LinkRequest) -> User | None:
-    """The account to sign in to, made where the address may sign up."""
-    user = await find_by_email(session, request.email)
+async def _may_have_link(session: AsyncSession, resources: Resources, request: LinkRequest, user: User | None) -> bool:
+    """Whether the account may be signed in to; where there is none, whether the address may sign up."""
     if user is not None:
-        return user if await may_confirm(session, resources.settings, user) else None
-    if request.purpose == LinkPurpose.SIGNUP and await may_sign_up(session, resources.settings, request.email):
-        return await find_or_create(session, request.email)
-    return None
+        return user.blocked_at is None and await may_confirm(session, resources.settings, user)
+    return request.purpose == LinkPurpose.SIGNUP and await may_sign_up(session, resources.settings, request.email)
 
 
 async def mark_sent(session: AsyncSession, delivery: Delivery) -> None:

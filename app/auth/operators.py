@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import COMMAND, record
+from app.auth.addresses import normalise
 from app.auth.links import make_link
 from app.auth.service import claim_bootstrap
 from app.models import User
@@ -10,12 +11,13 @@ from app.resources import Resources
 from app.users.accounts import find_or_create
 
 
-async def make_admin(session: AsyncSession, address: str) -> User:
-    """Make the account of a normalised address an admin, and make it if there is none. May be repeated.
+async def make_admin(session: AsyncSession, mailbox: str) -> User:
+    """Make the account of an address an admin, and make it if there is none. May be repeated.
 
     Nobody else becomes admin by being the first after that.
     """
-    user = await find_or_create(session, address)
+    address = normalise(mailbox)
+    user = await find_or_create(session, address, mailbox if mailbox != address else None)
     await claim_bootstrap(session, user.id)
     if not user.is_admin:
         user.is_admin = True

@@ -1,29 +1,42 @@
 """What clients send to sign in, and what they get."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.auth.addresses import InvalidAddress, normalise
+from app.auth.addresses import InvalidAddress, normalise, read_mailbox
 from app.models import User, UserState
 
 # The one schema that a feature takes from another: a token body shows the launch that the sign-in began.
 from app.workspaces.schemas import JobOut
 
 
-def _check(raw: str) -> str:
-    try:
-        return normalise(raw)
-    except InvalidAddress:
-        raise PydanticCustomError("invalid_email", "not a usable e-mail address") from None
+def _with(read: Callable[[str], str]) -> AfterValidator:
+    def check(raw: str) -> str:
+        try:
+            return read(raw)
+        except InvalidAddress:
+            raise PydanticCustomError("invalid_email", "not a usable e-mail address") from None
+
+    return AfterValidator(check)
 
 
 Email = Annotated[
     str,
-    AfterValidator(_check),
+    _with(normalise),
     Field(description="Letter case and look-alike characters make no difference.", examples=["alice@example.org"]),
+]
+Mailbox = Annotated[
+    str,
+    _with(read_mailbox),
+    Field(
+        description="Letter case and look-alike characters make no difference to whose account it is. "
+        "A first mail goes to the address as it is written here, later ones to the one that was confirmed.",
+        examples=["alice@example.org"],
+    ),
 ]
 
 
@@ -31,7 +44,7 @@ class LinkIn(BaseModel):
     """Who wants a link."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"email": "alice@example.org"}]})
-    email: Email
+    email: Mailbox
 
 
 class VerifyIn(BaseModel):

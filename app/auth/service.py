@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,7 @@ from app.errors import AppError
 from app.i18n import Text
 from app.models import Bootstrap, Job, LinkRequest, MagicLink, User, UserState, utcnow
 from app.resources import Resources
+from app.users.accounts import find_or_create
 from app.workspaces import service as workspaces
 from app.workspaces.errors import Refused
 
@@ -125,8 +126,14 @@ async def _welcome(session: AsyncSession, user: User) -> None:
 async def look(resources: Resources, token: str, browser: Browser) -> SeenLink:
     """What a link is for, and whether this browser asked for it. Spends nothing. Raises `InvalidLink`."""
     query = (
-        select(User.email, User.slug, MagicLink.browser_hash, LinkRequest.destination)
-        .join(MagicLink, MagicLink.user_id == User.id)
+        select(
+            func.coalesce(User.email, MagicLink.email),
+            func.coalesce(User.slug, ""),
+            MagicLink.browser_hash,
+            LinkRequest.destination,
+        )
+        .select_from(MagicLink)
+        .outerjoin(User, User.id == MagicLink.user_id)
         .outerjoin(LinkRequest, LinkRequest.id == MagicLink.request_id)
         .where(
             MagicLink.token_hash.in_(resources.tokens.hashes("link", token)),
@@ -154,19 +161,21 @@ async def _start_default(session: AsyncSession, resources: Resources, user: User
 
 
 async def _spend(session: AsyncSession, which: ColumnElement[bool], refusal: type[AppError]) -> User:
-    """Spend the link and end its siblings; the account comes back locked until the transaction ends."""
-    owner = select(MagicLink.user_id).where(which).scalar_subquery()
-    # The account's lock comes first: of two siblings spent at once the second waits here, holding no link that the
-    # first one wants to end.
-    user: User | None = await session.scalar(select(User).where(User.id == owner).with_for_update(key_share=True))
+    """Spend the link and end its siblings; the account comes back locked until the transaction ends.
+
+    An address without an account gets one now, and with it a slug: whoever has not shown that mail reaches them holds
+    no name. An error takes the account back.
+    """
+    now = utcnow()
+    good = and_(which, MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
+    link = await session.scalar(select(MagicLink).where(good))
+    if link is None:
+        raise refusal
+    user = await _lock_owner(session, link)
     if user is None:
         raise refusal
-    now = utcnow()
     spent = await session.execute(
-        update(MagicLink)
-        .where(which, MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
-        .values(spent_at=now)
-        .returning(MagicLink.request_id)
+        update(MagicLink).where(good).values(spent_at=now, user_id=user.id).returning(MagicLink.request_id)
     )
     found = spent.one_or_none()
     if found is None:
@@ -176,8 +185,24 @@ async def _spend(session: AsyncSession, which: ColumnElement[bool], refusal: typ
         update(LinkRequest).where(LinkRequest.id == found.request_id).values(used_at=now, destination=None)
     )
     await session.execute(
-        update(MagicLink).where(MagicLink.user_id == user.id, MagicLink.spent_at.is_(None)).values(spent_at=now)
+        update(MagicLink)
+        .where((MagicLink.user_id == user.id) | (MagicLink.email == user.email), MagicLink.spent_at.is_(None))
+        .values(spent_at=now)
     )
+    return user
+
+
+async def _lock_owner(session: AsyncSession, link: MagicLink) -> User | None:
+    """The link's account, locked; None where it is gone.
+
+    Its lock comes before its links': of two siblings spent at once the second waits here, holding no link that the
+    first one wants to end. Where there is no account yet, the second waits for the row that the first inserts.
+    """
+    if link.email is not None:
+        await find_or_create(session, link.email, link.mailbox)
+    mine = User.id == link.user_id if link.email is None else User.email == link.email
+    query = select(User).where(mine).with_for_update(key_share=True)
+    user: User | None = await session.scalar(query, execution_options={"populate_existing": True})
     return user
 
 

@@ -35,7 +35,10 @@ class User(Base):
 
     __tablename__ = "users"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    email: Mapped[str] = mapped_column(String(254), unique=True)
+    email: Mapped[str] = mapped_column(String(254), unique=True, doc="Folded: what accounts are told apart by.")
+    mailbox: Mapped[str | None] = mapped_column(
+        String(254), doc="The address as it was confirmed, where it is not `email`: what mail goes to."
+    )
     slug: Mapped[str] = mapped_column(String(30), unique=True)
     state: Mapped[UserState] = mapped_column(choice(UserState), default=UserState.REGISTERED)
     is_admin: Mapped[bool] = mapped_column(default=False)
@@ -62,6 +65,9 @@ class LinkRequest(Base):
     __tablename__ = "link_requests"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     email: Mapped[str] = mapped_column(String(254))
+    mailbox: Mapped[str | None] = mapped_column(
+        String(254), doc="The address as it was typed, where it is not `email`."
+    )
     purpose: Mapped[LinkPurpose] = mapped_column(choice(LinkPurpose))
     locale: Mapped[str] = mapped_column(String(2))
     state: Mapped[LinkRequestState] = mapped_column(choice(LinkRequestState), default=LinkRequestState.QUEUED)
@@ -87,11 +93,16 @@ class LinkRequest(Base):
 
 
 class MagicLink(Base):
-    """A token that signs in once; and a code that does, in the browser that asked, while its request has tries left."""
+    """A token that signs in once; and a code that does, in the browser that asked, while its request has tries left.
+
+    It belongs to an account, or to an address that gets one when the link is used.
+    """
 
     __tablename__ = "magic_links"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    user_id: Mapped[UUID] = owner("users")
+    user_id: Mapped[UUID | None] = owner("users")
+    email: Mapped[str | None] = mapped_column(String(254), index=True, doc="Where there is no account yet.")
+    mailbox: Mapped[str | None] = mapped_column(String(254), doc="The same as it was typed, where it is not `email`.")
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     request_id: Mapped[UUID | None] = mapped_column(ForeignKey("link_requests.id", ondelete="SET NULL"), index=True)
     browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -4,14 +4,17 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
+from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import User
+from app.models import User, UserState, utcnow
 
 SLUG_LENGTH = 24
+# How long an account may wait for its first sign-in. Code from before made accounts of addresses that nobody confirmed.
+UNCONFIRMED_LIFE = timedelta(days=1)
 NUMBERED = 9
 SUFFIX_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 SUFFIX_LENGTH = 6
@@ -53,8 +56,10 @@ def _variants(base: str) -> Iterator[str]:
         yield base[: SLUG_LENGTH - SUFFIX_LENGTH] + suffix
 
 
-async def find_or_create(session: AsyncSession, address: str) -> User:
+async def find_or_create(session: AsyncSession, address: str, mailbox: str | None = None) -> User:
     """The account of a normalised address, made if there is none. May be repeated.
+
+    Mail to a new account goes to `mailbox`, where that differs.
 
     It may race: a transaction that is inserting the same address or slug is waited for, and nothing fails.
     """
@@ -63,7 +68,7 @@ async def find_or_create(session: AsyncSession, address: str) -> User:
         if found is not None:
             return found
         made: User | None = await session.scalar(
-            insert(User).values(email=address, slug=slug).on_conflict_do_nothing().returning(User)
+            insert(User).values(email=address, mailbox=mailbox, slug=slug).on_conflict_do_nothing().returning(User)
         )
         if made is not None:
             return made
@@ -74,3 +79,22 @@ async def find_by_email(session: AsyncSession, address: str) -> User | None:
     """The account of a normalised address."""
     user: User | None = await session.scalar(select(User).where(User.email == address))
     return user
+
+
+async def purge_unconfirmed(session: AsyncSession) -> None:
+    """Delete accounts whose address nobody has confirmed for a day, so that their slugs are free. May be repeated.
+
+    Those that an operator or an admin has made something of stay: admins, blocked ones, and those with a limit.
+    """
+    forgotten = (
+        select(User.id)
+        .where(
+            User.state == UserState.REGISTERED,
+            User.created_at < utcnow() - UNCONFIRMED_LIFE,
+            User.blocked_at.is_(None),
+            User.running_limit.is_(None),
+            ~User.is_admin,
+        )
+        .with_for_update(skip_locked=True)
+    )
+    await session.execute(delete(User).where(User.id.in_(forgotten)))

@@ -9,7 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import audit
 from app.gateway.names import workspace_url
 from app.jobs import revoke
-from app.models import Invitation, Job, LinkRequest, Network, RetiredWorkspace, User, Volume, Workspace, utcnow
+from app.models import (
+    Invitation,
+    Job,
+    LinkRequest,
+    MagicLink,
+    Network,
+    RetiredWorkspace,
+    User,
+    Volume,
+    Workspace,
+    utcnow,
+)
 from app.resources import Resources
 from app.users.schemas import DefaultContainer, MeOut, UserOut
 from app.users.standing import lock_account
@@ -53,6 +64,7 @@ async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID
     # The containers are still in them: the reconciler says when the next launch may have them.
     await session.execute(update(Network).where(Network.workspace_id.in_(mine)).values(ready=False))
     await session.execute(delete(LinkRequest).where(LinkRequest.email == user.email))
+    await session.execute(delete(MagicLink).where(MagicLink.email == user.email))
     await session.execute(delete(Invitation).where(Invitation.email == user.email))
     await session.execute(delete(User).where(User.id == user_id))
     log.info("user_deleted", user_id=str(user_id))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.auth.addresses import InvalidAddress, normalise
+from app.auth.addresses import InvalidAddress, read_mailbox
 from app.auth.cookies import take_back
 from app.auth.limits import ClientRateLimited, RateLimited
 from app.auth.links import request_link
@@ -69,7 +69,7 @@ async def ask(
     to = read_local(going, fragment)
     kept = to.local if to != HOME else None
     try:
-        address = normalise(email)
+        address = read_mailbox(email)
         await request_link(session, resources, LinkPurpose.SIGNUP, address, locale, client.address, browser, kept)
     except InvalidAddress:
         return _form(request, to, 400, email=email, invalid=say(locale, "invalid_email"))

@@ -187,6 +187,7 @@ async def test_wrong_codes_of_a_stranger_cost_the_owner_no_try(
 async def test_a_blocked_accounts_code_is_refused_and_stays_unspent(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, inbox: Inbox
 ) -> None:
+    await make_user(resources)
     code = await ask(client, worker, inbox)
     async with resources.unit_of_work() as session:
         await session.execute(update(User).values(blocked_at=utcnow()))

@@ -98,7 +98,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
             refusals: Refusals = app.state.refusals
-            async with watch.running(), relay.running(resources), refusals.running(resources):
+            async with watch.running(resources), relay.running(resources), refusals.running(resources):
                 with told_to_stop(stop):
                     yield
         finally:

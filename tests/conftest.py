@@ -167,7 +167,7 @@ async def app(settings: Settings, resources: Resources) -> AsyncIterator[FastAPI
     application = create_app(settings)
     application.state.resources = resources
     application.state.watch = JobWatch(resources.redis)
-    async with application.state.watch.running(), application.state.relay.running(resources):
+    async with application.state.watch.running(resources), application.state.relay.running(resources):
         yield application
 
 

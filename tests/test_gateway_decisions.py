@@ -111,7 +111,7 @@ async def gate(resources: Resources) -> AsyncIterator[Gate]:
     desk = Desk(resources, watch, Activity(), cast(Relay, relay))
     made = Gate(resources, desk, relay, alice, workspace, "")
     made.value = await made.let_in(alice, workspace)
-    async with watch.running():
+    async with watch.running(resources):
         yield made
 
 

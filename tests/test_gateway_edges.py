@@ -234,7 +234,7 @@ async def test_waiting_for_a_job_ends_with_it_however_the_news_comes(resources: 
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
     watch = JobWatch(resources.redis)
-    async with watch.running():
+    async with watch.running(resources):
         started = loop.time()
         await ended(resources, watch, job.id, started + 0.2)
         assert 0.15 < loop.time() - started < SOON
@@ -253,7 +253,7 @@ async def test_news_of_its_end_wakes_whoever_waits_for_a_job(
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
     watch = JobWatch(resources.redis)
-    async with watch.running():
+    async with watch.running(resources):
         waiting = asyncio.create_task(ended(resources, watch, job.id, loop.time() + 60))
         for state in (JobState.RUNNING, JobState.SUCCEEDED):
             await asyncio.sleep(0.1)
@@ -268,6 +268,6 @@ async def test_waiting_ends_with_the_process(resources: Resources) -> None:
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
     watch = JobWatch(resources.redis)
-    async with watch.running():
+    async with watch.running(resources):
         watch.close()
         await asyncio.wait_for(ended(resources, watch, job.id, loop.time() + 60), SOON)

@@ -9,6 +9,7 @@ from app.admin import workspaces
 from app.admin.router import CHANGES, PAGES, READING, Before, OfUser, PageLimit
 from app.admin.schemas import WORKSPACE_ID, AdminLogOut, AdminWorkspacePage, RequestedOut
 from app.admin.workspaces import WorkspaceFilter
+from app.auth.callers import confirm
 from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
 from app.errors import InvalidRequest, NotFound, problems
 from app.models import JobKind, WorkspaceStatus
@@ -99,4 +100,7 @@ async def read_log(
     tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
 ) -> AdminLogOut:
     """What the container wrote, as its owner reads it. The owner sees who read it, and when."""
-    return AdminLogOut(lines=await workspaces.read_log(resources, id, tail=tail, admin=admin.user))
+    log = AdminLogOut(lines=await workspaces.read_log(resources, id, tail=tail, admin=admin.user))
+    # A worker may have taken its time.
+    await confirm(resources, admin)
+    return log

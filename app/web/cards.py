@@ -164,7 +164,7 @@ async def wait_for_news(resources: Resources, watch: JobWatch, caller: Caller, l
     """Return once the job differs from what was seen, has ended, or the time is over. Raises `NotFound`."""
     if seen.job is not None and seen.etag:
         wait = 0 if caller.fresh else seen.wait
-        await poll_job(resources, watch, caller.user.id, seen.job, locale, seen=seen.etag, wait=wait)
+        await poll_job(resources, watch, caller, seen.job, locale, seen=seen.etag, wait=wait)
 
 
 def _card(

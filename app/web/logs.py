@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.auth.callers import Caller
+from app.auth.callers import Caller, confirm
 from app.i18n import Locale
 from app.models import Job, WorkspaceStatus
 from app.resources import Resources
@@ -35,6 +35,8 @@ async def find_log(resources: Resources, caller: Caller, locale: Locale, card: C
     trouble = failure = None
     try:
         lines = await read_log(resources, caller.user.id, card.type, tail=LINES)
+        # A worker may have taken its time.
+        await confirm(resources, caller)
     except NoContainer:
         pass
     except (LogsUnavailable, TooManyStreams) as error:

@@ -59,7 +59,7 @@ async def get_job(
 ) -> Response:
     """With `wait`, answers as soon as the job differs from `If-None-Match` (without it: changes), or time is over."""
     wait = 0 if caller.fresh else wait
-    job, etag = await poll_job(resources, watch, caller.user.id, id, locale, seen=seen, wait=wait)
+    job, etag = await poll_job(resources, watch, caller, id, locale, seen=seen, wait=wait)
     if job is None:
         return Response(status_code=304, headers={"ETag": etag})
     # Written out as it is: FastAPI would validate the whole timeline once more, at every poll.

@@ -42,7 +42,6 @@ ENDED = "ended"
 
 ANSWER_SECONDS = 5
 ROUND_SECONDS = 1
-CONFIRM_SECONDS = 2
 READ_SECONDS = 20
 BATCH = 200
 # Of an answer that is not followed: what is older than its last megabyte is left out.
@@ -126,17 +125,17 @@ async def follow_log(
     clock = asyncio.get_running_loop().time
     until = clock() + LONGEST_SECONDS
     request = LogRequest(workspace_id=await find_logged(resources, caller.user.id, template), tail=tail, follow=True)
-    said = confirmed = clock()
+    said = clock()
     async with AsyncExitStack() as stack:
         stack.enter_context(watch.place(caller.user.id, resources.settings.user_streams))
+        presence = stack.enter_context(watch.attendance.present(caller, asyncio.Event()))
         batches = await stack.enter_async_context(aclosing(_read(resources.redis, caller.user.id, request)))
         yield await anext(batches)
         async for batch in batches:
             if watch.closing or clock() >= until:
                 return
-            if clock() - confirmed >= CONFIRM_SECONDS:
+            if presence.over:
                 await confirm_shared(resources, watch, caller)
-                confirmed = clock()
             if batch or clock() - said >= KEEP_ALIVE_SECONDS:
                 yield batch
                 said = clock()

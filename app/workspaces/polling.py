@@ -23,16 +23,26 @@ LONGEST_SECONDS = 600
 
 
 async def poll_job(
-    resources: Resources, watch: JobWatch, user_id: UUID, job_id: UUID, locale: Locale, *, seen: str | None, wait: float
+    resources: Resources,
+    watch: JobWatch,
+    caller: Caller,
+    job_id: UUID,
+    locale: Locale,
+    *,
+    seen: str | None,
+    wait: float,
 ) -> tuple[JobOut | None, str]:
     """The job and its ETag; with `wait`, after it differs from `seen`, ends, or that many seconds have passed.
 
     `seen` is the client's If-None-Match: where it still fits, the job is None (304). Without it the wait is for the
-    next change from now. Raises `NotFound`, and `TooManyStreams` where the account waits too often already.
+    next change from now. Raises `NotFound`, `TooManyStreams` where the account waits too often already, and
+    `Unauthorized` in place of news for a caller whose session has ended while they waited.
     """
     known = {part.strip().removeprefix("W/") for part in seen.split(",")} if seen else set()
-    with watch.place(user_id, resources.settings.user_streams) if wait else nullcontext():
-        view, current = await _read(resources, watch, user_id, job_id, locale, known=known, wait=wait)
+    with watch.place(caller.user.id, resources.settings.user_streams) if wait else nullcontext():
+        view, current, waited = await _read(resources, watch, caller, job_id, locale, known=known, wait=wait)
+        if waited:
+            await confirm_shared(resources, watch, caller)
     return (None if current in known else view), current
 
 
@@ -56,7 +66,7 @@ async def _follow(
 ) -> AsyncGenerator[tuple[JobOut, str] | None, None]:
     clock = asyncio.get_running_loop().time
     until = clock() + LONGEST_SECONDS
-    view, current = await _read(resources, watch, caller.user.id, job_id, locale, known=set(), wait=0)
+    view, current, _ = await _read(resources, watch, caller, job_id, locale, known=set(), wait=0)
     if current == seen and view.state not in LIVE_STATES:
         return
     while True:
@@ -65,7 +75,7 @@ async def _follow(
         if view.state not in LIVE_STATES or watch.closing or clock() >= until:
             return
         wait = min(KEEP_ALIVE_SECONDS, until - clock())
-        view, current = await _read(resources, watch, caller.user.id, job_id, locale, known={seen}, wait=wait)
+        view, current, _ = await _read(resources, watch, caller, job_id, locale, known={seen}, wait=wait)
         await confirm_shared(resources, watch, caller)
 
 
@@ -75,8 +85,11 @@ async def confirm_shared(resources: Resources, watch: JobWatch, caller: Caller) 
 
 
 async def _read(
-    resources: Resources, watch: JobWatch, user_id: UUID, job_id: UUID, locale: Locale, *, known: set[str], wait: float
-) -> tuple[JobOut, str]:
+    resources: Resources, watch: JobWatch, caller: Caller, job_id: UUID, locale: Locale, *, known: set[str], wait: float
+) -> tuple[JobOut, str, bool]:
+    """The job, its ETag, and whether it was waited for; then the caller may be somebody else by now, or nobody."""
+    user_id = caller.user.id
+    waited = False
     clock = asyncio.get_running_loop().time
     until = clock() + wait
 
@@ -85,14 +98,16 @@ async def _read(
             job = await get_job(session, user_id, job_id)
             return await view_job(session, resources, job, locale), job.version
 
-    with watch.changes(job_id) as changed:
+    with watch.changes(job_id) as changed, watch.attendance.present(caller, changed) as presence:
         while True:
             view, version = await watch.reads.read((user_id, job_id, locale), look)
             current = tag(view, version, locale)
             known = known or {current}
             remaining = until - clock()
-            if current not in known or view.state not in LIVE_STATES or remaining <= 0 or watch.closing:
-                return view, current
+            done = current not in known or view.state not in LIVE_STATES
+            if done or remaining <= 0 or watch.closing or presence.over:
+                return view, current, waited
+            waited = True
             try:
                 async with asyncio.timeout(remaining):
                     await changed.wait()

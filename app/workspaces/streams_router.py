@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
+from app.auth.callers import confirm
 from app.deps import LocaleDep, OwnerDep, ResourcesDep, WatchDep
 from app.errors import InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.sse import KEEP_ALIVE, answer, event
@@ -98,6 +99,8 @@ async def container_logs(
     """
     if not follow:
         log = LogOut(lines=await read_log_or_kept(resources, caller.user.id, type, tail=tail))
+        # A worker may have taken its time.
+        await confirm(resources, caller)
         return Response(log.model_dump_json(), media_type="application/json")
     if seen == END_ID:
         return Response(status_code=204)

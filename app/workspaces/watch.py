@@ -8,9 +8,11 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from app.auth.attendance import Attendance
 from app.fair_share import FairShare
 from app.jobs import ENDED, JOB_CHANNEL
 from app.notifications import beside, listen
+from app.resources import Resources
 from app.shared_reads import SharedReads
 from app.workspaces.errors import TooManyStreams
 
@@ -26,8 +28,8 @@ class JobWatch:
     """One subscription a process, however many clients poll.
 
     A notification may be lost (Redis restarts): after every new subscription all who wait are woken to look again,
-    and nobody waits longer than their own time-out. `reads` is how those who wait read, `pool` the process's number of
-    database connections.
+    and nobody waits longer than their own time-out. `attendance` lets go whose sign-in ends meanwhile. `reads` is how
+    those who wait read, `pool` the process's number of database connections.
     """
 
     def __init__(self, redis: Redis, pool: int = 20) -> None:
@@ -35,12 +37,14 @@ class JobWatch:
         self._places: FairShare[UUID] = FairShare(MOST_WAITING)
         self.reads = SharedReads(max(1, pool // SHARE_OF_POOL))
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.attendance = Attendance()
         self.closing = False
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, resources: Resources) -> AsyncIterator[None]:
         """Listen while the block runs; at its end everybody is woken, so that shutdown waits for no one."""
-        async with beside(asyncio.create_task(self._listen())):
+        attending = asyncio.create_task(self.attendance.watch(resources))
+        async with beside(asyncio.create_task(self._listen())), beside(attending):
             try:
                 yield
             finally:

@@ -167,7 +167,7 @@ async def another(settings: Settings, who: SignedIn) -> AsyncIterator[Served]:
         app = create_app(settings)
         app.state.resources = resources
         app.state.watch = JobWatch(resources.redis)
-        async with app.state.watch.running(), served(app, who) as opened:
+        async with app.state.watch.running(resources), served(app, who) as opened:
             yield opened
 
 

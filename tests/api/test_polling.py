@@ -153,7 +153,7 @@ async def app_over(settings: Settings) -> AsyncIterator[tuple[FastAPI, httpx.Asy
         app = create_app(settings)
         app.state.resources = opened
         app.state.watch = JobWatch(opened.redis)
-        await exits.enter_async_context(app.state.watch.running())
+        await exits.enter_async_context(app.state.watch.running(opened))
         transport = httpx.ASGITransport(app=app)
         yield app, await exits.enter_async_context(httpx.AsyncClient(transport=transport, base_url=settings.public_url))
 

@@ -223,7 +223,7 @@ async def test_who_waits_is_told_at_once_that_it_is_now_for_something_else(resou
     limit(resources, running_limit=0)
     await facts(resources, memory_bytes=MEGABYTE)
     watch = JobWatch(resources.redis)
-    async with watch.running():
+    async with watch.running(resources):
         with watch.changes(waiting.id) as changed:
             # Who has just subscribed is woken, too.
             await asyncio.wait_for(changed.wait(), PATIENCE)

@@ -88,6 +88,7 @@ class FakeRuntime:
         )
         self.unenforceable = False
         self.rules_lost = 0
+        self.rules_removed = asyncio.Event()
         self.created = 0
         self.calls = 0
         self.listens: list[str] | None = None
@@ -118,6 +119,14 @@ class FakeRuntime:
             raise EgressUnenforceable("no nft here")
         lost, self.rules_lost = self.rules_lost, 0
         return lost
+
+    async def egress_removals(self) -> AsyncGenerator[None, None]:
+        await self.keep_egress("")
+        yield
+        while True:
+            await self.rules_removed.wait()
+            self.rules_removed.clear()
+            yield
 
     async def check_egress(self) -> bool:
         await self.keep_egress("")

@@ -14,6 +14,7 @@ from app.settings import Settings
 from workers.audit import prune_audit
 from workers.context import open_context
 from workers.doctor import say_engine
+from workers.egress import watch_egress
 from workers.heartbeat import beat
 from workers.identity import worker_name
 from workers.logs import serve_logs
@@ -67,7 +68,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         stack = AsyncExitStack()
         context = await stack.enter_async_context(open_context(settings))
         stack.push_async_callback(context.deliveries.close)
-        for lasting in (beat, watch, keep_rows, keep_engine, serve_logs, say_engine):
+        for lasting in (beat, watch, watch_egress, keep_rows, keep_engine, serve_logs, say_engine):
             await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
         ctx["worker"] = context
         ctx["stack"] = stack

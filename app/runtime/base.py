@@ -318,6 +318,12 @@ class Runtime(Protocol):
         Says how many were missing or too many. Raises `EgressUnenforceable`.
         """
 
+    def egress_removals(self) -> AsyncGenerator[None, None]:
+        """Yield at first, and whenever rules may have been removed. What removed them may be this installation.
+
+        Raises `EgressUnenforceable` at the first step.
+        """
+
     async def check_egress(self) -> bool:
         """Whether the rules that hold for every workspace are in force. Raises `EgressUnenforceable`."""
 

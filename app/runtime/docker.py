@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +55,7 @@ from app.runtime.docker_streams import log_lines, next_object, stream
 from app.runtime.egress import INTERNET
 from app.runtime.firewall import Firewall, Wanted, gateway_of, is_local
 from app.runtime.policy import Allowed
+from app.runtime.rule_watch import open_watch, removals
 
 CALL_SECONDS: Final = 30.0
 PING_SECONDS: Final = 2.0
@@ -185,6 +186,17 @@ class DockerRuntime:
             )
 
         return await self._firewall.keep(look)
+
+    async def egress_removals(self) -> AsyncGenerator[None, None]:
+        if self._firewall is None:
+            raise EgressUnenforceable("the engine's host is not this one")
+        with closing(open_watch()) as watch:
+            yield
+            try:
+                async for _ in removals(watch, self._firewall.table):
+                    yield
+            except OSError as error:
+                raise EgressUnenforceable(f"the kernel tells nothing more of rules: {error}") from error
 
     async def check_egress(self) -> bool:
         networks = await call(self._docker.networks.list(filters={"driver": "bridge"}))

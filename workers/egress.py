@@ -1,0 +1,38 @@
+"""Puts rules about connections back when somebody removes them, as soon as the kernel tells of it."""
+
+import asyncio
+from contextlib import aclosing
+
+import structlog
+
+from app.runtime.base import EgressUnenforceable, Runtime, RuntimeFault
+from workers.context import WorkerContext
+
+log = structlog.get_logger(__name__)
+
+# Until the watch is tried again. The reconciler's pass looks meanwhile.
+PAUSE_SECONDS = 1
+# Where this process may not make rules, that was said at the start, and does not change by itself.
+UNENFORCEABLE_SECONDS = 60
+
+
+async def watch_egress(context: WorkerContext) -> None:
+    """Watch until cancelled."""
+    await guard(context.runtime, context.resources.settings.instance)
+
+
+async def guard(runtime: Runtime, instance: str) -> None:
+    """Put back at once what is removed; a watch that breaks is opened anew. Never ends by itself."""
+    while True:
+        pause = PAUSE_SECONDS
+        try:
+            async with aclosing(runtime.egress_removals()) as removals:
+                async for _ in removals:
+                    if count := await runtime.keep_egress(instance):
+                        log.warning("egress_rules_put_back", count=count)
+        except EgressUnenforceable as fault:
+            log.debug("egress_not_watched", error=str(fault))
+            pause = PAUSE_SECONDS if fault.transient else UNENFORCEABLE_SECONDS
+        except RuntimeFault as fault:
+            log.warning("egress_watch_interrupted", code=fault.code)
+        await asyncio.sleep(pause)

@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.activity = Activity()
     app.state.relay = Relay()
+    app.state.leaving = False
     errors.install(app)
     app.state.refusals = Refusals()
     app.state.note_refusal = app.state.refusals.note
@@ -91,7 +92,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         watch: JobWatch = app.state.watch
         relay: Relay = app.state.relay
 
+        def leave() -> None:
+            app.state.leaving = True
+
         def stop() -> None:
+            leave()
             watch.close()
             relay.close()
 
@@ -99,7 +104,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             refusals: Refusals = app.state.refusals
             async with watch.running(resources), relay.running(resources), refusals.running(resources):
-                with told_to_stop(stop):
+                with told_to_stop(leave, stop, app.state.settings.api_leave_seconds):
                     yield
         finally:
             # It ends by itself: a connection that is being made would be left open.
@@ -107,11 +112,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 @contextmanager
-def told_to_stop(callback: Callable[[], None]) -> Iterator[None]:
-    """Call back on the event loop when the process is told to stop, before the server acts on it. May call twice.
+def told_to_stop(leave: Callable[[], None], stop: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call both on the event loop when the process is told to stop, before the server acts on it. May call twice.
 
-    The server waits for open requests before it ends the lifespan: whoever polls must be let go earlier. Outside of
-    the main thread no signal arrives, and nothing is done.
+    Between the two the process goes on as before for some `seconds`, so that the proxy can notice and send requests
+    elsewhere. SIGINT and a second signal do not wait. The server waits for open requests before it ends the lifespan:
+    long-polls must be let go earlier. Outside of the main thread no signal arrives, and nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -119,16 +125,27 @@ def told_to_stop(callback: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(callback)
+    told = 0
+
+    def finish(number: int) -> None:
+        stop()
         handler = previous[signal.Signals(number)]
         if callable(handler):
-            handler(number, frame)
+            handler(number, None)
+
+    def begin(number: int) -> None:
+        nonlocal told
+        told += 1
+        leave()
+        loop.call_later(seconds if number == signal.SIGTERM and told == 1 else 0, finish, number)
+
+    def heard(number: int, _: FrameType | None) -> None:
+        loop.call_soon_threadsafe(begin, number)
 
     # Only where a server handles signals: elsewhere this would take their default effect away.
     ours = [number for number, handler in previous.items() if callable(handler)]
     for number in ours:
-        signal.signal(number, stop)
+        signal.signal(number, heard)
     try:
         yield
     finally:

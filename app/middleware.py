@@ -47,6 +47,8 @@ POWERS = (
 
 # Bytes. Addresses, tokens and forms are all that anybody sends here.
 MAX_BODY = 64 * 1024
+# The same for address and headers; the proxy lets more in, so that a person with too many cookies can be told.
+MAX_HEAD = 64 * 1024
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -63,6 +65,28 @@ HEADERS = {
 }
 # Where browsers come over TLS: they come no other way for two years, to hosts below this one neither.
 STRICT_TRANSPORT = "max-age=63072000; includeSubDomains"
+
+
+class HeadersTooLarge(AppError):
+    code = "headers_too_large"
+    status = 431
+    title = Text("Headers too large", "Zu große Kopfzeilen")
+    detail = Text(
+        "The address and the headers of this request are larger than 64 KB. If these are cookies, delete this site's "
+        "cookies in your browser.",
+        "Adresse und Kopfzeilen dieser Anfrage sind größer als 64 KB. Falls es an Cookies liegt, bitte die Cookies "
+        "dieser Website im Browser löschen.",
+    )
+
+
+def head_size(scope: Scope) -> int:
+    """Bytes of a request's address and headers, as they are written."""
+    address = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    return address + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+
+
+# What is asked all the time is logged where it fails.
+QUIET = ("/internal/gateway", "/internal/serving", "/livez", "/readyz")
 
 
 class RequestContext:
@@ -103,7 +127,7 @@ class RequestContext:
         try:
             await self.app(scope, receive, answer)
         finally:
-            if scope["path"] not in ("/internal/gateway", "/livez", "/readyz") or status >= 500:
+            if scope["path"] not in QUIET or status >= 500:
                 milliseconds = round((time.perf_counter() - started) * 1000, 1)
                 log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
 
@@ -127,6 +151,7 @@ class RepeatedHeader(AppError):
 class Boundary:
     """Innermost ASGI middleware: bounds what a request may hold, and answers the errors that nobody expected.
 
+    What the proxy asks below `/internal` holds the head of somebody's request, which the gateway bounds itself.
     It stands inside of CORS, so that a page of another origin can read those answers too.
     """
 
@@ -136,6 +161,9 @@ class Boundary:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if head_size(scope) > MAX_HEAD and not scope["path"].startswith("/internal/"):
+            await render(Request(scope), HeadersTooLarge())(scope, receive, send)
             return
         repeated = _repeated(scope)
         if repeated is not None:

@@ -130,6 +130,9 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address that each API process listens on for websockets, at a port that it picks."
     )
     relay_host: str = Field("", description="Host at which Caddy reaches this API process's relay; empty: RELAY_BIND.")
+    api_leave_seconds: float = Field(
+        5, ge=0, description="After SIGTERM an API process answers this long, for Caddy to notice and ask the others."
+    )
     admin_access_seconds: int = Field(
         3600, ge=60, description="How long an admin who gave a reason may enter somebody's workspace."
     )

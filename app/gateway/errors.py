@@ -1,5 +1,7 @@
 """What the gateway refuses with, beside the errors that all of the app share."""
 
+from collections.abc import Mapping
+
 from app.errors import AppError, Unauthorized
 from app.i18n import Text
 
@@ -65,6 +67,57 @@ class WorkspaceUnreachable(AppError):
         "This workspace is running but does not answer. Try again in a moment, or restart it from your home page.",
         "Dieser Arbeitsplatz läuft, antwortet aber nicht. Bitte gleich noch einmal versuchen oder ihn auf der "
         "Startseite neu starten.",
+    )
+
+
+class WorkspaceBusy(WorkspaceUnreachable):
+    code = "workspace_busy"
+    title = Text("Too many requests at once", "Zu viele Anfragen auf einmal")
+    detail = Text(
+        "This workspace has too many requests under way. Close some of its tabs, or wait until it has answered.",
+        "In diesem Arbeitsplatz laufen zu viele Anfragen. Bitte einige seiner Tabs schließen oder warten, bis er "
+        "geantwortet hat.",
+    )
+
+
+class WorkspaceSlow(WorkspaceUnreachable):
+    code = "workspace_slow"
+    status = 504
+    title = Text("Workspace takes too long", "Arbeitsplatz braucht zu lange")
+    detail = Text(
+        "This workspace took the request and did not begin to answer in time. What it was asked for may still happen.",
+        "Dieser Arbeitsplatz hat die Anfrage angenommen und nicht rechtzeitig geantwortet. Was verlangt wurde, kann "
+        "noch geschehen.",
+    )
+
+
+class InvalidAnswer(WorkspaceUnreachable):
+    code = "workspace_invalid_answer"
+    status = 502
+    title = Text("Workspace answered wrongly", "Ungültige Antwort des Arbeitsplatzes")
+    detail = Text(
+        "What this workspace answered cannot be passed on: it is no HTTP, or its headers are larger than 64 KB.",
+        "Was dieser Arbeitsplatz geantwortet hat, kann nicht weitergegeben werden: Es ist kein HTTP, oder seine "
+        "Kopfzeilen sind größer als 64 KB.",
+    )
+
+
+# Why no answer came from a workspace that a request was let through to, in the proxy's words.
+FAILURES: Mapping[str, type[WorkspaceUnreachable]] = {
+    "busy": WorkspaceBusy,
+    "slow": WorkspaceSlow,
+    "invalid": InvalidAnswer,
+}
+
+
+class CookiesTooLarge(AppError):
+    code = "cookies_too_large"
+    status = 431
+    title = Text("Too many cookies", "Zu viele Cookies")
+    detail = Text(
+        "This workspace's cookies are larger than 64 KB, so it was not asked. They are deleted now: open it again.",
+        "Die Cookies dieses Arbeitsplatzes sind größer als 64 KB, deshalb wurde er nicht gefragt. Sie sind jetzt "
+        "gelöscht: Bitte noch einmal öffnen.",
     )
 
 

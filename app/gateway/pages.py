@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceUnreachable
+from app.gateway.errors import CookiesTooLarge, InvalidCode, SharedNotRunning, WorkspaceUnreachable
 from app.gateway.service import MOVING, Refusal
 from app.i18n import Locale, Text
+from app.middleware import HeadersTooLarge
 from app.models import WorkspaceStatus
 from app.settings import Settings
 from app.workspaces.errors import Refused
@@ -76,9 +77,9 @@ def _place(refusal: Refusal) -> str:
 def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     """The page that says why a workspace cannot be seen now. While it is starting, the page asks again by itself."""
     error, moving = refusal.error, refusal.status in MOVING
-    if isinstance(error, InvalidCode):
+    if isinstance(error, InvalidCode | CookiesTooLarge):
         text, action = error.detail, OPEN
-    elif isinstance(error, SharedNotRunning | WorkspaceUnreachable | Refused):
+    elif isinstance(error, SharedNotRunning | WorkspaceUnreachable | HeadersTooLarge | Refused):
         text, action = error.detail, HOME
     else:
         text = STATES[refusal.status or WorkspaceStatus.NOT_CREATED]

@@ -1,13 +1,19 @@
-"""One websocket's two connections, the proxy's and the container's, and the bytes between them.
+"""One request's two connections, the proxy's and the container's, and the bytes between them.
 
 The proxy's connection must open with one request that holds a ticket. The container sees that request without the
-ticket, and nothing else from this side before it has answered 101: a second request on the same connection would be
-one that nobody judged. Any other answer is passed on, and ends both connections.
+ticket. Where it asks for a websocket, the container sees nothing else from this side before it has answered 101: a
+second request on the same connection would be one that nobody judged. Any other answer is passed on, and ends both
+connections.
+
+Any other request may have a body. It passes on while the container says something already, and what the container said
+reaches the proxy even if it closes the connection with a part of the body unread.
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,36 +33,55 @@ HALF_SECONDS = 30.0
 KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 _BODY = (b"content-length", b"transfer-encoding")
 _END = b"\r\n\r\n"
+# What the proxy cannot read, and tells the gateway so.
+_INVALID = b"not to be passed on" + _END
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a ticket is good for: one connection to a container, on behalf of a session."""
+    """What a ticket is good for: one request to a container, on behalf of a session; `upgrade` for a websocket."""
 
     entry: Entry
     host: str
     port: int
+    upgrade: bool = True
 
 
 # What a ticket is good for; None where it is good for nothing, and the connection is to be refused.
 Redeem = Callable[[str], Admission | None]
 
 
-def split_ticket(head: bytes) -> tuple[bytes, str] | None:
-    """A request's head without its ticket, and the ticket; None unless it is a GET without a body that holds one."""
+def split_ticket(head: bytes, *, upgrade: bool = True) -> tuple[bytes, str] | None:
+    """A request's head without its ticket, and the ticket; None unless it holds one.
+
+    With `upgrade` also None unless the head is all of the request: a GET without a body.
+    """
     first, *lines = head.removesuffix(_END).split(b"\r\n")
     kept, tickets = [first], []
     for line in lines:
         name, colon, value = line.partition(b":")
-        if not colon or name != name.strip() or b"\n" in line or b"\r" in line or name.lower() in _BODY:
+        if not colon or name != name.strip() or b"\n" in line or b"\r" in line:
             return None
         if name.lower() == TICKET:
             tickets.append(value.strip())
         else:
             kept.append(line)
-    if len(tickets) != 1 or not first.startswith(b"GET ") or not tickets[0].isascii():
+    names = {line.partition(b":")[0].lower() for line in lines}
+    if upgrade and not (first.startswith(b"GET ") and names.isdisjoint(_BODY)):
+        return None
+    if len(tickets) != 1 or not tickets[0].isascii():
         return None
     return b"\r\n".join(kept) + _END, tickets[0].decode("ascii")
+
+
+def switching(head: bytes) -> bytes | None:
+    """The head of a 101 as the proxy reads it, which wants the word in Connection; None if it opens no websocket."""
+    fields = [line.partition(b":") for line in head.removesuffix(_END).split(b"\r\n")[1:]]
+    values = [(name.strip().lower(), value.strip().lower()) for name, _, value in fields]
+    if [value for name, value in values if name == b"upgrade"] != [b"websocket"]:
+        return None
+    words = [word.strip() for name, value in values if name == b"connection" for word in value.split(b",")]
+    return head if b"upgrade" in words else head.removesuffix(_END) + b"\r\nConnection: Upgrade" + _END
 
 
 class Side(asyncio.Protocol):
@@ -100,6 +125,8 @@ class Near(Side):
         self.pipe.within(HEAD_SECONDS)
 
     def data_received(self, data: bytes) -> None:
+        if self.pipe.over:
+            return
         if self.pipe.open and self.peer is not None:
             self.peer.transport.write(data)
         else:
@@ -107,13 +134,29 @@ class Near(Side):
 
 
 class Far(Side):
-    """The container's connection."""
+    """The container's connection. A second descriptor keeps it readable when writing to it has failed."""
+
+    _spare = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if not self.pipe.upgrade:
+            self._spare = os.dup(transport.get_extra_info("socket").fileno())
 
     def data_received(self, data: bytes) -> None:
         if self.pipe.answered:
             self.pipe.near.transport.write(data)
         else:
             self.pipe.answer(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._spare >= 0:
+            with suppress(OSError):
+                while error is not None and (data := os.read(self._spare, 2**16)):
+                    self.data_received(data)
+            os.close(self._spare)
+            self._spare = -1
+        self.pipe.far_lost()
 
 
 class Pipe:
@@ -123,7 +166,9 @@ class Pipe:
         self.near = Near(self)
         self.admission: Admission | None = None
         self.answered = False
+        # Whether bytes of the proxy's pass on, and whether it may send what it likes, as nobody listens any more.
         self.open = False
+        self.over = False
         self._far: Far | None = None
         self._redeem = redeem
         self._ended = ended
@@ -132,6 +177,11 @@ class Pipe:
         self._half = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def upgrade(self) -> bool:
+        """Whether this is a websocket, or may become one."""
+        return self.admission is None or self.admission.upgrade
 
     def within(self, seconds: float | None) -> None:
         """Cut both connections unless this is called again in time; None waits for nothing more."""
@@ -155,11 +205,14 @@ class Pipe:
         while (end := self._response.find(_END)) >= 0:
             words = bytes(self._response[:end]).split(b"\r\n", 1)[0].split(b" ", 2)
             status = words[1] if len(words) > 1 and words[0].startswith(b"HTTP/1.") else b""
-            self.open = status == b"101"
-            self.answered = self.open or not status.startswith(b"1")
+            if status == b"101" and not self._switch(end + len(_END)):
+                return
+            self.answered = status == b"101" or not status.startswith(b"1")
             if self.answered:
                 self.within(None)
-                self._send_early()
+                if self.upgrade:
+                    self.open = status == b"101"
+                    self._send_early()
                 self.near.transport.write(bytes(self._response))
                 self._response.clear()
                 return
@@ -168,8 +221,30 @@ class Pipe:
         if len(self._response) > MOST_HEAD:
             self.cut()
 
+    def _switch(self, end: int) -> bool:
+        """Make the container's 101 one that the proxy follows; else say that it cannot be passed on."""
+        head = switching(bytes(self._response[:end])) if self.upgrade else None
+        if head is None:
+            self.near.transport.write(_INVALID)
+            self.close()
+            return False
+        self._response[:end] = head
+        return True
+
+    def far_lost(self) -> None:
+        """The container has said everything. The proxy may still be sending: it is listened to until it has heard."""
+        if self.upgrade or not self.answered or self.near.transport.is_closing():
+            self.close()
+            return
+        self.near.peer = None
+        self.over = True
+        self.near.transport.resume_reading()
+        self.near.transport.write_eof()
+
     def half_closed(self, side: Side) -> bool:
         """One side sends no more; True where the other may go on for a while."""
+        if not self.upgrade:
+            return False
         other = side.peer
         if not self.open or other is None or self._half or other.transport.is_closing():
             return False
@@ -205,9 +280,10 @@ class Pipe:
                 self._refuse(b"431 Request Header Fields Too Large")
             return
         end += len(_END)
-        found = split_ticket(bytes(self._unsent[:end]))
+        head = bytes(self._unsent[:end])
+        found = split_ticket(head, upgrade=False)
         admission = self._redeem(self, found[1]) if found is not None else None
-        if found is None or admission is None:
+        if found is None or admission is None or (admission.upgrade and split_ticket(head) is None):
             self._refuse(b"403 Forbidden")
             return
         self.admission = admission
@@ -234,8 +310,12 @@ class Pipe:
             far.transport.abort()
             return
         self._far, far.peer, self.near.peer = far, self.near, far
-        self.within(ANSWER_SECONDS)
+        # The proxy itself bounds how long any other request waits.
+        self.within(ANSWER_SECONDS if self.upgrade else None)
         far.transport.write(head)
+        if not self.upgrade:
+            self.open = True
+            self._send_early()
 
     def _send_early(self) -> None:
         """From here on bytes pass both ways, if the container has agreed; else what hurried ahead is of no use."""

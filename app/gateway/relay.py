@@ -1,4 +1,4 @@
-"""Carries websockets between the proxy and the containers, so that they can be ended.
+"""Carries websockets, and requests that may have a body, between the proxy and the containers.
 
 The proxy cannot close one of its connections, and a websocket outlives the request that was judged. So the gateway
 names this process as the upstream of a request for one, with a ticket that is good once and for ten seconds; every
@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import Unavailable
 from app.fair_share import FairShare
-from app.gateway.errors import TooManySockets
+from app.gateway.errors import TooManySockets, WorkspaceBusy
 from app.gateway.grants import Entry, still_held
 from app.gateway.pipe import Admission, Pipe
 from app.notifications import beside
@@ -34,6 +34,9 @@ LOOK_SECONDS = 1.0
 BLIND_SECONDS = 30.0
 # Connections that have shown no ticket yet. The proxy shows it at once: it is others whom the oldest belongs to.
 MOST_WAITING = 1000
+# How long requests under way may take once the process stops: as long as the server gives those to the API.
+FINISH_SECONDS = 10.0
+FINISH_LOOK_SECONDS = 0.05
 # File descriptors that are left for everything else.
 SPARE = 256
 
@@ -84,11 +87,15 @@ class Relay:
         finally:
             self.close()
             server.close()
+            await self._finish()
             for pipe in self._all():
                 pipe.cut()
 
-    def issue(self, entry: Entry, host: str, port: int) -> Passage:
-        """A way for one connection to a container. Raises `TooManySockets`, and `Unavailable` at shutdown."""
+    def issue(self, entry: Entry, host: str, port: int, *, upgrade: bool = True) -> Passage:
+        """A way for one connection to a container, for a websocket or, without `upgrade`, for any other request.
+
+        Raises `TooManySockets`, `WorkspaceBusy` for other requests, and `Unavailable` at shutdown.
+        """
         if self._closing or not self._address:
             raise Unavailable
         self._forget_tickets()
@@ -96,19 +103,27 @@ class Relay:
             log.error("relay_full", open=self._count)
             raise Unavailable
         if not self._places.take(entry.visitor_id, self._most_each):
-            raise TooManySockets(headers={"Retry-After": "5"})
+            raise (TooManySockets if upgrade else WorkspaceBusy)(headers={"Retry-After": "5"})
         ticket = secrets.token_urlsafe(32)
-        self._tickets[ticket] = (Admission(entry, host, port), time.monotonic() + TICKET_SECONDS)
+        self._tickets[ticket] = (Admission(entry, host, port, upgrade), time.monotonic() + TICKET_SECONDS)
         return Passage(self._address, ticket)
 
     def close(self) -> None:
-        """The process is told to stop: end every connection, and let nobody in any more. May be repeated."""
+        """The process is told to stop: end every websocket, and let nobody in any more. May be repeated."""
         self._closing = True
         for admission, _ in self._tickets.values():
             self._places.give_back(admission.entry.visitor_id)
         self._tickets.clear()
         for pipe in self._all():
-            pipe.close()
+            if pipe.upgrade:
+                pipe.close()
+
+    async def _finish(self) -> None:
+        """Let other requests come to their end, for a while."""
+        for _ in range(int(FINISH_SECONDS / FINISH_LOOK_SECONDS)):
+            if all(pipe.upgrade for pipe in self._all()):
+                return
+            await asyncio.sleep(FINISH_LOOK_SECONDS)
 
     async def look(self, resources: Resources) -> None:
         """End every connection whose holder may not have it any more."""

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from app.catalog.placeholders import MOST_HEADERS
 from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, WatchDep
-from app.errors import NotFound
+from app.errors import NotFound, Unavailable
 from app.gateway import pages, service
 from app.gateway.cookies import Cookie
 from app.gateway.service import Answer, Desk, Pass, Redirect
@@ -27,7 +27,7 @@ async def gateway(
     activity: ActivityDep,
     relay: RelayDep,
     locale: LocaleDep,
-    unreachable: bool = False,
+    unreachable: str = "",
 ) -> Response:
     """May this request pass, and where to? 200 says yes; the client gets every other answer as it is."""
     visit = read_visit(request.headers, unreachable=unreachable)
@@ -42,11 +42,21 @@ async def tls(domain: Annotated[str, Query(max_length=255)], session: SessionDep
         raise NotFound
 
 
+@router.get("/serving", status_code=204)
+async def serving(request: Request) -> None:
+    """Does this process take requests? Not once it was told to stop, though for some seconds it still would."""
+    if request.app.state.leaving:
+        raise Unavailable
+
+
 def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
     if isinstance(answer, Pass):
+        host, _, port = answer.upstream.rpartition(":")
         return Response(
             headers={
                 "X-Upstream": answer.upstream,
+                "X-Upstream-Host": host.strip("[]"),
+                "X-Upstream-Port": port,
                 "X-Strip-Prefix": answer.prefix,
                 "X-Base-Path": answer.base,
                 "X-Spawner-User": answer.user,
@@ -64,7 +74,10 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
         return response
     page = pages.render(settings, answer, locale)
     headers = {**answer.error.headers, "Content-Security-Policy": pages.POLICY}
-    return HTMLResponse(page, answer.error.status, headers=headers)
+    refused = HTMLResponse(page, answer.error.status, headers=headers)
+    for cookie in answer.cookies:
+        refused.headers.append("Set-Cookie", cookie)
+    return refused
 
 
 def _added(headers: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -24,6 +24,8 @@ from app.gateway.activity import Activity
 from app.gateway.cookies import Cookie
 from app.gateway.credentials import Shown, read_credentials
 from app.gateway.errors import (
+    FAILURES,
+    CookiesTooLarge,
     InvalidCode,
     SharedNotRunning,
     TokenInBrowser,
@@ -35,6 +37,7 @@ from app.gateway.grants import Grant, find_grant, find_token_grant
 from app.gateway.names import Alias, Route, base_path, origin_of, parse, placeholders, route_of
 from app.gateway.relay import Relay
 from app.gateway.visit import Visit
+from app.middleware import MAX_HEAD, HeadersTooLarge
 from app.models import User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.settings import Settings
@@ -90,11 +93,15 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Tell a person, on a page, what is the matter and where to go on; `status` is what the workspace is doing."""
+    """Tell a person, on a page, what is the matter and where to go on; `status` is what the workspace is doing.
+
+    `cookies` are values of Set-Cookie.
+    """
 
     error: AppError
     route: Route
     status: WorkspaceStatus | None = None
+    cookies: tuple[str, ...] = ()
 
 
 Answer = Pass | Redirect | Refusal
@@ -128,6 +135,8 @@ async def answer(desk: Desk, visit: Visit) -> Answer:
         if visit.method not in ("GET", "HEAD"):
             raise NotFound
         return Redirect(_address(settings, route.name, route.rest), 308)
+    if visit.size > MAX_HEAD:
+        return _too_large(settings, visit, route)
     if route.rest.partition("?")[0] == handoff.ENTER_PATH:
         return await _enter(resources, visit, route)
     shown = read_credentials(resources.tokens, visit)
@@ -246,10 +255,14 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown) -
         seconds = "3" if grant.status in MOVING else "30"
         return _refuse(visit, route, error(headers={"Retry-After": seconds}), grant.status)
     if visit.unreachable:
-        return _refuse(visit, route, WorkspaceUnreachable(headers={"Retry-After": "5"}), grant.status)
+        failure = FAILURES.get(visit.unreachable, WorkspaceUnreachable)
+        return _refuse(visit, route, failure(headers={"Retry-After": "5"}), grant.status)
     template = desk.resources.catalog.get(route.template)
     host = f"[{grant.host}]" if ":" in grant.host else grant.host
-    passage = desk.relay.issue(grant.entry, grant.host, grant.port) if visit.upgrade else None
+    # A container may answer before it has read a body, and close: the proxy's client then loses the answer, our relay
+    # does not.
+    relayed = visit.upgrade or visit.method not in SAFE_METHODS
+    passage = desk.relay.issue(grant.entry, grant.host, grant.port, upgrade=visit.upgrade) if relayed else None
     return Pass(
         upstream=passage.upstream if passage else f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
@@ -277,6 +290,13 @@ def _headers(
         raise InvalidRequest
     values = placeholders(settings, route.slug, route.template, user=grant.visitor)
     yield from ((name, fill(text, values)) for name, text in added.items())
+
+
+def _too_large(settings: Settings, visit: Visit, route: Route) -> Refusal:
+    """The head holds more than may pass on. Where that is cookies' doing, the browser forgets them."""
+    if not visit.navigates or sum(map(len, visit.cookies)) < MAX_HEAD // 2:
+        return _refuse(visit, route, HeadersTooLarge())
+    return Refusal(CookiesTooLarge(), route, cookies=tuple(cookies.expired(settings, route, visit.cookies)))
 
 
 def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> Refusal:

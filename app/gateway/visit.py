@@ -15,8 +15,8 @@ class Visit:
     `authorization` and `protocols` are the values of Authorization and Sec-WebSocket-Protocol, `names` those of all
     headers. `site` is its Sec-Fetch-Site; `browser` says that it comes from a browser that says so; `part` that the
     answer is for use within a page that is open, `framed` that this use is a page in a frame. `upgrade` says that it
-    wants a websocket; `page` that a person would see the answer as a page; `unreachable` that the proxy was let through
-    a moment ago and the container did not answer.
+    wants a websocket; `page` that a person would see the answer as a page; `unreachable`, if it is not empty, that the
+    proxy was let through a moment ago, and why no answer came. `size` are the bytes of its head.
     """
 
     method: str
@@ -34,7 +34,8 @@ class Visit:
     framed: bool = False
     upgrade: bool = False
     page: bool = False
-    unreachable: bool = False
+    unreachable: str = ""
+    size: int = 0
 
     @property
     def navigates(self) -> bool:
@@ -42,7 +43,7 @@ class Visit:
         return self.page and self.method == "GET"
 
 
-def read_visit(headers: Headers, *, unreachable: bool) -> Visit:
+def read_visit(headers: Headers, *, unreachable: str) -> Visit:
     """Read the proxy's question."""
     method, mode = headers.get("x-forwarded-method", ""), headers.get("sec-fetch-mode")
     # CONNECT is how HTTP/2 and HTTP/3 open a websocket.
@@ -67,6 +68,8 @@ def read_visit(headers: Headers, *, unreachable: bool) -> Visit:
         upgrade=upgrade,
         page=page and not upgrade,
         unreachable=unreachable,
+        size=len(headers.get("x-forwarded-uri", ""))
+        + sum(len(name) + len(value) + 4 for name, value in headers.raw if not name.startswith(b"x-forwarded-")),
     )
 
 

@@ -35,6 +35,8 @@ def stack_settings(
         "SPAWNER_PUBLIC_URL": f"http://localhost:{port}",
         "SPAWNER_WORKSPACE_URL": f"http://{{route}}.localhost:{port}",
         "SPAWNER_TRUSTED_PROXIES": "127.0.0.1",
+        # There is no other API process to lead requests to.
+        "SPAWNER_API_LEAVE_SECONDS": "0",
         "SPAWNER_DATABASE_URL": postgres_url(layout.run, "spawner"),
         "SPAWNER_REDIS_URL": redis_url(layout.run),
         "SPAWNER_SMTP_URL": f"smtp://127.0.0.1:{ports['smtp']}",

@@ -51,6 +51,7 @@ async def running_api(settings: Settings, trap: Trap) -> AsyncIterator[tuple[int
         **os.environ,
         "SPAWNER_ENVIRONMENT": "development",
         "SPAWNER_INSTANCE": settings.instance,
+        "SPAWNER_API_LEAVE_SECONDS": "0",
         "SPAWNER_SECRET_KEY": settings.secret_key,
         "SPAWNER_DATABASE_URL": settings.database_url,
         "SPAWNER_REDIS_URL": settings.redis_url,

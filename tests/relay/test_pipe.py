@@ -17,7 +17,7 @@ from tests.support.waiting import PATIENCE
 ADMISSION = Admission(Entry(uuid4(), uuid4(), 1, uuid4()), "10.0.0.7", 8888)
 HEAD = b"GET /ws HTTP/1.1\r\nHost: alice\r\n\r\n"
 REQUEST = b"GET /ws HTTP/1.1\r\nHost: alice\r\nX-Spawner-Ticket: t\r\n\r\n"
-AGREES = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
 @dataclass

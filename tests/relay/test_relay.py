@@ -21,7 +21,7 @@ from deploy.stack.layout import free_port
 from tests.support.waiting import PATIENCE
 
 ENTRY = Entry(uuid4(), uuid4(), 1, uuid4())
-AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

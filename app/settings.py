@@ -147,6 +147,9 @@ class Settings(BaseSettings):
         300, ge=5, description="Deadline of a launch or restart, from acceptance; a pull that moves extends it."
     )
     queue_seconds: int = Field(3600, ge=5, description="How long a launch waits for room at most.")
+    user_changes_per_hour: int = Field(
+        120, ge=1, description="Launches, stops, restarts, deletions, shares and tokens that one account may ask for."
+    )
     user_streams: int = Field(
         50, ge=1, description="Event streams and waiting requests that one account may have open at one API process."
     )

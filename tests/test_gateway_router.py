@@ -32,6 +32,13 @@ GET = ("X-Forwarded-Method", "GET")
 HTML = ("Accept", "text/html,*/*")
 
 
+@pytest.mark.parametrize("purpose", [("Sec-Purpose", "prefetch;prerender"), ("Purpose", "prefetch")])
+def test_a_page_that_is_fetched_ahead_of_time_is_no_visit(purpose: tuple[str, str]) -> None:
+    asked = (GET, HTML, ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
+    assert visit(*asked).navigates
+    assert not visit(*asked, purpose).navigates
+
+
 def test_a_request_without_a_word_is_nothing_at_all() -> None:
     assert visit() == Visit(method="", host="", uri="")
 

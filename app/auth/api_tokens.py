@@ -14,6 +14,7 @@ from app.errors import AppError, NotAdmin, NotFound
 from app.i18n import Text
 from app.models import ApiToken, User, utcnow
 from app.resources import Resources
+from app.users.changes import count_change
 
 MOST_DAYS = 365
 MOST_TOKENS = 50
@@ -35,12 +36,12 @@ async def make_token(
 ) -> tuple[ApiToken, str]:
     """A token of the account, and its secret, which nobody can read again.
 
-    Raises `NotAdmin` for the scope `admin` where the account is none, and `TooManyTokens`.
+    Raises `NotAdmin` for the scope `admin` where the account is none, `TooManyTokens` and `TooManyChanges`.
     """
     if Scope.ADMIN in scopes and not user.is_admin:
         raise NotAdmin
-    # Of requests at the same moment each must see the other's.
-    await session.scalar(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
+    # It locks the account: of requests at the same moment each must see the other's.
+    await count_change(session, resources, user.id)
     live = (ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow())
     if (await session.scalar(select(func.count()).where(*live)) or 0) >= MOST_TOKENS:
         raise TooManyTokens(limit=MOST_TOKENS)

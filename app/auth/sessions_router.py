@@ -30,6 +30,7 @@ from app.errors import (
     Unavailable,
     problems,
 )
+from app.users.changes import TooManyChanges
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
 
@@ -104,7 +105,9 @@ async def end_others(session: SessionDep, caller: CallerDep) -> None:
     status_code=201,
     summary="Make a personal token",
     operation_id="make_token",
-    responses=problems(InvalidRequest, Unauthorized, Forbidden, NotAdmin, TooManyTokens, TooLarge, Unavailable),
+    responses=problems(
+        InvalidRequest, Unauthorized, Forbidden, NotAdmin, TooManyTokens, TooManyChanges, TooLarge, Unavailable
+    ),
 )
 async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep) -> MadeTokenOut:
     """For programs: good for what its scopes name, until it expires or is revoked. The secret is shown this once."""

@@ -9,8 +9,9 @@ link with a code of their own and have their page run in somebody else's browser
 import re
 from datetime import timedelta
 from urllib.parse import urlencode
+from uuid import UUID
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -21,8 +22,11 @@ from app.gateway.names import Route, base_path, origin_of, split_route
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
 from app.shares.access import entered_as, may_enter
+from app.users.changes import TooManyChanges
 
 CODE_LIFE = timedelta(seconds=60)
+# Unspent ones of a session at once.
+MOST_CODES = 50
 ENTER_PATH = "/.spawner/enter"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 # Backslashes count as slashes in browsers, and control characters and spaces are dropped: none may pass.
@@ -47,17 +51,15 @@ async def make_code(
 ) -> str | None:
     """A code that buys one workspace cookie within a minute, in the browser that holds `state`.
 
-    None if there is no such workspace that the caller may enter.
+    None if there is no such workspace that the caller may enter. Raises `TooManyChanges` where the session has asked
+    for more codes within a minute than a person can.
     """
-    query = (
-        select(Workspace.id)
-        .join(_owner, _owner.id == Workspace.user_id)
-        .join(_visitor, _visitor.id == caller.user.id)
-        .where(_owner.slug == slug, Workspace.template == template, may_enter(resources.settings, _visitor, _owner))
-    )
-    workspace_id = await session.scalar(query)
+    workspace_id = await _find_enterable(session, resources, caller, slug, template)
     if workspace_id is None:
         return None
+    good = and_(Handoff.session_id == caller.session_id, Handoff.spent_at.is_(None), Handoff.expires_at > utcnow())
+    if (await session.scalar(select(func.count()).where(good)) or 0) >= MOST_CODES:
+        raise TooManyChanges(headers={"Retry-After": str(int(CODE_LIFE.total_seconds()))})
     code = new_token()
     session.add(
         Handoff(
@@ -70,6 +72,19 @@ async def make_code(
     return code
 
 
+async def _find_enterable(
+    session: AsyncSession, resources: Resources, caller: Caller, slug: str, template: str
+) -> UUID | None:
+    """The workspace of this name, if the caller may enter it."""
+    query = (
+        select(Workspace.id)
+        .join(_owner, _owner.id == Workspace.user_id)
+        .join(_visitor, _visitor.id == caller.user.id)
+        .where(_owner.slug == slug, Workspace.template == template, may_enter(resources.settings, _visitor, _owner))
+    )
+    return await session.scalar(query)
+
+
 async def enter_url(
     session: AsyncSession, resources: Resources, caller: Caller, route: str, next_path: str, state: str | None
 ) -> str | None:
@@ -77,19 +92,20 @@ async def enter_url(
 
     `next_path` and `state` are the query of `/open/{route}` as it came. Without a state the browser has not been at
     the workspace's origin yet: it goes there first, gets one, and comes back. None if the route is unknown or not
-    the caller's.
+    the caller's. Only with a state is anything written.
     """
     names = split_route(route)
     if names is None:
         return None
     origin, base = origin_of(resources.settings, route), base_path(resources.settings, route).rstrip("/")
     known = state if state is not None and is_token(state) else None
-    code = await make_code(session, resources, caller, *names, known or new_token())
-    if code is None:
-        return None
     path = safe_path(next_path)
     if known is None:
-        return f"{origin}{base}{path}"
+        found = await _find_enterable(session, resources, caller, *names)
+        return f"{origin}{base}{path}" if found is not None else None
+    code = await make_code(session, resources, caller, *names, known)
+    if code is None:
+        return None
     return f"{origin}{base}{ENTER_PATH}?{urlencode({'code': code, 'next': path})}"
 
 

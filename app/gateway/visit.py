@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 
+from app.fetch_metadata import is_prefetch
+
 # What a browser calls a request for a page within another page.
 FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
 
@@ -66,7 +68,7 @@ def read_visit(headers: Headers, *, unreachable: str) -> Visit:
         part=mode is not None and (mode != "navigate" or (dest or "document") != "document"),
         framed=mode == "navigate" and dest in FRAMES,
         upgrade=upgrade,
-        page=page and not upgrade,
+        page=page and not upgrade and not is_prefetch(headers),
         unreachable=unreachable,
         size=len(headers.get("x-forwarded-uri", ""))
         + sum(len(name) + len(value) + 4 for name, value in headers.raw if not name.startswith(b"x-forwarded-")),

@@ -24,7 +24,8 @@ async def launch(resources: Resources, user_id: UUID, template: str) -> UUID | N
     """Ask for a launch as the owner's own visit; the job, or None where it runs by now. Raises what refuses it."""
     async with resources.unit_of_work() as session:
         user = await session.get_one(User, user_id)
-        accepted = await service.request(session, resources, user, template)
+        # Many requests come to one workspace, guests' too; whoever stopped it was counted.
+        accepted = await service.request(session, resources, user, template, counted=False)
         return accepted.job.id if accepted.job is not None else None
 
 

@@ -46,6 +46,7 @@ class User(Base):
     running_limit: Mapped[int | None] = mapped_column(doc="Workspaces at once, where an admin set it.")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     last_used: Mapped[datetime | None]
+    changes_until: Mapped[datetime | None] = mapped_column(doc="When no change of the last hour counts any more.")
     __table_args__ = (CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"),)
 
 

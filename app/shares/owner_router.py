@@ -19,6 +19,7 @@ from app.shares.schemas import (
     ShareOut,
     SharesOut,
 )
+from app.users.changes import TooManyChanges
 from app.workspaces.errors import UnknownTemplate
 from app.workspaces.service import find_template
 
@@ -30,7 +31,7 @@ LinkPath = Annotated[UUID, Path(description="Of the link.", examples=[LINK_ID])]
 
 READS = problems(UnknownTemplate, Unauthorized, Unavailable)
 CHANGES = (InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, NotFound, Unavailable)
-MAKES = problems(*CHANGES, TooManyShares, SharedOrigin, TooLarge)
+MAKES = problems(*CHANGES, TooManyChanges, TooManyShares, SharedOrigin, TooLarge)
 ENDS = problems(*CHANGES)
 
 

@@ -10,6 +10,7 @@ from app.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthoriz
 from app.shares import service
 from app.shares.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.shares.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
+from app.users.changes import TooManyChanges
 
 router = APIRouter(tags=["sharing"])
 
@@ -47,7 +48,15 @@ async def leave_share(id: SharePath, session: SessionDep, caller: CallerDep) -> 
     summary="Accept a link",
     operation_id="accept_share",
     responses=problems(
-        InvalidRequest, InvalidShareLink, Unauthorized, Forbidden, TooManyShares, SharedOrigin, TooLarge, Unavailable
+        InvalidRequest,
+        InvalidShareLink,
+        Unauthorized,
+        Forbidden,
+        TooManyShares,
+        TooManyChanges,
+        SharedOrigin,
+        TooLarge,
+        Unavailable,
     ),
 )
 async def accept_share(

@@ -26,6 +26,7 @@ from app.resources import Resources
 from app.shares.access import is_live, lets_in
 from app.shares.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.shares.schemas import NewShareLinkOut, SharedOut, ShareLinkOut, ShareOut
+from app.users.changes import count_change
 
 # Of one workspace, at once.
 MOST_SHARES = 50
@@ -39,9 +40,11 @@ _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 async def share(session: AsyncSession, resources: Resources, user: User, template: str, email: str) -> ShareOut:
     """Let a normalised address into the user's workspace, until that is revoked. May be repeated.
 
-    Raises `NotFound` where the user has none, `TooManyShares` and `SharedOrigin`.
+    Raises `NotFound` where the user has none, `TooManyShares`, `TooManyChanges` and
+    `SharedOrigin`.
     """
     _check_origins(resources)
+    await count_change(session, resources, user.id)
     workspace = await _lock(session, user, template)
     made = await _let_in(session, workspace.id, email)
     audit.record(session, "share_made", "workspace", str(workspace.id), actor=user, detail=f"{template}: {email}")
@@ -82,9 +85,10 @@ async def revoke(session: AsyncSession, user: User, template: str, share_id: UUI
 async def make_link(
     session: AsyncSession, resources: Resources, user: User, template: str, hours: int
 ) -> NewShareLinkOut:
-    """A link into the user's workspace, for whoever has an account. Raises `NotFound`, `TooManyShares` and
-    `SharedOrigin`."""
+    """A link into the user's workspace, for whoever has an account. Raises `NotFound`, `TooManyShares`,
+    `TooManyChanges` and `SharedOrigin`."""
     _check_origins(resources)
+    await count_change(session, resources, user.id)
     workspace = await _lock(session, user, template)
     count = await session.scalar(select(func.count()).where(ShareLink.workspace_id == workspace.id, _good()))
     if count is not None and count >= MOST_LINKS:
@@ -136,9 +140,10 @@ async def revoke_link(session: AsyncSession, user: User, template: str, link_id:
 async def accept(session: AsyncSession, resources: Resources, user: User, token: str, locale: Locale) -> SharedOut:
     """Let the user into the workspace of a link until the link expires. May be repeated; an owner needs no share.
 
-    Raises `InvalidShareLink`, `TooManyShares` and `SharedOrigin`.
+    Raises `InvalidShareLink`, `TooManyShares`, `TooManyChanges` and `SharedOrigin`.
     """
     _check_origins(resources)
+    await count_change(session, resources, user.id)
     named: ColumnElement[bool] = ShareLink.token_hash.in_(resources.tokens.hashes("share", token))
     # The workspace's lock first, as its owner takes it: a link that is being revoked lets nobody in.
     locked = select(ShareLink.workspace_id).where(named).scalar_subquery()

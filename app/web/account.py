@@ -17,6 +17,7 @@ from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, Session
 from app.errors import NotAdmin
 from app.i18n import Locale
 from app.resources import Resources
+from app.users.changes import TooManyChanges
 from app.web.rendering import page, say
 from app.web.texts_account import SCOPES
 
@@ -69,7 +70,7 @@ async def make_token(
             made, secret = await api_tokens.make_token(
                 session, resources, caller.user, wanted.name, wanted.scopes, wanted.end
             )
-    except (TooManyTokens, NotAdmin) as error:
+    except (TooManyTokens, TooManyChanges, NotAdmin) as error:
         alert = error.detail.say(locale, **error.values)
         return await _page(request, resources, caller, locale, status=error.status, alert=alert, name=name)
     return await _page(request, resources, caller, locale, made=made.name, secret=secret)

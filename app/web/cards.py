@@ -18,6 +18,7 @@ from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.shares.schemas import ShareOut
 from app.shares.service import list_all_shares
+from app.users.changes import TooManyChanges
 from app.web import texts
 from app.workspaces.errors import NotCancellable, NotExtendable, Refused
 from app.workspaces.polling import poll_job
@@ -145,7 +146,7 @@ async def attempt(resources: Resources, change: Callable[[AsyncSession], Awaitab
     try:
         async with resources.unit_of_work() as session:
             await change(session)
-    except (Refused, NotCancellable, NotExtendable) as refusal:
+    except (Refused, NotCancellable, NotExtendable, TooManyChanges) as refusal:
         return refusal
     return None
 

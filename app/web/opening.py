@@ -9,6 +9,7 @@ from app.auth.callers import Caller
 from app.auth.return_to import place_in
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
 from app.errors import NotFound
+from app.fetch_metadata import opens_page
 from app.gateway.handoff import enter_url
 from app.resources import Resources
 from app.shares.service import find_shared
@@ -33,7 +34,12 @@ async def open_workspace(
     locale: LocaleDep,
     to: DestinationDep,
 ) -> Response:
-    """Go there, or show why not yet. A stranger's workspace is as unknown as one that does not exist."""
+    """Go there, or show why not yet. A stranger's workspace is as unknown as one that does not exist.
+
+    The way leads over a row of the database: an image, a frame or a prefetch of this address gets nothing.
+    """
+    if not opens_page(request.headers):
+        return Response(status_code=204)
     if caller is None:
         return RedirectResponse(place_in(to.route, to.path).sign_in, 303)
     url = await _way_in(resources, caller, to)

@@ -15,6 +15,7 @@ from app.resources import Resources
 from app.shares import service
 from app.shares.errors import SharedOrigin, TooManyShares
 from app.shares.schemas import LONGEST_HOURS
+from app.users.changes import TooManyChanges
 from app.web.rendering import page, say
 from app.workspaces.service import find_template
 
@@ -57,7 +58,7 @@ async def share(
     except InvalidAddress:
         said = say(locale, "invalid_email")
         return await _shares(request, resources, caller, locale, type, status=400, email=email, invalid=said)
-    except (TooManyShares, SharedOrigin) as error:
+    except (TooManyShares, TooManyChanges, SharedOrigin) as error:
         said = error.detail.say(locale)
         return await _shares(request, resources, caller, locale, type, status=409, email=email, invalid=said)
     return _back(type)
@@ -85,7 +86,7 @@ async def make_link(
     try:
         async with resources.unit_of_work() as session:
             made = await service.make_link(session, resources, caller.user, key, hours)
-    except (TooManyShares, SharedOrigin) as error:
+    except (TooManyShares, TooManyChanges, SharedOrigin) as error:
         said = error.detail.say(locale)
         return await _shares(request, resources, caller, locale, type, status=409, full=said)
     return await _shares(request, resources, caller, locale, type, made=made.url)

@@ -11,6 +11,7 @@ from app.errors import Forbidden, IdempotencyConflict, InvalidRequest, NotFound,
 from app.gateway.names import workspace_url
 from app.i18n import Text
 from app.models import JobKind, WorkspaceStatus
+from app.users.changes import TooManyChanges
 from app.workspaces import idle, service, views
 from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UnknownTemplate
 from app.workspaces.schemas import LaunchOut, StatusOut, WorkspaceOut
@@ -39,7 +40,7 @@ UNDER_WAY: dict[JobKind, Text] = {
     JobKind.DELETE: Text("The workspace is being deleted.", "Der Arbeitsplatz wird gelöscht."),
 }
 
-CHANGES = (InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, IdempotencyConflict, Unavailable)
+CHANGES = (InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, IdempotencyConflict, TooManyChanges, Unavailable)
 STARTS = problems(*CHANGES, QuotaUserRunning, *CAPACITY.values())
 ENDS = problems(*CHANGES, NotFound)
 
@@ -94,7 +95,14 @@ async def status(session: SessionDep, resources: ResourcesDep, caller: OwnerDep)
     summary="Replace the default workspace's container",
     operation_id="container_restart",
     responses=problems(
-        InvalidRequest, Unauthorized, Forbidden, IdempotencyConflict, Unavailable, QuotaUserRunning, *CAPACITY.values()
+        InvalidRequest,
+        Unauthorized,
+        Forbidden,
+        IdempotencyConflict,
+        TooManyChanges,
+        Unavailable,
+        QuotaUserRunning,
+        *CAPACITY.values(),
     ),
 )
 async def restart_default(asking: AskingDep) -> LaunchOut:

@@ -33,6 +33,7 @@ from app.models import (
 )
 from app.resources import Resources
 from app.shares.access import end_all
+from app.users.changes import count_change, forget_change
 from app.workspaces import admission, volumes
 from app.workspaces.errors import NotCancellable, UnknownTemplate
 from app.workspaces.states import (
@@ -81,6 +82,7 @@ async def request(
     *,
     key: str | None = None,
     asked: bool = True,
+    counted: bool = True,
     volume: VolumePolicy | None = None,
     by: User | None = None,
 ) -> Accepted:
@@ -90,9 +92,10 @@ async def request(
     that the platform begins by itself, at sign-in: it makes sure of the container even where the row says
     `running`, and leaves the user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of
     the files with a deletion. `by` is an admin who asks in the user's place, and may stop and delete what the catalogue
-    has no template of any more.
-    Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`
-    and the refusals of `app.workspaces.admission`.
+    has no template of any more. What a person asks for is `counted` where it comes to something; what an admin asks for
+    is the admin's.
+    Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`,
+    `TooManyChanges` and the refusals of `app.workspaces.admission`.
     """
     starts, in_person = kind in STARTING, asked and by is None
     if starts or by is None:
@@ -101,6 +104,8 @@ async def request(
         seen = await _remember(session, user.id, key, f"{kind} {template} {volume}")
         if seen is not None:
             return await _replay(session, user.id, template, seen.job_id)
+    if counted := counted and in_person:
+        await count_change(session, resources, user.id)
     if in_person and starts:
         # Account before workspace, as a sign-in locks them: the other order could wait in a circle.
         await _activate(session, user)
@@ -116,6 +121,8 @@ async def request(
     if accepted.new or volume is VolumePolicy.DELETE:
         actor = by or (user if asked else audit.SYSTEM)
         _note(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
+    if counted and not accepted.new:
+        await forget_change(session, resources, user.id)
     if key is not None and accepted.job is not None:
         await _tie(session, user.id, key, accepted.job)
     await session.flush()

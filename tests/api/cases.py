@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import select, update
 
-from app.models import EngineFacts, Job, JobState, Volume, Workspace
+from app.models import EngineFacts, Job, JobState, User, Volume, Workspace, utcnow
 from app.notifications import beside
 from app.runtime.base import EngineUnavailable, Status
 from tests.api import sharing_cases
@@ -170,6 +171,14 @@ async def has_the_last_event(scene: Scene) -> httpx.Response:
     seen = first.text.rpartition("id: ")[2].strip()
     headers = {**scene.alice.headers, "Last-Event-ID": seen}
     return await call(scene, "job_events", path=first.request.url.path, headers=headers)
+
+
+async def changes_too_often(name: str, scene: Scene) -> httpx.Response:
+    """With no change left for anybody."""
+    await scene.launched()
+    async with scene.resources.unit_of_work() as session:
+        await session.execute(update(User).values(changes_until=utcnow() + timedelta(hours=1)))
+    return await call(scene, name, **good(name))
 
 
 async def waits_too_often(name: str, scene: Scene) -> httpx.Response:
@@ -377,6 +386,10 @@ CASES: dict[Key, Provoke] = {
     **{
         (name, 429, "too_many_streams"): partial(waits_too_often, name)
         for name in ("get_job", "job_events", "container_logs")
+    },
+    **{
+        (name, 429, "too_many_changes"): partial(changes_too_often, name)
+        for name in (*ACCEPTING, *SHARING, "accept_share", "make_token")
     },
     ("get_job", 200, None): reads_job,
     ("get_job", 304, None): reads_job_again,

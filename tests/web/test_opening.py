@@ -4,11 +4,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from app.auth.tokens import new_token
-from app.models import EngineFacts, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus
+from app.gateway.handoff import MOST_CODES
+from app.models import EngineFacts, Handoff, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus
 from app.resources import Resources
+from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
 from tests.web.browsers import Page, make_workspace
@@ -36,6 +38,46 @@ async def test_a_browser_that_has_not_been_there_goes_there_first(
     await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
     answer = await hers.get("/open/alice-hello")
     assert answer.headers["location"] == "http://alice-hello.localhost:8080/"
+
+
+NOT_ASKED: list[dict[str, str]] = [
+    {"Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Dest": "iframe", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate", "Sec-Purpose": "prefetch;prerender"},
+    {"Purpose": "prefetch"},
+]
+
+
+async def count_codes(resources: Resources) -> int:
+    async with resources.reads() as session:
+        return await session.scalar(select(func.count()).select_from(Handoff)) or 0
+
+
+@pytest.mark.parametrize("headers", NOT_ASKED, ids=str)
+async def test_what_nobody_asked_for_writes_nothing(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn, headers: dict[str, str]
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    answer = await hers.get("/open/alice-hello", params={"state": new_token()}, headers=headers)
+    assert (answer.status_code, answer.content, "location" in answer.headers) == (204, b"", False)
+    assert await count_codes(resources) == 0
+
+
+async def test_a_visit_writes_a_code_only_for_the_browser_that_can_spend_it_and_not_without_end(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn, time: Time
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    for state in ({}, {"state": "no token"}):
+        assert (await hers.get("/open/alice-hello", params=state)).status_code == 303
+    assert await count_codes(resources) == 0
+    for _ in range(MOST_CODES):
+        assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
+    refused = await hers.get("/open/alice-hello", params={"state": new_token()})
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    assert await count_codes(resources) == MOST_CODES
+    time.pass_(seconds=61)
+    assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
 
 
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "/../bob-hello/"])

@@ -54,12 +54,13 @@ class PostOffice:
     """An SMTP server that answers as told; `answers` are spent one by one, then everything is accepted.
 
     It offers no extension that `lacks` names. While `answering` is not set, letters are received and not answered;
-    where it `hangs_up` it never answers one.
+    where it `hangs_up` it never answers one. `recipients` may say something else than 250 to one.
     """
 
     port: int = 0
     lacks: tuple[str, ...] = ()
     hangs_up: bool = False
+    recipients: Callable[[str], str | None] = lambda _: None
     answering: asyncio.Event = field(default_factory=asyncio.Event)
     answers: list[str] = field(default_factory=list)
     data_answers: list[str] = field(default_factory=list)
@@ -83,6 +84,8 @@ class PostOffice:
             await self.before()
         if self.answers:
             return self.answers.pop(0)
+        if said := self.recipients(address):
+            return said
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

@@ -51,15 +51,19 @@ async def _attempt(context: WorkerContext, delivery: Delivery) -> Settle:
         async with context.resources.unit_of_work() as session:
             await links.begin_transmission(session, delivery)
 
+    if delivery.letter is None:
+        # Whoever waits for a mail that never comes is told of a delay when others are.
+        return links.mark_dropped if await _is_ready(context) else partial(links.put_off, delayed=True)
     facts = {"link_request": str(delivery.request_id), "attempt": delivery.attempt}
     try:
         await context.mailer.send(delivery.letter, begin)
     except MailDeferred as error:
         log.warning("mail_deferred", **facts, stage=error.stage, reason=str(error))
-        return partial(links.put_off, transmitted=error.stage is Stage.CONTENT)
+        delayed = await _is_told(context, delivery, error.stage)
+        return partial(links.put_off, transmitted=error.stage is Stage.CONTENT, delayed=delayed)
     except MailUnanswered as error:
         log.warning("mail_unanswered", **facts, reason=str(error))
-        return links.put_off
+        return partial(links.put_off, delayed=delivery.for_anybody)
     except MailRefused as error:
         log.warning("mail_refused", **facts, reason=str(error))
         return links.mark_refused
@@ -67,6 +71,30 @@ async def _attempt(context: WorkerContext, delivery: Delivery) -> Settle:
         log.warning("mail_claim_lost", **facts)
         return links.put_off
     return links.mark_sent
+
+
+async def _is_told(context: WorkerContext, delivery: Delivery, stage: Stage) -> bool:
+    """Whether the browser that asked may be told that its mail is late: it must not learn whether there is a mail.
+
+    What the server says before it knows the recipient, it says to all. What it says to a recipient counts only where it
+    says the same to our own address, and what it says to the content where any address would have got one.
+    """
+    match stage:
+        case Stage.SERVER:
+            return True
+        case Stage.CONTENT if delivery.for_anybody:
+            return True
+        case _:
+            return not await _is_ready(context)
+
+
+async def _is_ready(context: WorkerContext) -> bool:
+    try:
+        await context.mailer.check()
+    except MailDeferred as error:
+        log.warning("mail_server_not_ready", stage=error.stage, reason=str(error))
+        return False
+    return True
 
 
 async def _keep_claim(resources: Resources, delivery: Delivery) -> None:

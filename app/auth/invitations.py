@@ -51,9 +51,14 @@ async def may_confirm(session: AsyncSession, settings: Settings, user: User) -> 
 
 async def may_sign_up(session: AsyncSession, settings: Settings, address: str) -> bool:
     """Whether a normalised address may have an account."""
-    if settings.signup == "open" or (settings.signup == "domains" and _in_domains(settings, address)):
+    if lets_anybody_in(settings, address):
         return True
     return await find_invitation(session, address) is not None
+
+
+def lets_anybody_in(settings: Settings, address: str) -> bool:
+    """Whether the settings alone let a normalised address have an account."""
+    return settings.signup == "open" or (settings.signup == "domains" and _in_domains(settings, address))
 
 
 def _in_domains(settings: Settings, address: str) -> bool:

@@ -6,21 +6,22 @@ may have one or is blocked is found out by the worker, so that neither the answe
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.addresses import normalise
 from app.auth.browsers import Browser, hash_of, knows
 from app.auth.codes import new_code, show_code
-from app.auth.invitations import find_invitation, may_confirm, may_sign_up
+from app.auth.invitations import find_invitation, lets_anybody_in, may_confirm, may_sign_up
 from app.auth.tokens import new_token
 from app.i18n import Locale
 from app.jobs import JobName, enqueue
 from app.mail.messages import Letter, Message, invite, write_link
-from app.models import LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
+from app.models import DeliveryState, LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
 from app.users.accounts import find_by_email
 
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=30)
 # How often a letter is transmitted at most while no answer says that it was not taken.
 MAX_TRANSMISSIONS = 2
+# How long a mail is tried. Each attempt's link has its whole life from then.
+DELIVERY_LIFE = timedelta(hours=1)
 LONGEST_DELAY = timedelta(seconds=60)
 REQUEUE_BATCH = 1000
 
@@ -40,12 +43,17 @@ class ClaimLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A claimed request and the letter to send for it. Holds a live token: never log it."""
+    """A claimed request and the letter to send for it. Holds a live token: never log it.
+
+    Without a letter the mail server is only asked how it does, at the times at which a letter would be sent.
+    `for_anybody` says that any address would get one here, so that its fate tells nothing about this one.
+    """
 
     request_id: UUID
     attempt: int
     expires_at: datetime
-    letter: Letter
+    letter: Letter | None
+    for_anybody: bool = False
 
 
 async def request_link(
@@ -73,7 +81,7 @@ async def request_link(
         locale=locale,
         run_at=now,
         created_at=now,
-        expires_at=now + timedelta(seconds=resources.settings.magic_link_seconds),
+        expires_at=now + DELIVERY_LIFE,
         browser_hash=hash_of(resources.tokens, browser),
         destination=destination,
     )
@@ -83,7 +91,7 @@ async def request_link(
 
 
 async def claim_link(session: AsyncSession, resources: Resources, request_id: UUID) -> Delivery | None:
-    """Claim a request and make what is to be sent; None where nothing is: done, dropped, too late, or in other hands.
+    """Claim a request and make what is to be sent; None where nothing is to be done: over, too late, or in other hands.
 
     The claim pushes `run_at` into the future: a second worker finds nothing to do, and should this one die, the
     reconciler brings the request back then. Each attempt has a token of its own, good for the whole life of a link.
@@ -106,13 +114,16 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
     if request.transmissions >= MAX_TRANSMISSIONS:
         log.warning("mail_given_up", link_request=str(request.id), transmissions=request.transmissions)
         request.state, request.finished_at = LinkRequestState.FAILED, now
+        if request.delivery is DeliveryState.DELAYED:
+            request.delivery, request.delivery_at = DeliveryState.FAILED, now
         return None
     write = _write_invitation if request.purpose == LinkPurpose.INVITE else _write_link
     letter = await write(session, resources, request)
-    if letter is None:
+    if letter is None and request.purpose == LinkPurpose.INVITE:
         request.state, request.finished_at = LinkRequestState.DROPPED, now
         return None
-    return Delivery(request.id, request.attempts, request.expires_at, letter)
+    anybody = request.purpose == LinkPurpose.SIGNUP and lets_anybody_in(resources.settings, request.email)
+    return Delivery(request.id, request.attempts, request.expires_at, letter, for_anybody=anybody)
 
 
 async def _write_link(session: AsyncSession, resources: Resources, request: LinkRequest) -> Letter | None:
@@ -193,6 +204,11 @@ async def _may_have_link(session: AsyncSession, resources: Resources, request: L
     return request.purpose == LinkPurpose.SIGNUP and await may_sign_up(session, resources.settings, request.email)
 
 
+async def mark_dropped(session: AsyncSession, delivery: Delivery) -> None:
+    """The address gets no mail, and the mail server would have taken one."""
+    await _settle(session, delivery, LinkRequestState.DROPPED)
+
+
 async def mark_sent(session: AsyncSession, delivery: Delivery) -> None:
     """The mail server took the letter."""
     await _settle(session, delivery, LinkRequestState.SENT)
@@ -233,29 +249,53 @@ def _is_held(delivery: Delivery) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-async def put_off(session: AsyncSession, delivery: Delivery, *, transmitted: bool = False) -> None:
+async def put_off(
+    session: AsyncSession, delivery: Delivery, *, transmitted: bool = False, delayed: bool = False
+) -> None:
     """Try again after a while that doubles each time, up to a minute; give up where that would be too late.
 
-    `transmitted` says that the server had the whole letter and told that it did not take it.
+    `transmitted` says that the server had the whole letter and told that it did not take it; `delayed` that the browser
+    that asked may be told.
     """
     delay = min(timedelta(seconds=2 ** min(delivery.attempt - 1, 10)), LONGEST_DELAY)
     run_at = utcnow() + delay
     if run_at >= delivery.expires_at:
-        await _settle(session, delivery, LinkRequestState.FAILED)
+        await _settle(session, delivery, LinkRequestState.FAILED, delayed=delayed)
         return
     put_off = await session.scalar(
         update(LinkRequest)
         .where(*_is_held(delivery))
-        .values(run_at=run_at, transmissions=LinkRequest.transmissions - int(transmitted))
+        .values(
+            run_at=run_at,
+            transmissions=LinkRequest.transmissions - int(transmitted),
+            **(_told(DeliveryState.DELAYED) if delayed else _resumed()),
+        )
         .returning(LinkRequest.id)
     )
     if put_off is not None:
         enqueue(session, JobName.SEND_LINK, put_off, attempt=delivery.attempt, defer=delay)
 
 
-async def _settle(session: AsyncSession, delivery: Delivery, state: LinkRequestState) -> None:
+async def _settle(session: AsyncSession, delivery: Delivery, state: LinkRequestState, *, delayed: bool = False) -> None:
     """Write the outcome, unless a later attempt has taken over."""
-    await session.execute(update(LinkRequest).where(*_is_held(delivery)).values(state=state, finished_at=utcnow()))
+    await session.execute(
+        update(LinkRequest)
+        .where(*_is_held(delivery))
+        .values(state=state, finished_at=utcnow(), **(_told(DeliveryState.FAILED) if delayed else _resumed()))
+    )
+
+
+def _told(state: DeliveryState) -> dict[str, Any]:
+    return {"delivery": state, "delivery_at": utcnow()}
+
+
+def _resumed(then: DeliveryState = DeliveryState.RESUMED) -> dict[str, Any]:
+    """Whoever was told of a delay is told that it is over; nobody else is told anything."""
+    was = LinkRequest.delivery == DeliveryState.DELAYED
+    return {
+        "delivery": case((was, then.value), else_=LinkRequest.delivery),
+        "delivery_at": case((was, utcnow()), else_=LinkRequest.delivery_at),
+    }
 
 
 async def requeue_links(session: AsyncSession) -> int:
@@ -267,7 +307,7 @@ async def requeue_links(session: AsyncSession) -> int:
     await session.execute(
         update(LinkRequest)
         .where(LinkRequest.state == LinkRequestState.QUEUED, LinkRequest.run_at <= now, LinkRequest.expires_at <= now)
-        .values(state=LinkRequestState.FAILED, finished_at=now)
+        .values(state=LinkRequestState.FAILED, finished_at=now, **_resumed(DeliveryState.FAILED))
     )
     due = await session.execute(
         select(LinkRequest.id, LinkRequest.attempts)

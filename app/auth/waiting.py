@@ -8,13 +8,16 @@ something may still change names the seconds after which the page asks again.
 
 import enum
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import ColumnElement, String, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.auth.browsers import Browser, hashes_of
 from app.auth.callers import Caller
-from app.models import LinkRequest, Session, utcnow
+from app.models import DeliveryState, LinkRequest, Session, utcnow
 from app.resources import Resources
 
 # Most people open their mail within that time; afterwards the page asks less often.
@@ -27,6 +30,8 @@ class WaitState(enum.StrEnum):
     """What the page shows. Its names are in the page's `data-states`."""
 
     WAITING = "waiting"
+    DELAYED = "delayed"
+    FAILED = "failed"
     SIGNED_IN = "signed_in"
     USED_ELSEWHERE = "used_elsewhere"
     OVER = "over"
@@ -51,12 +56,13 @@ async def find_wait(resources: Resources, browser: Browser, caller: Caller | Non
     signed_in_at = select(Session.created_at).where(Session.id == caller.session_id) if caller else None
     query = select(
         func.max(LinkRequest.created_at),
-        func.max(LinkRequest.expires_at),
+        _newest(cast(LinkRequest.delivery, String)),
+        _newest(LinkRequest.delivery_at),
         func.max(LinkRequest.used_at),
         literal(None) if signed_in_at is None else signed_in_at.scalar_subquery(),
     ).where(LinkRequest.browser_hash.in_(hashes_of(resources.tokens, browser)))
     async with resources.reads() as session:
-        asked_at, expires_at, used_at, session_began = (await session.execute(query)).one()
+        asked_at, deliveries, delivered_at, used_at, session_began = (await session.execute(query)).one()
     # Who was signed in before they asked waits for another sign-in.
     if session_began is not None and (asked_at is None or session_began >= asked_at):
         return Wait(WaitState.SIGNED_IN)
@@ -64,11 +70,26 @@ async def find_wait(resources: Resources, browser: Browser, caller: Caller | Non
         return Wait(WaitState.OVER)
     if used_at is not None and used_at >= asked_at:
         return Wait(WaitState.USED_ELSEWHERE)
+    return _judge_mail(resources, asked_at, deliveries[0], delivered_at[0])
+
+
+def _judge_mail(resources: Resources, asked_at: datetime, delivery: str | None, since: datetime | None) -> Wait:
+    """How the mail does. `delivery` is made in the same way for an address that gets none (`workers/mail.py`)."""
     now = utcnow()
-    # A link may be made as late as its request expires, and lives its whole life from then.
-    if now >= expires_at + timedelta(seconds=resources.settings.magic_link_seconds):
+    if delivery == DeliveryState.FAILED:
+        return Wait(WaitState.FAILED)
+    if delivery == DeliveryState.DELAYED:
+        return Wait(WaitState.DELAYED, LATER_SECONDS)
+    # The link is made when the mail is sent; a mail may take as long as a link lives.
+    begun = since if delivery == DeliveryState.RESUMED and since else asked_at
+    if now >= begun + 2 * timedelta(seconds=resources.settings.magic_link_seconds):
         return Wait(WaitState.OVER)
     return Wait(WaitState.WAITING, SOON_SECONDS if now < asked_at + EAGER else LATER_SECONDS)
+
+
+def _newest(column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """The column of all rows, of the newest first."""
+    return func.array_agg(aggregate_order_by(column, LinkRequest.created_at.desc()))
 
 
 async def find_destination(resources: Resources, browser: Browser) -> str | None:

@@ -65,6 +65,10 @@ class Mailer(Protocol):
         """
         ...
 
+    async def check(self) -> None:
+        """Ask whether the server would take a letter now, and send none. Raises `MailDeferred`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Server:
@@ -109,6 +113,13 @@ class SmtpMailer:
             await self._name_recipient(client, letter.to, content)
             await begin()
             await _transmit(client, content)
+
+    async def check(self) -> None:
+        """See `Mailer.check`. The letter that is announced and not sent is to the sender's own address."""
+        async with self._connected() as client:
+            # A sender without a mailbox is refused for good by a server that is ready.
+            with contextlib.suppress(MailRefused):
+                await self._name_recipient(client, self._from.addr_spec, b"")
 
     def _head(self, letter: Letter) -> EmailMessage:
         message = EmailMessage(policy=policy.SMTP if letter.to.isascii() else policy.SMTPUTF8)

@@ -4,6 +4,7 @@ from app.models.access import Handoff, Share, ShareLink, WorkspaceCookie
 from app.models.accounts import (
     ApiToken,
     Bootstrap,
+    DeliveryState,
     Invitation,
     LinkPurpose,
     LinkRequest,
@@ -24,6 +25,7 @@ __all__ = [
     "ApiToken",
     "AuditEntry",
     "Bootstrap",
+    "DeliveryState",
     "EngineFacts",
     "Handoff",
     "IdempotencyKey",

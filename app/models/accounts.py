@@ -30,6 +30,14 @@ class LinkRequestState(enum.StrEnum):
     FAILED = "failed"
 
 
+class DeliveryState(enum.StrEnum):
+    """What the browser that asked for a link may be told of its mail."""
+
+    DELAYED = "delayed"
+    RESUMED = "resumed"
+    FAILED = "failed"
+
+
 class User(Base):
     """A person, known by a verified e-mail address."""
 
@@ -88,6 +96,10 @@ class LinkRequest(Base):
     code_tries: Mapped[int] = mapped_column(
         default=0, doc="Of codes, in that browser. Counted here, where an address without an account has a row too."
     )
+    delivery: Mapped[DeliveryState | None] = mapped_column(
+        choice(DeliveryState), doc="How the mail server does; the same for an address that gets no mail."
+    )
+    delivery_at: Mapped[datetime | None] = mapped_column(doc="Since when.")
     destination: Mapped[str | None] = mapped_column(Text, doc="The page of ours that the sign-in leads to, until then.")
     used_at: Mapped[datetime | None] = mapped_column(doc="When a link or code of this very request signed somebody in.")
     __table_args__ = (Index(None, "run_at", postgresql_where=text("state = 'queued'")),)

@@ -24,6 +24,18 @@ SIGN_IN: dict[str, Text] = {
         "No link that was asked for in this browser is good any more. Ask for a new one to sign in.",
         "Kein Link, der in diesem Browser angefordert wurde, gilt noch. Fordere einen neuen an, um dich anzumelden.",
     ),
+    "wait_delayed": Text(
+        "Mail is delayed: the mail server takes none at the moment. We keep trying for an hour. "
+        "A link works for its whole time from when it is sent; you need not ask again.",
+        "Mails verspäten sich: Der Mailserver nimmt gerade keine an. Wir versuchen es eine Stunde lang weiter. "
+        "Ein Link gilt vom Versand an seine ganze Zeit; du musst keinen neuen anfordern.",
+    ),
+    "wait_failed": Text("No mail could be sent", "Es ließ sich keine Mail verschicken"),
+    "wait_failed_lead": Text(
+        "The mail server took no mail for an hour. Ask for a new link, or tell your operator.",
+        "Der Mailserver hat eine Stunde lang keine Mail angenommen. "
+        "Fordere einen neuen Link an, oder sag dem Betreiber Bescheid.",
+    ),
     "limited_here_one": Text(
         "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
         "Try again in a minute, or ask your operator to allow more.",

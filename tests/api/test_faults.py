@@ -133,6 +133,9 @@ async def test_an_error_of_the_engine_or_the_mail_server_is_told_to_nobody(
         async def send(self, letter: object, begin: object) -> None:
             raise MailDeferred(CANARY, Stage.SERVER) if isinstance(make(), RuntimeFault) else MailRefused(CANARY)
 
+        async def check(self) -> None:
+            raise MailDeferred(CANARY, Stage.SERVER)
+
     runtime.before = fail
     worker.context = replace(worker.context, mailer=Post())
     await scene.client.post("/api/auth/signup", json={"email": "new@example.org"})

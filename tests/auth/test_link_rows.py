@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from app.auth.browsers import Browser, hash_of, marked
 from app.auth.callers import Client
 from app.auth.codes import count_try, read_code, verify_code
-from app.auth.links import claim_link, make_link, mark_refused, mark_sent, request_link
+from app.auth.links import claim_link, make_link, mark_dropped, mark_refused, mark_sent, request_link
 from app.auth.operators import make_admin, make_sign_in_link
 from app.auth.service import Blocked, InvalidLink, SeenLink, claim_bootstrap, look, verify
 from app.auth.tokens import new_token
@@ -54,6 +54,7 @@ async def claim(resources: Resources, wanted: LinkRequest) -> Letter:
     async with resources.unit_of_work() as session:
         delivery = await claim_link(session, resources, wanted.id)
     assert delivery is not None
+    assert delivery.letter is not None
     return delivery.letter
 
 
@@ -69,7 +70,9 @@ async def test_a_request_for_a_link(resources: Resources, time: Time) -> None:
         "transmissions": 0,
         "run_at": time.now,
         "created_at": time.now,
-        "expires_at": time.now + timedelta(seconds=resources.settings.magic_link_seconds),
+        "expires_at": time.now + timedelta(hours=1),
+        "delivery": None,
+        "delivery_at": None,
         "finished_at": None,
         "browser_hash": hash_of(resources.tokens, BROWSER),
         "code_tries": 0,
@@ -135,7 +138,10 @@ async def test_a_letter_says_what_its_link_does_in_the_language_of_the_request(
 async def test_a_request_that_may_have_no_link_is_dropped(resources: Resources, time: Time) -> None:
     wanted = await request(resources, purpose=LinkPurpose.LOGIN)
     async with resources.unit_of_work() as session:
-        assert await claim_link(session, resources, wanted.id) is None
+        delivery = await claim_link(session, resources, wanted.id)
+        assert delivery is not None
+        assert delivery.letter is None
+        await mark_dropped(session, delivery)
     found = await row(resources, LinkRequest)
     assert (found["state"], found["finished_at"], found["attempts"]) == (LinkRequestState.DROPPED, time.now, 1)
     assert await rows(resources, User) == await rows(resources, MagicLink) == []

@@ -194,7 +194,7 @@ async def test_a_server_that_is_down_gets_the_mail_when_it_is_back(
 
 async def test_each_attempt_waits_longer(resources: Resources, send: Send, post_office: PostOffice) -> None:
     request_id = await make_request(resources)
-    post_office.answers = ["451 later"] * 8
+    post_office.recipients = lambda _: "451 later"
     waits = []
     for _ in range(8):
         await send(request_id)

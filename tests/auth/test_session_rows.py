@@ -218,6 +218,7 @@ async def test_an_invitation(resources: Resources, time: Time, life: int, delive
     async with resources.unit_of_work() as session:
         delivered = await claim_link(session, resources, request_id)  # type: ignore[arg-type]  # it is there
     assert delivered is not None
+    assert delivered.letter is not None
     assert delivered.letter.to == "bob@example.org"
     assert root.email in delivered.letter.text
     assert resources.settings.public_url in delivered.letter.text

@@ -63,7 +63,9 @@ async def test_every_way_to_confirm_makes_the_account(
     seen = await client.post("/api/auth/link", json={"token": token})
     assert (seen.json()["recognised"], seen.json()["address"]) == (True, DORA)
     if way == "query":
-        answer = await client.get("/api/auth/verify-signup", params={"token": token})
+        answer = await client.get(
+            "/api/auth/verify-signup", params={"token": token}, headers={"Accept": "application/json"}
+        )
     else:
         body = {"token": token} if way == "verify" else {"code": inbox.code(DORA)}
         answer = await client.post(f"/api/auth/{way}", json=body)

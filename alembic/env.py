@@ -2,6 +2,7 @@
 
 import asyncio
 
+from pydantic_settings import SettingsError
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -9,6 +10,7 @@ from alembic import context
 from app.models import User
 from app.roles import grant
 from app.settings import Settings
+from app.settings_checks import check_url
 from app.settings_files import read_setting
 
 # One number for the whole database: two starts at once migrate one after the other.
@@ -20,15 +22,26 @@ GIVEN = context.get_x_argument(as_dictionary=True)
 
 def database_url() -> str:
     """The URL given by a caller (`-x url=…`), else DATABASE_OWNER_URL, else DATABASE_URL."""
-    given = GIVEN.get("url") or read_setting(Settings, "database_owner_url")
-    return given or read_setting(Settings, "database_url")
+    return GIVEN.get("url") or configured("database_owner_url") or configured("database_url")
 
 
 def application_role() -> str | None:
     """The role given by a caller (`-x role=…`), else the one that DATABASE_URL names."""
     if GIVEN:
         return GIVEN.get("role")
-    return make_url(read_setting(Settings, "database_url")).username
+    return make_url(configured("database_url")).username
+
+
+def configured(setting: str) -> str:
+    """The setting as the services read it, `.env` and files too; empty where it is. Ends with a line if it is wrong."""
+    try:
+        if value := read_setting(Settings, setting):
+            check_url(setting, value)
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
+    except ValueError as error:
+        raise SystemExit(f"SPAWNER_{setting.upper()}: {error}") from None
+    return value
 
 
 def migrate(connection: Connection) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic_settings import SettingsError
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.service import limit_user
@@ -18,7 +17,7 @@ from app.audit import COMMAND
 from app.auth.addresses import InvalidAddress, normalise, read_mailbox
 from app.auth.keys import rotate as rotate_file
 from app.auth.operators import make_admin, make_sign_in_link
-from app.catalog.service import load_catalog
+from app.catalog.service import CatalogInvalid, load_catalog
 from app.core.schema import code_revision, upgrade
 from app.core.shipped import Shipped, shipped
 from app.errors import AppError
@@ -69,7 +68,12 @@ def openapi(
 def check() -> None:
     """Read settings and catalogue as the services do, and say what is wrong with them."""
     settings = load_settings()
-    catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
+    try:
+        catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
+    except CatalogInvalid as invalid:
+        raise SystemExit(str(invalid)) from None
+    for concern in settings.concerns:
+        typer.echo(f"warning: {concern}")
     typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")
 
 
@@ -78,10 +82,6 @@ def migrate() -> None:
     """Bring the database's tables to this version, before it starts. May be repeated; several at once wait in turn."""
     try:
         upgrade()
-    except SettingsError as error:
-        raise SystemExit(str(error)) from None
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
-        raise SystemExit("SPAWNER_DATABASE_URL must be postgresql+asyncpg://user:password@host/name") from None
     except OSError as error:
         raise SystemExit(f"the database does not answer ({error.strerror or type(error).__name__})") from None
     except DBAPIError as error:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import FrameType
 
 import structlog
@@ -19,6 +19,7 @@ from app.admin.router import router as admin
 from app.auth.router import router as auth
 from app.auth.sessions_router import router as auth_sessions
 from app.catalog.router import router as catalog
+from app.catalog.service import CatalogInvalid
 from app.core.schema import SchemaUnfit, require_schema
 from app.core.startup import PlainStart, StartRefused
 from app.forwarded import Forwarded
@@ -82,11 +83,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _warn(app.state.settings)
-    async with open_resources(app.state.settings) as resources:
+    async with AsyncExitStack() as opened:
         try:
+            resources = await opened.enter_async_context(open_resources(app.state.settings))
             await require_schema(resources.engine)
-        except SchemaUnfit as unfit:
-            raise StartRefused(str(unfit)) from None
+        except (CatalogInvalid, SchemaUnfit) as reason:
+            raise StartRefused(str(reason)) from None
         app.state.resources = resources
         app.state.watch = JobWatch(resources.redis, resources.settings.database_pool)
         watch: JobWatch = app.state.watch
@@ -173,6 +175,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestContext, secure=settings.secure_cookies)
-    if settings.trusted_proxies:
-        app.add_middleware(Forwarded, trusted=settings.trusted_proxies)
+    if settings.proxies:
+        app.add_middleware(Forwarded, trusted=settings.proxies)
     app.add_middleware(PlainStart)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -17,14 +17,16 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from app import settings_checks
+from app import settings_checks, settings_names
 from app.core.shipped import shipped
 from app.forwarded import read_network
 from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
-from app.settings_files import FileSource
+from app.settings_files import FileSource, given_variables
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
+# TRUSTED_PROXIES of who means it.
+NO_PROXY = "none"
 # As browsers write it: lower case, no path, no default port.
 EXACT_ORIGIN = re.compile(
     r"(?:http://(?!.*:80$)|https://(?!.*:443$))(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?"
@@ -231,7 +233,7 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies(cls, value: list[str]) -> list[str]:
-        for text in value:
+        for text in value if value != [NO_PROXY] else ():
             try:
                 read_network(text)
             except ValueError:
@@ -244,6 +246,19 @@ class Settings(BaseSettings):
     @classmethod
     def _exempt(cls, value: list[str]) -> list[str]:
         return settings_checks.networks(value)
+
+    @field_validator("database_url", "database_owner_url", "redis_url", "smtp_url")
+    @classmethod
+    def _addresses_of_servers(cls, value: str, info: ValidationInfo) -> str:
+        if value or info.field_name != "database_owner_url":
+            settings_checks.check_url(str(info.field_name), value)
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        settings_checks.check_sender(value)
+        return value
 
     @field_validator("network_range")
     @classmethod
@@ -288,7 +303,14 @@ class Settings(BaseSettings):
                 "a workspace could act as its visitor"
             )
         self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
+        if self.signup == "domains" and not self.signup_domains:
+            raise ValueError("SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS")
         self.secret_key = self._read_secret()
+        if self.environment == "production" and self.secure_cookies and not self.trusted_proxies:
+            raise ValueError(
+                "SPAWNER_TRUSTED_PROXIES is empty: behind the proxy that ends TLS everybody is one client with its "
+                "limits. Name the proxy's address; `none` where no proxy is"
+            )
         if self.environment == "production" and (wrong := self._complaints()):
             raise ValueError("\n".join(wrong))
         return self
@@ -303,17 +325,29 @@ class Settings(BaseSettings):
         return [*settings_checks.complaints(self._urls), *(() if alone else (settings_checks.SHARED_ORIGIN,))]
 
     @property
+    def proxies(self) -> list[str]:
+        """TRUSTED_PROXIES that are any."""
+        return [] if self.trusted_proxies == [NO_PROXY] else self.trusted_proxies
+
+    @property
     def concerns(self) -> list[str]:
         """What an operator should hear of at the start, in production."""
         return list(settings_checks.concerns(self._urls)) if self.environment == "production" else []
 
     def _read_secret(self) -> str:
         """SECRET_KEY's lines; `secret_key_file` is left to say where they came from, if it was a file."""
-        path = self.secret_key_file
+        path = self_named = self.secret_key_file
         if path is None and not self.secret_key and self.environment == "development":
             path = DEVELOPMENT_SECRET
-        self.secret_key_file = path if path is not None and path.is_file() else None
-        text = self.secret_key_file.read_text() if self.secret_key_file else self.secret_key
+        self.secret_key_file, text = None, self.secret_key
+        if path is not None and (path == self_named or path.exists()):
+            try:
+                text, self.secret_key_file = path.read_text("utf-8"), path
+            except UnicodeDecodeError:
+                raise ValueError("SPAWNER_SECRET_KEY_FILE: the file holds no text") from None
+            except OSError as error:
+                if not self.secret_key:
+                    raise ValueError(f"SPAWNER_SECRET_KEY_FILE: the file cannot be read: {error.strerror}") from None
         return "\n".join(split_secrets(text))
 
     @property
@@ -336,16 +370,30 @@ class Settings(BaseSettings):
         return self.public_url.startswith("https://")
 
 
-def load_settings() -> Settings:
-    """Read the settings, or end the process with one line for each one that is wrong."""
+class SettingsWrong(Exception):
+    """The settings cannot be used: a line for each, which names it and what to do."""
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment, `.env` and files. Raises `SettingsWrong`."""
+    lines = list(settings_names.misspelt(Settings, given_variables(Settings)))
     try:
-        return Settings()
+        settings = Settings()
     except SettingsError as error:
-        raise SystemExit(str(error)) from None
+        lines += str(error).splitlines()
     except ValidationError as error:
-        lines = []
         for item in error.errors():
             name = "_".join(str(part) for part in item["loc"]).upper()
             text = item["msg"].removeprefix("Value error, ")
-            lines.append(f"SPAWNER_{name}: {text}" if name else text)
-        raise SystemExit("\n".join(lines)) from None
+            lines += [f"SPAWNER_{name}: {text}"] if name else text.splitlines()
+    if lines:
+        raise SettingsWrong("\n".join(lines))
+    return settings
+
+
+def load_settings() -> Settings:
+    """Read the settings, or end the process with one line for each one that is wrong."""
+    try:
+        return read_settings()
+    except SettingsWrong as wrong:
+        raise SystemExit(str(wrong)) from None

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator
+from email.utils import parseaddr
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.forwarded import read_network
@@ -14,6 +15,34 @@ SHARED_ORIGIN = (
     "SPAWNER_WORKSPACE_URL with {route} in the path puts all workspaces on one origin, where those that one person "
     "opens can read each other: put {route} into the host, or set SPAWNER_ALLOW_SHARED_ORIGIN=yes to do without sharing"
 )
+
+
+# How each server's address begins, and one to start from.
+SCHEMES = {
+    "database_url": (("postgresql+asyncpg",), "postgresql+asyncpg://user:password@host/name"),
+    "redis_url": (("redis", "rediss", "unix"), "redis://:password@host:6379/0"),
+    "smtp_url": (("smtp", "smtp+starttls", "smtps"), "smtp+starttls://user:password@host:587"),
+}
+
+
+def check_url(setting: str, value: str) -> None:
+    """Raise `ValueError`, which holds nothing of the value, for an address that the setting's library cannot use."""
+    schemes, example = SCHEMES[setting.replace("_owner", "")]
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and "://" in value and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"must be such as {example}; it begins with {' or '.join(f'{one}://' for one in schemes)}")
+
+
+def check_sender(value: str) -> None:
+    """Raise `ValueError` for a sender without an address."""
+    address = parseaddr(value)[1]
+    local, at, host = address.rpartition("@")
+    if not (local and at and host) or any(character.isspace() for character in address):
+        raise ValueError("must hold an address, such as `Spawner <spawner@example.org>`")
 
 
 def complaints(urls: dict[str, str]) -> Iterator[str]:

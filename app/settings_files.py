@@ -14,12 +14,17 @@ from pydantic_settings import (
 )
 
 
+def given_variables(settings: type[BaseSettings]) -> dict[str, str | None]:
+    """What `.env` and the environment say, by names in lower case."""
+    return {**DotEnvSettingsSource(settings).env_vars, **EnvSettingsSource(settings).env_vars}
+
+
 def read_setting(settings: type[BaseSettings], name: str) -> str:
     """Return one setting from where `settings` would read it, for a program that needs no others. Checks nothing.
 
     Raises `SettingsError` for a file that is no good.
     """
-    named = {**DotEnvSettingsSource(settings).env_vars, **EnvSettingsSource(settings).env_vars}
+    named = given_variables(settings)
     found = named.get(f"{settings.model_config['env_prefix']}{name}".lower()) or FileSource(settings, named)().get(name)
     return str(found or settings.model_fields[name].default)
 

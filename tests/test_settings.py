@@ -16,6 +16,7 @@ SAFE = {
     "database_url": "postgresql+asyncpg://spawner:q7Zb0c1xK0hYkq3V@db.example.org/spawner",
     "redis_url": "rediss://:q7Zb0c1xK0hYkq3V@redis.example.org:6379/0",
     "smtp_url": "smtp+starttls://spawner:q7Zb0c1xK0hYkq3V@mail.example.org",
+    "trusted_proxies": ["192.0.2.7"],
 }
 
 
@@ -40,9 +41,11 @@ def production(**changes: Any) -> Settings:
 def test_a_secret_is_read_from_the_file_that_its_setting_names(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "held").write_text("redis://:q7Zb0c1xK0hYkq3V@localhost/3\n")
+    scheme = {"REDIS_URL": "redis", "SMTP_URL": "smtps"}.get(name, "postgresql+asyncpg")
+    (tmp_path / "held").write_text(f"{scheme}://:q7Zb0c1xK0hYkq3V@localhost/3\n")
+    monkeypatch.setenv("SPAWNER_ENVIRONMENT", "development")
     monkeypatch.setenv(f"SPAWNER_{name}_FILE", str(tmp_path / "held"))
-    assert getattr(load_settings(), name.lower()) == "redis://:q7Zb0c1xK0hYkq3V@localhost/3"
+    assert getattr(load_settings(), name.lower()) == f"{scheme}://:q7Zb0c1xK0hYkq3V@localhost/3"
 
 
 def test_the_file_may_be_named_in_the_env_file(tmp_path: Path) -> None:
@@ -151,3 +154,62 @@ def test_what_is_no_network_ends_the_start(monkeypatch: pytest.MonkeyPatch, netw
     monkeypatch.setenv("SPAWNER_MAGIC_LINKS_EXEMPT_NETWORKS", networks)
     with pytest.raises(ValidationError, match="no address and no network"):
         Settings(_env_file=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"PUBLC_URL": "x"}, "SPAWNER_PUBLC_URL is no setting: write SPAWNER_PUBLIC_URL, or remove it"),
+        ({"REDIS_URI": "x"}, "SPAWNER_REDIS_URI is no setting: write SPAWNER_REDIS_URL, or remove it"),
+        ({"SECRET_KEYFILE": "x"}, "SPAWNER_SECRET_KEYFILE is no setting: write SPAWNER_SECRET_KEY_FILE, or remove it"),
+        ({"DATABASE_URL": "postgresql://a:canary@db/x"}, "SPAWNER_DATABASE_URL: must be such as postgresql+asyncpg://"),
+        ({"DATABASE_URL": "mysql://a:canary@db/x"}, "SPAWNER_DATABASE_URL: must be such as postgresql+asyncpg://"),
+        ({"DATABASE_URL": "postgresql+asyncpg://a@db:canary/x"}, "SPAWNER_DATABASE_URL: must be such as"),
+        ({"DATABASE_OWNER_URL": "postgres://a:canary@db/x"}, "SPAWNER_DATABASE_OWNER_URL: must be such as"),
+        ({"REDIS_URL": "http://canary@redis"}, "SPAWNER_REDIS_URL: must be such as redis://"),
+        ({"REDIS_URL": "redis:6379"}, "SPAWNER_REDIS_URL: must be such as redis://"),
+        ({"SMTP_URL": "mail.example.org:25"}, "SPAWNER_SMTP_URL: must be such as smtp+starttls://"),
+        ({"SIGNUP": "domains"}, "SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS"),
+        ({"MAIL_FROM": "Spawner"}, "SPAWNER_MAIL_FROM: must hold an address"),
+        ({"MAIL_FROM": ""}, "SPAWNER_MAIL_FROM: must hold an address"),
+        ({"MAIL_FROM": "Spawner <spawner@>"}, "SPAWNER_MAIL_FROM: must hold an address"),
+        (
+            {"SECRET_KEY": "", "SECRET_KEY_FILE": "/nowhere"},
+            "SPAWNER_SECRET_KEY_FILE: the file cannot be read: No such",
+        ),
+        (
+            {"SECRET_KEY": "", "SECRET_KEY_FILE": "/"},
+            "SPAWNER_SECRET_KEY_FILE: the file cannot be read: Is a directory",
+        ),
+    ],
+)
+def test_what_no_process_could_work_with_is_one_line_that_names_it_and_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
+) -> None:
+    monkeypatch.setenv("SPAWNER_ENVIRONMENT", "development")
+    for name, value in given.items():
+        monkeypatch.setenv(f"SPAWNER_{name}", value)
+    (line,) = refused().splitlines()
+    assert line.startswith(said)
+    assert "canary" not in line
+
+
+def test_a_misspelt_name_in_the_env_file_is_named_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SPAWNER_SIGNUP_DOMAIN=example.org\n")
+    assert refused() == "SPAWNER_SIGNUP_DOMAIN is no setting: write SPAWNER_SIGNUP_DOMAINS, or remove it"
+
+
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPAWNER_ENVIRONMENT", "development")
+    for name in ("PORT", "PORT_8000_TCP_ADDR", "SERVICE_HOST", "API_UPSTREAM", "PUBLIC_SITE", "SOMETHING_OF_MINE"):
+        monkeypatch.setenv(f"SPAWNER_{name}", "x")
+    load_settings()
+
+
+def test_production_behind_tls_names_its_proxy_or_says_that_there_is_none() -> None:
+    with pytest.raises(ValueError, match="SPAWNER_TRUSTED_PROXIES is empty"):
+        production(trusted_proxies=[])
+    assert production(trusted_proxies="none").proxies == []
+    assert production(trusted_proxies="192.0.2.7, 10.0.0.0/8").proxies == ["192.0.2.7", "10.0.0.0/8"]
+    with pytest.raises(ValueError, match="is no address"):
+        production(trusted_proxies="none, 192.0.2.7")

@@ -7,6 +7,7 @@ from signal import Signals
 import uvloop
 
 from app import log
+from app.catalog.service import CatalogInvalid, load_catalog
 from app.core.schema import SchemaUnfit, require_schema
 from app.db import make_engine
 from app.settings import Settings, load_settings
@@ -23,7 +24,12 @@ def leave_in_time(_: Signals) -> None:
 
 
 def require_fit(settings: Settings) -> None:
-    """End the process with a sentence where the database's tables are not for this version."""
+    """End the process with a sentence where the catalogue or the database's tables are not for this version."""
+
+    try:
+        load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
+    except CatalogInvalid as invalid:
+        raise SystemExit(str(invalid)) from None
 
     async def look() -> None:
         engine = make_engine(settings.database_url, pool_size=1)

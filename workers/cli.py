@@ -11,9 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import app
 from app.runtime.base import RuntimeFault
-from app.settings import load_settings
+from app.settings import SettingsWrong, load_settings, read_settings
 from workers.context import open_context
 from workers.doctor import examine
+from workers.findings import Finding
 from workers.liveness import probe
 from workers.pulls import warm
 from workers.unclaimed import Unclaimed, find_unclaimed, remove_unclaimed
@@ -33,7 +34,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Look at everything that Spawner needs, where a worker runs; say what is wrong, and end with 1 if it matters."""
-    findings = asyncio.run(examine(load_settings()))
+    try:
+        findings = asyncio.run(examine(read_settings()))
+    except SettingsWrong as wrong:
+        findings = [Finding("settings", "fail", line, "Correct it") for line in str(wrong).splitlines()]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:

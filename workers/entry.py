@@ -9,9 +9,13 @@ def main() -> None:
         from workers.liveness import probe
 
         raise SystemExit(probe())
+    from app.catalog.service import CatalogInvalid
     from workers.cli import app
 
-    app(prog_name="spawner")
+    try:
+        app(prog_name="spawner")
+    except CatalogInvalid as invalid:
+        raise SystemExit(str(invalid)) from None
 
 
 if __name__ == "__main__":

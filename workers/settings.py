@@ -78,4 +78,6 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
 
 
 async def _shutdown(ctx: dict[str, Any]) -> None:
-    await ctx["stack"].aclose()
+    # A start that failed opened nothing that it left open.
+    if "stack" in ctx:
+        await ctx["stack"].aclose()

@@ -190,7 +190,8 @@ def load_catalog(path: Path, allowed: Allowed | None = None, *, digests: bool = 
         node = loader.get_single_node()
         data = loader.construct_document(node) if node is not None else {}
     except (OSError, UnicodeDecodeError) as error:
-        raise CatalogInvalid([f"{path}: cannot be read: {error}"]) from error
+        reason = getattr(error, "strerror", None) or "it holds no text"
+        raise CatalogInvalid([f"SPAWNER_CATALOG: {path}: cannot be read: {reason}"]) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise CatalogInvalid([f"{path}:{line}: {error.problem}"]) from error

@@ -89,7 +89,7 @@ async def require_schema(engine: AsyncEngine) -> None:
 def upgrade() -> None:
     """Run the migrations that the database lacks, on an event loop of their own. May be repeated.
 
-    Raises `SettingsError` for settings that name no database, and what SQLAlchemy and asyncpg raise.
+    Raises `SystemExit` for settings that name no database, and what SQLAlchemy and asyncpg raise.
     """
     # Nobody else needs it, and it takes its time to load.
     from alembic.config import Config

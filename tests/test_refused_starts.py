@@ -1,0 +1,72 @@
+"""What is wrong with settings or catalogue is said in one line, by every process, with no traceback."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from tests.conftest import ROOT
+
+PROGRAMS = {
+    "check": ["workers.entry", "check"],
+    "doctor": ["workers.entry", "doctor", "--json"],
+    "user": ["workers.entry", "user", "block", "alice@example.org"],
+    "api": ["uvicorn", "app.main:create_app", "--factory", "--port", "0"],
+    "worker": ["workers"],
+}
+
+
+async def run(settings: Settings, folder: Path, program: str, **changes: str) -> tuple[int, str, str]:
+    given = {
+        "SPAWNER_ENVIRONMENT": "development",
+        "SPAWNER_SECRET_KEY": settings.secret_key,
+        "SPAWNER_DATABASE_URL": settings.database_url,
+        "SPAWNER_REDIS_URL": settings.redis_url,
+        "SPAWNER_DOCKER_URL": "unix:///nowhere",
+        "PYTHONPATH": str(ROOT),
+        **changes,
+    }
+    command = [sys.executable, "-m", *PROGRAMS[program]]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=folder, env=given, capture_output=True, text=True, timeout=110
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"SPAWNER_CATALOG": "/nowhere.yaml"},
+            "SPAWNER_CATALOG: /nowhere.yaml: cannot be read: No such file or directory",
+        ),
+        ({"SPAWNER_PUBLC_URL": "x"}, "SPAWNER_PUBLC_URL is no setting: write SPAWNER_PUBLIC_URL, or remove it"),
+    ],
+)
+async def test_each_process_says_the_line_and_ends(
+    settings: Settings, tmp_path: Path, program: str, changes: dict[str, str], line: str
+) -> None:
+    code, out, err = await run(settings, tmp_path, program, **changes)
+    assert code not in (0, -9)
+    assert "Traceback" not in err
+    if program == "doctor":
+        assert {(item["level"], item["text"]) for item in json.loads(out)} == {("fail", line)}
+    else:
+        assert line in err
+
+
+async def test_migrations_read_the_env_file(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SPAWNER_DATABASE_URL=postgresql://spawner:canary@db/spawner\n")
+    command = [sys.executable, "-m", "app.cli", "migrate"]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("SPAWNER_DATABASE_URL: must be such as postgresql+asyncpg://")
+    assert "canary" not in line

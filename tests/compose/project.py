@@ -206,6 +206,13 @@ class Project:
 
         wait_until(ready, PATIENCE, lambda: StepFailed(f"not ready: {heard}\n{self.logs()}"), pause=0.3)
 
+    def unhealthy(self) -> dict[str, str]:
+        """The containers whose own check has not said yet that they are well, and what it said last."""
+        states = {item["Name"]: item["State"].get("Health") for item in self.containers()}
+        return {
+            name: str(health["Log"][-1:]) for name, health in states.items() if health and health["Status"] != "healthy"
+        }
+
     def sign_up(self, browser: Browser, address: str) -> Person:
         """Sign up with the link that the mail catcher got."""
         asked = browser.client.post(f"{PUBLIC_URL}/api/auth/signup", json={"email": address})

@@ -124,6 +124,7 @@ def test_three_workers_are_three_and_share_the_jobs(project: Project, walter: Pe
         return len(project.drivers()) > 1
 
     wait_until(shared, PATIENCE, lambda: StepFailed(f"one worker does everything\n{project.logs()}"))
+    wait_until(lambda: not project.unhealthy(), PATIENCE, lambda: StepFailed(str(project.unhealthy())), pause=0.5)
 
 
 def test_a_power_cut_down_and_up_again_keep_workspaces_accounts_and_sign_ins(project: Project, walter: Person) -> None:

@@ -19,7 +19,8 @@ def errors_by_code() -> dict[str, type[AppError]]:
     while waiting:
         waiting += (error := waiting.pop()).__subclasses__()
         if hasattr(error, "code"):
-            found[error.code] = error
+            # A class below it says the same at another address, in words of that address.
+            found.setdefault(error.code, error)
     return found
 
 

@@ -17,7 +17,9 @@ from app.settings import Settings
 from deploy.stack.up import find_browser
 from tests.conftest import TestWorker
 from tests.e2e.browser import ARGUMENTS
+from tests.factories import make_user
 from tests.letters import Inbox
+from tests.support.waiting import PATIENCE
 
 ALICE = "alice@example.org"
 CONFIRM = "Confirm and sign in"
@@ -57,6 +59,10 @@ async def someone(chromium: Browser) -> AsyncIterator[Page]:
 async def ask(page: Page, site: str, worker: TestWorker) -> None:
     """Ask for a link, and have it mailed."""
     await page.goto(f"{site}/sign-in")
+    await fill(page, worker)
+
+
+async def fill(page: Page, worker: TestWorker) -> None:
     await page.get_by_label("E-mail address").fill(ALICE)
     await page.get_by_role("button", name="Send me a link").click()
     await expect(page.get_by_label("Or type the code from the mail here")).to_be_visible()
@@ -98,6 +104,33 @@ async def test_a_browser_that_clicks_nothing_spends_nothing_and_a_person_confirm
             await expect(hers.get_by_role("link", name="Ask for a new link")).to_be_visible()
             await types_the_code(hers, site, worker, inbox)
             assert await spent(resources) == [True, True]
+        await chromium.close()
+
+
+async def test_who_followed_a_link_arrives_there_in_any_browser_and_the_waiting_tab_goes_on(
+    site: str, resources: Resources, worker: TestWorker, inbox: Inbox
+) -> None:
+    await make_user(resources)
+    place = f"{site}/open/alice-jupyter?next=%2Flab%3Fq%3D{'x' * 1500}#cell-3"
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
+        async with someone(chromium) as hers, someone(chromium) as phone:
+            await hers.goto(place)
+            await fill(hers, worker)
+            await phone.goto(f"{site}/auth/confirm#token={inbox.token(ALICE)}")
+            await expect(phone.locator("#leads")).to_contain_text("in your workspace JupyterLab")
+            await phone.get_by_role("button", name=CONFIRM).click()
+            await expect(phone).to_have_url(place)
+            patience = 1000 * PATIENCE
+            await expect(hers.get_by_role("heading", name="Your link was used")).to_be_visible(timeout=patience)
+            await hers.get_by_role("link", name="Ask for a new link").click()
+            await fill(hers, worker)
+            tab = await hers.context.new_page()
+            await tab.goto(f"{site}/auth/confirm#token={inbox.token(ALICE)}")
+            await tab.get_by_role("button", name=CONFIRM).click()
+            await expect(tab).to_have_url(place)
+            await hers.bring_to_front()
+            await expect(hers).to_have_url(place, timeout=patience)
         await chromium.close()
 
 

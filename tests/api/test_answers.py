@@ -15,7 +15,8 @@ from tests.api.conftest import Scene
 
 
 def errors_by_code() -> dict[str, type[AppError]]:
-    found, waiting = {}, [AppError]
+    found: dict[str, type[AppError]] = {}
+    waiting = [AppError]
     while waiting:
         waiting += (error := waiting.pop()).__subclasses__()
         if hasattr(error, "code"):

@@ -26,8 +26,10 @@ from app.forwarded import Forwarded
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
 from app.gateway.router import router as gateway
+from app.health.processes import register
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
+from app.notifications import beside
 from app.refusals import Refusals
 from app.resources import open_resources
 from app.roles import say_whether_protected
@@ -105,7 +107,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
             refusals: Refusals = app.state.refusals
-            async with watch.running(resources), relay.running(resources), refusals.running(resources):
+            registered = beside(asyncio.create_task(register(resources, "api")))
+            async with watch.running(resources), relay.running(resources), refusals.running(resources), registered:
                 with told_to_stop(leave, stop, app.state.settings.api_leave_seconds):
                     yield
         finally:

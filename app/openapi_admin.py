@@ -28,6 +28,7 @@ from app.admin.schemas import (
     UserSessionPage,
 )
 from app.errors import FieldError
+from app.health.processes import ProcessOut
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus
 from app.openapi_examples import FAILED, NOW, QUEUED, READY, USER_ID, Bodies, invalid
 from app.users.schemas import ActivityOut, ActivityPage
@@ -78,6 +79,10 @@ BUSY = OverviewOut(
     failures={"image_missing": 2, "probe_timeout": 1},
     engine=ENGINE,
     promised=PromisedOut(workspaces=43, memory_bytes=8 << 30, cpus=21.5),
+    processes=[
+        ProcessOut(kind="api", name="web1:4711:9f3c", catalog="5f0c2d9e1b7a", revision="0007"),
+        ProcessOut(kind="worker", name="engine1:812:02b7", catalog="5f0c2d9e1b7a", revision="0007"),
+    ],
 )
 
 INVITED = InvitationOut(

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalog.service import CatalogInvalid
 from app.core.schema import SchemaUnfit, read_schema
+from app.health.processes import list_processes
 from app.runtime.base import EgressUnenforceable, RuntimeFault
 from app.settings import Settings
 from app.workspaces.spec import network_index
@@ -193,8 +194,18 @@ async def _unclaimed(context: WorkerContext) -> list[Finding]:
 
 
 async def _redis(context: WorkerContext) -> list[Finding]:
-    await context.resources.redis.ping()
-    return [Finding("redis", "ok", "Redis answers")]
+    resources = context.resources
+    await resources.redis.ping()
+    here, found = resources.catalog.digest, await list_processes(resources.redis)
+    differing = [f"{one.kind} {one.name}" for one in found if one.catalog != here]
+    return [
+        Finding("redis", "ok", "Redis answers"),
+        judged(
+            "catalogues", not differing, f"{len(found)} processes know this catalogue ({here})",
+            f"{', '.join(differing)} know another catalogue than the one read here ({here})",
+            "Give all the same file and settings, and restart them", level="fail",
+        ),
+    ]  # fmt: skip
 
 
 async def _mail(settings: Settings) -> list[Finding]:

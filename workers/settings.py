@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from arq import cron, func
 
+from app.health.processes import register
 from app.jobs import QUEUE, JobName, deserialize, serialize, worker_redis
 from app.notifications import beside
 from app.settings import Settings
@@ -70,6 +71,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         stack.push_async_callback(context.deliveries.close)
         for lasting in (beat, watch, watch_egress, keep_rows, keep_engine, serve_logs, say_engine):
             await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
+        await stack.enter_async_context(beside(asyncio.create_task(register(context.resources, "worker"))))
         ctx["worker"] = context
         ctx["stack"] = stack
         log.info("worker_ready", jobs=settings.worker_jobs)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.admin import service
 from app.admin.schemas import USER_ID, MailPage, OverviewOut
-from app.deps import AdminDep, SessionDep
+from app.deps import AdminDep, ResourcesDep, SessionDep
 from app.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable, problems
 from app.models import LinkRequestState
 
@@ -37,6 +37,6 @@ async def list_mails(
 
 
 @router.get("/overview", summary="How things stand", operation_id="overview", responses=problems(*READING))
-async def overview(session: SessionDep, _: AdminDep) -> OverviewOut:
+async def overview(session: SessionDep, resources: ResourcesDep, _: AdminDep) -> OverviewOut:
     """What runs, what waits and for what, what failed, and how much of the engine is promised."""
-    return await service.overview(session)
+    return await service.overview(session, resources)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.health.processes import ProcessOut
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus
 from app.workspaces.schemas import JOB_ID, URL, JobOut
 
@@ -95,6 +96,13 @@ class OverviewOut(BaseModel):
     failures: dict[str, int] = Field(description="Jobs that failed in the last 24 hours, by code.")
     engine: EngineOut | None = Field(description="Null until a worker has looked.")
     promised: PromisedOut
+    processes: list[ProcessOut] | None = Field(
+        None, description="API processes and workers that were heard of lately; null where Redis does not answer."
+    )
+    catalogs_differ: bool = Field(
+        False,
+        description="Some know other templates than others: restart those that started before the change.",
+    )
 
 
 class OwnerOut(BaseModel):

@@ -12,6 +12,7 @@ from app import audit
 from app.admin.paging import newest, older, plain
 from app.admin.schemas import AdminUserOut, EngineOut, MailOut, OverviewOut, PromisedOut
 from app.errors import NotFound
+from app.health.processes import known_processes
 from app.models import (
     LIVE_STATES,
     EngineFacts,
@@ -24,6 +25,7 @@ from app.models import (
     WorkspaceStatus,
     utcnow,
 )
+from app.resources import Resources
 
 RECENT = timedelta(hours=24)
 
@@ -84,8 +86,9 @@ async def list_mails(
     ]
 
 
-async def overview(session: AsyncSession) -> OverviewOut:
-    """Count what runs, waits and failed."""
+async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
+    """Count what runs, waits and failed, and list the processes that share the work."""
+    processes = await known_processes(resources)
     live = Job.state.in_(LIVE_STATES)
     failed = (Job.state == JobState.FAILED) & (Job.finished_at > utcnow() - RECENT)
     statuses = await _count(session, Workspace.status, Workspace.status.in_(["running", "paused"]))
@@ -105,6 +108,8 @@ async def overview(session: AsyncSession) -> OverviewOut:
         failures=await _count(session, func.coalesce(Job.error_code, ""), failed),
         engine=EngineOut.model_validate(facts, from_attributes=True) if facts else None,
         promised=PromisedOut(workspaces=workspaces, memory_bytes=memory, cpus=cpus),
+        processes=processes,
+        catalogs_differ=len({one.catalog for one in processes or ()}) > 1,
     )
 
 

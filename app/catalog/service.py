@@ -1,6 +1,7 @@
 """Loading the catalogue: a YAML file, checked as a whole, each mistake reported with its line."""
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,11 @@ class Catalog:
     """The templates, in the order of the file."""
 
     templates: tuple[Template, ...]
+
+    @property
+    def digest(self) -> str:
+        """Twelve characters that tell this set of templates from others, however their files are written."""
+        return hashlib.sha256(repr(self.templates).encode()).hexdigest()[:12]
 
     def get(self, key: str) -> Template | None:
         """Return the template of that key."""

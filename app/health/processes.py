@@ -1,0 +1,73 @@
+"""Which processes of ours run, and with which catalogue: read at different times, it is not the same one."""
+
+import asyncio
+import os
+import secrets
+import socket
+from typing import Literal
+
+import structlog
+from pydantic import BaseModel, Field
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.core.schema import code_revision
+from app.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+PROCESS_KEY = "spawner:process:"
+INTERVAL = 5
+LIFE = 20
+
+Kind = Literal["api", "worker"]
+
+
+class ProcessOut(BaseModel):
+    """A process that was heard of in the last twenty seconds."""
+
+    kind: Kind
+    name: str = Field(description="Its host and process id.", examples=["web1:4711:9f3c"])
+    catalog: str = Field(description="Digest of the templates that it knows.", examples=["5f0c2d9e1b7a"])
+    revision: str = Field(description="The newest migration that it has.", examples=["0007"])
+
+
+def this_process(resources: Resources, kind: Kind) -> ProcessOut:
+    """Describe this process, under a name of its own."""
+    # Two containers on the host's network have its name, and process 1 both.
+    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+    return ProcessOut(kind=kind, name=name, catalog=resources.catalog.digest, revision=code_revision())
+
+
+async def register(resources: Resources, kind: Kind) -> None:
+    """Say every five seconds that this process runs, until cancelled. Logs once when others know other templates."""
+    own = this_process(resources, kind)
+    key, said = f"{PROCESS_KEY}{own.kind}:{own.name}", False
+    while True:
+        try:
+            await resources.redis.set(key, own.model_dump_json(), ex=LIFE)
+            differing = [one.name for one in await list_processes(resources.redis) if one.catalog != own.catalog]
+            if differing and not said:
+                remedy = "restart every process after a change of the catalogue"
+                log.warning("catalogues_differ", catalog=own.catalog, others=differing, remedy=remedy)
+            said = bool(differing)
+        except (RedisError, OSError) as error:
+            log.debug("process_not_registered", error=type(error).__name__)
+        await asyncio.sleep(INTERVAL)
+
+
+async def list_processes(redis: Redis) -> list[ProcessOut]:
+    """Every process that was heard of lately, by kind and name. Raises what Redis raises."""
+    keys = [key async for key in redis.scan_iter(f"{PROCESS_KEY}*", count=1000)]
+    values = await redis.mget(keys) if keys else []
+    found = [ProcessOut.model_validate_json(value) for value in values if value]
+    return sorted(found, key=lambda one: (one.kind, one.name))
+
+
+async def known_processes(resources: Resources) -> list[ProcessOut] | None:
+    """The same; None where Redis does not answer."""
+    try:
+        return await list_processes(resources.redis)
+    except (RedisError, OSError) as error:
+        log.warning("part_down", part="redis", error=type(error).__name__)
+        return None

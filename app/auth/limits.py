@@ -16,14 +16,18 @@ from app.forwarded import read_network
 from app.i18n import Text
 from app.settings import Settings
 
+RENEWAL_SECONDS = 60
+
 
 class RateLimited(AppError):
     code = "rate_limited"
     status = 429
     title = Text("Too many requests", "Zu viele Anfragen")
     detail = Text(
-        "Too many links were asked for. Look into your mailbox, or try again later.",
-        "Es wurden zu viele Links angefordert. Bitte ins Postfach sehen oder es später noch einmal versuchen.",
+        "No further mail is sent to this address for now. If it can sign in here, use the newest mail "
+        "of the last hour, whoever asked for it: its link is good again.",
+        "An diese Adresse geht vorerst keine weitere Mail. Wenn sie sich hier anmelden kann, nimm die neueste Mail der "
+        "letzten Stunde, wer auch immer sie angefordert hat: Ihr Link gilt wieder.",
     )
 
 
@@ -46,11 +50,12 @@ class LinkLimits:
     networks can be exempt.
 
     A browser in which somebody has signed in as an address before has a count of its own for that address: whoever
-    floods it with requests keeps strangers from asking for links to it, but not its owner.
+    floods it with requests keeps strangers from getting new mails sent to it, but not its owner.
     """
 
     def __init__(self, settings: Settings, tokens: Tokens, redis: Redis) -> None:
         self._tokens = tokens
+        self._redis = redis
         self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
         self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
         self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
@@ -82,6 +87,14 @@ class LinkLimits:
             if not self._is_exempt(client):
                 await self._hit(self._by_client, _network(client), ClientRateLimited)
             await self._hit(self._by_address, address, RateLimited)
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+
+    async def may_renew(self, address: str) -> bool:
+        """Whether a mailed link of a normalised address may be made good again: once a minute. Raises `Unavailable`."""
+        key = f"spawner:limits:renewal:{self._tokens.hash('limit', address).hex()}"
+        try:
+            return bool(await self._redis.set(key, 1, nx=True, ex=RENEWAL_SECONDS))
         except (RedisError, OSError) as error:
             raise Unavailable from error
 

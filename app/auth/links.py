@@ -17,6 +17,8 @@ from app.auth.addresses import normalise
 from app.auth.browsers import Browser, hash_of, knows
 from app.auth.codes import new_code, show_code
 from app.auth.invitations import find_invitation, lets_anybody_in, may_confirm, may_sign_up
+from app.auth.limits import RateLimited
+from app.auth.renewals import renew_link
 from app.auth.tokens import new_token
 from app.i18n import Locale
 from app.jobs import JobName, enqueue
@@ -68,13 +70,46 @@ async def request_link(
 ) -> None:
     """Accept a wish for a link to an address. Raises `RateLimited`, `ClientRateLimited`, `Unavailable`.
 
-    The sign-in leads to `destination`, an address as `return_to` makes it.
+    The sign-in leads to `destination`, an address as `return_to` makes it. Where the address has had enough mails, a
+    worker makes their links good again, and `RateLimited` says so.
     """
     address = normalise(mailbox)
     known = knows(resources.tokens, browser, address)
-    await resources.limits.count(address, client, known_browser=browser.token if known else None)
-    now = utcnow()
-    request = LinkRequest(
+    request = _request(purpose, mailbox, locale, hash_of(resources.tokens, browser), destination)
+    try:
+        await resources.limits.count(address, client, known_browser=browser.token if known else None)
+    except RateLimited:
+        await _request_renewal(resources, request, known=known)
+        raise
+    session.add(request)
+    await session.flush()
+    enqueue(session, JobName.SEND_LINK, request.id)
+
+
+async def _request_renewal(resources: Resources, request: LinkRequest, *, known: bool) -> None:
+    """Hand a request beyond the limit to a worker, in a transaction that the refusal does not take back.
+
+    Within a minute of another one for the address it is only written down, for the browser that waits; one that is
+    known, and so not counted by where it comes from, has asked before.
+    """
+    first = await resources.limits.may_renew(request.email)
+    if known and not first:
+        return
+    request.renewal = True
+    if not first:
+        request.state, request.finished_at = LinkRequestState.DROPPED, request.created_at
+    async with resources.unit_of_work() as session:
+        session.add(request)
+        await session.flush()
+        if first:
+            enqueue(session, JobName.SEND_LINK, request.id)
+
+
+def _request(
+    purpose: LinkPurpose, mailbox: str, locale: Locale, browser_hash: bytes, destination: str | None
+) -> LinkRequest:
+    now, address = utcnow(), normalise(mailbox)
+    return LinkRequest(
         email=address,
         mailbox=mailbox if mailbox != address else None,
         purpose=purpose,
@@ -82,12 +117,9 @@ async def request_link(
         run_at=now,
         created_at=now,
         expires_at=now + DELIVERY_LIFE,
-        browser_hash=hash_of(resources.tokens, browser),
+        browser_hash=browser_hash,
         destination=destination,
     )
-    session.add(request)
-    await session.flush()
-    enqueue(session, JobName.SEND_LINK, request.id)
 
 
 async def claim_link(session: AsyncSession, resources: Resources, request_id: UUID) -> Delivery | None:
@@ -128,6 +160,8 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
 
 async def _write_link(session: AsyncSession, resources: Resources, request: LinkRequest) -> Letter | None:
     """Make the link that was asked for; None where the address may have none."""
+    if request.renewal and await renew_link(session, resources.settings, request.email):
+        return None
     user = await find_by_email(session, request.email)
     if not await _may_have_link(session, resources, request, user):
         return None

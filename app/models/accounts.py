@@ -4,7 +4,7 @@ import enum
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
@@ -79,6 +79,9 @@ class LinkRequest(Base):
     )
     purpose: Mapped[LinkPurpose] = mapped_column(choice(LinkPurpose))
     locale: Mapped[str] = mapped_column(String(2))
+    renewal: Mapped[bool] = mapped_column(
+        default=False, server_default=false(), doc="Asked for beyond the limit: a mailed link is good again instead."
+    )
     state: Mapped[LinkRequestState] = mapped_column(choice(LinkRequestState), default=LinkRequestState.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     transmissions: Mapped[int] = mapped_column(

@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.auth.addresses import InvalidAddress, read_mailbox
+from app.auth.browsers import Browser
 from app.auth.cookies import take_back
 from app.auth.limits import ClientRateLimited, RateLimited
 from app.auth.links import request_link
@@ -26,6 +28,7 @@ from app.deps import (
 )
 from app.errors import Unavailable
 from app.models import LinkPurpose
+from app.resources import Resources
 from app.web.rendering import counted, page, say
 
 PAGE = ["GET", "HEAD"]
@@ -73,21 +76,35 @@ async def ask(
         await request_link(session, resources, LinkPurpose.SIGNUP, address, locale, client.address, browser, kept)
     except InvalidAddress:
         return _form(request, to, 400, email=email, invalid=say(locale, "invalid_email"))
-    except (RateLimited, ClientRateLimited) as error:
+    except RateLimited:
+        return _wait(resources, browser, newest=True, cut=to.cut)
+    except ClientRateLimited as error:
         minutes = math.ceil(int(error.headers["Retry-After"]) / 60)
-        name = "limited" if isinstance(error, RateLimited) else "limited_here"
-        return _form(request, to, 429, error.headers, email=email, alert=counted(locale, name, minutes=minutes))
+        return _form(
+            request, to, 429, error.headers, email=email, alert=counted(locale, "limited_here", minutes=minutes)
+        )
     except Unavailable as error:
         return _form(request, to, 503, error.headers, email=email, alert=say(locale, "unavailable"))
-    answer = RedirectResponse("/check-mail?cut=true" if to.cut else "/check-mail", 303)
+    return _wait(resources, browser, cut=to.cut)
+
+
+def _wait(resources: Resources, browser: Browser, **notes: bool) -> Response:
+    """To the page that waits, with what it has to say besides."""
+    query = urlencode({name: "true" for name, is_so in notes.items() if is_so})
+    answer = RedirectResponse(f"/check-mail?{query}" if query else "/check-mail", 303)
     if browser.is_new:
         keep_browser(answer, resources.settings, browser)
     return answer
 
 
 @router.api_route("/check-mail", methods=PAGE)
-async def check_mail(request: Request, resources: ResourcesDep, browser: BrowserDep, *, cut: bool = False) -> Response:
-    """What to do now, and the field for the mail's code, which a script sends."""
+async def check_mail(
+    request: Request, resources: ResourcesDep, browser: BrowserDep, *, cut: bool = False, newest: bool = False
+) -> Response:
+    """What to do now, and the field for the mail's code, which a script sends.
+
+    With `newest` no mail was sent: another one's link is good again. Its code is for the browser that asked for it.
+    """
     settings = resources.settings
     to = read_local(await find_destination(resources, browser))
     minutes = max(1, settings.magic_link_seconds // 60)
@@ -99,6 +116,7 @@ async def check_mail(request: Request, resources: ResourcesDep, browser: Browser
         development=settings.environment == "development",
         to=to,
         cut=cut,
+        newest=newest,
     )
 
 

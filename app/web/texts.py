@@ -37,14 +37,6 @@ PAGE: dict[str, Text] = {
         "This is not a usable e-mail address. Please check it.",
         "Das ist keine brauchbare E-Mail-Adresse. Bitte prüfe sie.",
     ),
-    "limited_one": Text(
-        "Too many links were asked for. Look into your mailbox, or try again in a minute.",
-        "Es wurden zu viele Links angefordert. Sieh in dein Postfach oder versuche es in einer Minute erneut.",
-    ),
-    "limited": Text(
-        "Too many links were asked for. Look into your mailbox, or try again in {minutes} minutes.",
-        "Es wurden zu viele Links angefordert. Sieh in dein Postfach oder versuche es in {minutes} Minuten erneut.",
-    ),
     "unavailable": Text(
         "No link can be sent right now. Please try again in a few seconds.",
         "Gerade lässt sich kein Link verschicken. Bitte versuche es in einigen Sekunden noch einmal.",

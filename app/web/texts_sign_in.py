@@ -36,6 +36,12 @@ SIGN_IN: dict[str, Text] = {
         "Der Mailserver hat eine Stunde lang keine Mail angenommen. "
         "Fordere einen neuen Link an, oder sag dem Betreiber Bescheid.",
     ),
+    "wait_newest": Text(
+        "Several mails were asked for with this address in the last hour, by you or by others. No further one is sent. "
+        "If the address can sign in here, open the newest of them: its link is good again.",
+        "Für diese Adresse wurden in der letzten Stunde mehrere Mails angefordert, von dir oder von anderen. Es kommt "
+        "keine weitere. Wenn sich die Adresse hier anmelden kann, öffne die neueste davon: Ihr Link gilt wieder.",
+    ),
     "limited_here_one": Text(
         "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
         "Try again in a minute, or ask your operator to allow more.",

@@ -65,6 +65,7 @@ async def test_a_request_for_a_link(resources: Resources, time: Time) -> None:
         "mailbox": None,
         "purpose": LinkPurpose.SIGNUP,
         "locale": "de",
+        "renewal": False,
         "state": LinkRequestState.QUEUED,
         "attempts": 0,
         "transmissions": 0,

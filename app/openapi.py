@@ -185,6 +185,7 @@ def _complete_response(name: str, status: str, response: dict[str, Any], schemas
         content["text/event-stream"]["examples"] = {"events": {"value": openapi_examples.STREAMS[name]}}
 
 
-def _name(schema: dict[str, str]) -> str:
-    """The name of the component that a schema refers to."""
-    return schema["$ref"].rpartition("/")[2]
+def _name(schema: dict[str, Any]) -> str:
+    """The name of the component that a schema refers to; that of a body which may be left out is one of two."""
+    reference: str = schema.get("anyOf", [schema])[0]["$ref"]
+    return reference.rpartition("/")[2]

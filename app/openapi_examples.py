@@ -26,6 +26,7 @@ from app.workspaces.schemas import (
     LogOut,
     StatusOut,
     TimelineEntry,
+    UseOut,
     VolumeOut,
     VolumesOut,
     WorkspaceOut,
@@ -216,7 +217,11 @@ EXTENDED = CONTAINERS.containers[0].model_copy(
         "description": JUPYTER[1],
         "service_url": "http://alice-jupyter.localhost:8080/",
         "idle": IdleOut(
-            active_at=NOW, pauses_at=NOW + timedelta(hours=1), stops_at=NOW + timedelta(days=1), warning=None
+            active_at=NOW,
+            use=UseOut(cpu_share=0.05, bytes_a_minute=4096),
+            pauses_at=NOW + timedelta(hours=1),
+            stops_at=NOW + timedelta(days=1),
+            warning=None,
         ),
     }
 )
@@ -356,6 +361,7 @@ INVALID: dict[str, FieldError] = {
     "restart_workspace": invalid("Idempotency-Key", "string_too_long", max_length=255),
     "stop_workspace": invalid("Idempotency-Key", "string_too_short"),
     "delete_workspace": invalid("volume", "enum"),
+    "extend_workspace": invalid("until", "missing"),
     "delete_volume": invalid("id", "uuid_parsing"),
     "cancel_job": invalid("id", "uuid_parsing"),
     "job_events": invalid("id", "uuid_parsing"),

@@ -61,6 +61,7 @@ class Workspace(Base):
     reserved_cpus: Mapped[float | None]
     started_at: Mapped[datetime | None] = mapped_column(doc="Since when it runs or is paused.")
     active_at: Mapped[datetime | None] = mapped_column(doc="When it was last used or worked.")
+    kept_until: Mapped[datetime | None] = mapped_column(doc="Its owner keeps it from resting until then.")
     sampled_at: Mapped[datetime | None] = mapped_column(doc="When the counters below were read.")
     cpu_seconds: Mapped[float | None]
     network_bytes: Mapped[int | None] = mapped_column(BigInteger)

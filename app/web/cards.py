@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from app.shares.service import list_all_shares
 from app.users.changes import TooManyChanges
 from app.web import texts
 from app.workspaces.errors import NotCancellable, NotExtendable, Refused
+from app.workspaces.idle import BUSY_CPU
 from app.workspaces.polling import poll_job
 from app.workspaces.schemas import IdleOut, JobOut, RestOut, WorkspaceOut
 from app.workspaces.states import ALIVE, STARTING
@@ -28,6 +30,8 @@ from app.workspaces.views import list_tagged_workspaces
 from app.workspaces.watch import JobWatch
 
 BYTES = re.compile(r"([0-9.]+) of ([0-9.]+) MB")
+# What the form offers, in hours.
+KEEPS = (1, 4, 12, 24, 168)
 TONES = {WorkspaceStatus.RUNNING: "good", WorkspaceStatus.ERROR: "bad"}
 IDLE = frozenset({WorkspaceStatus.NOT_CREATED, WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPED})
 # Where there is something that can be replaced or deleted.
@@ -66,7 +70,8 @@ class Card:
 
     `said` names what its live region told last; `poll` is the query to follow it with. `reason` says why the platform
     brought the workspace to rest, `refused` why what was asked for just now was not accepted. `rests` says that the
-    platform brings it to rest some time, and `warning` that this is soon.
+    platform brings it to rest some time, and `warning` that this is soon. `keeps` is for how many hours its owner may
+    keep it awake, where it would rest for want of use.
     """
 
     type: str
@@ -79,6 +84,8 @@ class Card:
     exit_code: int | None
     reason: str | None
     rests: bool
+    keeps: tuple[int, ...]
+    kept_until: datetime | None
     warning: Notice | None
     outdated: bool
     image: ImageState | None
@@ -102,6 +109,11 @@ class Card:
     def alive(self) -> bool:
         """Whether it can be opened: a paused one wakes at the gateway."""
         return self.status in ALIVE
+
+    @property
+    def busy_percent(self) -> int:
+        """How much of a processor core counts as use."""
+        return round(100 * BUSY_CPU)
 
     @property
     def paused(self) -> bool:
@@ -193,6 +205,8 @@ def _card(
         exit_code=failure.exit_code if failure else None,
         reason=entry.rest.message if entry.rest and job is None else None,
         rests=idle is not None,
+        keeps=KEEPS if idle and (idle.pauses_at or idle.stops_at) else (),
+        kept_until=idle.kept_until if idle else None,
         warning=_warning(idle, locale) if idle else None,
         outdated=entry.outdated and job is None,
         image=images.get(template.image) if status != WorkspaceStatus.RUNNING else None,

@@ -1,6 +1,7 @@
 """Home: the catalogue as cards, each with the caller's workspace."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -76,6 +77,21 @@ async def extend(
 ) -> Response:
     """Keep the workspace from resting, then show the card."""
     refusal = await attempt(resources, lambda session: idle.extend(session, resources, caller.user, type))
+    return await _changed(request, resources, caller, locale, type, refusal)
+
+
+@router.post("/home/workspaces/{type}/keep")
+async def keep(
+    request: Request,
+    type: str,
+    hours: Annotated[int, Form(ge=1, le=168)],
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+) -> Response:
+    """Keep the workspace awake for some hours, or for as long as it may live, then show the card."""
+    until = timedelta(hours=hours)
+    refusal = await attempt(resources, lambda session: idle.extend(session, resources, caller.user, type, until))
     return await _changed(request, resources, caller, locale, type, refusal)
 
 

@@ -6,6 +6,7 @@ from app.i18n import Locale, Text
 from app.models import JobKind, JobStep, WorkspaceStatus
 from app.web.sharing_texts import SHARING
 from app.web.texts_account import ACCOUNT
+from app.web.texts_rest import REST
 from app.web.texts_sign_in import SIGN_IN
 
 PAGE: dict[str, Text] = {
@@ -227,6 +228,7 @@ PAGE: dict[str, Text] = {
     # What went wrong
     "request_id": Text("Request id", "Anfrage-ID"),
     **SHARING,
+    **REST,
 }
 
 STATUSES: dict[WorkspaceStatus, Text] = {

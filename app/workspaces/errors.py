@@ -41,6 +41,17 @@ class NotExtendable(AppError):
     )
 
 
+class UntilOutOfRange(AppError):
+    code = "until_out_of_range"
+    status = 400
+    title = Text("Not until then", "Bis dahin nicht möglich")
+    detail = Text(
+        "A workspace can be kept awake until a time ahead, before its longest life ends (`ends_at`) and within a week.",
+        "Ein Arbeitsplatz lässt sich bis zu einem künftigen Zeitpunkt wach halten, vor dem Ende seiner längsten "
+        "Laufzeit (`ends_at`) und binnen einer Woche.",
+    )
+
+
 class TooManyStreams(AppError):
     code = "too_many_streams"
     status = 429

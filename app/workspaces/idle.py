@@ -22,7 +22,7 @@ from app.i18n import Text
 from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.settings import Settings
-from app.workspaces.errors import NotExtendable
+from app.workspaces.errors import NotExtendable, UntilOutOfRange
 from app.workspaces.service import begin, find_template, owned_workspaces, request
 from app.workspaces.states import ALIVE
 
@@ -30,12 +30,14 @@ log = structlog.get_logger(__name__)
 
 # More than a server does by itself, as a share of one core; more than the pings of open websockets.
 BUSY_CPU = 0.05
-BUSY_BYTES_A_SECOND = 4096 / 60
+BUSY_BYTES_A_MINUTE = 4096
 # Counters that were not read for so many intervals say nothing about the time between.
 MOST_MISSED = 4
 # After a rest that failed, the workspace is left alone for a while.
 AFTER_FAILURE = timedelta(minutes=10)
 MOST_SAMPLES = 500
+# How far ahead an owner may keep a workspace awake, where its longest life allows it.
+LONGEST_KEPT = timedelta(days=7)
 
 Ahead = Literal["pause", "stop", "end"]
 
@@ -73,14 +75,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What counts as use, beside requests: a share of one core, or bytes, above these."""
+
+    cpu_share: float = BUSY_CPU
+    bytes_a_minute: int = BUSY_BYTES_A_MINUTE
+
+
+@dataclass(frozen=True, slots=True)
 class Outlook:
-    """When a workspace was last used, and when it is paused, stopped and ended if that stays so."""
+    """When a workspace was last used, and when it is paused, stopped and ended if that stays so.
+
+    `kept_until` is until when its owner keeps it awake, if that lies ahead.
+    """
 
     active_at: datetime
+    kept_until: datetime | None
     pauses_at: datetime | None
     stops_at: datetime | None
     ends_at: datetime | None
     warning: Ahead | None
+    use: Use = Use()
 
 
 def freshness(settings: Settings) -> timedelta:
@@ -99,7 +114,7 @@ def is_active(last: Sample | None, now: Sample, within: timedelta) -> bool:
     cpu, network = now.cpu_seconds - last.cpu_seconds, now.network_bytes - last.network_bytes
     if cpu < 0 or network < 0:
         return True
-    return cpu > BUSY_CPU * seconds or network > BUSY_BYTES_A_SECOND * seconds
+    return cpu > BUSY_CPU * seconds or network > BUSY_BYTES_A_MINUTE * seconds / 60
 
 
 def outlook(template: Template, workspace: Workspace, now: datetime) -> Outlook | None:
@@ -116,9 +131,13 @@ def outlook(template: Template, workspace: Workspace, now: datetime) -> Outlook 
         ("end", template.max_lifetime, started),
     ]
     times = {name: since + timedelta(seconds=limit) for name, limit, since in plans if limit}
+    kept = workspace.kept_until if workspace.kept_until is not None and workspace.kept_until > now else None
+    if kept is not None:
+        times |= {name: max(at, kept) for name, at in times.items() if name != "end"}
     near = {name: times[name] for name, limit, _ in plans if limit and times[name] - now < _notice(limit)}
     return Outlook(
         active_at=active,
+        kept_until=kept,
         pauses_at=times.get("pause"),
         stops_at=times.get("stop"),
         ends_at=times.get("end"),
@@ -209,10 +228,15 @@ async def let_rest(session: AsyncSession, resources: Resources, workspace_id: UU
     return reason if job is not None else None
 
 
-async def extend(session: AsyncSession, resources: Resources, user: User, template: str) -> None:
+async def extend(
+    session: AsyncSession, resources: Resources, user: User, template: str, until: datetime | timedelta | None = None
+) -> None:
     """Count the user's wish as use, and take back a pause that is under way. The longest life stays as it is.
 
-    Raises `UnknownTemplate`, `NotFound` where it was never launched, `NotExtendable` where it does not live.
+    `until` keeps the workspace from resting until a time, in place of one that was said before; a span goes as far as
+    may be. A restart, a stop and a deletion end it.
+    Raises `UnknownTemplate`, `NotFound` where it was never launched, `NotExtendable` where it does not live, and
+    `UntilOutOfRange`.
     """
     found = find_template(resources, template)
     query = owned_workspaces(user.id).where(Workspace.template == found.key).with_for_update(key_share=True)
@@ -221,7 +245,16 @@ async def extend(session: AsyncSession, resources: Resources, user: User, templa
         raise NotFound
     if workspace.status not in ALIVE:
         raise NotExtendable
-    workspace.active_at = utcnow()
+    workspace.active_at = now = utcnow()
+    if until is not None:
+        latest = now + LONGEST_KEPT
+        if found.max_lifetime:
+            ends = (workspace.started_at or workspace.status_at) + timedelta(seconds=found.max_lifetime)
+            latest = min(latest, ends)
+        wanted = min(now + until, latest) if isinstance(until, timedelta) else until
+        if not now < wanted <= latest:
+            raise UntilOutOfRange
+        workspace.kept_until = wanted
     pausing = select(Job.id).where(
         Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES), Job.kind == JobKind.PAUSE
     )

@@ -7,14 +7,23 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.catalog.service import RESERVED_KEYS
 from app.deps import Asking, AskingDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
-from app.errors import Forbidden, IdempotencyConflict, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.errors import (
+    Forbidden,
+    IdempotencyConflict,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
 from app.gateway.names import workspace_url
 from app.i18n import Text
 from app.models import JobKind, WorkspaceStatus
 from app.users.changes import TooManyChanges
 from app.workspaces import idle, service, views
-from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UnknownTemplate
-from app.workspaces.schemas import LaunchOut, StatusOut, WorkspaceOut
+from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UnknownTemplate, UntilOutOfRange
+from app.workspaces.schemas import ExtendIn, LaunchOut, StatusOut, WorkspaceOut
 from app.workspaces.states import STARTING
 from app.workspaces.volumes import VolumePolicy
 
@@ -150,13 +159,32 @@ async def stop(type: TypePath, asking: AskingDep) -> LaunchOut:
     "/{type:template}/extend",
     summary="Keep a workspace from resting",
     operation_id="extend_workspace",
-    responses=problems(UnknownTemplate, Unauthorized, Forbidden, NotFound, NotExtendable, Unavailable),
+    responses=problems(
+        InvalidRequest,
+        UnknownTemplate,
+        UntilOutOfRange,
+        Unauthorized,
+        Forbidden,
+        NotFound,
+        NotExtendable,
+        TooLarge,
+        Unavailable,
+    ),
 )
 async def extend(
-    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+    type: TypePath,
+    session: SessionDep,
+    resources: ResourcesDep,
+    caller: OwnerDep,
+    locale: LocaleDep,
+    body: ExtendIn | None = None,
 ) -> WorkspaceOut:
-    """Counts as use from now on, for a workspace that runs or is paused; its longest life stays as it is."""
-    await idle.extend(session, resources, caller.user, type)
+    """Counts as use from now on, for a workspace that runs or is paused; its longest life stays as it is.
+
+    With `until`, it is neither paused nor stopped before then, whatever it does: for a program that sleeps or waits. A
+    later `until` takes the place of an earlier one; a restart, a stop and a deletion end it.
+    """
+    await idle.extend(session, resources, caller.user, type, body.until if body else None)
     template = service.find_template(resources, type)
     return await views.view_workspace(session, resources, caller.user, template, locale)
 

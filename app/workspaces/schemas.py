@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.models import JobKind, JobState, JobStep, WorkspaceStatus
 
@@ -81,10 +81,28 @@ class StatusOut(BaseModel):
     )
 
 
+class UseOut(BaseModel):
+    """What counts as use of a workspace, beside requests to it: anything above one of these, between two readings."""
+
+    cpu_share: float = Field(
+        examples=[0.05], description="Of one processor core. A program that sleeps or waits uses none."
+    )
+    bytes_a_minute: int = Field(examples=[4096], description="Sent and received, also by open websockets.")
+
+
+class ExtendIn(BaseModel):
+    """Until when a workspace is to be kept awake."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"until": "2026-11-23T18:00:00Z"}]})
+    until: AwareDatetime = Field(description="A time ahead, before `ends_at` and within a week.")
+
+
 class IdleOut(BaseModel):
     """When a workspace rests if it is not used again; null where its template sets no such limit."""
 
     active_at: datetime = Field(description="When it was last used or worked.")
+    kept_until: datetime | None = Field(None, description="Its owner keeps it from being paused or stopped until then.")
+    use: UseOut = Field(description="What counts as use.")
     pauses_at: datetime | None = Field(None, description="It is frozen then, and wakes at the next request.")
     stops_at: datetime | None = Field(None, description="It is stopped then.")
     ends_at: datetime | None = Field(None, description="It is stopped then, used or not.")

@@ -141,9 +141,9 @@ async def lists_volumes(scene: Scene) -> httpx.Response:
     return await call(scene, "list_volumes")
 
 
-async def extends_running(scene: Scene) -> httpx.Response:
+async def extends_running(scene: Scene, until: str | None = None) -> httpx.Response:
     await scene.launched(run=True)
-    return await call(scene, "extend_workspace")
+    return await call(scene, "extend_workspace", json={"until": until} if until else None)
 
 
 async def extends_too_early(scene: Scene) -> httpx.Response:
@@ -367,6 +367,9 @@ CASES: dict[Key, Provoke] = {
     ("extend_workspace", 400, "unknown_template"): partial(
         call, name="extend_workspace", path="/api/container/nonsense/extend"
     ),
+    ("extend_workspace", 400, "invalid_request"): partial(call, name="extend_workspace", json={}),
+    ("extend_workspace", 400, "until_out_of_range"): partial(extends_running, until="2026-01-01T00:00:00Z"),
+    ("extend_workspace", 413, "too_large"): partial(sends_too_much, "extend_workspace"),
     ("extend_workspace", 404, "not_found"): partial(call, name="extend_workspace"),
     ("extend_workspace", 409, "not_extendable"): extends_too_early,
     ("list_jobs", 400, "invalid_request"): partial(call, name="list_jobs", params={"limit": 101}),

@@ -11,6 +11,7 @@ from app.i18n import Locale
 from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.web.texts import soon
+from tests.clocks import Time
 from tests.factories import SignedIn
 from tests.web.browsers import Page, make_workspace
 from tests.web.test_changes import PATH, forms, workspace_of
@@ -67,7 +68,7 @@ async def test_extending_takes_the_warning_back(hers: httpx.AsyncClient, limited
     before = utcnow()
     answer = await hers.post(f"{PATH}/extend", headers=HTMX)
     assert "it pauses" not in answer.text
-    assert forms(answer.text) == {"stop", "restart", "delete"}
+    assert forms(answer.text) == {"keep", "stop", "restart", "delete"}
     active_at = (await workspace_of(limited, alice)).active_at
     assert active_at is not None
     assert active_at >= before
@@ -89,6 +90,18 @@ async def test_extending_what_has_stopped_meanwhile_says_so_on_its_card(
     assert answer.status_code == 200
     assert "Only a workspace that runs or is paused" in answer.text
     assert (await hers.post(f"{PATH}/extend")).status_code == 409
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(1, timedelta(hours=1)), (24, timedelta(hours=2))])
+async def test_an_owner_keeps_a_workspace_awake_for_hours_and_no_longer_than_it_lives(
+    hers: httpx.AsyncClient, limited: Resources, alice: SignedIn, time: Time, hours: int, kept: timedelta
+) -> None:
+    await unused(limited, alice, WorkspaceStatus.RUNNING, idle=timedelta(0))
+    page = await hers.get("/")
+    assert "more than 5 % of a processor core count as use" in page.text
+    answer = await hers.post(f"{PATH}/keep", data={"hours": hours}, headers=HTMX)
+    assert "Kept awake until" in answer.text
+    assert (await workspace_of(limited, alice)).kept_until == time.now + kept
 
 
 async def test_another_site_extends_nothing(hers: httpx.AsyncClient, limited: Resources, alice: SignedIn) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from app.models import Job, JobKind, JobState, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.workspaces import service
+from app.workspaces import idle, service
 from tests.factories import SignedIn, sign_in
 
 LIMITS = {"idle_pause": 600, "idle_stop": 3600, "max_lifetime": 7200}
@@ -94,6 +94,59 @@ async def test_it_takes_back_a_pause_that_is_under_way(
     async with resources.unit_of_work() as session:
         jobs = [(job.kind, job.state) for job in await session.scalars(select(Job).order_by(Job.created_at))]
     assert jobs == [(JobKind.PAUSE, JobState.SUPERSEDED), (JobKind.LAUNCH, JobState.QUEUED)]
+
+
+async def keep(client: httpx.AsyncClient, alice: SignedIn, until: datetime) -> httpx.Response:
+    return await client.post(EXTEND, headers=alice.headers, json={"until": until.isoformat()})
+
+
+async def rests(app: FastAPI, resources: Resources, after: timedelta) -> bool:
+    """Whether the workspace, which does nothing, is brought to rest so much later."""
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Workspace).values(sampled_at=utcnow() + after))
+        workspace = (await session.scalars(select(Workspace))).one()
+        template = app.state.resources.catalog.default
+        return idle.due(template, workspace, utcnow() + after, timedelta(minutes=2)) is not None
+
+
+async def test_one_that_does_nothing_is_kept_awake_until_the_time_that_its_owner_says(
+    client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
+) -> None:
+    until = utcnow() + timedelta(minutes=90)
+    body = (await keep(client, alice, until)).json()
+    assert when(body, "kept_until") == when(body, "pauses_at") == when(body, "stops_at") == until
+    assert body["idle"]["warning"] is None
+    assert body["idle"]["use"] == {"cpu_share": idle.BUSY_CPU, "bytes_a_minute": idle.BUSY_BYTES_A_MINUTE}
+    assert not await rests(app, resources, timedelta(minutes=89))
+    assert await rests(app, resources, timedelta(minutes=91))
+    # The last word counts, also a shorter one.
+    assert (await keep(client, alice, utcnow() + timedelta(minutes=20))).status_code == 200
+    assert await rests(app, resources, timedelta(minutes=21))
+
+
+async def test_it_is_kept_awake_no_longer_than_it_may_live_and_not_into_the_past(
+    client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
+) -> None:
+    ends = when((await client.get("/api/container/hello", headers=alice.headers)).json(), "ends_at")
+    for until in (ends + timedelta(seconds=1), utcnow() - timedelta(seconds=1)):
+        refused = await keep(client, alice, until)
+        assert (refused.status_code, refused.json()["code"]) == (400, "until_out_of_range")
+    naive = await client.post(EXTEND, headers=alice.headers, json={"until": "2031-01-01T00:00:00"})
+    assert (naive.status_code, naive.json()["code"]) == (400, "invalid_request")
+    assert (await keep(client, alice, ends)).status_code == 200
+    assert await rests(app, resources, timedelta(hours=2))
+
+
+@pytest.mark.parametrize(("path", "stays"), [("hello/restart", False), ("hello/stop", False), ("launch/hello", True)])
+async def test_a_restart_and_a_stop_end_it_and_waking_does_not(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn, path: str, stays: bool
+) -> None:
+    await keep(client, alice, utcnow() + timedelta(minutes=30))
+    await change(resources, status=WorkspaceStatus.PAUSED)
+    assert (await client.post(f"/api/container/{path}", headers=alice.headers)).status_code == 202
+    async with resources.reads() as session:
+        kept = (await session.scalars(select(Workspace.kept_until))).one()
+    assert (kept is not None) is stays
 
 
 async def test_nobody_extends_what_another_has(

@@ -20,6 +20,7 @@ from app.errors import Forbidden, InsufficientScope, NotAdmin, SignInAgain, Unau
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
 from app.i18n import Locale
+from app.log import bind_to_request
 from app.models import utcnow
 from app.resources import Resources
 from app.settings import Settings
@@ -123,6 +124,7 @@ async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[
     # Whoever writes a later refusal down asks who it was.
     request.state.caller = caller
     if caller is not None:
+        bind_to_request(user_id=str(caller.user.id))
         audit.identify(session_id=caller.session_id, token_id=caller.token_id)
     yield caller
     if caller is not None:

@@ -21,6 +21,7 @@ from starlette.routing import Match
 
 from app.core.schema import LACKING
 from app.i18n import Locale, Text, negotiate
+from app.log import cause
 
 log = structlog.get_logger(__name__)
 
@@ -367,7 +368,7 @@ def unexpected(request: Request, error: Exception) -> Response:
         log.error("tables_changed", error=str(error.orig), remedy="restart with the version that migrated them")
         return render(request, Unavailable())
     if is_away(error):
-        log.warning("part_unreachable", error=type(error).__name__)
+        log.warning("part_unreachable", **cause(error))
         return render(request, Unavailable())
     log.error("unhandled", exc_info=error)
     return render(request, Internal())

@@ -23,6 +23,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.log import cause
+
 log = structlog.get_logger(__name__)
 
 QUEUE = "spawner:queue"
@@ -122,7 +124,7 @@ class Outbox:
         try:
             await self._redis.zrem(QUEUE, message)
         except (exceptions.RedisError, OSError) as error:
-            log.warning("queue_unreachable", error=type(error).__name__)
+            log.warning("queue_unreachable", **cause(error))
 
     async def flush(self, session: AsyncSession) -> None:
         """Send and forget. Redis being down is logged, not raised: the rows are the truth."""
@@ -145,4 +147,4 @@ class Outbox:
         try:
             await pipe.execute()
         except (exceptions.RedisError, OSError) as error:
-            log.warning("queue_unreachable", messages=len(messages), error=type(error).__name__)
+            log.warning("queue_unreachable", messages=len(messages), **cause(error))

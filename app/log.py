@@ -5,12 +5,57 @@ Query strings, cookies, headers and bodies are never logged: they carry secrets.
 
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import structlog
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
+
+MAX_CAUSE = 200
+# SQLSTATE of what a server says of itself, its roles and its tables. Of other statements the text may hold values.
+TELLING_STATES = ("08", "28", "3D", "42501", "42P01", "42703", "53", "55P03", "57")
 
 
-def configure(*, pretty: bool) -> None:
-    """Send structlog and the standard library's loggers to stderr, as JSON or readable for development."""
+def cause(error: BaseException) -> dict[str, object]:
+    """Fields that say what went wrong and with what: the error's class, and as much of its text as holds no value."""
+    inner = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    fields: dict[str, object] = {"error": type(inner).__name__}
+    if state := getattr(inner, "sqlstate", None):
+        fields["sqlstate"] = state
+        if state.startswith(TELLING_STATES):
+            fields["cause"] = _first_line(str(inner).rpartition(">: ")[2])
+    elif isinstance(inner, OSError):
+        fields["cause"] = inner.strerror or _first_line(str(inner))
+        if inner.filename is not None:
+            fields["object"] = str(inner.filename)
+    elif isinstance(inner, RedisError):
+        fields["cause"] = _first_line(str(inner))
+    return fields
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:MAX_CAUSE]
+
+
+def bind_to_request(**fields: str) -> None:
+    """Add fields to the lines of the request that is being answered; outside of one, to none."""
+    if "request_id" in structlog.contextvars.get_contextvars():
+        structlog.contextvars.bind_contextvars(**fields)
+
+
+def _redact(
+    redact: Callable[[str], str], _: object, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Remove the platform's secrets from every text of a line, wherever they came from."""
+    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> None:
+    """Send structlog and the standard library's loggers to stderr, as JSON or readable for development.
+
+    `redact` removes secrets from texts.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -32,6 +77,8 @@ def configure(*, pretty: bool) -> None:
     final: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if not pretty:
         final.append(structlog.processors.format_exc_info)
+    if redact is not None:
+        final.append(partial(_redact, redact))
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*final, renderer]))
     root = logging.getLogger()
@@ -40,7 +87,7 @@ def configure(*, pretty: bool) -> None:
     for name in ("uvicorn", "uvicorn.error", "arq"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
-    # These two print URLs with their query strings, and so tokens.
-    for name in ("uvicorn.access", "httpx"):
+    # The first prints URLs with their query strings, and so tokens; the others, arrows that say what our own lines say.
+    for name in ("uvicorn.access", "httpx", "arq.worker"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).setLevel(logging.WARNING)

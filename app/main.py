@@ -30,6 +30,7 @@ from app.health.processes import register
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
 from app.notifications import beside
+from app.redaction import Redactor
 from app.refusals import Refusals
 from app.resources import open_resources
 from app.roles import say_whether_protected
@@ -50,7 +51,7 @@ logger = structlog.get_logger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application; without `settings` they are read from the environment."""
     settings = settings or load_settings()
-    log.configure(pretty=settings.environment == "development")
+    log.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
 
     documented = settings.docs == "open"
     app = FastAPI(

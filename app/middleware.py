@@ -108,6 +108,8 @@ class RequestContext:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         client = scope["client"]
+        if client:
+            structlog.contextvars.bind_contextvars(client=client[0])
         audit.origin.set(audit.Origin(address=client[0] if client else "", request_id=request_id))
         started = time.perf_counter()
         status = 500

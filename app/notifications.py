@@ -9,6 +9,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.log import cause
+
 log = structlog.get_logger(__name__)
 
 PAUSE = 0.5
@@ -33,7 +35,7 @@ async def listen(redis: Redis, pattern: str) -> AsyncIterator[Notification]:
                     if message is not None:
                         yield Notification(message["channel"].decode(), message["data"].decode())
         except (RedisError, OSError) as error:
-            log.warning("notifications_interrupted", pattern=pattern, error=type(error).__name__)
+            log.warning("notifications_interrupted", pattern=pattern, **cause(error))
             await asyncio.sleep(PAUSE)
 
 

@@ -10,6 +10,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from app.errors import AppError, is_away
+from app.log import cause
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +81,7 @@ async def _begun(first: bytes, rest: Chunks) -> AsyncIterator[bytes]:
     except Exception as error:
         if not is_away(error):
             raise
-        log.warning("stream_interrupted", error=type(error).__name__)
+        log.warning("stream_interrupted", **cause(error))
 
 
 async def _left(receive: Receive) -> None:

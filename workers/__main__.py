@@ -10,6 +10,7 @@ from app import log
 from app.catalog.service import CatalogInvalid, load_catalog
 from app.core.schema import SchemaUnfit, require_schema
 from app.db import make_engine
+from app.redaction import Redactor
 from app.settings import Settings, load_settings
 from workers.worker import Worker
 
@@ -46,7 +47,7 @@ def require_fit(settings: Settings) -> None:
 
 if __name__ == "__main__":
     settings = load_settings()
-    log.configure(pretty=settings.environment == "development")
+    log.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
     require_fit(settings)
     # The loop that uvicorn runs the API on, too: a third less of the processor for the same work.
     asyncio.set_event_loop(uvloop.new_event_loop())

@@ -9,6 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.health.service import WORKER_KEY
+from app.log import cause
 from app.runtime.base import RuntimeFault
 from app.settings import Settings
 from workers.context import WorkerContext
@@ -37,7 +38,7 @@ async def beat(context: WorkerContext) -> None:
             try:
                 await context.resources.redis.set(key, engine, ex=LIFE)
             except (RedisError, OSError) as error:
-                log.warning("heartbeat_lost", error=type(error).__name__)
+                log.warning("heartbeat_lost", **cause(error))
             await asyncio.sleep(INTERVAL)
     finally:
         file.remove()

@@ -12,6 +12,7 @@ from redis.typing import EncodableT, FieldT
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.log import cause
 from app.models import User, Workspace
 from app.notifications import beside, listen
 from app.redaction import Redactor
@@ -122,7 +123,7 @@ class _Reading:
             log.info("log_not_read", code=fault.code, error=str(fault))
             reason = fault.code
         except (RedisError, SQLAlchemyError, OSError) as error:
-            log.warning("log_reading_failed", error=type(error).__name__)
+            log.warning("log_reading_failed", **cause(error))
             reason = FAILED
         except Exception:
             log.exception("log_reading_failed")

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import links
 from app.auth.links import ClaimLost, Delivery
+from app.log import cause
 from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, Stage
 from app.notifications import beside
 from app.resources import Resources
@@ -105,4 +106,4 @@ async def _keep_claim(resources: Resources, delivery: Delivery) -> None:
             async with resources.unit_of_work() as session:
                 await links.renew_claim(session, delivery)
         except (SQLAlchemyError, RedisError, OSError) as error:
-            log.warning("mail_claim_not_renewed", link_request=str(delivery.request_id), error=type(error).__name__)
+            log.warning("mail_claim_not_renewed", link_request=str(delivery.request_id), **cause(error))

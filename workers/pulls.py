@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.catalog.service import Template
+from app.log import cause
 from app.runtime.base import Phase, Progress, Report, RuntimeFault
 from workers.context import WorkerContext
 
@@ -71,7 +72,7 @@ async def _lead(redis: Redis, image: str) -> AsyncIterator[bool]:
     try:
         leads = bool(await redis.set(key, token, nx=True, ex=LEASE_SECONDS))
     except (RedisError, OSError) as error:
-        log.warning("pull_alone", image=image, error=type(error).__name__)
+        log.warning("pull_alone", image=image, **cause(error))
         yield True
         return
     if not leads:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.auth.links import requeue_links
 from app.gateway.handoff import purge
+from app.log import cause
 from app.models import (
     EngineFacts,
     IdempotencyKey,
@@ -82,7 +83,7 @@ async def _keep(context: WorkerContext, part: str, one_pass: Callable[[WorkerCon
                 async with asyncio.timeout(PASS_SECONDS):
                     await one_pass(context)
         except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
-            log.warning("not_reconciled", part=part, error=type(error).__name__)
+            log.warning("not_reconciled", part=part, **cause(error))
         except Exception:
             # Whatever it was, the next interval needs a reconciler.
             log.exception("not_reconciled", part=part)
@@ -147,7 +148,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
         try:
             count = await part(context, inventory)
         except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
-            log.warning("not_reconciled", part=part.__name__, error=type(error).__name__)
+            log.warning("not_reconciled", part=part.__name__, **cause(error))
         else:
             if count:
                 log.info("reconciled", part=part.__name__, count=count)

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.log import cause
 from app.models import LIVE_STATES, Job, User, Workspace, WorkspaceStatus
 from app.runtime.base import Inventory, RunState, RuntimeFault, Status
 from app.workspaces import seen
@@ -47,7 +48,7 @@ async def watch(context: WorkerContext) -> None:
                         looks.add(task)
                         task.add_done_callback(looks.discard)
             except (RuntimeFault, SQLAlchemyError, OSError) as error:
-                log.warning("events_interrupted", error=type(error).__name__)
+                log.warning("events_interrupted", **cause(error))
             await asyncio.sleep(PAUSE_SECONDS)
     finally:
         for task in looks:

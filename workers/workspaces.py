@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.log import cause
 from app.models import JobKind, utcnow
 from app.notifications import beside
 from app.printable import printable
@@ -37,16 +39,25 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
         held = await claims.claim(session, context.resources, UUID(id))
     if held is None:
         return
+    workspace = held.workspace
+    structlog.contextvars.bind_contextvars(
+        kind=held.kind, workspace_id=str(workspace.id), user_id=str(workspace.user_id), attempt=held.attempt
+    )
+    began, ended = time.monotonic(), "failed"
     await reached(Checkpoint.CLAIMED, held)
     try:
         await context.resources.outbox.take(ctx["job_id"])
         await _with_lease(context, held)
+        ended = "driven"
     except LeaseLost:
-        log.info("lease_lost", attempt=held.attempt)
+        ended = "lease_lost"
         await _let_go(context, held)
     except asyncio.CancelledError:
+        ended = "handed_back"
         await asyncio.shield(_hand_back(context, held))
         raise
+    finally:
+        log.info("job_attempt_ended", how=ended, ms=round((time.monotonic() - began) * 1000, 1))
 
 
 async def _with_lease(context: WorkerContext, held: Claim) -> None:
@@ -97,7 +108,7 @@ async def _renew(context: WorkerContext, held: Claim, revoked: asyncio.Event, ov
             return
         except (SQLAlchemyError, OSError) as error:
             failures += 1
-            log.warning("lease_not_renewed", error=type(error).__name__)
+            log.warning("lease_not_renewed", **cause(error))
             if failures == 3:
                 over.set()
 

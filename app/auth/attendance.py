@@ -13,6 +13,7 @@ from sqlalchemy import ARRAY, Uuid, any_, cast, literal, select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.callers import Caller
+from app.log import cause
 from app.models import ApiToken, Session, User, utcnow
 from app.resources import Resources
 
@@ -62,7 +63,7 @@ class Attendance:
                 await self.look(resources)
                 looked = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
-                log.warning("callers_not_checked", error=type(error).__name__)
+                log.warning("callers_not_checked", **cause(error))
                 if time.monotonic() - looked > BLIND_SECONDS:
                     self._end(list(self._present))
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from app.log import cause
 from app.settings import Settings, split_secrets
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,7 @@ class Keyring:
                 found = split_secrets(file.read())
         except (OSError, ValueError) as error:
             if not self._lost:
-                log.warning("secret_key_file_unusable", error=type(error).__name__)
+                log.warning("secret_key_file_unusable", **cause(error))
             self._lost = True
             return
         self._lost = False

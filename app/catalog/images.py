@@ -10,6 +10,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.log import cause
+
 log = structlog.get_logger(__name__)
 
 IMAGE_KEY = "spawner:image:"
@@ -23,7 +25,7 @@ async def image_states(redis: Redis, images: Sequence[str]) -> dict[str, ImageSt
     try:
         notes = await redis.mget([f"{IMAGE_KEY}{image}" for image in images])
     except (RedisError, OSError) as error:
-        log.warning("image_states_unknown", error=type(error).__name__)
+        log.warning("image_states_unknown", **cause(error))
         return {}
     return {
         image: FAILED if note.startswith(FAILED.encode()) else BUILDING

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.core.shipped import shipped
+from app.log import cause
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +82,7 @@ async def require_schema(engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             schema = await read_schema(connection)
     except (SQLAlchemyError, OSError) as error:
-        log.warning("schema_not_checked", error=type(error).__name__)
+        log.warning("schema_not_checked", **cause(error))
         return
     schema.require_fit()
 

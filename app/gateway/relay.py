@@ -23,6 +23,7 @@ from app.fair_share import FairShare
 from app.gateway.errors import TooManySockets, WorkspaceBusy
 from app.gateway.grants import Entry, still_held
 from app.gateway.pipe import Admission, Pipe
+from app.log import cause
 from app.notifications import beside
 from app.resources import Resources
 
@@ -144,7 +145,7 @@ class Relay:
                 await self.look(resources)
                 asked = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
-                log.warning("relay_not_checked", error=type(error).__name__)
+                log.warning("relay_not_checked", **cause(error))
                 if time.monotonic() - asked > BLIND_SECONDS:
                     for entry in list(self._open):
                         self._cut(entry)

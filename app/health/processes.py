@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core.schema import code_revision
+from app.log import cause
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ async def register(resources: Resources, kind: Kind) -> None:
                 log.warning("catalogues_differ", catalog=own.catalog, others=differing, remedy=remedy)
             said = bool(differing)
         except (RedisError, OSError) as error:
-            log.debug("process_not_registered", error=type(error).__name__)
+            log.debug("process_not_registered", **cause(error))
         await asyncio.sleep(INTERVAL)
 
 
@@ -69,5 +70,5 @@ async def known_processes(resources: Resources) -> list[ProcessOut] | None:
     try:
         return await list_processes(resources.redis)
     except (RedisError, OSError) as error:
-        log.warning("part_down", part="redis", error=type(error).__name__)
+        log.warning("part_down", part="redis", **cause(error))
         return None

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.schema import Fit, code_revision, read_schema
+from app.log import cause
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -76,5 +77,5 @@ async def _answer(question: Awaitable[list[T]], part: str) -> list[T] | None:
     try:
         return await asyncio.wait_for(question, PATIENCE)
     except (SQLAlchemyError, RedisError, OSError) as error:
-        log.warning("part_down", part=part, error=type(error).__name__)
+        log.warning("part_down", part=part, **cause(error))
         return None

@@ -17,6 +17,7 @@ from app import audit
 from app.catalog.service import Template
 from app.errors import IdempotencyConflict, NotFound
 from app.jobs import JobName, announce, enqueue, revoke
+from app.log import bind_to_request
 from app.models import (
     LIVE_STATES,
     IdempotencyKey,
@@ -343,6 +344,7 @@ async def _new_job(
         deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=bool(refusal)),
     )
     job = await _write_new(session, row, refusal or reason)
+    bind_to_request(job_id=str(job.id), workspace_id=str(workspace.id))
     if refusal:
         enqueue(session, JobName.ADMIT, job.id)
     else:

@@ -176,7 +176,8 @@ def test_a_file_that_cannot_be_used_is_said_once_each_time(path: Path, monkeypat
         assert [key.secret for key in ring()] == [SECOND]
         path.unlink()
         ring()
-    assert said == [warning | {"error": "FileNotFoundError"}]
+    gone = {"error": "FileNotFoundError", "cause": "No such file or directory", "object": str(path)}
+    assert said == [warning | gone]
 
 
 def test_a_file_is_read_when_it_has_changed_and_no_oftener(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,7 @@ class FakeRuntime:
         self.created = 0
         self.calls = 0
         self.listens: list[str] | None = None
+        self.kills: int | None = None
         self.exit_code: int | None = None
         self.out_of_memory = False
         self.before: Hook = nothing
@@ -203,6 +204,9 @@ class FakeRuntime:
 
     async def listening(self, name: str) -> list[str] | None:
         return self.listens
+
+    async def memory_kills(self, name: str) -> int | None:
+        return self.kills
 
     async def usage(self, name: str) -> Usage | None:
         state = self._look(name).state

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.log import cause
 from app.models import LIVE_STATES, Job, User, Workspace, WorkspaceStatus
-from app.runtime.base import Inventory, RunState, RuntimeFault, Status
-from app.workspaces import seen
+from app.runtime.base import Event, Inventory, RunState, RuntimeFault, Status
+from app.workspaces import deaths, seen
 from app.workspaces.spec import container_name
 from app.workspaces.states import Verdict, judge
 from workers.context import WorkerContext
@@ -44,7 +44,7 @@ async def watch(context: WorkerContext) -> None:
                 await compare(context, await context.runtime.list_owned(context.resources.settings.instance))
                 async for event in events:
                     if event.action in NEWS:
-                        task = asyncio.create_task(_after_jobs(context, event.workspace_id))
+                        task = asyncio.create_task(_take(context, event))
                         looks.add(task)
                         task.add_done_callback(looks.discard)
             except (RuntimeFault, SQLAlchemyError, OSError) as error:
@@ -54,6 +54,31 @@ async def watch(context: WorkerContext) -> None:
         for task in looks:
             task.cancel()
         await asyncio.gather(*looks, return_exceptions=True)
+
+
+async def _take(context: WorkerContext, event: Event) -> None:
+    """Write down what is lost if it is not written now, then compare."""
+    if event.action == "oom":
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            await count_memory_kill(context, event)
+    await _after_jobs(context, event.workspace_id)
+
+
+async def count_memory_kill(context: WorkerContext, event: Event) -> None:
+    """Count what the kernel killed in a workspace: by its own counter, or by one where that is out of sight."""
+    resources = context.resources
+    query = select(Workspace.template, User.slug).join(User).where(Workspace.id == event.workspace_id)
+    async with resources.reads() as session:
+        row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return
+    try:
+        count = await context.runtime.memory_kills(container_name(resources.settings, row.slug, row.template))
+    except RuntimeFault:
+        count = None
+    async with resources.unit_of_work() as session:
+        if await deaths.record_memory_kill(session, event.workspace_id, event.at, count or None):
+            log.warning("memory_killed", workspace_id=str(event.workspace_id), count=count)
 
 
 async def _after_jobs(context: WorkerContext, workspace_id: UUID) -> None:

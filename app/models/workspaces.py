@@ -56,6 +56,13 @@ class Workspace(Base):
     image_digest: Mapped[str | None] = mapped_column(String(100))
     error_code: Mapped[str | None] = mapped_column(String(40))
     exit_code: Mapped[int | None]
+    last_exit: Mapped[str | None] = mapped_column(String(40), doc="Code of why its container last ended by itself.")
+    last_exit_at: Mapped[datetime | None]
+    last_exit_status: Mapped[int | None]
+    memory_kills: Mapped[int] = mapped_column(
+        default=0, server_default=text("0"), doc="Programs in it that the kernel killed, since its container runs."
+    )
+    memory_kill_at: Mapped[datetime | None]
     restarts: Mapped[int] = mapped_column(default=0, doc="How often the platform restarted it since it last held.")
     reserved_memory: Mapped[int | None] = mapped_column(BigInteger, doc="Bytes.")
     reserved_cpus: Mapped[float | None]

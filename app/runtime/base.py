@@ -12,6 +12,7 @@ whatever outcome, nothing of it is on its way to the engine any more.
 import enum
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -186,11 +187,13 @@ class Usage:
 class Event:
     """Something happened to an owned container: `start`, `die`, `oom`, `pause`, `unpause` or `destroy`.
 
-    With `oom` the kernel killed a process in it that took too much memory, which need not be the first one.
+    With `oom` the kernel killed a process in it that took too much memory, which need not be the first one. `at` is the
+    engine's clock.
     """
 
     workspace_id: UUID
     action: str
+    at: datetime
 
 
 class Phase(enum.StrEnum):
@@ -341,6 +344,9 @@ class Runtime(Protocol):
 
     async def listening(self, name: str) -> list[str] | None:
         """Addresses with ports where the container takes connections; None where that cannot be seen from here."""
+
+    async def memory_kills(self, name: str) -> int | None:
+        """How many of its processes the kernel killed in this run; None where that cannot be seen from here."""
 
     async def usage(self, name: str) -> Usage | None:
         """Read a container's counters; None if it does not run.

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -241,10 +242,17 @@ class DockerRuntime:
         return Status(RunState.ABSENT) if container is None else status_of(container)
 
     async def listening(self, name: str) -> list[str] | None:
-        container = await self._containers.inspect(name)
-        if container is None or not self._url.startswith("unix:"):
-            return None
-        return await asyncio.to_thread(host_view.listening, container["State"]["Pid"], container["Id"])
+        place = await self._on_this_host(name)
+        return None if place is None else await asyncio.to_thread(host_view.listening, *place)
+
+    async def memory_kills(self, name: str) -> int | None:
+        place = await self._on_this_host(name)
+        return None if place is None else await asyncio.to_thread(host_view.memory_kills, *place)
+
+    async def _on_this_host(self, name: str) -> tuple[int, str] | None:
+        """The number of the container's first process, and its id; None where the engine may be elsewhere."""
+        container = await self._containers.inspect(name) if self._url.startswith("unix:") else None
+        return None if container is None else (container["State"]["Pid"], container["Id"])
 
     async def usage(self, name: str) -> Usage | None:
         params = {"stream": "false", "one-shot": "true"}
@@ -301,7 +309,13 @@ class DockerRuntime:
             with suppress(EngineUnavailable):
                 while (message := await next_object(content)) is not None:
                     action = message["Action"]
-                    yield Event(UUID(message["Actor"]["Attributes"][WORKSPACE]), ALIASES.get(action, action))
+                    owner = UUID(message["Actor"]["Attributes"][WORKSPACE])
+                    yield Event(owner, ALIASES.get(action, action), _time_of(message))
+
+
+def _time_of(message: Mapping[str, Any]) -> datetime:
+    """When an event happened, to the microsecond."""
+    return datetime.fromtimestamp(message["timeNano"] / 1_000_000_000, UTC)
 
 
 async def _give_way(race: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
+GROUPS: Final = Path("/sys/fs/cgroup")
 LISTENING: Final = "0A"
 
 
@@ -42,3 +43,27 @@ def _address(text: str) -> str:
     words = [bytes.fromhex(text[index : index + 8])[::-1] for index in range(0, len(text), 8)]
     address = ipaddress.ip_address(b"".join(words))
     return f"[{address}]" if address.version == 6 else str(address)
+
+
+def memory_kills(pid: int, container_id: str, proc: Path = PROC, groups: Path = GROUPS) -> int | None:
+    """How many of the container's processes the kernel killed for want of memory; None where that cannot be seen."""
+    if not is_container(pid, container_id, proc):
+        return None
+    try:
+        lines = [line.split(":", 2) for line in (proc / str(pid) / "cgroup").read_text().splitlines()]
+    except OSError:
+        return None
+    for _, controllers, path in lines:
+        if "memory" in controllers.split(","):
+            places = [groups / "memory" / path.lstrip("/") / "memory.oom_control"]
+        elif not controllers:
+            places = [root / path.lstrip("/") / "memory.events" for root in (groups, groups / "unified")]
+        else:
+            continue
+        for place in places:
+            try:
+                counts = dict(line.split() for line in place.read_text().splitlines())
+                return int(counts["oom_kill"])
+            except (OSError, ValueError, KeyError):
+                continue
+    return None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
@@ -21,6 +21,7 @@ from app.shares.schemas import ShareOut
 from app.shares.service import list_all_shares
 from app.users.changes import TooManyChanges
 from app.web import texts
+from app.web.texts_deaths import troubles
 from app.workspaces.errors import NotCancellable, NotExtendable, Refused
 from app.workspaces.idle import BUSY_CPU
 from app.workspaces.polling import poll_job
@@ -69,9 +70,9 @@ class Card:
     """What one card shows.
 
     `said` names what its live region told last; `poll` is the query to follow it with. `reason` says why the platform
-    brought the workspace to rest, `refused` why what was asked for just now was not accepted. `rests` says that the
-    platform brings it to rest some time, and `warning` that this is soon. `keeps` is for how many hours its owner may
-    keep it awake, where it would rest for want of use.
+    brought the workspace to rest, `troubles` what ended in it by itself of late, `refused` why what was asked for just
+    now was not accepted. `rests` says that the platform brings it to rest some time, `warning` that this is soon.
+    `keeps` is for how many hours its owner may keep it awake, where it would rest for want of use.
     """
 
     type: str
@@ -98,6 +99,7 @@ class Card:
     poll: str | None
     people: int
     admins: list[ShareOut]
+    troubles: list[str] = field(default_factory=list)
     refused: str | None = None
 
     @property
@@ -217,6 +219,7 @@ def _card(
         progress=_progress(job, entry.rest, locale) if job else None,
         said=said,
         poll=urlencode({"job": job.id, "seen": etag, "said": said}) if job and etag else None,
+        troubles=troubles(entry, utcnow(), locale) if job is None else [],
         people=len({share.email for share in shares if share.how != "admin"}),
         admins=[share for share in shares if share.how == "admin"],
     )

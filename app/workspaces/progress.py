@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.jobs import announce
@@ -51,6 +51,8 @@ async def pull_moved(session: AsyncSession, resources: Resources, held: Claim, p
 async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> None:
     """The probe answered: the workspace runs, and here is where."""
     now = utcnow()
+    # One that was paused, or was found running, is the same run of the same container.
+    continues = (Workspace.started_at.is_not(None), Workspace.memory_kills)
     await _move(
         session,
         held,
@@ -59,6 +61,7 @@ async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> Non
         port=endpoint.port,
         container_id=endpoint.container_id,
         image_digest=endpoint.image_digest,
+        memory_kills=0 if held.kind == JobKind.RESTART else case(continues, else_=0),
         started_at=now if held.kind == JobKind.RESTART else func.coalesce(Workspace.started_at, now),
         active_at=func.greatest(Workspace.active_at, now),
     )
@@ -79,7 +82,8 @@ async def stopped(session: AsyncSession, held: Claim) -> None:
 
 async def removed(session: AsyncSession, held: Claim) -> None:
     """The container is gone, and its network is free."""
-    await _move(session, held, WorkspaceStatus.NOT_CREATED, container_id=None, image_digest=None)
+    gone = ("container_id", "image_digest", "last_exit", "last_exit_at", "last_exit_status", "memory_kill_at")
+    await _move(session, held, WorkspaceStatus.NOT_CREATED, memory_kills=0, **dict.fromkeys(gone))
     await networks.give_back(session, held.workspace.id)
     await _finish(session, held, JobStep.DONE)
 

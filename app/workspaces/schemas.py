@@ -116,6 +116,24 @@ class RestOut(BaseModel):
     message: str = Field(examples=["Stopped because nobody used it."])
 
 
+class LastExitOut(BaseModel):
+    """How a workspace last ended by itself, also where it was started again since."""
+
+    code: str = Field(description="As of failures, or `ended` where it ended in order.", examples=["out_of_memory"])
+    message: str = Field(examples=["The workspace ran out of memory."])
+    exit_code: int | None = Field(description="Null where its container was gone.", examples=[137])
+    at: datetime
+    restarts: int = Field(description="How often it was started again since it last held for ten minutes.")
+
+
+class MemoryKillsOut(BaseModel):
+    """Programs in a workspace that the kernel killed because memory ran out, since its container runs."""
+
+    count: int = Field(examples=[1])
+    at: datetime = Field(description="Of the last one.")
+    message: str = Field(examples=["Memory ran out, and the kernel ended a program in the workspace."])
+
+
 class WorkspaceOut(BaseModel):
     """One template and the caller's workspace of it, launched or not."""
 
@@ -131,6 +149,8 @@ class WorkspaceOut(BaseModel):
     job: JobOut | None = Field(None, description="The job that runs now, if any.")
     error: JobFailure | None = Field(None, description="Why the last job failed, or the workspace ended.")
     idle: IdleOut | None = Field(None, description="What comes if nobody uses it; while it runs or is paused.")
+    last_exit: LastExitOut | None = Field(None, description="How it last ended by itself; until it is deleted.")
+    memory_kills: MemoryKillsOut | None = Field(None, description="Programs in it that ended for want of memory.")
     rest: RestOut | None = Field(None, description="Why the platform paused or stopped it; until it is asked to go on.")
 
 

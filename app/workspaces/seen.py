@@ -11,7 +11,7 @@ from app import audit
 from app.models import LIVE_STATES, Job, JobKind, Wanted, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState, Status
-from app.workspaces import admission, networks
+from app.workspaces import admission, deaths, networks
 from app.workspaces.claims import Claim
 from app.workspaces.errors import Refused
 from app.workspaces.service import begin
@@ -92,6 +92,7 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
 async def _died(session: AsyncSession, resources: Resources, workspace: Workspace, status: Status) -> None:
     """Nobody asked for it. One that ended in order is stopped; else the template says whether it is started again."""
     code = cause(status)
+    deaths.record_exit(workspace, status, code)
     log.warning("workspace_died", workspace_id=str(workspace.id), code=code, exit_code=status.exit_code)
     if code is None:
         await move(session, workspace.id, workspace.generation, WorkspaceStatus.STOPPED, wanted=Wanted.STOPPED)
@@ -106,6 +107,7 @@ async def _died(session: AsyncSession, resources: Resources, workspace: Workspac
     if template is not None and template.restart == "on-failure" and workspace.restarts < RESTARTS:
         pause = timedelta(seconds=2**workspace.restarts)
         workspace.restarts += 1
+        deaths.record_restart(session, workspace, code)
         await move(session, workspace.id, workspace.generation, WorkspaceStatus.QUEUED, started_at=None)
         await _begin(session, resources, workspace, JobKind.LAUNCH, defer=pause, code=code, exit_code=status.exit_code)
         return

@@ -13,7 +13,7 @@ from app.gateway.names import workspace_url
 from app.i18n import Locale
 from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.workspaces import idle, queue
+from app.workspaces import deaths, idle, queue
 from app.workspaces.errors import explain
 from app.workspaces.schemas import IdleOut, JobFailure, JobOut, RestOut, TimelineEntry, WorkspaceOut
 from app.workspaces.service import owned_workspaces
@@ -164,6 +164,8 @@ def _entry(
         error=JobFailure(code=code, message=explain(code, locale), exit_code=row.exit_code) if row and code else None,
         idle=_idle(template, row),
         rest=_rest(row, locale),
+        last_exit=deaths.last_exit(row, locale),
+        memory_kills=deaths.memory_kills(row, locale),
     )
 
 

@@ -42,7 +42,7 @@ async def test_events_of_owned_containers_are_seen(runtime: Runtime, workspace: 
     seen: list[str] = []
     async with asyncio.timeout(PATIENCE):
         async for event in stream:
-            assert event == Event(spec.workspace_id, event.action)
+            assert event == Event(spec.workspace_id, event.action, event.at)
             seen.append(event.action)
             if event.action == "destroy":
                 break
@@ -124,3 +124,25 @@ async def test_where_a_container_takes_connections_is_seen_on_its_engines_host(
     await runtime.ensure_stopped(spec.name, spec.workspace_id)
     assert await runtime.listening(spec.name) is None
     assert await runtime.listening("nobody") is None
+
+
+async def test_a_program_that_the_kernel_killed_is_counted_and_told_though_the_container_goes_on(
+    runtime: Runtime, workspace: Workspaces, steps: Steps
+) -> None:
+    # `tail` keeps all of a line that never ends.
+    spec = workspace(script="busybox tail /dev/zero & exec busybox sleep 600")
+    stream = runtime.events(spec.instance)
+    await runtime.ensure_running(spec, steps)
+    async with asyncio.timeout(PATIENCE):
+        async for event in stream:
+            if event.action == "oom":
+                break
+    assert event.workspace_id == spec.workspace_id
+
+    async def counted() -> bool:
+        return (await runtime.memory_kills(spec.name) or 0) >= 1
+
+    await eventually(counted)
+    assert (await runtime.status(spec.name)).state is RunState.RUNNING
+    await runtime.ensure_stopped(spec.name, spec.workspace_id)
+    assert await runtime.memory_kills(spec.name) is None

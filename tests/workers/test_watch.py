@@ -148,7 +148,7 @@ async def test_an_event_corrects_the_row_within_two_seconds(
     watching = asyncio.create_task(watch(worker.context))
     try:
         runtime.end(only(runtime), exit_code=9)
-        runtime.happened.put_nowait(Event(workspace.id, "die"))
+        runtime.happened.put_nowait(Event(workspace.id, "die", utcnow()))
         async with asyncio.timeout(PATIENCE):
             while (await row_of(resources, workspace)).status is WorkspaceStatus.RUNNING:
                 await asyncio.sleep(0.02)

@@ -1,0 +1,65 @@
+"""What a GET may write: what its own caller's sign-in needs, and nothing else."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.resources import Resources
+from tests.api.calls import ADMIN, BY_QUERY, CALLS, call, good
+from tests.api.conftest import Scene
+
+WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)(?=\s+SET\b|\s*\(|\s+WHERE\b)")
+# When a session or a token was used last.
+OWN = {"sessions", "api_tokens"}
+# What an admin takes away is written down.
+EXPORTS = {"export_audit": {"audit"}, "read_any_log": {"audit"}}
+READS = [name for name, (method, _) in CALLS.items() if method == "GET" and name not in BY_QUERY]
+PAGES = [
+    *("/", "/sign-in", "/auth/confirm", "/account", "/share", "/open/alice-hello", "/open/alice-hello/progress"),
+    *("/home/workspaces/hello", "/home/workspaces/hello/shares"),
+]
+
+
+@contextmanager
+def written(resources: Resources) -> Iterator[set[str]]:
+    """The tables that statements of this block write to."""
+    tables: set[str] = set()
+
+    def note(*arguments: Any) -> None:
+        tables.update(WRITES.findall(arguments[2]))
+
+    event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        yield tables
+    finally:
+        event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_reading_writes_nothing_but_its_callers_last_use(scene: Scene, name: str) -> None:
+    await scene.launched(run=True)
+    headers = (scene.admin if name in ADMIN else scene.alice).headers
+    with written(scene.resources) as tables:
+        await call(scene, name, headers=headers, **good(name))
+    assert tables <= OWN | EXPORTS.get(name, set())
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_writes_nothing_but_its_visitors_last_use(scene: Scene, path: str) -> None:
+    await scene.launched(run=True)
+    headers = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
+    scene.client.cookies.update(scene.alice.cookies)
+    with written(scene.resources) as tables:
+        answer = await scene.client.get(path, headers=headers)
+    assert answer.status_code < 500
+    assert tables <= OWN
+
+
+async def test_the_watch_sees_what_is_written(scene: Scene) -> None:
+    with written(scene.resources) as tables:
+        await scene.launched()
+    assert {"workspaces", "jobs", "job_events", "users"} <= tables

@@ -1,0 +1,91 @@
+"""API processes are restarted in turn behind a real Caddy, and nobody notices."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+from sqlalchemy import func, select
+
+from app.models import LinkRequest
+from app.resources import Resources
+from app.settings import Settings
+from deploy.stack.layout import free_port
+from tests.conftest import ROOT
+from tests.gateway.conftest import caddy
+from tests.support.waiting import PATIENCE
+
+
+async def start(settings: Settings, port: int) -> asyncio.subprocess.Process:
+    """An API process that answers."""
+    command = ("-m", "uvicorn", "app.main:create_app", "--factory", "--port", str(port), "--no-access-log")
+    environment = {
+        **os.environ,
+        "SPAWNER_ENVIRONMENT": "development",
+        "SPAWNER_INSTANCE": settings.instance,
+        "SPAWNER_SECRET_KEY": settings.secret_key,
+        "SPAWNER_DATABASE_URL": settings.database_url,
+        "SPAWNER_REDIS_URL": settings.redis_url,
+        "SPAWNER_CATALOG": str(settings.catalog),
+        "SPAWNER_API_LEAVE_SECONDS": "5",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(httpx.TransportError):
+                await client.get(f"http://127.0.0.1:{port}/livez")
+                return process
+            await asyncio.sleep(0.05)
+
+
+async def load(client: httpx.AsyncClient, url: str, seen: Counter[tuple[str, int]], over: Callable[[], bool]) -> None:
+    """Read and write, one after the other, until it is over."""
+    while not over():
+        answer = await client.get(f"{url}/livez")
+        seen["GET", answer.status_code] += 1
+        address = f"{uuid4().hex}@example.org"
+        answer = await client.post(f"{url}/api/auth/signup", json={"email": address})
+        seen["POST", answer.status_code] += 1
+
+
+async def test_a_rolling_restart_loses_no_request_and_does_none_twice(
+    settings: Settings, resources: Resources, tmp_path: Path
+) -> None:
+    ports, port = (free_port(), free_port()), free_port()
+    running = {number: await start(settings, number) for number in ports}
+    seen: Counter[tuple[str, int]] = Counter()
+    over = asyncio.Event()
+    upstreams = {"SPAWNER_API_UPSTREAM": " ".join(f"127.0.0.1:{number}" for number in ports), "SPAWNER_API_WAIT": "10s"}
+    try:
+        async with (
+            caddy(tmp_path, port, f"http://127.0.0.1:{port}", ports[0], **upstreams),
+            httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(4):
+                group.create_task(load(client, f"http://localhost:{port}", seen, over.is_set))
+            for number in ports:
+                running[number].send_signal(signal.SIGTERM)
+                async with asyncio.timeout(PATIENCE):
+                    await running[number].wait()
+                running[number] = await start(settings, number)
+                done = seen.total()
+                async with asyncio.timeout(PATIENCE):
+                    while seen.total() < done + 20:
+                        await asyncio.sleep(0.05)
+            over.set()
+    finally:
+        for process in running.values():
+            process.kill()
+            await process.wait()
+    assert set(seen) == {("GET", 200), ("POST", 200)}, seen
+    async with resources.reads() as session:
+        assert await session.scalar(select(func.count()).select_from(LinkRequest)) == seen["POST", 200]

@@ -114,9 +114,10 @@ async def test_a_body_that_stands_still_is_told_so(site: Site, more: str, public
     api = f"POST /api/auth/signup HTTP/1.1\r\nHost: localhost:{site.edge.port}\r\n{more}\r\n\r\n5\r\n{{".encode()
     sent = api if public else head(site, owned, more, method="POST") + b"5\r\n{"
     async with connected(site, sent) as (reader, writer), asyncio.timeout(20):
-        # The pause is what is tested. Some bodies are answered only when the client goes on.
-        await asyncio.sleep(1.5)
-        writer.write(b"x" * 26)
+        if more.startswith("Content-Length"):
+            # The pause is what is tested. A body whose length is known is answered only when the client goes on.
+            await asyncio.sleep(1.5)
+            writer.write(b"x" * 26)
         check_problem(await reader.readuntil(b"}"), 408, "request_stalled")
 
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
-from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError
 
 MAX_CAUSE = 200
 # SQLSTATE of what a server says of itself, its roles and its tables. Of other statements the text may hold values.
@@ -19,7 +17,8 @@ TELLING_STATES = ("08", "28", "3D", "42501", "42P01", "42703", "53", "55P03", "5
 
 def cause(error: BaseException) -> dict[str, object]:
     """Fields that say what went wrong and with what: the error's class, and as much of its text as holds no value."""
-    inner = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    # Told by their attributes: programs that log and have no database need not load the libraries.
+    inner: BaseException = getattr(error, "orig", None) or error
     fields: dict[str, object] = {"error": type(inner).__name__}
     if state := getattr(inner, "sqlstate", None):
         fields["sqlstate"] = state
@@ -29,7 +28,7 @@ def cause(error: BaseException) -> dict[str, object]:
         fields["cause"] = inner.strerror or _first_line(str(inner))
         if inner.filename is not None:
             fields["object"] = str(inner.filename)
-    elif isinstance(inner, RedisError):
+    elif type(inner).__module__.startswith("redis."):
         fields["cause"] = _first_line(str(inner))
     return fields
 

@@ -6,7 +6,6 @@ statements.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import structlog
@@ -14,8 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.core.shipped import shipped
+from app.core.shipped import code_revision, shipped
 from app.log import cause
+
+__all__ = ["Fit", "Schema", "SchemaUnfit", "code_revision", "read_schema", "require_schema", "upgrade"]
 
 log = structlog.get_logger(__name__)
 
@@ -55,12 +56,6 @@ class Schema:
                 f"{tables} and serve versions from {self.serves_from} on, this version is {code}: start the newer "
                 "version, or restore the backup from before the migration"
             )
-
-
-@cache
-def code_revision() -> str:
-    """Return the newest revision that this code has a migration for. Revisions are numbers of four digits."""
-    return max(path.name[:4] for path in (shipped("migrations") / "versions").glob("[0-9]*.py"))
 
 
 async def read_schema(connection: AsyncConnection) -> Schema:

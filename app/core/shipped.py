@@ -1,5 +1,6 @@
 """Files that belong to the code and are none: a clone has them where people edit them, a wheel below `app/shipped`."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,3 +19,9 @@ def shipped(name: Shipped) -> Path:
     """Return where the file or folder is."""
     installed = PACKAGE / "shipped" / name
     return installed if installed.exists() else PACKAGE.parent / IN_A_CLONE[name]
+
+
+@cache
+def code_revision() -> str:
+    """Return the newest revision that this code has a migration for. Revisions are numbers of four digits."""
+    return max(path.name[:4] for path in (shipped("migrations") / "versions").glob("[0-9]*.py"))

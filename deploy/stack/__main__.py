@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from deploy.stack.console import StepFailed, say
-from deploy.stack.demo import demo
 from deploy.stack.down import clean, down
 from deploy.stack.inbox import print_inbox
 from deploy.stack.layout import open_layout
@@ -33,6 +32,8 @@ def main(command: str) -> int:
         elif command == "inbox":
             print_inbox(layout.maildir)
         elif command == "demo":
+            from deploy.stack.demo import demo  # it draws, which takes its time to load
+
             demo(layout)
         elif command == "images":
             background_images(layout)

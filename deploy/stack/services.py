@@ -201,6 +201,25 @@ def ensure_database(sockets: Path, database: str, log: Path, seconds: float = 30
     wait_until(lambda: asyncio.run(attempt()), seconds, lambda: StepFailed("PostgreSQL does not answer", log))
 
 
+def is_migrated(sockets: Path, database: str, revision: str) -> bool:
+    """Say whether the embedded server's tables are at a revision and the application's role may read them."""
+    query = "SELECT version_num, has_table_privilege($1, 'users', 'SELECT') FROM alembic_version"
+
+    async def ask() -> bool:
+        try:
+            connection = await asyncpg.connect(host=str(sockets / "pg"), user=OWNER_ROLE, database=database, timeout=5)
+        except (OSError, asyncpg.PostgresError):
+            return False
+        try:
+            return tuple(await connection.fetchrow(query, APPLICATION_ROLE) or ()) == (revision, True)
+        except asyncpg.PostgresError:
+            return False
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
 def redis_process(data: Path, sockets: Path, *, durable: bool = True) -> Process:
     """Write Redis's configuration and describe its server: a socket for its owner alone, no port. Repeatable."""
     binary = find_redis(data.parent / "bin")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from app.core.shipped import code_revision
 from deploy.compose.images import ensure_images as ensure_compose_images
 from deploy.compose.plugin import ensure_compose
 from deploy.stack import debian, images, web
@@ -32,7 +33,7 @@ from deploy.stack.layout import Layout, free_port, port_is_free, read_ports, wri
 from deploy.stack.processes import Process
 from deploy.stack.programs import APPLICATION, BUILDER, application_processes, embedded_processes
 from deploy.stack.rules import ensure_nft
-from deploy.stack.services import ensure_database, redis_answers, smtp_answers
+from deploy.stack.services import ensure_database, is_migrated, redis_answers, smtp_answers
 from deploy.stack.supervisor import RUNNING, Supervisor
 
 READY_SECONDS = 120
@@ -65,7 +66,8 @@ def up(layout: Layout) -> None:
         embedded = _services_step(layout, supervisor, given, settings, ports)
         engine = finding.result()
         building = beside.submit(_images_step, layout, engine, settings)
-        _migrate(layout, migration_settings(layout, given, settings))
+        own = any(process.name == "postgres" for process in embedded)
+        _migrate(layout, migration_settings(layout, given, settings), embedded=own)
         _application_step(supervisor, embedded)
         later = building.result()
     if later:
@@ -150,8 +152,12 @@ def _services_step(
     return embedded
 
 
-def _migrate(layout: Layout, settings: Mapping[str, str]) -> None:
-    with step("Migrations"):
+def _migrate(layout: Layout, settings: Mapping[str, str], *, embedded: bool) -> None:
+    """Run what the database lacks. The embedded one is asked first, as alembic loads for seconds to find nothing."""
+    with step("Migrations") as current:
+        if embedded and is_migrated(layout.run, "spawner", code_revision()):
+            current.detail = "none needed"
+            return
         command = [str(layout.python.with_name("alembic")), "upgrade", "head"]
         with layout.log("migrations").open("w") as log:
             done = subprocess.run(

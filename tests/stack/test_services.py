@@ -17,9 +17,10 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.core.shipped import code_revision
 from deploy.stack.inbox import read_mails
 from deploy.stack.processes import Process, child
-from deploy.stack.services import Services, postgres_process, private_services
+from deploy.stack.services import APPLICATION_ROLE, Services, is_migrated, postgres_process, private_services
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +37,26 @@ def base() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         Path(directory).chmod(0o711)
         yield Path(directory)
+
+
+async def test_tables_that_are_this_versions_and_the_roles_are_not_migrated_once_more(services: Services) -> None:
+    sockets = Path(services.database_url.split("host=")[1]).parent
+    newest = code_revision()
+
+    def migrated(revision: str = newest) -> bool:
+        return is_migrated(sockets, "spawner", revision)
+
+    assert not await asyncio.to_thread(migrated)
+    given = ["-x", f"url={services.database_owner_url}", "-x", f"role={APPLICATION_ROLE}"]
+    command = [sys.executable, "-m", "alembic", *given, "upgrade", "head"]
+    await asyncio.to_thread(subprocess.run, command, cwd=ROOT, check=True, capture_output=True)
+    assert await asyncio.to_thread(migrated)
+    assert not await asyncio.to_thread(migrated, "9999")
+    owner = create_async_engine(services.database_owner_url)
+    async with owner.begin() as connection:
+        await connection.execute(text(f"REVOKE ALL ON users FROM {APPLICATION_ROLE}"))
+    await owner.dispose()
+    assert not await asyncio.to_thread(migrated)
 
 
 async def test_postgres_answers_sqlalchemy_and_knows_unicode(services: Services) -> None:

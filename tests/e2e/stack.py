@@ -161,6 +161,8 @@ def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) 
         "SPAWNER_RECONCILE_SECONDS": "1",
         "SPAWNER_DRAIN_SECONDS": "0",
         "SPAWNER_ORPHAN_SECONDS": "2",
+        # Load that a few accounts make in place of many.
+        "SPAWNER_USER_CHANGES_PER_HOUR": "100000",
     }
     return {**settings, **proxy_settings(settings, api_port)}
 

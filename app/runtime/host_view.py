@@ -11,6 +11,8 @@ from typing import Final
 PROC: Final = Path("/proc")
 GROUPS: Final = Path("/sys/fs/cgroup")
 LISTENING: Final = "0A"
+# Docker's own name server, which listens in every container and is no program of it.
+RESOLVER: Final = "127.0.0.11"
 
 
 def is_container(pid: int, container_id: str, proc: Path = PROC) -> bool:
@@ -33,8 +35,8 @@ def listening(pid: int, container_id: str, proc: Path = PROC) -> list[str] | Non
             continue
         for _, local, _, state, *_ in map(str.split, lines):
             address, _, port = local.partition(":")
-            if state == LISTENING:
-                found.add((int(port, 16), _address(address)))
+            if state == LISTENING and (shown := _address(address)) != RESOLVER:
+                found.add((int(port, 16), shown))
     return [f"{address}:{port}" for port, address in sorted(found)]
 
 

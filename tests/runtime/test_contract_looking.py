@@ -113,6 +113,9 @@ async def test_usage_grows_while_a_container_works_and_ends_with_it(
 async def test_where_a_container_takes_connections_is_seen_on_its_engines_host(
     runtime: Runtime, workspace: Workspaces, steps: Steps
 ) -> None:
+    silent = workspace(script="exec busybox sleep 60")
+    await runtime.ensure_running(silent, steps)
+    assert await runtime.listening(silent.name) == []
     spec = workspace(script="busybox httpd -h / -p 127.0.0.1:9000; busybox httpd -h / -p 9001; exec busybox sleep 60")
     await runtime.ensure_running(spec, steps)
 

@@ -119,6 +119,7 @@ def test_the_kernels_table_is_read_for_the_container_alone(tmp_path: Path) -> No
     head = "  sl  local_address rem_address   st tx_queue\n"
     (process / "net/tcp").write_text(
         f"{head}   0: 0100007F:1F90 00000000:0000 0A 0\n   1: 0200000A:1F91 00000000:0000 01 0\n"
+        "   2: 0B00007F:8001 00000000:0000 0A 0\n"
     )
     (process / "net/tcp6").write_text(f"{head}   0: {32 * '0'}:0050 {32 * '0'}:0000 0A 0\n")
     assert listening(7, "abc", tmp_path) == ["[::]:80", "127.0.0.1:8080"]

@@ -127,6 +127,10 @@ class Settings(BaseSettings):
         [], description="Addresses or networks without that limit, such as 203.0.113.0/24."
     )
     cors_origins: CommaList = Field([], description="Origins, exact, that may call the API from a browser.")
+    frame_ancestors: CommaList = Field(
+        [],
+        description="Origins, exact, whose pages may show workspaces in a frame; from other sites that takes https.",
+    )
     trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
     relay_bind: str = Field(
         "127.0.0.1", description="Address that each API process listens on for websockets, at a port that it picks."
@@ -206,7 +210,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings, files, file_secret_settings
 
     @field_validator(
-        *("cors_origins", "trusted_proxies", "signup_domains", "magic_links_exempt_networks"),
+        *("cors_origins", "frame_ancestors", "trusted_proxies", "signup_domains", "magic_links_exempt_networks"),
         *("egress_resolvers", "allowed_mounts", "allowed_capabilities", "allowed_runtimes"),
         mode="before",
     )
@@ -222,7 +226,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an origin such as https://spawner.example.org")
         return f"{parts.scheme}://{parts.netloc.lower()}"
 
-    @field_validator("cors_origins")
+    @field_validator("cors_origins", "frame_ancestors")
     @classmethod
     def _exact_origins(cls, value: list[str]) -> list[str]:
         for origin in value:

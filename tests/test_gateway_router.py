@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
-from app.errors import AppError
+from app.errors import AppError, NotFound
 from app.gateway import pages
 from app.gateway.cookies import Cookie
-from app.gateway.errors import InvalidCode, SharedNotRunning, WorkspaceNotRunning, WorkspaceUnreachable
+from app.gateway.errors import (
+    InvalidCode,
+    NotEntered,
+    OpenInTab,
+    SentFromElsewhere,
+    SharedNotRunning,
+    WorkspaceNotRunning,
+    WorkspaceUnreachable,
+)
 from app.gateway.names import Route
 from app.gateway.router import _response
 from app.gateway.service import MOVING, Pass, Redirect, Refusal
@@ -143,6 +151,7 @@ def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
         "x-spawner-authorization": "b",
         "x-spawner-clean-query": "yes",
         "x-spawner-ticket": "t",
+        "x-spawner-frames": "",
         **{f"x-spawner-name-{n}": name for n, name in enumerate(("X-A", "X-B", *["X-Spawner-Unused"] * 2), start=1)},
         **{f"x-spawner-value-{n}": value for n, value in enumerate(("1", "", "", ""), start=1)},
         **{f"x-spawner-without-{n}": name for n, name in enumerate(("", "X-B", *["X-Spawner-Unused"] * 2), start=1)},
@@ -165,7 +174,7 @@ def shown(settings: Settings, error: AppError, status: WorkspaceStatus | None, l
     answer = _response(settings, Refusal(error, ROUTE, status), locale)
     page = bytes(answer.body).decode()
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"] == pages.POLICY
+    assert answer.headers["content-security-policy"] == pages.POLICY + "'none'"
     assert answer.headers.get("retry-after") == error.headers.get("Retry-After")
     assert answer.status_code == error.status
     assert f"<style>{(pages._FOLDER / 'page.css').read_text()}</style>" in page
@@ -225,8 +234,11 @@ def test_one_without_a_state_has_not_been_launched(settings: Settings) -> None:
         (SharedNotRunning(headers={"Retry-After": "30"}), S.STOPPED, "http://localhost:8080/", "Go to my home page"),
         (WorkspaceUnreachable(headers={"Retry-After": "5"}), S.RUNNING, "http://localhost:8080/", "Go to my home page"),
         (QuotaUserRunning(limit=3), None, "http://localhost:8080/", "Go to my home page"),
+        (NotFound(), None, "http://localhost:8080/", "Go to my home page"),
+        (SentFromElsewhere(), None, OPEN, "Open it again"),
+        (NotEntered(), None, OPEN, "Open it again"),
     ],
-    ids=["code", "shared", "unreachable", "refused"],
+    ids=["code", "shared", "unreachable", "refused", "unknown", "posted", "not entered"],
 )
 def test_a_page_says_what_is_the_matter_and_where_to_go_on(
     settings: Settings, error: AppError, status: WorkspaceStatus | None, link: str, action: str
@@ -240,3 +252,24 @@ def test_a_page_says_what_is_the_matter_and_where_to_go_on(
         "link": link,
         "action": action,
     }
+
+
+@pytest.mark.parametrize("listed", [[], ["https://moodle.example.org", "https://b.example.org"]])
+def test_a_page_may_be_framed_by_who_may_frame_workspaces(settings: Settings, listed: list[str]) -> None:
+    settings = settings.model_copy(update={"frame_ancestors": listed})
+    ancestors = "'self' https://moodle.example.org https://b.example.org" if listed else "'none'"
+    refusal = Refusal(not_running("30"), ROUTE, S.STOPPED, framed=True)
+    answer = _response(settings, refusal, "en")
+    assert answer.headers["content-security-policy"].endswith(f"; frame-ancestors {ancestors}")
+    assert f'<a href="{OPEN}?next=%2Flab" target="_blank" rel="noopener">Start it</a>' in bytes(answer.body).decode()
+
+
+@pytest.mark.parametrize("listed", [[], ["https://moodle.example.org"]])
+def test_what_leads_out_of_a_frame_may_be_framed_by_anybody(settings: Settings, listed: list[str]) -> None:
+    settings = settings.model_copy(update={"frame_ancestors": listed})
+    answer = _response(settings, Refusal(OpenInTab(), ROUTE, framed=True), "de")
+    page = bytes(answer.body).decode()
+    assert answer.headers["content-security-policy"].endswith("; frame-ancestors *")
+    link = '<a href="http://alice-hello.localhost:8080/lab" target="_blank" rel="noopener">In einem Tab öffnen</a>'
+    assert link in page
+    assert ("hier anzeigen" in page) == ("<script>" in page) == bool(listed)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.catalog.placeholders import check_headers, check_words
 from app.runtime.egress import INTERNET, Egress, parse_egress
 from app.runtime.policy import Allowed, forbidden_path
+from app.settings import EXACT_ORIGIN
 
 MEMORY: Final = re.compile(r"([1-9][0-9]{0,6})([MG])")
 UNITS: Final = {"M": 1 << 20, "G": 1 << 30}
@@ -78,6 +79,13 @@ def _check_mount(path: str) -> str:
     if ".." in PurePosixPath(path).parts or not PurePosixPath(path).name or not path.startswith("/") or ":" in path:
         raise ValueError("must be an absolute path below /")
     return path
+
+
+def check_origin(text: str) -> str:
+    """Raise `ValueError` unless this is an origin as browsers write it."""
+    if not EXACT_ORIGIN.fullmatch(text):
+        raise ValueError(f"{text} is no exact origin such as https://login.example.org")
+    return text
 
 
 def _check_build(path: Path) -> Path:
@@ -151,6 +159,7 @@ class Template(_Model):
     capabilities: tuple[str, ...] = ()
     runtime: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     strip_prefix: bool = Field(True, strict=True)
+    posts_from: tuple[Annotated[str, AfterValidator(check_origin)], ...] = ()
     headers: Annotated[dict[str, str], AfterValidator(check_headers)] = {}
     restart: Literal["on-failure", "never"] = "on-failure"
     idle_pause: Seconds = 0

@@ -22,13 +22,15 @@ MOST_EXPIRED = 48 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """A cookie to set. `seconds` of life; 0 means until the browser closes."""
+    """A cookie to set. `seconds` of life; 0 means until the browser closes. One for `anywhere` also comes along with
+    what other sites' pages ask."""
 
     name: str
     value: str
     path: str
     secure: bool
     seconds: int = 0
+    anywhere: bool = False
 
 
 def grant_name(settings: Settings) -> str:
@@ -41,9 +43,11 @@ def entry_name(settings: Settings) -> str:
     return _prefix(settings) + "spawner_entry"
 
 
-def make(settings: Settings, route: Route, name: str, value: str, *, seconds: int = 0) -> Cookie:
+def make(
+    settings: Settings, route: Route, name: str, value: str, *, seconds: int = 0, anywhere: bool = False
+) -> Cookie:
     """A cookie that the browser shows to this workspace only."""
-    return Cookie(name, value, route.prefix or "/", _secure(settings), seconds)
+    return Cookie(name, value, route.prefix or "/", _secure(settings), seconds, anywhere)
 
 
 def expired(settings: Settings, route: Route, headers: Sequence[str]) -> Iterator[str]:

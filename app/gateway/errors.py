@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.errors import AppError, Unauthorized
+from app.errors import AppError, Forbidden, Unauthorized
 from app.i18n import Text
 
 
@@ -28,6 +28,32 @@ class TokenInBrowser(AppError):
         "page.",
         "Ein persönliches Token öffnet Arbeitsplätze für Programme, nicht für Seiten im Browser. Bitte den "
         "Arbeitsplatz auf der Startseite öffnen.",
+    )
+
+
+class OpenInTab(Forbidden):
+    title = Text("Open this workspace in a tab", "Diesen Arbeitsplatz in einem Tab öffnen")
+    detail = Text(
+        "It cannot be shown inside this page before you have opened it in a tab of its own.",
+        "Er kann innerhalb dieser Seite nicht angezeigt werden, bevor er in einem eigenen Tab geöffnet wurde.",
+    )
+
+
+class SentFromElsewhere(Forbidden):
+    detail = Text(
+        "Another website sent something to this workspace, and it was not delivered. If you were just signing in or "
+        "paying somewhere, tell the operator of this installation: forms of that website can be allowed.",
+        "Eine andere Website hat etwas an diesen Arbeitsplatz gesendet, und es wurde nicht zugestellt. Gehört das zu "
+        "einer Anmeldung oder Zahlung, bitte den Betreiber dieser Installation ansprechen: Formulare jener Website "
+        "lassen sich erlauben.",
+    )
+
+
+class NotEntered(Unauthorized):
+    detail = Text(
+        "You are not signed in at this workspace, so what was sent did not arrive. Open it again, and repeat the step.",
+        "Du bist an diesem Arbeitsplatz nicht angemeldet, deshalb ist nichts angekommen. Bitte den Arbeitsplatz noch "
+        "einmal öffnen und den Schritt wiederholen.",
     )
 
 

@@ -72,6 +72,12 @@ def workspace_url(settings: Settings, slug: str, template: str) -> str:
     return origin_of(settings, route) + base_path(settings, route)
 
 
+def address_of(settings: Settings, route: str, rest: str) -> str:
+    """The canonical address of a path within a workspace; `rest` is as `Route` has it."""
+    path = rest if rest.startswith("/") else f"/{rest}"
+    return origin_of(settings, route) + base_path(settings, route).rstrip("/") + path
+
+
 def placeholders(settings: Settings, slug: str, template: str, *, user: str) -> dict[str, str]:
     """What the placeholders of a template stand for (`app.catalog.placeholders.NAMES`). `user` is a slug."""
     base = base_path(settings, route_of(slug, template))

@@ -1,5 +1,5 @@
 """The gateway's pages. They stand at a workspace's origin, where the platform's files are not: one self-contained
-page, whose only style is named by its hash in the policy."""
+page, whose only style and script are named by their hashes in the policy."""
 
 import hashlib
 from base64 import b64encode
@@ -8,20 +8,28 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.gateway.errors import CookiesTooLarge, InvalidCode, SharedNotRunning, WorkspaceUnreachable
+from app.gateway.errors import (
+    CookiesTooLarge,
+    InvalidCode,
+    NotEntered,
+    OpenInTab,
+    SentFromElsewhere,
+    SharedNotRunning,
+    WorkspaceNotRunning,
+)
+from app.gateway.names import address_of
 from app.gateway.service import MOVING, Refusal
 from app.i18n import Locale, Text
-from app.middleware import HeadersTooLarge
 from app.models import WorkspaceStatus
 from app.settings import Settings
-from app.workspaces.errors import Refused
 from app.workspaces.states import ON_THE_WAY_UP
 
 _FOLDER = Path(__file__).parent
-_STYLE = (_FOLDER / "page.css").read_text("utf-8")
-_STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_STYLE, _SCRIPT = ((_FOLDER / name).read_text("utf-8") for name in ("page.css", "page.js"))
+_HASHES = [f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (_STYLE, _SCRIPT)]
 POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; style-src {_HASHES[0]}; script-src {_HASHES[1]}; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors "
 )
 
 _templates = Environment(
@@ -65,33 +73,47 @@ PROGRESS = Text("Show progress", "Fortschritt anzeigen")
 STARTING = Text("Workspace is starting", "Arbeitsplatz startet")
 OPEN = Text("Open it again", "Noch einmal öffnen")
 HOME = Text("Go to my home page", "Zur Startseite")
+TAB = Text("Open in a tab", "In einem Tab öffnen")
+HERE = Text("It is open: show it here", "Er ist offen: hier anzeigen")
 
 
 def _place(refusal: Refusal) -> str:
-    """Where in the workspace the person was going; a code that was refused leads to none."""
-    if isinstance(refusal.error, InvalidCode) or refusal.route.rest in ("", "/"):
+    """Where in the workspace the person was going; what was refused there leads to none."""
+    if not isinstance(refusal.error, WorkspaceNotRunning) or refusal.route.rest in ("", "/"):
         return ""
     return f"?{urlencode({'next': refusal.route.rest}, encoding='latin-1')}"
 
 
+def policy(settings: Settings, refusal: Refusal) -> str:
+    """Who may frame the page: who may frame workspaces, and anybody where it does nothing but lead out of a frame."""
+    if isinstance(refusal.error, OpenInTab):
+        return POLICY + "*"
+    return POLICY + ("'self' " + " ".join(settings.frame_ancestors) if settings.frame_ancestors else "'none'")
+
+
 def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     """The page that says why a workspace cannot be seen now. While it is starting, the page asks again by itself."""
-    error, moving = refusal.error, refusal.status in MOVING
-    if isinstance(error, InvalidCode | CookiesTooLarge):
-        text, action = error.detail, OPEN
-    elif isinstance(error, SharedNotRunning | WorkspaceUnreachable | HeadersTooLarge | Refused):
-        text, action = error.detail, HOME
-    else:
+    error, moving, route = refusal.error, refusal.status in MOVING, refusal.route
+    text, link = error.detail, f"{settings.public_url}/open/{route.name}{_place(refusal)}"
+    if isinstance(error, OpenInTab):
+        action, link = TAB, address_of(settings, route.name, route.rest)
+    elif isinstance(error, InvalidCode | CookiesTooLarge | SentFromElsewhere | NotEntered):
+        action = OPEN
+    elif isinstance(error, WorkspaceNotRunning) and not isinstance(error, SharedNotRunning):
         text = STATES[refusal.status or WorkspaceStatus.NOT_CREATED]
         action = PROGRESS if moving else WAKE if refusal.status == WorkspaceStatus.PAUSED else START
-    link = "" if action is HOME else f"open/{refusal.route.name}{_place(refusal)}"
+    else:
+        action, link = HOME, f"{settings.public_url}/"
     return _templates.get_template("page.html").render(
         locale=locale,
         style=_STYLE,
+        script=_SCRIPT,
         refresh=error.headers["Retry-After"] if moving else None,
-        name=refusal.route.name,
+        name=route.name,
         title=(STARTING if refusal.status in ON_THE_WAY_UP else error.title).say(locale),
         text=text.say(locale, **error.values),
-        link=f"{settings.public_url}/{link}",
+        link=link,
         action=action.say(locale),
+        framed=refusal.framed,
+        here=HERE.say(locale) if isinstance(error, OpenInTab) and settings.frame_ancestors else None,
     )

@@ -64,6 +64,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
                 "X-Spawner-Authorization": answer.authorization,
                 "X-Spawner-Clean-Query": "yes" if answer.clean_query else "",
                 "X-Spawner-Ticket": answer.ticket,
+                "X-Spawner-Frames": " ".join(settings.frame_ancestors),
                 **_added(answer.headers),
             }
         )
@@ -73,7 +74,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
             _set(response, answer.cookie)
         return response
     page = pages.render(settings, answer, locale)
-    headers = {**answer.error.headers, "Content-Security-Policy": pages.POLICY}
+    headers = {**answer.error.headers, "Content-Security-Policy": pages.policy(settings, answer)}
     refused = HTMLResponse(page, answer.error.status, headers=headers)
     for cookie in answer.cookies:
         refused.headers.append("Set-Cookie", cookie)
@@ -99,5 +100,5 @@ def _set(response: Response, cookie: Cookie) -> None:
         path=cookie.path,
         secure=cookie.secure,
         httponly=True,
-        samesite="lax",
+        samesite="none" if cookie.anywhere else "lax",
     )

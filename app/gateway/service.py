@@ -27,27 +27,28 @@ from app.gateway.errors import (
     FAILURES,
     CookiesTooLarge,
     InvalidCode,
+    NotEntered,
+    OpenInTab,
+    SentFromElsewhere,
     SharedNotRunning,
-    TokenInBrowser,
     TokenRefused,
     WorkspaceNotRunning,
     WorkspaceUnreachable,
 )
 from app.gateway.grants import Grant, find_grant, find_token_grant
-from app.gateway.names import Alias, Route, base_path, origin_of, parse, placeholders, route_of
+from app.gateway.names import Alias, Route, address_of, base_path, parse, placeholders, route_of
+from app.gateway.origins import SAFE_METHODS, check_page, check_program, crosses_sites
 from app.gateway.relay import Relay
 from app.gateway.visit import Visit
 from app.middleware import MAX_HEAD, HeadersTooLarge
 from app.models import User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.settings import Settings
-from app.workspaces.errors import Refused
 from app.workspaces.states import RELEASED
 from app.workspaces.watch import JobWatch
 
 # Time to read a mail and come back: as long as it takes to sign in.
 ENTRY_SECONDS = 900
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # How often a row that keeps changing is looked at for one request.
 LOOKS = 3
 MOVING = (
@@ -93,15 +94,17 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Tell a person, on a page, what is the matter and where to go on; `status` is what the workspace is doing.
+    """Tell a person, on a page, what is the matter and where to go on.
 
-    `cookies` are values of Set-Cookie.
+    `status` is what the workspace is doing, `cookies` are values of Set-Cookie; `framed` says that the page stands in a
+    frame.
     """
 
     error: AppError
     route: Route
     status: WorkspaceStatus | None = None
     cookies: tuple[str, ...] = ()
+    framed: bool = False
 
 
 Answer = Pass | Redirect | Refusal
@@ -120,9 +123,9 @@ class Desk:
 async def answer(desk: Desk, visit: Visit) -> Answer:
     """Judge one request. One to a paused workspace waits until that is awake, with no session open.
 
-    Raises `NotFound`, `Unauthorized`, `Forbidden`, `MethodNotAllowed`, `TooManySockets`, `Unavailable`, `InvalidCode`,
-    `WorkspaceNotRunning`, `WorkspaceUnreachable` and what may refuse a launch; the last four are a `Refusal` where a
-    person would see them.
+    Raises `NotFound`, `Unauthorized`, `Forbidden`, `InsufficientScope`, `InvalidRequest`, `MethodNotAllowed`,
+    `Unavailable`, the gateway's own errors and what may refuse a launch; where a person would see them at a workspace's
+    name they are a `Refusal`.
     """
     resources = desk.resources
     settings = resources.settings
@@ -130,32 +133,41 @@ async def answer(desk: Desk, visit: Visit) -> Answer:
     if route is None:
         return _outside(settings, visit)
     if isinstance(route, Alias):
-        return Redirect(_address(settings, route_of(route.slug, resources.catalog.default.key), route.rest), 307)
+        return Redirect(address_of(settings, route_of(route.slug, resources.catalog.default.key), route.rest), 307)
     if not route.rest.startswith("/"):
         if visit.method not in ("GET", "HEAD"):
             raise NotFound
-        return Redirect(_address(settings, route.name, route.rest), 308)
+        return Redirect(address_of(settings, route.name, route.rest), 308)
     if visit.size > MAX_HEAD:
         return _too_large(settings, visit, route)
     if route.rest.partition("?")[0] == handoff.ENTER_PATH:
         return await _enter(resources, visit, route)
     shown = read_credentials(resources.tokens, visit)
-    if shown.token is None:
-        _check_origin(settings, visit, route)
-    else:
+    if shown.token is not None:
         # A person would be asked to sign in, shown a page, or have a workspace started: none of that helps a program.
         visit = replace(visit, page=False)
-        _check_program(visit)
+    try:
+        return await _judge(desk, visit, route, shown)
+    except AppError as error:
+        return _refuse(visit, route, error)
+
+
+async def _judge(desk: Desk, visit: Visit, route: Route, shown: Shown) -> Answer:
+    """Judge a request for a path of a workspace."""
+    resources, template = desk.resources, desk.resources.catalog.get(route.template)
+    if shown.token is None:
+        check_page(resources.settings, visit, route, template)
+    else:
+        check_program(visit)
     until = asyncio.get_running_loop().time() + waking.WAKE_SECONDS
     grant = await _find_grant(resources, visit, route, shown)
     for _ in range(LOOKS):
-        try:
-            if grant is None or not await _rouse(desk, visit, grant, until):
-                break
-        except Refused as refused:
-            return _refuse(visit, route, refused)
+        if grant is None or not await _rouse(desk, visit, grant, until):
+            break
         grant = await _find_grant(resources, visit, route, shown)
-    return _admit(desk, visit, route, grant, shown) if grant is not None else _sign_in(settings, visit, route)
+    if grant is None:
+        return _sign_in(resources.settings, visit, route)
+    return _admit(desk, visit, route, grant, shown, template)
 
 
 async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:
@@ -178,44 +190,6 @@ def _outside(settings: Settings, visit: Visit) -> Answer:
     if visit.navigates and visit.uri == "/":
         return Redirect(f"{settings.public_url}/", 302)
     raise NotFound
-
-
-def _address(settings: Settings, route: str, rest: str) -> str:
-    """The canonical address of a path within a workspace; `rest` is as `names.Route` has it."""
-    path = rest if rest.startswith("/") else f"/{rest}"
-    return origin_of(settings, route) + base_path(settings, route).rstrip("/") + path
-
-
-def _check_origin(settings: Settings, visit: Visit, route: Route) -> None:
-    """Refuse what another origin's page asks in the visitor's name.
-
-    Websockets know no same-origin policy, so they must name their origin. Other requests are refused if the browser
-    says that they come from elsewhere and may change something, or bring scripts, images or frames into another page:
-    the workspaces are siblings of one site, and SameSite cookies do not keep siblings apart. Links from anywhere work.
-    """
-    own = origin_of(settings, route.name)
-    if visit.upgrade:
-        _check_upgrade(visit)
-        if visit.origin != own:
-            raise Forbidden
-    elif visit.site is not None:
-        changes = visit.method not in SAFE_METHODS
-        if visit.site not in ("same-origin", "none") and (changes or visit.part):
-            raise Forbidden
-    elif visit.method not in SAFE_METHODS and visit.origin is not None and visit.origin != own:
-        raise Forbidden
-
-
-def _check_upgrade(visit: Visit) -> None:
-    if visit.upgrade and visit.method not in ("GET", "CONNECT"):
-        raise MethodNotAllowed
-
-
-def _check_program(visit: Visit) -> None:
-    """A browser's page that knows a token is a page that it has leaked to."""
-    if visit.browser:
-        raise TokenInBrowser
-    _check_upgrade(visit)
 
 
 async def _find_grant(resources: Resources, visit: Visit, route: Route, shown: Shown) -> Grant | None:
@@ -248,7 +222,7 @@ async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
     return False
 
 
-def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown) -> Answer:
+def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown, template: Template | None) -> Answer:
     """Whoever may enter is here: let through if the workspace runs."""
     if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
         error = WorkspaceNotRunning if grant.own or grant.status in MOVING else SharedNotRunning
@@ -257,7 +231,7 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown) -
     if visit.unreachable:
         failure = FAILURES.get(visit.unreachable, WorkspaceUnreachable)
         return _refuse(visit, route, failure(headers={"Retry-After": "5"}), grant.status)
-    template = desk.resources.catalog.get(route.template)
+    settings = desk.resources.settings
     host = f"[{grant.host}]" if ":" in grant.host else grant.host
     # A container may answer before it has read a body, and close: the proxy's client then loses the answer, our relay
     # does not.
@@ -266,11 +240,11 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown) -
     return Pass(
         upstream=passage.upstream if passage else f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
-        base="" if desk.resources.settings.host_mode else base_path(desk.resources.settings, route.name),
+        base="" if settings.host_mode else base_path(settings, route.name),
         user=grant.visitor,
         cookie=cookies.without_ours(visit.cookies),
         authorization=shown.authorization,
-        headers=tuple(_headers(desk.resources.settings, visit, route, template, grant)),
+        headers=tuple(_headers(settings, visit, route, template, grant)),
         clean_query=shown.in_query,
         ticket=passage.ticket if passage else "",
     )
@@ -300,15 +274,25 @@ def _too_large(settings: Settings, visit: Visit, route: Route) -> Refusal:
 
 
 def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> Refusal:
-    if visit.page:
-        return Refusal(error, route, status)
-    raise error
+    """Say it on a page where a person would see it. In another site's frame all that a page can do is to lead out."""
+    if not visit.page:
+        raise error
+    if isinstance(error, Forbidden):
+        error = OpenInTab() if visit.framed else SentFromElsewhere()
+    return Refusal(error, route, status, framed=visit.framed)
 
 
 def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
-    """Nobody is signed in at this origin: send a person through the public one, and back with a code."""
+    """Nobody is signed in at this origin: send a person through the public one, and back with a code.
+
+    Not in a frame: the public one may stand in none.
+    """
+    if not visit.page:
+        raise Unauthorized if visit.browser else TokenRefused
+    if visit.framed:
+        raise OpenInTab
     if not visit.navigates:
-        raise Unauthorized if visit.browser or visit.page else TokenRefused
+        raise NotEntered
     name = cookies.entry_name(settings)
     # Another tab may be on its way with the state that it was given: both can come back with the same one.
     state = next(filter(handoff.is_token, cookies.values(visit.cookies, name)), None) or new_token()
@@ -328,6 +312,7 @@ async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
         async with resources.unit_of_work() as session:
             value = await handoff.exchange(session, resources, route, code, state)
         if value is not None:
-            cookie = cookies.make(settings, route, cookies.grant_name(settings), value)
-            return Redirect(_address(settings, route.name, handoff.safe_path(path)), 303, cookie)
+            anywhere = crosses_sites(settings, resources.catalog.get(route.template))
+            cookie = cookies.make(settings, route, cookies.grant_name(settings), value, anywhere=anywhere)
+            return Redirect(address_of(settings, route.name, handoff.safe_path(path)), 303, cookie)
     return _refuse(visit, route, InvalidCode())

@@ -30,7 +30,7 @@ async def bearer(site: Site, owned: Owned, *scopes: str) -> dict[str, str]:
         {"Origin": "{own}"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "same-origin"},
-        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "empty"},
     ],
 )
 async def test_a_browsers_page_gets_nowhere_with_a_token(site: Site, browser: dict[str, str]) -> None:

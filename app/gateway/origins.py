@@ -1,0 +1,74 @@
+"""Which pages may ask what of a workspace, in the name of the person whose browser they stand in."""
+
+from urllib.parse import urlsplit
+
+from app.catalog.service import Template
+from app.errors import Forbidden, MethodNotAllowed
+from app.gateway.errors import TokenInBrowser
+from app.gateway.names import Route, origin_of
+from app.gateway.visit import Visit
+from app.settings import Settings
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def crosses_sites(settings: Settings, template: Template | None) -> bool:
+    """Whether a workspace's cookie must come along where another site's page frames it or posts to it.
+
+    Browsers allow such a cookie over TLS only.
+    """
+    wanted = bool(settings.frame_ancestors) or (template is not None and bool(template.posts_from))
+    return wanted and settings.workspace_url.startswith("https://")
+
+
+def check_page(settings: Settings, visit: Visit, route: Route, template: Template | None) -> None:
+    """Raise `Forbidden` for what another origin's page asks in the visitor's name.
+
+    Websockets know no same-origin policy, so they must name their origin. Other requests are refused if the browser
+    says that they come from elsewhere and may change something, or bring scripts, images or frames into another page:
+    the workspaces are siblings of one site, and SameSite cookies do not keep siblings apart. Links from anywhere work,
+    and what the operator lists: frames, and forms that a template expects.
+    """
+    own = origin_of(settings, route.name)
+    changes = visit.method not in SAFE_METHODS
+    if visit.upgrade:
+        _check_upgrade(visit)
+        if visit.origin != own:
+            raise Forbidden
+    elif visit.site in ("same-origin", "none") or _is_listed(settings, visit, own, template):
+        return
+    elif visit.site is not None:
+        if changes or visit.part:
+            raise Forbidden
+    # A browser that does not say where a request comes from cannot be let in with a cookie that comes from anywhere.
+    elif (changes and visit.origin not in (None, own)) or (visit.cookies and crosses_sites(settings, template)):
+        raise Forbidden
+
+
+def check_program(visit: Visit) -> None:
+    """Raise `TokenInBrowser` for a browser's page: one that knows a token is one that it has leaked to."""
+    if visit.browser:
+        raise TokenInBrowser
+    _check_upgrade(visit)
+
+
+def _is_listed(settings: Settings, visit: Visit, own: str, template: Template | None) -> bool:
+    """Whether a page comes into a frame that may hold it, or a form comes from where its template expects one.
+
+    A frame's own page names itself in the referrer. Above it others may stand: those the browser compares with the
+    policy of the answer.
+    """
+    if visit.framed:
+        return visit.navigates and _origin(visit.referrer) in (own, *settings.frame_ancestors)
+    posts = visit.method == "POST" and visit.page and not visit.part
+    return posts and template is not None and visit.origin in template.posts_from
+
+
+def _origin(url: str | None) -> str | None:
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
+
+
+def _check_upgrade(visit: Visit) -> None:
+    if visit.upgrade and visit.method not in ("GET", "CONNECT"):
+        raise MethodNotAllowed

@@ -80,7 +80,7 @@ async def test_the_installed_package_migrates_checks_and_examines_from_a_foreign
     assert (code, said) == (0, "settings and catalogue are good: 2 templates\n")
     code, said = await run(installed, foreign, empty, "doctor", "--json")
     assert code == 1
-    assert {item["name"]: item["level"] for item in json.loads(said)}["database"] == "fail"
+    assert {item["name"]: item["level"] for item in json.loads(said)}["migrations"] == "fail"
     for _ in range(2):
         code, said = await run(installed, foreign, empty, "migrate")
         assert code == 0, said

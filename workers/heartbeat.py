@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -50,6 +52,7 @@ class HeartbeatFile:
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.heartbeat_dir
         self._path = Path(heartbeat_path(str(self._folder), settings.instance, place(), os.getpid()))
+        self._ours = re.compile(rf"\.?{re.escape(settings.instance)}\..+\.[0-9]+")
         self._said = False
 
     def write(self, engine: str) -> None:
@@ -74,7 +77,9 @@ class HeartbeatFile:
             self._said = True
 
     def _sweep(self) -> None:
-        """Remove what workers left that were killed."""
+        """Remove what killed workers left, and no file of anybody else: the folder may be one such as `/tmp`."""
         for other in self._folder.iterdir():
-            if time.time() - other.stat().st_mtime > 20 * LIFE_SECONDS:
-                other.unlink(missing_ok=True)
+            # Another worker may remove it at the same time.
+            with suppress(FileNotFoundError):
+                if self._ours.fullmatch(other.name) and time.time() - other.stat().st_mtime > 20 * LIFE_SECONDS:
+                    other.unlink()

@@ -132,6 +132,22 @@ async def test_an_engine_that_does_not_answer_is_told(worker: TestWorker, runtim
     await asyncio.gather(beating, return_exceptions=True)
 
 
+async def test_only_what_killed_workers_left_is_removed(worker: TestWorker, folder: Path) -> None:
+    settings = worker.context.resources.settings
+    settings.heartbeat_dir = folder
+    write(folder, "elsewhere", 3, "ok")
+    left, fresh = f"{settings.instance}.{place().replace('/', '_')}.1", f"{settings.instance}.elsewhere.2"
+    others = ["notes.txt", f"{settings.instance}.log", f"other.{left}"]
+    for name in (left, *others):
+        (folder / name).write_text("")
+        os.utime(folder / name, (0, 0))
+    (folder / fresh).write_text("ok")
+    file = HeartbeatFile(settings)
+    file.write("ok")
+    file.remove()
+    assert sorted(os.listdir(folder)) == sorted(["a.elsewhere.3", fresh, *others])  # noqa: PTH208 - pathlib's blocks as well
+
+
 async def test_a_folder_that_cannot_be_written_stops_no_worker(worker: TestWorker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     settings = worker.context.resources.settings

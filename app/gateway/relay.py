@@ -38,8 +38,10 @@ MOST_WAITING = 1000
 # How long requests under way may take once the process stops: as long as the server gives those to the API.
 FINISH_SECONDS = 10.0
 FINISH_LOOK_SECONDS = 0.05
-# File descriptors that are left for everything else.
+# File descriptors that are left for everything else, and those of one request: the proxy's, the container's, and for
+# other requests than websockets a second one of the container's.
 SPARE = 256
+DESCRIPTORS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Relay:
         self._address = ""
         self._count = 0
         self._closing = False
+        self._until = 0.0
 
     @property
     def address(self) -> str:
@@ -80,7 +83,7 @@ class Relay:
         port = server.sockets[0].getsockname()[1]
         host = settings.relay_host or settings.relay_bind
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._places.total = (_file_limit() - SPARE) // 2
+        self._places.total = (_file_limit() - SPARE) // DESCRIPTORS
         self._most_each = settings.user_websockets
         try:
             async with beside(asyncio.create_task(self._watch(resources))):
@@ -111,6 +114,8 @@ class Relay:
 
     def close(self) -> None:
         """The process is told to stop: end every websocket, and let nobody in any more. May be repeated."""
+        if not self._closing:
+            self._until = time.monotonic() + FINISH_SECONDS
         self._closing = True
         for admission, _ in self._tickets.values():
             self._places.give_back(admission.entry.visitor_id)
@@ -120,8 +125,8 @@ class Relay:
                 pipe.close()
 
     async def _finish(self) -> None:
-        """Let other requests come to their end, for a while."""
-        for _ in range(int(FINISH_SECONDS / FINISH_LOOK_SECONDS)):
+        """Let other requests come to their end, until `FINISH_SECONDS` after the process was told to stop."""
+        for _ in range(int((self._until - time.monotonic()) / FINISH_LOOK_SECONDS)):
             if all(pipe.upgrade for pipe in self._all()):
                 return
             await asyncio.sleep(FINISH_LOOK_SECONDS)

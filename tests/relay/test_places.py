@@ -112,7 +112,7 @@ async def test_each_account_has_its_places_over_all_its_sessions_and_workspaces(
 
 
 async def test_a_few_accounts_leave_places_for_others(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "_file_limit", lambda: relays.SPARE + 2 * 100)
+    monkeypatch.setattr(relays, "_file_limit", lambda: relays.SPARE + 3 * 100)
     relay = Relay()
     async with relay.running(resources):
         for _ in range(4):
@@ -139,7 +139,7 @@ async def test_a_place_is_free_once_its_connection_has_ended_however_often_that_
 async def test_all_places_together_leave_some_file_descriptors(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relays, "_file_limit", lambda: relays.SPARE + 7)
+    monkeypatch.setattr(relays, "_file_limit", lambda: relays.SPARE + 11)
     monkeypatch.setattr(relays, "log", structlog.get_logger())
     relay = Relay()
     async with relay.running(resources):

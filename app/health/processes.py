@@ -4,10 +4,11 @@ import asyncio
 import os
 import secrets
 import socket
+from contextlib import suppress
 from typing import Literal
 
 import structlog
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -58,10 +59,14 @@ async def register(resources: Resources, kind: Kind) -> None:
 
 
 async def list_processes(redis: Redis) -> list[ProcessOut]:
-    """Every process that was heard of lately, by kind and name. Raises what Redis raises."""
+    """Every process that was heard of lately and can be read, by kind and name. Raises what Redis raises."""
     keys = [key async for key in redis.scan_iter(f"{PROCESS_KEY}*", count=1000)]
     values = await redis.mget(keys) if keys else []
-    found = [ProcessOut.model_validate_json(value) for value in values if value]
+    found = []
+    for value in values:
+        # A process of another version may say something else of itself.
+        with suppress(ValidationError):
+            found.append(ProcessOut.model_validate_json(value or b""))
     return sorted(found, key=lambda one: (one.kind, one.name))
 
 

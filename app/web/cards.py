@@ -22,7 +22,7 @@ from app.shares.service import list_all_shares
 from app.users.changes import TooManyChanges
 from app.web import texts
 from app.web.texts_deaths import troubles
-from app.workspaces.errors import NotCancellable, NotExtendable, Refused
+from app.workspaces.errors import NotCancellable, NotExtendable, Refused, UntilOutOfRange
 from app.workspaces.idle import BUSY_CPU
 from app.workspaces.polling import poll_job
 from app.workspaces.schemas import IdleOut, JobOut, RestOut, WorkspaceOut
@@ -160,7 +160,7 @@ async def attempt(resources: Resources, change: Callable[[AsyncSession], Awaitab
     try:
         async with resources.unit_of_work() as session:
             await change(session)
-    except (Refused, NotCancellable, NotExtendable, TooManyChanges) as refusal:
+    except (Refused, NotCancellable, NotExtendable, UntilOutOfRange, TooManyChanges) as refusal:
         return refusal
     return None
 

@@ -19,7 +19,6 @@ from pydantic_settings import (
 
 from app import settings_checks, settings_names
 from app.core.shipped import shipped
-from app.forwarded import read_network
 from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
 from app.settings_files import FileSource, given_variables
 
@@ -133,7 +132,7 @@ class Settings(BaseSettings):
     )
     trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
     relay_bind: str = Field(
-        "127.0.0.1", description="Address that each API process listens on for websockets, at a port that it picks."
+        "127.0.0.1", description="Address that each API process's relay listens on, at a port that it picks."
     )
     relay_host: str = Field("", description="Host at which Caddy reaches this API process's relay; empty: RELAY_BIND.")
     api_leave_seconds: float = Field(
@@ -160,7 +159,7 @@ class Settings(BaseSettings):
         50, ge=1, description="Event streams and waiting requests that one account may have open at one API process."
     )
     user_websockets: int = Field(
-        200, ge=1, description="Websockets that one account may have open through one API process."
+        200, ge=1, description="Websockets and requests with a body that an account may have open at one API process."
     )
     queue_limit: int = Field(200, ge=0, description="Launches that may wait for room; more are refused.")
     launches_at_once: int = Field(32, ge=1, description="Launches in progress at the engine; others wait their turn.")
@@ -234,22 +233,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin} is no exact origin such as https://app.example.org")
         return value
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "magic_links_exempt_networks")
     @classmethod
-    def _proxies(cls, value: list[str]) -> list[str]:
-        for text in value if value != [NO_PROXY] else ():
-            try:
-                read_network(text)
-            except ValueError:
-                raise ValueError(
-                    f"{text!r} is no address and no network; `*` would let clients name their own"
-                ) from None
-        return value
-
-    @field_validator("magic_links_exempt_networks")
-    @classmethod
-    def _exempt(cls, value: list[str]) -> list[str]:
-        return settings_checks.networks(value)
+    def _networks(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        no_proxy = info.field_name == "trusted_proxies" and value == [NO_PROXY]
+        return value if no_proxy else settings_checks.networks(value)
 
     @field_validator("database_url", "database_owner_url", "redis_url", "smtp_url")
     @classmethod

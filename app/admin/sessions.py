@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import audit
 from app.admin.paging import newest, older
 from app.admin.schemas import UserSessionOut
+from app.auth.callers import session_lives
 from app.errors import NotFound
-from app.models import Session, User, utcnow
+from app.models import Session, User
 from app.users import standing
 
 
@@ -20,8 +21,7 @@ async def list_sessions(
     await _find(session, user_id)
     query = select(Session).where(
         Session.user_id == user_id,
-        Session.ended_at.is_(None),
-        Session.expires_at > utcnow(),
+        session_lives(),
         await older(session, Session, before),
     )
     rows = await session.scalars(query.order_by(*newest(Session)).limit(limit))

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import audit
-from app.auth.callers import TOKEN_PREFIX, Scope
+from app.auth.callers import TOKEN_PREFIX, Scope, token_lives
 from app.auth.tokens import new_token
 from app.errors import AppError, NotAdmin, NotFound
 from app.i18n import Text
@@ -42,7 +42,7 @@ async def make_token(
         raise NotAdmin
     # It locks the account: of requests at the same moment each must see the other's.
     await count_change(session, resources, user.id)
-    live = (ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow())
+    live = (ApiToken.user_id == user.id, token_lives())
     if (await session.scalar(select(func.count()).where(*live)) or 0) >= MOST_TOKENS:
         raise TooManyTokens(limit=MOST_TOKENS)
     secret = TOKEN_PREFIX + new_token()
@@ -65,7 +65,7 @@ async def list_tokens(session: AsyncSession, user: User) -> Sequence[ApiToken]:
     """The account's tokens that are still good, newest first."""
     query = (
         select(ApiToken)
-        .where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow())
+        .where(ApiToken.user_id == user.id, token_lives())
         .order_by(ApiToken.created_at.desc(), ApiToken.id)
     )
     return (await session.scalars(query)).all()

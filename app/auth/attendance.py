@@ -12,9 +12,9 @@ import structlog
 from sqlalchemy import ARRAY, Uuid, any_, cast, literal, select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.auth.callers import Caller
+from app.auth.callers import Caller, session_lives, token_lives
 from app.log import cause
-from app.models import ApiToken, Session, User, utcnow
+from app.models import ApiToken, Session, User
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -73,26 +73,15 @@ class Attendance:
         if not waiting:
             return
         keys = cast(literal(waiting, ARRAY(Uuid)), ARRAY(Uuid))
-        now = utcnow()
         sessions = (
             select(Session.id)
             .join(User, User.id == Session.user_id)
-            .where(
-                Session.id == any_(keys),
-                Session.ended_at.is_(None),
-                Session.expires_at > now,
-                User.blocked_at.is_(None),
-            )
+            .where(Session.id == any_(keys), session_lives(), User.blocked_at.is_(None))
         )
         tokens = (
             select(ApiToken.id)
             .join(User, User.id == ApiToken.user_id)
-            .where(
-                ApiToken.id == any_(keys),
-                ApiToken.revoked_at.is_(None),
-                ApiToken.expires_at > now,
-                User.blocked_at.is_(None),
-            )
+            .where(ApiToken.id == any_(keys), token_lives(), User.blocked_at.is_(None))
         )
         async with resources.reads() as session:
             alive = set(await session.scalars(union_all(sessions, tokens)))

@@ -55,6 +55,11 @@ class Caller:
     signed_in_at: datetime | None = None
 
 
+def session_lives() -> ColumnElement[bool]:
+    """Whether the query's `Session` has neither been ended nor expired."""
+    return and_(Session.ended_at.is_(None), Session.expires_at > utcnow())
+
+
 def token_lives() -> ColumnElement[bool]:
     """Whether the query's `ApiToken` has neither been revoked nor expired."""
     return and_(ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow())
@@ -137,7 +142,7 @@ async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) ->
     query = (
         select(User, Session.id, Session.seen_at, _UNSHOWN, Session.created_at)
         .join(Session, Session.user_id == User.id)
-        .where(*criteria, Session.ended_at.is_(None), Session.expires_at > utcnow(), User.blocked_at.is_(None))
+        .where(*criteria, session_lives(), User.blocked_at.is_(None))
     )
     async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()

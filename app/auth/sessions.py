@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import audit
-from app.auth.callers import Caller, Client
+from app.auth.callers import Caller, Client, session_lives
 from app.auth.tokens import Tokens, new_token
 from app.errors import AppError, NotFound
 from app.i18n import Text
@@ -200,7 +200,7 @@ def _live(*criteria: ColumnElement[bool]) -> Select[Session, User]:
     return (
         select(Session, User)
         .join(User, User.id == Session.user_id)
-        .where(*criteria, Session.ended_at.is_(None), Session.expires_at > utcnow(), User.blocked_at.is_(None))
+        .where(*criteria, session_lives(), User.blocked_at.is_(None))
     )
 
 

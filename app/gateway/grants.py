@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, ColumnElement, Integer, Select, Uuid, and_, any_, column, func, literal, or_, select
 from sqlalchemy.orm import aliased
 
-from app.auth.callers import Scope, token_lives
+from app.auth.callers import Scope, session_lives, token_lives
 from app.errors import InsufficientScope, NotFound
 from app.gateway.errors import TokenRefused
 from app.gateway.names import Route
@@ -23,7 +23,6 @@ from app.models import (
     Workspace,
     WorkspaceCookie,
     WorkspaceStatus,
-    utcnow,
 )
 from app.resources import Resources
 from app.settings import Settings
@@ -133,7 +132,7 @@ async def find_grant(resources: Resources, shown: Collection[str], route: Route)
         .join(Workspace, Workspace.id == WorkspaceCookie.workspace_id)
         .join(_owner, _owner.id == Workspace.user_id)
         .outerjoin(Job, _live_job)
-        .where(WorkspaceCookie.token_hash.in_(digests), _session_lives(), _may_still_enter(resources.settings))
+        .where(WorkspaceCookie.token_hash.in_(digests), session_lives(), _may_still_enter(resources.settings))
     )
     async with resources.reads() as session:
         rows = (await session.execute(query)).all()
@@ -211,12 +210,8 @@ def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID,
             & Workspace.status.not_in(RELEASED),
         )
         .join(_owner, _owner.id == Workspace.user_id)
-        .where(or_(_session_lives(), by_token), _may_still_enter(settings))
+        .where(or_(session_lives(), by_token), _may_still_enter(settings))
     )
-
-
-def _session_lives() -> ColumnElement[bool]:
-    return and_(Session.ended_at.is_(None), Session.expires_at > utcnow())
 
 
 def _may_still_enter(settings: Settings) -> ColumnElement[bool]:

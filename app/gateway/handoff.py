@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app import audit
-from app.auth.callers import Caller
+from app.auth.callers import Caller, session_lives
 from app.auth.tokens import new_token
 from app.gateway.names import Route, base_path, origin_of, split_route
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
@@ -126,8 +126,7 @@ async def exchange(session: AsyncSession, resources: Resources, route: Route, co
             Session.user_id == _visitor.id,
             _visitor.blocked_at.is_(None),
             may_enter(resources.settings, _visitor, _owner),
-            Session.ended_at.is_(None),
-            Session.expires_at > utcnow(),
+            session_lives(),
         )
         .values(spent_at=utcnow())
         .returning(Handoff.session_id, Handoff.workspace_id, _visitor.id, Workspace.user_id)

@@ -34,6 +34,7 @@ OPEN = {
     "/static-docs",
     "/static",
     "/internal/gateway",
+    "/internal/serving",
     "/internal/tls",
     "/api/auth/signup",
     "/api/auth/login",

@@ -53,7 +53,7 @@ class AccessIn(BaseModel):
 @router.post(
     "/workspaces/{id}/access",
     status_code=201,
-    summary="Enter somebody's workspace",
+    summary="Get support access to a workspace",
     operation_id="take_access",
     response_description="Granted",
     responses=problems(

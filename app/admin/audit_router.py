@@ -63,7 +63,7 @@ async def list_audit(
 
 @router.get(
     "/export",
-    summary="Take the audit trail away as a file",
+    summary="Export the audit log",
     operation_id="export_audit",
     response_class=Response,
     responses={200: {"description": "The file, as it is read", "content": FILES}, **ANSWERS},

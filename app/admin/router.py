@@ -36,7 +36,7 @@ async def list_mails(
     return MailPage(mails=found, next=found[-1].id if len(found) == limit else None)
 
 
-@router.get("/overview", summary="How things stand", operation_id="overview", responses=problems(*READING))
+@router.get("/overview", summary="Platform overview", operation_id="overview", responses=problems(*READING))
 async def overview(session: SessionDep, resources: ResourcesDep, _: AdminDep) -> OverviewOut:
     """What runs, what waits and for what, what failed, and how much of the engine is promised."""
     return await service.overview(session, resources)

@@ -86,7 +86,7 @@ class PromisedOut(BaseModel):
 
 
 class OverviewOut(BaseModel):
-    """How things stand."""
+    """What runs, waits and failed, and what the engine has promised."""
 
     running: int = Field(description="Workspaces that run.")
     paused: int = Field(description="Workspaces that are paused.")

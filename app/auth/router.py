@@ -101,7 +101,11 @@ async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: Browser
 
 
 @router.post(
-    "/verify", operation_id="verify", summary="Spend a link", responses=SPENDING | problems(TooLarge), dependencies=OURS
+    "/verify",
+    operation_id="verify",
+    summary="Sign in with a magic link",
+    responses=SPENDING | problems(TooLarge),
+    dependencies=OURS,
 )
 async def verify(
     body: VerifyIn,
@@ -124,7 +128,7 @@ async def verify(
 
 
 @router.post(
-    "/verify-code", operation_id="verify_code", summary="Spend a link by its code", responses=TYPING, dependencies=OURS
+    "/verify-code", operation_id="verify_code", summary="Sign in with a code", responses=TYPING, dependencies=OURS
 )
 async def verify_by_code(
     body: CodeIn,
@@ -148,14 +152,14 @@ async def verify_by_code(
 @router.get(
     "/verify-signup",
     operation_id="verify_signup",
-    summary="Spend a link after signing up",
+    summary="Confirm a sign-up with a magic link, for programs",
     response_model=TokenOut,
     responses=SPENDING_BY_QUERY,
 )
 @router.get(
     "/verify-login",
     operation_id="verify_login",
-    summary="Spend a link to sign in",
+    summary="Sign in with a magic link, for programs",
     response_model=TokenOut,
     responses=SPENDING_BY_QUERY,
 )

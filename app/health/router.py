@@ -8,7 +8,7 @@ from app.health.service import Liveness, Readiness, check
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", summary="Is the process alive", operation_id="livez")
+@router.get("/livez", summary="Liveness probe", operation_id="livez")
 async def livez() -> Liveness:
     """Asks nothing else: a failing part must not get the process restarted."""
     return Liveness()
@@ -16,7 +16,7 @@ async def livez() -> Liveness:
 
 @router.get(
     "/readyz",
-    summary="Can it serve",
+    summary="Readiness probe",
     operation_id="readyz",
     responses={503: {"model": Readiness, "description": "A part does not answer"}},
 )

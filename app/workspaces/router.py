@@ -157,7 +157,7 @@ async def stop(type: TypePath, asking: AskingDep) -> LaunchOut:
 
 @router.post(
     "/{type:template}/extend",
-    summary="Keep a workspace from resting",
+    summary="Extend a workspace's idle time",
     operation_id="extend_workspace",
     responses=problems(
         InvalidRequest,

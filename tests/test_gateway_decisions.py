@@ -17,7 +17,7 @@ from app.gateway import waking
 from app.gateway.activity import Activity
 from app.gateway.cookies import Cookie
 from app.gateway.errors import (
-    InvalidCode,
+    InvalidHandoff,
     NotEntered,
     OpenInTab,
     SentFromElsewhere,
@@ -493,10 +493,10 @@ class TestEntering:
 
     async def test_a_code_that_is_none_is_refused(self, gate: Gate) -> None:
         uri = "/alice-hello/.spawner/enter?code=x&next=/lab"
-        with pytest.raises(InvalidCode):
+        with pytest.raises(InvalidHandoff):
             await gate.ask(uri=uri, cookies=(f"spawner_entry={new_token()}",))
         found = await gate.page(uri=uri, cookies=())
-        assert isinstance(found.error, InvalidCode)
+        assert isinstance(found.error, InvalidHandoff)
         assert (found.route.name, found.status) == ("alice-hello", None)
 
 

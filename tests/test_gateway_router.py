@@ -10,7 +10,7 @@ from app.errors import AppError, NotFound
 from app.gateway import pages
 from app.gateway.cookies import Cookie
 from app.gateway.errors import (
-    InvalidCode,
+    InvalidHandoff,
     NotEntered,
     OpenInTab,
     SentFromElsewhere,
@@ -230,7 +230,7 @@ def test_one_without_a_state_has_not_been_launched(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "link", "action"),
     [
-        (InvalidCode(), None, OPEN, "Open it again"),
+        (InvalidHandoff(), None, OPEN, "Open it again"),
         (SharedNotRunning(headers={"Retry-After": "30"}), S.STOPPED, "http://localhost:8080/", "Go to my home page"),
         (WorkspaceUnreachable(headers={"Retry-After": "5"}), S.RUNNING, "http://localhost:8080/", "Go to my home page"),
         (QuotaUserRunning(limit=3), None, "http://localhost:8080/", "Go to my home page"),

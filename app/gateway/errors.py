@@ -147,8 +147,8 @@ class CookiesTooLarge(AppError):
     )
 
 
-class InvalidCode(AppError):
-    code = "invalid_code"
+class InvalidHandoff(AppError):
+    code = "invalid_handoff"
     status = 400
     title = Text("This way in has closed", "Dieser Zugang ist abgelaufen")
     detail = Text(

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.gateway.errors import (
     CookiesTooLarge,
-    InvalidCode,
+    InvalidHandoff,
     NotEntered,
     OpenInTab,
     SentFromElsewhere,
@@ -97,7 +97,7 @@ def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
     text, link = error.detail, f"{settings.public_url}/open/{route.name}{_place(refusal)}"
     if isinstance(error, OpenInTab):
         action, link = TAB, address_of(settings, route.name, route.rest)
-    elif isinstance(error, InvalidCode | CookiesTooLarge | SentFromElsewhere | NotEntered):
+    elif isinstance(error, InvalidHandoff | CookiesTooLarge | SentFromElsewhere | NotEntered):
         action = OPEN
     elif isinstance(error, WorkspaceNotRunning) and not isinstance(error, SharedNotRunning):
         text = STATES[refusal.status or WorkspaceStatus.NOT_CREATED]

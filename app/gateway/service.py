@@ -26,7 +26,7 @@ from app.gateway.credentials import Shown, read_credentials
 from app.gateway.errors import (
     FAILURES,
     CookiesTooLarge,
-    InvalidCode,
+    InvalidHandoff,
     NotEntered,
     OpenInTab,
     SentFromElsewhere,
@@ -315,4 +315,4 @@ async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
             anywhere = crosses_sites(settings, resources.catalog.get(route.template))
             cookie = cookies.make(settings, route, cookies.grant_name(settings), value, anywhere=anywhere)
             return Redirect(address_of(settings, route.name, handoff.safe_path(path)), 303, cookie)
-    return _refuse(visit, route, InvalidCode())
+    return _refuse(visit, route, InvalidHandoff())

@@ -150,7 +150,9 @@ async def test_containers_has_one_entry_for_each_template(
 ) -> None:
     entry = (await client.get("/api/user/containers", headers=alice.headers)).json()["containers"][0]
     text = "A small page that shows who and where you are, and answers over a websocket."
-    empty = dict.fromkeys(("container_id", "created_at", "last_used", "job", "error", "idle", "rest"))
+    empty = dict.fromkeys(
+        ("container_id", "created_at", "last_used", "job", "error", "idle", "rest", "last_exit", "memory_kills")
+    )
     names = {"type": "hello", "display_name": "Hello", "description": text, "service_url": HELLO}
     assert entry == {**names, "status": "not_created", "outdated": False, **empty}
     await client.post("/api/container/launch/hello", headers=alice.headers)

@@ -42,6 +42,7 @@ PAGES = {
     "/sign-in": "a request for a link",
     "/sign-out": "logout",
     "/home/workspaces/{type}/extend": "extend_workspace",
+    "/home/workspaces/{type}/keep": "extend_workspace",
     "/home/workspaces/{type}/cancel": "cancel_job",
     "/home/workspaces/{type}/{kind}": "container_launch, restart_workspace, stop_workspace, delete_workspace",
     "/open/{route}": "container_launch",

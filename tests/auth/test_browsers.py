@@ -43,7 +43,12 @@ async def test_a_cookie_of_another_form_is_none_of_ours(client: httpx.AsyncClien
 
 
 def test_over_tls_the_cookie_is_bound_to_its_host() -> None:
-    settings = Settings(_env_file=None, secret_key="a secret of the tests 0123456789", public_url="https://x.example")
+    settings = Settings(
+        _env_file=None,
+        secret_key="a secret of the tests 0123456789",
+        public_url="https://x.example",
+        trusted_proxies="none",
+    )
     assert browser_cookie_name(settings) == "__Host-spawner_browser"
 
 

@@ -17,6 +17,7 @@ from app.resources import Resources
 from app.settings import Settings
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
+from tests.clocks import Time
 from tests.factories import make_user, sign_in
 
 LONG_DOMAIN = ".".join(["d" * 61, "d" * 61, "d" * 61, "org"])
@@ -94,7 +95,7 @@ class TestNavigation:
 
 
 async def test_the_cookie_over_tls_is_for_this_host_and_these_pages_alone(
-    settings: Settings, resources: Resources
+    settings: Settings, resources: Resources, time: Time
 ) -> None:
     token = await make_link(resources, await make_user(resources))
     secure = settings.model_copy(update={"public_url": "https://spawner.example.org", "session_seconds": 43200})

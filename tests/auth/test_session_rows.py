@@ -67,7 +67,9 @@ async def test_a_session_that_is_renewed(resources: Resources, time: Time) -> No
     renewed = await sessions.refresh(resources, alice.refresh)
     assert renewed is not None
     caller, pages = renewed
-    assert caller == Caller(caller.user, alice.session.id, seen_at=time.now, fresh=True)
+    assert caller == Caller(
+        caller.user, alice.session.id, seen_at=time.now, fresh=True, signed_in_at=alice.session.created_at
+    )
     assert caller.user.id == alice.user.id
     assert pages.expires_at == opened + timedelta(seconds=resources.settings.session_seconds)
     tokens = resources.tokens

@@ -186,7 +186,7 @@ async def test_a_bad_code_is_a_problem_for_a_script(site: Site) -> None:
     owned = await site.own()
     for query in ("", "?code=", f"?code={new_token()}&next=/", "?" + "&".join(["code=x"] * 500)):
         answer = await site.ask(owned.route, f"/.spawner/enter{query}", entry(new_token()))
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_code")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_handoff")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ if ! new_enough "$python"; then
   fi
 fi
 
-wanted=$("$python" -c 'import hashlib; print(hashlib.sha256(open("requirements-dev.lock", "rb").read()).hexdigest())')
+wanted="$("$python" -c 'import hashlib; print(hashlib.sha256(open("requirements-dev.lock", "rb").read()).hexdigest())') compiled"
 if [ "$(cat .venv/locked 2>/dev/null || true)" != "$wanted" ]; then
   started=$(date +%s)
   # uv reads neither pip's certificate setting nor its index.
@@ -71,7 +71,8 @@ if [ "$(cat .venv/locked 2>/dev/null || true)" != "$wanted" ]; then
     fi
   fi
   say "…" "installing the locked dependencies"
-  "$uv" pip install -q --python "$python" --require-hashes -r requirements-dev.lock >"$log" 2>&1 || { tail -n 12 "$log" >&2; fail "the dependencies could not be installed; log: $log"; }
+  # Compiled once here: each process would do so at its start where it may write no bytecode, and half its start is that.
+  "$uv" pip install -q --compile-bytecode --python "$python" --require-hashes -r requirements-dev.lock >"$log" 2>&1 || { tail -n 12 "$log" >&2; fail "the dependencies could not be installed; log: $log"; }
   printf '%s\n' "$wanted" >.venv/locked
   printf '  ✓ %-16s%6s s  %s\n' "Dependencies" "$(($(date +%s) - started)).0" "$("$python" --version)"
 fi

@@ -97,7 +97,8 @@ class Network(Base):
 class Volume(Base):
     """A named volume of the engine. It outlives its workspace and its user: `delete_at` says when it goes.
 
-    `found_at` is set where the volume was found on the engine without a row: nobody said that it may go.
+    `found_at` is set where the volume was found on the engine without a row, and goes unless somebody wants it: nobody
+    said that it may. It is null again once its workspace uses it, or a person has said that it goes.
     """
 
     __tablename__ = "volumes"

@@ -57,8 +57,9 @@ async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID
     await session.scalars(mine.order_by(Workspace.id).with_for_update())
     for job_id in await session.scalars(select(Job.id).where(Job.user_id == user_id, Job.lease.is_not(None))):
         revoke(session, job_id)
-    await session.execute(update(Volume).where(Volume.user_id == user_id).values(delete_at=utcnow()))
-    # Deleting the account is the word that its containers may go.
+    # Deleting the account is the word that its files and containers may go.
+    files = update(Volume).where(Volume.user_id == user_id)
+    await session.execute(files.values(delete_at=utcnow(), found_at=None))
     gone = select(Workspace.id, literal(utcnow())).where(Workspace.user_id == user_id)
     await session.execute(insert(RetiredWorkspace).from_select(["workspace_id", "retired_at"], gone))
     # The containers are still in them: the reconciler says when the next launch may have them.

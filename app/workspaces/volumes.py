@@ -36,14 +36,16 @@ async def release(session: AsyncSession, resources: Resources, workspace_id: UUI
     if policy is VolumePolicy.KEEP:
         kept = timedelta(days=resources.settings.volume_retention_days)
         row = update(Volume).where(Volume.workspace_id == workspace_id, Volume.delete_at.is_(None))
-        await session.execute(row.values(delete_at=now + kept))
+        await session.execute(row.values(delete_at=now + kept, found_at=None))
     else:
-        await session.execute(update(Volume).where(Volume.workspace_id == workspace_id).values(delete_at=now))
+        row = update(Volume).where(Volume.workspace_id == workspace_id)
+        await session.execute(row.values(delete_at=now, found_at=None))
 
 
 async def keep(session: AsyncSession, workspace_id: UUID) -> None:
     """The workspace does not go after all. What a container has used until now the engine still has."""
-    await session.execute(update(Volume).where(Volume.workspace_id == workspace_id).values(delete_at=None))
+    row = update(Volume).where(Volume.workspace_id == workspace_id)
+    await session.execute(row.values(delete_at=None, found_at=None))
 
 
 async def attach(session: AsyncSession, workspace: Workspace, container: str) -> str:
@@ -53,7 +55,8 @@ async def attach(session: AsyncSession, workspace: Workspace, container: str) ->
     old one is to go a fresh one takes its place, in a new container. `workspace` is locked by the caller.
     """
     own = update(Volume).where(Volume.workspace_id == workspace.id)
-    known: str | None = await session.scalar(own.where(_stays()).values(delete_at=None).returning(Volume.name))
+    kept = own.where(_stays()).values(delete_at=None, found_at=None)
+    known: str | None = await session.scalar(kept.returning(Volume.name))
     if known is not None:
         return known
     if list(await session.scalars(own.values(workspace_id=None).returning(Volume.id))):
@@ -78,13 +81,14 @@ async def adopt(
         workspace = await session.get(Workspace, volume.workspace_id) if volume.workspace_id in workspaces else None
         has_one = select(Volume.id).where(Volume.workspace_id == volume.workspace_id)
         taken = workspace is None or await session.scalar(has_one) is not None
+        goes = taken or _is_away(workspace)
         row = insert(Volume).values(
             name=volume.name,
             user_id=workspace.user_id if workspace else None,
             workspace_id=None if taken else volume.workspace_id,
             template=workspace.template if workspace else "",
-            delete_at=until if taken or _is_away(workspace) else None,
-            found_at=utcnow(),
+            delete_at=until if goes else None,
+            found_at=utcnow() if goes else None,
         )
         await session.execute(row.on_conflict_do_nothing())
 
@@ -113,7 +117,7 @@ async def remove(session: AsyncSession, user: User, volume_id: UUID) -> None:
     workspace = await session.scalar(users_of_it.with_for_update(of=Workspace, key_share=True))
     if workspace is not None and not _is_away(workspace):
         raise VolumeInUse
-    row = update(Volume).where(*owned).values(delete_at=utcnow()).returning(Volume.template)
+    row = update(Volume).where(*owned).values(delete_at=utcnow(), found_at=None).returning(Volume.template)
     template = await session.scalar(row)
     if template is None:
         raise NotFound

@@ -213,6 +213,24 @@ async def test_volumes_that_were_found_without_rows_do_not_go_all_at_once(
     assert runtime.volumes == {}
 
 
+async def test_a_found_volume_that_is_used_is_not_listed_and_goes_with_its_account_like_any_other(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime, run: Run
+) -> None:
+    users = await run(9)
+    async with resources.unit_of_work() as session:
+        await session.execute(delete(Volume))
+    await passes(worker)
+    assert await find_unclaimed(worker.context) == []
+    async with resources.unit_of_work() as session:
+        await session.execute(update(Volume).values(found_at=utcnow()))
+    for user in users:
+        async with resources.unit_of_work() as session:
+            await delete_user(session, resources, user.id, actor="command")
+    for _ in range(2):
+        await passes(worker)
+    assert (runtime.containers, runtime.volumes) == ({}, {})
+
+
 async def test_another_databases_things_are_listed_as_such(
     worker: TestWorker, runtime: FakeRuntime, owner: AsyncEngine, run: Run
 ) -> None:

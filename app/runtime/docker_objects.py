@@ -114,11 +114,8 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
     }
     if spec.user is not None:
         body["User"] = spec.user
-    if spec.command:
-        body["Entrypoint"] = list(spec.command)
-    if spec.args:
-        body["Cmd"] = list(spec.args)
-    return body
+    given = {"Entrypoint": list(spec.command), "Cmd": list(spec.args)}
+    return body | {name: words for name, words in given.items() if words}
 
 
 def _terminals(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:

@@ -89,12 +89,11 @@ async def request(
 ) -> Accepted:
     """Accept a user's request to change their workspace of a template.
 
-    Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch
-    that the platform begins by itself, at sign-in: it makes sure of the container even where the row says
-    `running`, and leaves the user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of
-    the files with a deletion. `by` is an admin who asks in the user's place, and may stop and delete what the catalogue
-    has no template of any more. What a person asks for is `counted` where it comes to something; what an admin asks for
-    is the admin's.
+    Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch that
+    the platform begins by itself: it makes sure of the container even where the row says `running`, and leaves the
+    user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of the files with a deletion.
+    `by` is an admin who asks in the user's place, may stop and delete what the catalogue has no template of any more,
+    and is not `counted`; what a user asks for is, where it comes to something.
     Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`,
     `TooManyChanges` and the refusals of `app.workspaces.admission`.
     """
@@ -114,10 +113,7 @@ async def request(
         workspace = await _make_workspace(session, user.id, template, used=in_person)
     else:
         workspace = await _lock_workspace(session, user.id, template)
-    if volume is not None:
-        await volumes.release(session, resources, workspace.id, volume)
-    if kind is JobKind.DELETE:
-        await end_all(session, workspace.id)
+    await _release(session, resources, workspace.id, kind, volume)
     accepted = await _accept(session, resources, workspace, kind, make_sure=not asked)
     if accepted.new or volume is VolumePolicy.DELETE:
         actor = by or (user if asked else audit.SYSTEM)
@@ -190,6 +186,16 @@ async def cancel(
         await move(session, workspace.id, workspace.generation, job.was, generation=generation, wanted=wanted)
     await admission.admit(session, resources)
     return job
+
+
+async def _release(
+    session: AsyncSession, resources: Resources, workspace_id: UUID, kind: JobKind, volume: VolumePolicy | None
+) -> None:
+    """What goes with a deletion: the files, as was said, and everybody's way in."""
+    if volume is not None:
+        await volumes.release(session, resources, workspace_id, volume)
+    if kind is JobKind.DELETE:
+        await end_all(session, workspace_id)
 
 
 async def _activate(session: AsyncSession, user: User) -> None:
@@ -345,10 +351,7 @@ async def _new_job(
     )
     job = await _write_new(session, row, refusal or reason)
     bind_to_request(job_id=str(job.id), workspace_id=str(workspace.id))
-    if refusal:
-        enqueue(session, JobName.ADMIT, job.id)
-    else:
-        enqueue(session, JobName.DRIVE, job.id, defer=defer)
+    enqueue(session, JobName.ADMIT if refusal else JobName.DRIVE, job.id, defer=None if refusal else defer)
     return Accepted(workspace, job, judged.place, new=True)
 
 

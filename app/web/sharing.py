@@ -60,7 +60,7 @@ async def share(
         return await _shares(request, resources, caller, locale, type, status=400, email=email, invalid=said)
     except (TooManyShares, TooManyChanges, SharedOrigin) as error:
         said = error.detail.say(locale)
-        return await _shares(request, resources, caller, locale, type, status=409, email=email, invalid=said)
+        return await _shares(request, resources, caller, locale, type, status=error.status, email=email, invalid=said)
     return _back(type)
 
 
@@ -88,7 +88,7 @@ async def make_link(
             made = await service.make_link(session, resources, caller.user, key, hours)
     except (TooManyShares, TooManyChanges, SharedOrigin) as error:
         said = error.detail.say(locale)
-        return await _shares(request, resources, caller, locale, type, status=409, full=said)
+        return await _shares(request, resources, caller, locale, type, status=error.status, full=said)
     return await _shares(request, resources, caller, locale, type, made=made.url)
 
 

@@ -89,5 +89,5 @@ async def _judged(runtime: Runtime, name: str, port: int, seconds: float, answer
     # Loopback is the container's own: nobody reaches it from outside.
     reachable = [place for place in places or () if not place.startswith(("127.", "[::1]"))]
     if places and not any(place.endswith(f":{port}") for place in reachable):
-        return WrongPort(f"listens on {', '.join(places[:5])}, not on port {port}")
+        return WrongPort(f"listens on {', '.join(places[:5])}, not on 0.0.0.0:{port}")
     return ProbeTimeout(f"no answer in {seconds:g} s")

@@ -20,10 +20,10 @@ class SharedOrigin(AppError):
     status = 409
     title = Text("Sharing is off here", "Teilen ist hier nicht möglich")
     detail = Text(
-        "All workspaces of this installation answer at one address, so whoever opened yours would hand it their own. "
-        "Nobody can be let in until the operator gives each workspace an address of its own.",
-        "Alle Arbeitsplätze dieser Installation haben dieselbe Adresse: Wer deinen öffnet, gäbe ihm die eigenen preis. "
-        "Freigaben gibt es erst, wenn der Betreiber jedem Arbeitsplatz eine eigene Adresse gibt.",
+        "All workspaces of this installation share one address: yours could read and change the workspaces of anybody "
+        "who opens it. Sharing is off until the operator gives each workspace an address of its own.",
+        "Alle Arbeitsplätze dieser Installation haben dieselbe Adresse: Deiner könnte die Arbeitsplätze aller, die ihn "
+        "öffnen, lesen und ändern. Freigaben gibt es erst, wenn der Betreiber jedem eine eigene Adresse gibt.",
     )
 
 

@@ -216,10 +216,10 @@ FAILURES: dict[str, Text] = {
         "Bitte den Betreiber informieren: `spawner doctor` sagt, was fehlt.",
     ),
     "name_taken": Text(
-        "Something on the server has this workspace's name and is not its own, so nothing was touched. "
-        "Tell your operator: the job, as admins see it, says what it is.",
-        "Auf dem Server trägt etwas den Namen dieses Arbeitsplatzes, das nicht zu ihm gehört; "
-        "es wurde nicht angerührt. Bitte den Betreiber informieren: Der Job sagt Administratoren, was es ist.",
+        "Something else on the server has this workspace's name already, so nothing was changed. "
+        "Tell your operator: admins see in the job what it is.",
+        "Auf dem Server trägt schon etwas anderes den Namen dieses Arbeitsplatzes; es wurde nichts verändert. "
+        "Bitte den Betreiber informieren: Administratoren sehen im Auftrag, was es ist.",
     ),
     "policy": Text(
         "This type asks for more than any workspace may have, so it was not started. "

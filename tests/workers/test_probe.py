@@ -69,7 +69,7 @@ async def test_another_port_or_the_containers_own_loopback_is_named(
     failed = await probe(runtime, nobody)
     assert type(failed) is WrongPort
     assert all(place in failed.detail for place in places)
-    assert failed.detail.endswith("not on port 8080")
+    assert failed.detail.endswith("not on 0.0.0.0:8080")
 
 
 @pytest.mark.parametrize("places", [None, [], ["[::]:8080"], ["127.0.0.1:8080", "0.0.0.0:8080"]])

@@ -93,7 +93,10 @@ def migrate() -> None:
 @app.command()
 def sample(name: Annotated[Sample, typer.Argument(help="What to print.")]) -> None:
     """Print a file that ships with Spawner, to start from: Caddy's configuration, or the catalogue."""
-    typer.echo(shipped(SAMPLES[name]).read_text("utf-8"), nl=False)
+    text = shipped(SAMPLES[name]).read_text("utf-8")
+    # What is printed stands alone.
+    imported = shipped("answers.caddyfile").read_text("utf-8")
+    typer.echo(text.replace("import answers.caddyfile\n", imported), nl=False)
 
 
 @keys.command()

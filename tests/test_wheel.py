@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from asyncpg import connect
 
+from deploy.stack.proxy import find_caddy
 from deploy.stack.services import APPLICATION_ROLE, Services
 from tests.conftest import ROOT
 
@@ -92,11 +93,22 @@ async def test_the_installed_package_migrates_checks_and_examines_from_a_foreign
     assert APPLICATION_ROLE in empty["SPAWNER_DATABASE_URL"]
 
 
+async def adapted(configuration: Path) -> bytes:
+    command = [str(find_caddy()), "adapt", "--config", str(configuration), "--adapter", "caddyfile"]
+    return (await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)).stdout
+
+
 async def test_the_installed_package_ships_a_catalogue_and_the_proxys_configuration(
-    installed: Path, foreign: Path, empty: dict[str, str]
+    installed: Path, foreign: Path, empty: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    for name, file in (("caddyfile", "deploy/Caddyfile"), ("catalogue", "images/catalog.yaml")):
-        assert await run(installed, foreign, empty, "sample", name) == (0, (ROOT / file).read_text())
+    catalogue = (ROOT / "images/catalog.yaml").read_text()
+    assert await run(installed, foreign, empty, "sample", "catalogue") == (0, catalogue)
+    status, printed = await run(installed, foreign, empty, "sample", "caddyfile")
+    assert status == 0
+    alone = tmp_path_factory.mktemp("sample") / "Caddyfile"
+    alone.write_text(printed)
+    # One file, which says the same as the two that a clone has.
+    assert await adapted(alone) == await adapted(ROOT / "deploy/Caddyfile")
 
 
 async def test_the_installed_api_serves_pages_with_their_styles(installed: Path, foreign: Path) -> None:

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
-Shipped = Literal["migrations", "catalog.yaml", "Caddyfile"]
+Shipped = Literal["migrations", "catalog.yaml", "Caddyfile", "answers.caddyfile"]
 
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 # pyproject.toml puts each of these into the wheel under its name here.
@@ -12,6 +12,7 @@ IN_A_CLONE: Final[dict[Shipped, str]] = {
     "migrations": "alembic",
     "catalog.yaml": "images/catalog.yaml",
     "Caddyfile": "deploy/Caddyfile",
+    "answers.caddyfile": "deploy/answers.caddyfile",
 }
 
 

@@ -24,7 +24,8 @@ def find_caddy() -> Path:
 def caddy_process(root: Path, home: Path, settings: Mapping[str, str]) -> Process:
     """Describe Caddy with deploy/Caddyfile; its own data go below `home`.
 
-    `settings` holds the variables that the file names at its top. Its text is the fingerprint.
+    `settings` holds the variables that the file names at its top. Its text is the fingerprint, with that of what it
+    imports.
     """
     configuration = root / "deploy" / "Caddyfile"
     own = {"SPAWNER_OTHER_SITES": other_sites(settings), "XDG_DATA_HOME": str(home / "data")}
@@ -33,7 +34,7 @@ def caddy_process(root: Path, home: Path, settings: Mapping[str, str]) -> Proces
         command=(str(find_caddy()), "run", "--config", str(configuration), "--adapter", "caddyfile"),
         directory=root,
         environment={**own, **settings, "XDG_CONFIG_HOME": str(home / "config")},
-        fingerprint=configuration.read_text(),
+        fingerprint=configuration.read_text() + (configuration.parent / "answers.caddyfile").read_text(),
     )
 
 

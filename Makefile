@@ -65,7 +65,7 @@ format: bootstrap ## put the code into its format
 bench: bootstrap ## measure launches against the engine's own speed
 	$(PYTHON_VENV) -m bench
 
-bench-relay: bootstrap ## measure what the relay costs a websocket
+bench-relay: bootstrap ## measure what the relay costs websockets and POSTs
 	$(PYTHON_VENV) -m bench.relay
 
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"

@@ -1,4 +1,4 @@
-"""`make bench-relay`: what the relay costs a websocket, against Caddy straight to the container, in turns.
+"""`make bench-relay`: what the relay costs a websocket and a POST, against Caddy straight to the container, in turns.
 
 Three processes of their own stand behind Caddy: the relay, as the API runs it, and one that echoes bytes; on loopback,
 with no database. After the handshake nobody on the way reads frames, so plain bytes are measured.
@@ -36,6 +36,9 @@ TRIPS = 1000
 MESSAGE = b"x" * 64
 BULK = 64 << 20
 IDLE = 1000
+POSTS = 1000
+BODY = b"x" * 1024
+DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CADDYFILE = """
 {{
 	admin off
@@ -97,8 +100,31 @@ async def dial(port: int, ticket: str, name: str = "X-Ticket") -> Wire:
     return Wire(reader, writer)
 
 
+class Poster:
+    """One connection to Caddy, which sends one request after the other."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def post(self, ticket: str) -> float:
+        """Send a body and get its answer. Microseconds."""
+        head = ["POST / HTTP/1.1", "Host: 127.0.0.1", f"X-Ticket: {ticket}", f"Content-Length: {len(BODY)}", "", ""]
+        began = time.perf_counter()
+        self._writer.write("\r\n".join(head).encode() + BODY)
+        assert (await self._reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await self._reader.readexactly(2) == b"ok"
+        return (time.perf_counter() - began) * 1e6
+
+    def close(self) -> None:
+        """Drop it."""
+        self._writer.transport.abort()
+
+
 async def serve_relay(echo: int) -> None:
-    """The relay, in a process of its own: says its address, then a ticket for each line that it reads."""
+    """The relay, in a process of its own: says its address, then a ticket for each line that it reads.
+
+    The line names the method of the request that the ticket is for.
+    """
     relays.LOOK_SECONDS = 3600
     settings = Settings(_env_file=None, environment="development", secret_key=secrets.token_urlsafe(48))
     relay = Relay()
@@ -109,16 +135,19 @@ async def serve_relay(echo: int) -> None:
 
     async with relay.running(cast(Resources, Only())):
         print(relay.address, flush=True)
-        while await asyncio.to_thread(sys.stdin.readline):
-            print(relay.issue(Entry(uuid4(), uuid4(), 1, uuid4()), "127.0.0.1", echo).ticket, flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            entry, upgrade = Entry(uuid4(), uuid4(), 1, uuid4()), line.strip() == "GET"
+            print(relay.issue(entry, "127.0.0.1", echo, upgrade=upgrade).ticket, flush=True)
 
 
 async def serve_echo() -> None:
-    """What stands in for a container: agrees to everything, then sends back what it gets."""
+    """What stands in for a container: answers each POST, else agrees to everything and sends back what it gets."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
+            while (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST "):
+                await reader.readexactly(len(BODY))
+                writer.write(DONE)
             writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
             while data := await reader.read(1 << 18):
                 writer.write(data)
@@ -149,11 +178,11 @@ class Stand:
         self._straight, self._relayed = straight, relayed
         self._port = int(address.rpartition(":")[2])
 
-    def ticket(self) -> str:
+    def ticket(self, method: str = "GET") -> str:
         """One of the relay's."""
         assert self._relay.stdin is not None
         assert self._relay.stdout is not None
-        self._relay.stdin.write("\n")
+        self._relay.stdin.write(f"{method}\n")
         self._relay.stdin.flush()
         return self._relay.stdout.readline().strip()
 
@@ -164,6 +193,18 @@ class Stand:
     async def relayed(self) -> Wire:
         """Caddy, relay, container."""
         return await dial(self._relayed, self.ticket())
+
+    async def posts(self, found: dict[str, list[float]]) -> None:
+        """Send many, each way over one connection to Caddy, in turns of a hundred."""
+        ports = {"straight": self._straight, "relayed": self._relayed}
+        posters = {name: Poster(*await asyncio.open_connection("127.0.0.1", port)) for name, port in ports.items()}
+        for _ in range(POSTS // 100):
+            for name, poster in posters.items():
+                for _ in range(100):
+                    ticket = self.ticket("POST") if name == "relayed" else ""
+                    found[name].append(await poster.post(ticket))
+        for poster in posters.values():
+            poster.close()
 
     async def memory_each(self) -> float:
         """Kilobytes of the relay for each of many connections that rest, each of which has carried a message."""
@@ -218,7 +259,9 @@ async def measure() -> list[Row]:
     trips: dict[str, list[float]] = {"straight": [], "relayed": []}
     bulks: dict[str, list[float]] = {"straight": [], "relayed": []}
     opens: dict[str, list[float]] = {"straight": [], "relayed": []}
+    posts: dict[str, list[float]] = {"straight": [], "relayed": []}
     async with stand() as stood:
+        await stood.posts(posts)
         ways: dict[str, Callable[[], Awaitable[Wire]]] = {"straight": stood.straight, "relayed": stood.relayed}
         for number in range(ROUNDS):
             for name in sorted(ways, reverse=number % 2 == 0):
@@ -234,6 +277,7 @@ async def measure() -> list[Row]:
         _row("the same, 99th percentile", {name: [_percentile(found)] for name, found in trips.items()}, "µs"),
         _row(f"{BULK >> 20} MiB there and back at once", bulks, "MiB/s each way"),
         _row("the handshake", opens, "ms"),
+        _row(f"a POST of {len(BODY)} bytes, median of {POSTS}", posts, "µs"),
         Row("memory of the relay for a connection at rest", "", f"{each:.1f} KiB", ""),
     ]
 

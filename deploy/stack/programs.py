@@ -61,7 +61,7 @@ def application_processes(layout: Layout, settings: Mapping[str, str], ports: Ma
         return Process(name, wrapped, layout.root, fingerprint=fingerprint, stop_seconds=stop_seconds, stage=2)
 
     return [
-        program("api", api, code, 15),
+        program("api", api, code, 25),
         *(program(name, worker, code, 30) for name in WORKERS),
         replace(program(BUILDER, builder, "", 10), restart=False),
         replace(

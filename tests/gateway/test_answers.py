@@ -180,8 +180,9 @@ async def test_large_headers_within_the_bound_are_passed_on(site: Site) -> None:
 
 @pytest.mark.parametrize("host", ["unknown.example.org", "apps.localhost", "localhost.", "", "10.0.0.1"])
 async def test_an_unknown_host_is_refused(site: Site, host: str) -> None:
-    answer = await site.raw(f"{host}:{site.edge.port}", "/", ["Accept: text/html"])
+    answer = await site.raw(f"{host}:{site.edge.port}", "/", ["Accept: text/html", "Accept-Language: de"])
     if host:
         check_problem(answer, 421, "unknown_host")
+        assert b"Unbekannter Name" in answer
     assert b"Caddy" not in answer
     assert not answer.startswith(b"HTTP/1.1 2"), answer

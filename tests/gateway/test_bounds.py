@@ -109,8 +109,14 @@ async def test_a_container_that_never_answers_is_named(site: Site, method: str) 
 
 @pytest.mark.parametrize("more", ["Content-Length: 30", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("public", [True, False], ids=["api", "workspace"])
-async def test_a_body_that_stands_still_is_told_so(site: Site, more: str, public: bool) -> None:
+@pytest.mark.parametrize(
+    ("language", "title"), [("de-AT,en;q=0.5", "Hochladen stand still"), ("en,de;q=0.5", "Upload stood still")]
+)
+async def test_a_body_that_stands_still_is_told_so(
+    site: Site, more: str, public: bool, language: str, title: str
+) -> None:
     owned = await site.own()
+    more += f"\r\nAccept-Language: {language}"
     api = f"POST /api/auth/signup HTTP/1.1\r\nHost: localhost:{site.edge.port}\r\n{more}\r\n\r\n5\r\n{{".encode()
     sent = api if public else head(site, owned, more, method="POST") + b"5\r\n{"
     async with connected(site, sent) as (reader, writer), asyncio.timeout(20):
@@ -118,7 +124,9 @@ async def test_a_body_that_stands_still_is_told_so(site: Site, more: str, public
             # The pause is what is tested. A body whose length is known is answered only when the client goes on.
             await asyncio.sleep(1.5)
             writer.write(b"x" * 26)
-        check_problem(await reader.readuntil(b"}"), 408, "request_stalled")
+        answer = await reader.readuntil(b"}")
+        check_problem(answer, 408, "request_stalled")
+        assert f'"title":"{title}"'.encode() in answer
 
 
 async def test_too_many_cookies_are_named_and_deleted(site: Site) -> None:

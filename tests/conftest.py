@@ -106,9 +106,8 @@ async def owner(services: Services) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-@pytest.fixture
-def settings(services: Services) -> Settings:
-    """Settings of a development installation, on this run's servers."""
+def make_settings(services: Services) -> Settings:
+    """Settings of a development installation, on these servers."""
     return Settings(
         _env_file=None,
         environment="development",
@@ -122,6 +121,12 @@ def settings(services: Services) -> Settings:
         lease_seconds=5,
         reconcile_seconds=1,
     )
+
+
+@pytest.fixture
+def settings(services: Services) -> Settings:
+    """Settings of a development installation, on this run's servers."""
+    return make_settings(services)
 
 
 async def cancel(tasks: set[asyncio.Task[Any]]) -> None:

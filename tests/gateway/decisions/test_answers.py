@@ -1,134 +1,32 @@
 """What the gateway answers to one request, field by field, without a proxy before it."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sqlalchemy import select, update
 
-from app.auth.callers import Caller
 from app.auth.tokens import new_token
-from app.catalog.service import Catalog
-from app.errors import Forbidden, MethodNotAllowed, NotFound, Unauthorized
+from app.errors import MethodNotAllowed, NotFound, Unauthorized
 from app.gateway import waking
-from app.gateway.activity import Activity
 from app.gateway.cookies import Cookie
 from app.gateway.errors import (
     InvalidHandoff,
-    NotEntered,
-    OpenInTab,
-    SentFromElsewhere,
     SharedNotRunning,
     WorkspaceNotRunning,
     WorkspaceUnreachable,
 )
 from app.gateway.grants import Entry
-from app.gateway.handoff import make_code
 from app.gateway.names import Route
-from app.gateway.relay import Passage, Relay
-from app.gateway.service import ENTRY_SECONDS, MOVING, Desk, Pass, Redirect, Refusal, answer, serves
-from app.gateway.visit import Visit
-from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
-from app.resources import Resources
+from app.gateway.service import ENTRY_SECONDS, MOVING, Redirect, Refusal, serves
+from app.models import JobKind, JobState, Workspace, WorkspaceStatus
 from app.workspaces.errors import Refused
 from app.workspaces.states import RELEASED
-from app.workspaces.watch import JobWatch
 from tests.clocks import Time
-from tests.factories import SignedIn, sign_in
+from tests.support.gate import ADMITTED, APART, OWN, Gate, make_workspace
 
 S = WorkspaceStatus
-HOST = "127.0.0.1:8080"
-OWN = "http://127.0.0.1:8080"
-VISIT = Visit(method="GET", host=HOST, uri="/alice-hello/lab?a=1")
-# Where each workspace has an origin of its own, as sharing needs it.
-APART = "http://{route}.apps.localhost:8080"
-
-
-@dataclass
-class Counter:
-    """A relay that only says what it was asked for."""
-
-    issued: list[tuple[Entry, str, int]] = field(default_factory=list)
-
-    def issue(self, entry: Entry, host: str, port: int, *, upgrade: bool) -> Passage:
-        self.issued.append((entry, host, port))
-        return Passage("127.0.0.1:9", "a ticket")
-
-
-@dataclass
-class Gate:
-    """The gateway over this test's tables, and alice with a workspace and its cookie."""
-
-    resources: Resources
-    desk: Desk
-    relay: Counter
-    alice: SignedIn
-    workspace: Workspace
-    value: str
-
-    def visit(self, **changes: Any) -> Visit:
-        apart = {"host": "alice-hello.apps.localhost:8080", "uri": "/lab?a=1"}
-        named = apart if self.resources.settings.host_mode else {}
-        return replace(VISIT, **{"cookies": (f"spawner_workspace={self.value}",), **named, **changes})
-
-    async def ask(self, **changes: Any) -> Any:
-        return await answer(self.desk, self.visit(**changes))
-
-    async def page(self, **changes: Any) -> Any:
-        """As a person's browser does."""
-        return await self.ask(page=True, site="none", **changes)
-
-    async def change(self, **columns: Any) -> None:
-        async with self.resources.unit_of_work() as session:
-            await session.execute(update(Workspace).where(Workspace.id == self.workspace.id).values(**columns))
-
-    async def let_in(self, who: SignedIn, workspace: Workspace) -> str:
-        value = new_token()
-        async with self.resources.unit_of_work() as session:
-            digest = self.resources.tokens.hash("workspace", value)
-            session.add(WorkspaceCookie(token_hash=digest, session_id=who.session.id, workspace_id=workspace.id))
-        return value
-
-    async def share_with(self, slug: str) -> str:
-        """The cookie of somebody whom a share lets in; from now on each workspace has its own origin."""
-        self.resources.settings.workspace_url = APART
-        guest = await sign_in(self.resources, slug)
-        async with self.resources.unit_of_work() as session:
-            session.add(Share(workspace_id=self.workspace.id, email=guest.user.email))
-        return await self.let_in(guest, self.workspace)
-
-    async def jobs(self) -> list[tuple[JobKind, JobState]]:
-        async with self.resources.sessions() as session:
-            rows = await session.scalars(select(Job).order_by(Job.created_at))
-            return [(row.kind, row.state) for row in rows]
-
-
-async def make_workspace(resources: Resources, owner: SignedIn, **columns: Any) -> Workspace:
-    values = {"template": "hello", "status": S.RUNNING, "host": "10.0.0.7", "port": 8888, **columns}
-    async with resources.unit_of_work() as session:
-        session.add(workspace := Workspace(user_id=owner.user.id, **values))
-    return workspace
-
-
-@pytest.fixture
-async def gate(resources: Resources) -> AsyncIterator[Gate]:
-    resources.settings.workspace_url = f"{OWN}/{{route}}"
-    watch, relay = JobWatch(resources.redis), Counter()
-    alice = await sign_in(resources)
-    workspace = await make_workspace(resources, alice)
-    desk = Desk(resources, watch, Activity(), cast(Relay, relay))
-    made = Gate(resources, desk, relay, alice, workspace, "")
-    made.value = await made.let_in(alice, workspace)
-    async with watch.running(resources):
-        yield made
-
-
-ADMITTED = Pass(
-    upstream="10.0.0.7:8888", prefix="/alice-hello", base="/alice-hello/", user="alice", cookie="", authorization=""
-)
 
 
 class TestLetThrough:
@@ -207,165 +105,6 @@ class TestNames:
     async def test_but_not_for_what_would_lose_its_body(self, gate: Gate, method: str) -> None:
         with pytest.raises(NotFound):
             await gate.ask(method=method, uri="/alice-hello")
-
-
-class TestOrigins:
-    @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-    async def test_a_websocket_of_the_own_origin(self, gate: Gate, method: str) -> None:
-        assert (await gate.ask(method=method, upgrade=True, origin=OWN, site="cross-site")).ticket
-
-    @pytest.mark.parametrize("origin", [None, "null", "http://localhost:8080", f"{OWN}/", f"{OWN}, {OWN}"])
-    async def test_a_websocket_of_no_other(self, gate: Gate, origin: str | None) -> None:
-        with pytest.raises(Forbidden):
-            await gate.ask(upgrade=True, origin=origin, site="same-origin")
-
-    async def test_a_websocket_that_posts(self, gate: Gate) -> None:
-        with pytest.raises(MethodNotAllowed):
-            await gate.ask(method="POST", upgrade=True, origin=OWN)
-
-    @pytest.mark.parametrize(
-        ("method", "site", "part", "origin", "passes"),
-        [
-            ("GET", "cross-site", False, None, True),
-            ("GET", "cross-site", True, None, False),
-            ("GET", "same-site", True, None, False),
-            ("GET", "same-origin", True, None, True),
-            ("GET", "none", True, None, True),
-            ("HEAD", "cross-site", False, None, True),
-            ("OPTIONS", "cross-site", False, None, True),
-            ("POST", "cross-site", False, OWN, False),
-            ("POST", "same-site", False, OWN, False),
-            ("POST", "same-origin", False, "https://evil.example.org", True),
-            ("POST", "none", False, None, True),
-            ("POST", None, False, None, True),
-            ("POST", None, False, OWN, True),
-            ("POST", None, False, "null", False),
-            ("GET", None, False, "null", True),
-            ("GET", None, True, "https://evil.example.org", True),
-            ("DELETE", None, True, "https://evil.example.org", False),
-        ],
-    )
-    async def test_other_requests(
-        self, gate: Gate, method: str, site: str | None, part: bool, origin: str | None, passes: bool
-    ) -> None:
-        try:
-            found = await gate.ask(method=method, site=site, part=part, origin=origin)
-        except Forbidden:
-            found = None
-        # What may have a body goes by way of the relay.
-        relayed = replace(ADMITTED, upstream="127.0.0.1:9", ticket="a ticket")
-        assert found == ((relayed if method == "POST" else ADMITTED) if passes else None)
-
-
-MOODLE, LOGIN = "https://moodle.example.org", "https://login.example.org"
-
-
-class TestFrames:
-    """In another page's frame stands a page that leads out, or the workspace where the operator lists that page."""
-
-    async def frame(self, gate: Gate, **changes: Any) -> Any:
-        given = {"page": True, "part": True, "framed": True, "browser": True, "site": "cross-site"}
-        return await gate.ask(**{**given, **changes})
-
-    @pytest.mark.parametrize(
-        "referrer", [None, f"{MOODLE}.evil/", "http://moodle.example.org/", "null", f"{MOODLE}:8443/"]
-    )
-    async def test_an_unlisted_page_gets_a_link_that_opens_a_tab(self, gate: Gate, referrer: str | None) -> None:
-        for listed in ([], [MOODLE]):
-            gate.resources.settings.frame_ancestors = listed
-            for site in ("cross-site", "same-site"):
-                found = await self.frame(gate, referrer=referrer, site=site)
-                assert (type(found.error), found.framed) == (OpenInTab, True)
-
-    async def test_a_listed_page_shows_the_workspace(self, gate: Gate) -> None:
-        gate.resources.settings.frame_ancestors = [MOODLE]
-        for referrer in (f"{MOODLE}/", f"{MOODLE}/course?id=1", f"{OWN}/alice-hello/"):
-            assert await self.frame(gate, referrer=referrer) == ADMITTED
-        found = await self.frame(gate, referrer=f"{MOODLE}/", method="POST", origin=MOODLE)
-        assert type(found.error) is OpenInTab
-        with pytest.raises(Forbidden):
-            await self.frame(gate, referrer=f"{MOODLE}/", framed=False, page=False)
-
-    async def test_in_a_frame_nobody_is_sent_to_the_pages(self, gate: Gate) -> None:
-        gate.resources.settings.frame_ancestors = [MOODLE]
-        found = await self.frame(gate, referrer=f"{MOODLE}/", cookies=())
-        assert type(found.error) is OpenInTab
-        assert type((await self.frame(gate, site="same-origin", cookies=())).error) is OpenInTab
-
-
-class TestCrossing:
-    """A cookie that comes along from other sites is set where it has to, over TLS alone, and then asks for more."""
-
-    def allow(self, gate: Gate, *, frames: bool = False, posts: bool = False, tls: bool = True) -> None:
-        settings = gate.resources.settings
-        settings.workspace_url = f"http{'s' if tls else ''}://127.0.0.1:8080/{{route}}"
-        settings.frame_ancestors = [MOODLE] if frames else []
-        if posts:
-            default, *others = gate.resources.catalog.templates
-            changed = default.model_copy(update={"posts_from": (LOGIN,)})
-            object.__setattr__(gate.resources, "catalog", Catalog((changed, *others)))
-
-    @pytest.mark.parametrize(
-        ("allowed", "anywhere"),
-        [({}, False), ({"frames": True}, True), ({"posts": True}, True), ({"frames": True, "tls": False}, False)],
-    )
-    async def test_the_cookie(self, gate: Gate, allowed: dict[str, bool], anywhere: bool) -> None:
-        self.allow(gate, **allowed)
-        state = new_token()
-        async with gate.resources.unit_of_work() as session:
-            caller = Caller(gate.alice.user, gate.alice.session.id)
-            code = await make_code(session, gate.resources, caller, "alice", "hello", state)
-        prefix = "" if allowed.get("tls") is False else "__Secure-"
-        found = await gate.page(
-            uri=f"/alice-hello/.spawner/enter?code={code}", cookies=(f"{prefix}spawner_entry={state}",)
-        )
-        assert found.cookie.anywhere is anywhere
-
-    async def test_a_browser_that_does_not_say_where_from_is_refused(self, gate: Gate) -> None:
-        for allowed, passes in (({}, True), ({"frames": True}, False), ({"posts": True}, False)):
-            self.allow(gate, **allowed)
-            cookie = (f"__Secure-spawner_workspace={gate.value}",)
-            assert await gate.ask(site="none", cookies=cookie) == ADMITTED
-            if passes:
-                assert await gate.ask(cookies=cookie) == ADMITTED
-                continue
-            with pytest.raises(Forbidden):
-                await gate.ask(cookies=cookie)
-
-    @pytest.mark.parametrize(
-        ("changes", "passes"),
-        [
-            ({}, True),
-            ({"site": "same-site"}, True),
-            ({"origin": f"{LOGIN}.evil"}, False),
-            ({"origin": f"{LOGIN}, {LOGIN}"}, False),
-            ({"origin": "null"}, False),
-            ({"origin": None}, False),
-            ({"origin": MOODLE}, False),
-            ({"page": False, "part": True}, False),
-            ({"part": True, "framed": True}, False),
-            ({"method": "PUT"}, False),
-            ({"uri": "/alice-jupyter/"}, False),
-        ],
-    )
-    async def test_a_form_arrives_from_where_its_template_expects_one(
-        self, gate: Gate, changes: dict[str, Any], passes: bool
-    ) -> None:
-        self.allow(gate, frames=True, posts=True)
-        given = {"method": "POST", "page": True, "browser": True, "site": "cross-site", "origin": LOGIN}
-        cookie = (f"__Secure-spawner_workspace={gate.value}",)
-        try:
-            found = await gate.ask(**{**given, "cookies": cookie, **changes})
-        except Forbidden:
-            found = None
-        assert isinstance(found, Pass) is passes
-        if isinstance(found, Refusal):
-            assert type(found.error) is (OpenInTab if changes.get("framed") else SentFromElsewhere)
-
-    async def test_a_form_for_somebody_who_is_not_there_is_answered_in_words(self, gate: Gate) -> None:
-        self.allow(gate, posts=True)
-        given = {"method": "POST", "page": True, "browser": True, "site": "cross-site", "origin": LOGIN, "cookies": ()}
-        assert type((await gate.ask(**given)).error) is NotEntered
 
 
 class TestNobody:

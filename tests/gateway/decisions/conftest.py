@@ -1,0 +1,35 @@
+"""The gateway without a proxy: the settings are those of every other test, not those of a running Caddy."""
+
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from app.gateway.activity import Activity
+from app.gateway.relay import Relay
+from app.gateway.service import Desk
+from app.resources import Resources
+from app.settings import Settings
+from app.workspaces.watch import JobWatch
+from deploy.stack.services import Services
+from tests.conftest import make_settings
+from tests.factories import sign_in
+from tests.support.gate import OWN, Counter, Gate, make_workspace
+
+
+@pytest.fixture
+def settings(services: Services) -> Settings:
+    return make_settings(services)
+
+
+@pytest.fixture
+async def gate(resources: Resources) -> AsyncIterator[Gate]:
+    resources.settings.workspace_url = f"{OWN}/{{route}}"
+    watch, relay = JobWatch(resources.redis), Counter()
+    alice = await sign_in(resources)
+    workspace = await make_workspace(resources, alice)
+    desk = Desk(resources, watch, Activity(), cast(Relay, relay))
+    made = Gate(resources, desk, relay, alice, workspace, "")
+    made.value = await made.let_in(alice, workspace)
+    async with watch.running(resources):
+        yield made

@@ -1,0 +1,92 @@
+"""The gateway's decisions over a test's tables, without a proxy before it."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import select, update
+
+from app.auth.tokens import new_token
+from app.gateway.grants import Entry
+from app.gateway.relay import Passage
+from app.gateway.service import Desk, Pass, answer
+from app.gateway.visit import Visit
+from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
+from app.resources import Resources
+from tests.factories import SignedIn, sign_in
+
+HOST = "127.0.0.1:8080"
+OWN = "http://127.0.0.1:8080"
+VISIT = Visit(method="GET", host=HOST, uri="/alice-hello/lab?a=1")
+# Where each workspace has an origin of its own, as sharing needs it.
+APART = "http://{route}.apps.localhost:8080"
+
+
+@dataclass
+class Counter:
+    """A relay that only says what it was asked for."""
+
+    issued: list[tuple[Entry, str, int]] = field(default_factory=list)
+
+    def issue(self, entry: Entry, host: str, port: int, *, upgrade: bool) -> Passage:
+        self.issued.append((entry, host, port))
+        return Passage("127.0.0.1:9", "a ticket")
+
+
+@dataclass
+class Gate:
+    """The gateway over this test's tables, and alice with a workspace and its cookie."""
+
+    resources: Resources
+    desk: Desk
+    relay: Counter
+    alice: SignedIn
+    workspace: Workspace
+    value: str
+
+    def visit(self, **changes: Any) -> Visit:
+        apart = {"host": "alice-hello.apps.localhost:8080", "uri": "/lab?a=1"}
+        named = apart if self.resources.settings.host_mode else {}
+        return replace(VISIT, **{"cookies": (f"spawner_workspace={self.value}",), **named, **changes})
+
+    async def ask(self, **changes: Any) -> Any:
+        return await answer(self.desk, self.visit(**changes))
+
+    async def page(self, **changes: Any) -> Any:
+        """As a person's browser does."""
+        return await self.ask(page=True, site="none", **changes)
+
+    async def change(self, **columns: Any) -> None:
+        async with self.resources.unit_of_work() as session:
+            await session.execute(update(Workspace).where(Workspace.id == self.workspace.id).values(**columns))
+
+    async def let_in(self, who: SignedIn, workspace: Workspace) -> str:
+        value = new_token()
+        async with self.resources.unit_of_work() as session:
+            digest = self.resources.tokens.hash("workspace", value)
+            session.add(WorkspaceCookie(token_hash=digest, session_id=who.session.id, workspace_id=workspace.id))
+        return value
+
+    async def share_with(self, slug: str) -> str:
+        """The cookie of somebody whom a share lets in; from now on each workspace has its own origin."""
+        self.resources.settings.workspace_url = APART
+        guest = await sign_in(self.resources, slug)
+        async with self.resources.unit_of_work() as session:
+            session.add(Share(workspace_id=self.workspace.id, email=guest.user.email))
+        return await self.let_in(guest, self.workspace)
+
+    async def jobs(self) -> list[tuple[JobKind, JobState]]:
+        async with self.resources.sessions() as session:
+            rows = await session.scalars(select(Job).order_by(Job.created_at))
+            return [(row.kind, row.state) for row in rows]
+
+
+async def make_workspace(resources: Resources, owner: SignedIn, **columns: Any) -> Workspace:
+    values = {"template": "hello", "status": WorkspaceStatus.RUNNING, "host": "10.0.0.7", "port": 8888, **columns}
+    async with resources.unit_of_work() as session:
+        session.add(workspace := Workspace(user_id=owner.user.id, **values))
+    return workspace
+
+
+ADMITTED = Pass(
+    upstream="10.0.0.7:8888", prefix="/alice-hello", base="/alice-hello/", user="alice", cookie="", authorization=""
+)

@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.api.streaming import Sent, make_workspace, served
 from tests.factories import sign_in
 from tests.runtime.support import DOCKER_URL
-from tests.workers.test_logs import FOLLOW, LOGS, lines, texts, working
+from tests.support.logs import FOLLOW, LOGS, lines, texts, working
 
 Start = Callable[[str], Awaitable[aiodocker.containers.DockerContainer]]
 

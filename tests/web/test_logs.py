@@ -13,10 +13,10 @@ from app.workspaces import logs as protocol
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
 from tests.fakes import FakeRuntime
+from tests.support.logs import LoggingRuntime, breaks, numbered, working
 from tests.web.browsers import Page, make_browser, make_workspace
 from tests.web.test_home import HTMX
 from tests.web.test_pages import check_languages, check_policy
-from tests.workers.test_logs import LoggingRuntime, breaks, numbered, working
 
 PATH = "/home/workspaces/hello"
 LOG = f"{PATH}/log"

@@ -11,7 +11,7 @@ from tests.conftest import TestWorker
 from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
 from tests.support.driving import accept, drive, read
-from tests.workers.test_logs import LoggingRuntime, numbered, working
+from tests.support.logs import LoggingRuntime, numbered, working
 from tests.workers.test_workspaces import failing
 
 

@@ -14,7 +14,8 @@ from app.models import EngineFacts, Job, JobState, Session, Workspace, Workspace
 from app.notifications import beside
 from tests.api import cases
 from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call, good
-from tests.api.cases import FULL, Away
+from tests.api.cases import FULL
+from tests.api.cases_jobs import Away
 from tests.api.cases_sessions import Key, Provoke
 from tests.api.conftest import Scene
 from tests.api.streaming import make_job, make_workspace

@@ -183,6 +183,15 @@ async def at_once(one: Callable[[], Awaitable[float]]) -> float:
     return AT_ONCE / (time.perf_counter() - started)
 
 
+async def warm_up(raw: Raw, platform: Platform, resources: Resources) -> None:
+    """Run everything that is measured once, and clean up."""
+    for one in (raw.bare, raw.run, platform.launch, platform.launch):
+        await one()
+    await raw.clean()
+    await platform.clean()
+    await pool_is_full(resources)
+
+
 async def measure(stack: RunningStack) -> list[Row]:
     """Raw and platform in turns, so that a noisy minute hits both."""
     async with (
@@ -193,11 +202,7 @@ async def measure(stack: RunningStack) -> list[Row]:
         count = ROUNDS + (BATCHES + 2) * AT_ONCE + MEANWHILE + 2
         users = [await sign_in(resources, f"bench{number}") for number in range(count)]
         raw, platform = Raw(docker, stack), Platform(stack, client, users)
-        for warm_up in (raw.bare, raw.run, platform.launch, platform.launch):
-            await warm_up()
-        await raw.clean()
-        await platform.clean()
-        await pool_is_full(resources)
+        await warm_up(raw, platform, resources)
         bare, alone, through = [], [], []
         for _ in range(ROUNDS):
             bare.append(await raw.bare())

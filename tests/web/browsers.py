@@ -33,6 +33,28 @@ def make_browser(app: FastAPI, who: SignedIn | None = None, *, locale: str = "en
     )
 
 
+def _make_job(workspace: Workspace, step: JobStep, changes: Mapping[str, object]) -> Job:
+    """A job of the workspace, a launch unless `changes` says otherwise."""
+    values = {
+        "kind": JobKind.LAUNCH,
+        "was": WorkspaceStatus.NOT_CREATED,
+        "state": JobState.QUEUED if step == JobStep.QUEUED else JobState.RUNNING,
+        "admitted_at": utcnow(),
+        "progress": 34,
+        "error_code": workspace.error_code,
+        "exit_code": workspace.exit_code,
+        "deadline": utcnow() + timedelta(minutes=5),
+    }
+    return Job(
+        workspace_id=workspace.id,
+        user_id=workspace.user_id,
+        template=workspace.template,
+        generation=1,
+        step=step,
+        **{**values, **changes},
+    )
+
+
 async def make_workspace(
     resources: Resources,
     user: User,
@@ -64,24 +86,7 @@ async def make_workspace(
         await session.flush()
         if step is None:
             return None
-        values = {
-            "kind": JobKind.LAUNCH,
-            "was": WorkspaceStatus.NOT_CREATED,
-            "state": JobState.QUEUED if step == JobStep.QUEUED else JobState.RUNNING,
-            "admitted_at": utcnow(),
-            "progress": 34,
-            "error_code": error_code,
-            "exit_code": exit_code,
-            "deadline": utcnow() + timedelta(minutes=5),
-        }
-        made = Job(
-            workspace_id=workspace.id,
-            user_id=user.id,
-            template=template,
-            generation=1,
-            step=step,
-            **{**values, **(job or {})},
-        )
+        made = _make_job(workspace, step, job or {})
         session.add(made)
         await session.flush()
         session.add(JobEvent(job_id=made.id, step=step, detail=detail))

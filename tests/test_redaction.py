@@ -46,3 +46,9 @@ def test_a_password_of_three_characters_is_left_alone() -> None:
         _env_file=None, environment="development", secret_key=SECRET, redis_url="redis://:abc@localhost"
     )
     assert Redactor(settings).redact("abc") == "abc"
+
+
+def test_where_no_secret_is_known_a_text_stays_as_it_is() -> None:
+    settings = Settings(_env_file=None, environment="development", secret_key=SECRET, redis_url="redis://localhost")
+    without = settings.model_copy(update={"secret_key": "", "database_url": "", "smtp_url": ""})
+    assert Redactor(without).redact("a text") == "a text"

@@ -118,18 +118,14 @@ class Keyring:
                 self._seen = _Seen.of(os.fstat(file.fileno()))
                 found = split_secrets(file.read())
         except (OSError, ValueError) as error:
-            if not self._lost:
+            # Set before the line is logged: the logger asks for the keys, to remove them from it.
+            said, self._lost = self._lost, True
+            if not said:
                 log.warning("secret_key_file_unusable", **cause(error))
-            self._lost = True
             return
         self._lost = False
         known = {key.secret: key for key in self._keys}
         self._keys = [known.get(secret) or Key(secret) for secret in found]
-
-
-def secrets_now(settings: Settings) -> list[str]:
-    """The secrets as they are now."""
-    return [key.secret for key in Keyring(settings)()]
 
 
 def _access_list(path: Path) -> bytes | None:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from app import clock
 from app.auth import keys
-from app.auth.keys import Keyring, rotate, secrets_now
+from app.auth.keys import Keyring, rotate
 from app.auth.tokens import InvalidToken, Tokens
 from app.cli import app as commands
 from app.redaction import REMOVED, Redactor
@@ -219,9 +219,33 @@ def test_each_line_must_be_strong(path: Path) -> None:
 def test_every_secret_is_taken_out_of_logs(path: Path) -> None:
     settings = over(path)
     rotate(path, 2)
-    new, old = secrets_now(settings)
+    new, old = path.read_text().splitlines()
     assert old == FIRST
     assert Redactor(settings).redact(f"{new} {old}") == f"{REMOVED} {REMOVED}"
+
+
+def test_a_running_process_removes_a_rotated_secret_at_once_and_a_dropped_one_still(path: Path) -> None:
+    redactor = Redactor(over(path))
+    assert redactor.redact(FIRST) == REMOVED
+    rotate(path, 1)
+    (new,) = path.read_text().splitlines()
+    assert redactor.redact(f"{new} {FIRST}") == f"{REMOVED} {REMOVED}"
+
+
+def test_a_logger_that_removes_secrets_tells_once_that_their_file_is_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redactor, said = Redactor(over(path)), []
+
+    def note(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        said.append(redactor.redact(f"{event['event']} {FIRST}"))
+        raise structlog.DropEvent
+
+    monkeypatch.setattr(keys, "log", structlog.wrap_logger(structlog.PrintLogger(), processors=[note]))
+    path.unlink()
+    assert redactor.redact(FIRST) == REMOVED
+    assert redactor.redact(FIRST) == REMOVED
+    assert said == [f"secret_key_file_unusable {REMOVED}"]
 
 
 class TestCommand:

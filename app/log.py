@@ -50,6 +50,9 @@ def _redact(
     return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
+_processors: list[structlog.typing.Processor] = []
+
+
 def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> None:
     """Send structlog and the standard library's loggers to stderr, as JSON or readable for development.
 
@@ -68,8 +71,10 @@ def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> No
         if pretty
         else structlog.processors.JSONRenderer()
     )
+    # In place: loggers that were used before keep the list that they began with.
+    _processors[:] = [*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )

@@ -154,7 +154,7 @@ def ask_for_link(someone: Person, address: str) -> str:
     """Fill in the form, read what to do, and find the link in the mail that went through SMTP."""
     someone.visit(someone.home)
     page = someone.page
-    expect(page).to_have_url(f"{someone.home}sign-in")
+    expect(page).to_have_url(f"{someone.home}sign-in", timeout=PATIENCE_MS)
     page.get_by_label("E-mail address").fill(address)
     page.get_by_role("button", name="Send me a link").click()
     expect(page.get_by_role("heading", name="Look into your mailbox")).to_be_visible(timeout=PATIENCE_MS)

@@ -106,12 +106,13 @@ def sign_out(someone: Person, slug: str) -> None:
     someone.page.get_by_role("button", name="Sign out").click()
     expect(someone.page).to_have_url(f"{someone.home}sign-in", timeout=PATIENCE_MS)
     someone.visit(someone.home)
-    expect(someone.page).to_have_url(f"{someone.home}sign-in")
+    expect(someone.page).to_have_url(f"{someone.home}sign-in", timeout=PATIENCE_MS)
     asked = f"{page.url}headers"
     someone.refused.add(asked)
     assert page.evaluate("async url => (await fetch(url)).status", asked) == 401
     page.reload()
-    expect(page).to_have_url(f"{someone.home}sign-in")
+    # The way back is kept.
+    expect(page).to_have_url(re.compile(re.escape(f"{someone.home}sign-in?next=%2Fopen%2F")), timeout=PATIENCE_MS)
 
 
 def told(page: Page) -> str:

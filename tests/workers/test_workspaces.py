@@ -355,7 +355,7 @@ async def test_the_container_is_told_who_and_where_it_is_and_no_secret(
         "SPAWNER_USER_SLUG": "alice",
         "SPAWNER_TEMPLATE": "hello",
         "SPAWNER_ROUTE": "alice-hello",
-        "SPAWNER_BASE_PATH": "/alice-hello/",
+        "SPAWNER_BASE_PATH": "/",
         "SPAWNER_PUBLIC_URL": "http://localhost:8080",
     }
     assert settings.secret_key not in repr(spec)

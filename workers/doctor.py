@@ -196,7 +196,7 @@ async def _unclaimed(context: WorkerContext) -> list[Finding]:
 async def _redis(context: WorkerContext) -> list[Finding]:
     resources = context.resources
     await resources.redis.ping()
-    here, found = resources.catalog.digest, await list_processes(resources.redis)
+    here, found = resources.catalog.digest, await list_processes(resources)
     differing = [f"{one.kind} {one.name}" for one in found if one.catalog != here]
     return [
         Finding("redis", "ok", "Redis answers"),

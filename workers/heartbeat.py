@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from redis.exceptions import RedisError
 
-from app.health.service import WORKER_KEY
+from app.health.presence import announce, presence_key
 from app.log import cause
 from app.runtime.base import RuntimeFault
 from app.settings import Settings
@@ -25,8 +25,8 @@ LIFE = 10
 
 
 async def beat(context: WorkerContext) -> None:
-    """Write the worker's file and its key every three seconds, until cancelled. Both outlive two missed beats."""
-    key = f"{WORKER_KEY}{worker_name()}"
+    """Write the worker's file and tell Redis every three seconds, until cancelled. Both outlive two missed beats."""
+    redis, key = context.resources.redis, presence_key(context.resources.settings, "workers")
     file = HeartbeatFile(context.resources.settings)
     try:
         while True:
@@ -38,7 +38,7 @@ async def beat(context: WorkerContext) -> None:
             # The file first: Redis may be slow, which is nothing that a new process would mend.
             file.write(engine)
             try:
-                await context.resources.redis.set(key, engine, ex=LIFE)
+                await announce(redis, key, worker_name(), engine, LIFE)
             except (RedisError, OSError) as error:
                 log.warning("heartbeat_lost", **cause(error))
             await asyncio.sleep(INTERVAL)

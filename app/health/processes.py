@@ -9,16 +9,15 @@ from typing import Literal
 
 import structlog
 from pydantic import BaseModel, Field, ValidationError
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core.schema import code_revision
+from app.health.presence import announce, list_present, presence_key
 from app.log import cause
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
 
-PROCESS_KEY = "spawner:process:"
 INTERVAL = 5
 LIFE = 20
 
@@ -44,11 +43,11 @@ def this_process(resources: Resources, kind: Kind) -> ProcessOut:
 async def register(resources: Resources, kind: Kind) -> None:
     """Say every five seconds that this process runs, until cancelled. Logs once when others know other templates."""
     own = this_process(resources, kind)
-    key, said = f"{PROCESS_KEY}{own.kind}:{own.name}", False
+    key, said = presence_key(resources.settings, "processes"), False
     while True:
         try:
-            await resources.redis.set(key, own.model_dump_json(), ex=LIFE)
-            differing = [one.name for one in await list_processes(resources.redis) if one.catalog != own.catalog]
+            await announce(resources.redis, key, own.name, own.model_dump_json(), LIFE)
+            differing = [one.name for one in await list_processes(resources) if one.catalog != own.catalog]
             if differing and not said:
                 remedy = "restart every process after a change of the catalogue"
                 log.warning("catalogues_differ", catalog=own.catalog, others=differing, remedy=remedy)
@@ -58,22 +57,21 @@ async def register(resources: Resources, kind: Kind) -> None:
         await asyncio.sleep(INTERVAL)
 
 
-async def list_processes(redis: Redis) -> list[ProcessOut]:
+async def list_processes(resources: Resources) -> list[ProcessOut]:
     """Every process that was heard of lately and can be read, by kind and name. Raises what Redis raises."""
-    keys = [key async for key in redis.scan_iter(f"{PROCESS_KEY}*", count=1000)]
-    values = await redis.mget(keys) if keys else []
+    present = await list_present(resources.redis, presence_key(resources.settings, "processes"))
     found = []
-    for value in values:
+    for text in present.values():
         # A process of another version may say something else of itself.
         with suppress(ValidationError):
-            found.append(ProcessOut.model_validate_json(value or b""))
+            found.append(ProcessOut.model_validate_json(text))
     return sorted(found, key=lambda one: (one.kind, one.name))
 
 
 async def known_processes(resources: Resources) -> list[ProcessOut] | None:
     """The same; None where Redis does not answer."""
     try:
-        return await list_processes(resources.redis)
+        return await list_processes(resources)
     except (RedisError, OSError) as error:
         log.warning("part_down", part="redis", **cause(error))
         return None

@@ -10,12 +10,12 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.schema import Fit, code_revision, read_schema
+from app.health.presence import list_present, presence_key
 from app.log import cause
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
 
-WORKER_KEY = "spawner:worker:"
 PATIENCE = 2
 
 State = Literal["ok", "down"]
@@ -69,8 +69,7 @@ async def _database(resources: Resources) -> list[Fit]:
 
 
 async def _beats(resources: Resources) -> list[str]:
-    keys = [key async for key in resources.redis.scan_iter(f"{WORKER_KEY}*", count=1000)]
-    return [value.decode() for value in await resources.redis.mget(keys) if value] if keys else []
+    return [*(await list_present(resources.redis, presence_key(resources.settings, "workers"))).values()]
 
 
 async def _answer(question: Awaitable[list[T]], part: str) -> list[T] | None:

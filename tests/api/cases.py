@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import select, update
 
+from app.health.presence import announce, presence_key
 from app.models import EngineFacts, User, Volume, Workspace, utcnow
 from tests.api import sharing_cases
 from tests.api.calls import (
@@ -48,7 +49,8 @@ async def spends(name: str, scene: Scene) -> httpx.Response:
 
 
 async def is_ready(scene: Scene) -> httpx.Response:
-    await scene.resources.redis.set("spawner:worker:test:1", "ok")
+    resources = scene.resources
+    await announce(resources.redis, presence_key(resources.settings, "workers"), "test:1", "ok", 10)
     return await call(scene, "readyz")
 
 

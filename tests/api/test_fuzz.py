@@ -15,6 +15,7 @@ from hypothesis import settings as examples
 from schemathesis.checks import positive_data_acceptance
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 
+from app.health.presence import announce, presence_key
 from app.main import create_app
 from app.resources import Resources
 from app.settings import Settings
@@ -53,7 +54,7 @@ async def alice(resources: Resources) -> SignedIn:
 @pytest.fixture
 async def beating(resources: Resources) -> None:
     """A worker whose engine answers."""
-    await resources.redis.set("spawner:worker:one:1", "ok")
+    await announce(resources.redis, presence_key(resources.settings, "workers"), "one:1", "ok", 3600)
 
 
 @pytest.fixture

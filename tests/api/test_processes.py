@@ -1,10 +1,12 @@
 """Processes that read the catalogue at different times know different templates: somebody says so."""
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 
-from app.health.processes import PROCESS_KEY, list_processes, register
+from app.health.presence import announce, list_present, presence_key
+from app.health.processes import list_processes, register
 from app.resources import Resources, open_resources
 from app.settings import Settings
 from tests.conftest import TestWorker
@@ -50,7 +52,7 @@ async def test_processes_with_another_catalogue_are_named_in_overview_and_doctor
 
 
 async def _count(resources: Resources, wanted: int) -> bool:
-    return len(await list_processes(resources.redis)) == wanted
+    return len(await list_processes(resources)) == wanted
 
 
 async def test_a_process_that_is_heard_of_no_more_is_forgotten(resources: Resources) -> None:
@@ -58,8 +60,24 @@ async def test_a_process_that_is_heard_of_no_more_is_forgotten(resources: Resour
     await until(lambda: _count(resources, 1))
     registering.cancel()
     await asyncio.gather(registering, return_exceptions=True)
-    (key,) = [key async for key in resources.redis.scan_iter(f"{PROCESS_KEY}*")]
+    key = presence_key(resources.settings, "processes")
     assert 0 < await resources.redis.ttl(key) <= 20
+    # One that still speaks keeps the hash, and not what others said in it.
+    await announce(resources.redis, key, "gone", "{}", 0)
+    await announce(resources.redis, key, "here", "{}", 20)
+    assert "gone" not in await list_present(resources.redis, key)
+    assert not await resources.redis.hexists(key, "gone")  # type: ignore[misc]  # its types are those of both clients
+
+
+async def test_processes_of_another_installation_on_the_same_redis_are_not_seen(resources: Resources) -> None:
+    other = replace(resources, settings=resources.settings.model_copy(update={"instance": "other"}))
+    registering = asyncio.create_task(register(other, "api"))
+    try:
+        await until(lambda: _count(other, 1))
+        assert await list_processes(resources) == []
+    finally:
+        registering.cancel()
+        await asyncio.gather(registering, return_exceptions=True)
 
 
 async def test_the_digest_is_of_the_templates_and_not_of_how_they_are_written(

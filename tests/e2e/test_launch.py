@@ -8,7 +8,6 @@ import httpx
 import pytest
 import redis
 
-from app.health.service import WORKER_KEY
 from deploy.stack.console import StepFailed, wait_until
 from tests.e2e.stack import RunningStack
 from tests.support.waiting import PATIENCE
@@ -125,9 +124,9 @@ def test_a_launch_accepted_while_redis_is_down_is_done_once_it_is_back(stack: Ru
 
 def all_beat(stack: RunningStack) -> bool:
     """Whether each worker process is heard of in Redis."""
-    keys = [f"{WORKER_KEY}{place()}:{worker.pid}" for worker in stack.workers.values()]
+    wanted = {f"{place()}:{worker.pid}".encode() for worker in stack.workers.values()}
     with redis.Redis.from_url(stack.services.redis_url) as client:
-        return bool(client.exists(*keys) == len(keys))
+        return wanted <= set(client.hkeys(f"spawner:workers:{stack.instance}"))
 
 
 def all_miss_redis(stack: RunningStack) -> bool:

@@ -1,0 +1,41 @@
+"""What processes say of themselves in Redis, each for some seconds: fields of one hash, so that no key is searched."""
+
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from app.settings import Settings
+
+
+def presence_key(settings: Settings, kind: Literal["processes", "workers"]) -> str:
+    """The hash of one installation: another one may use the same Redis."""
+    return f"spawner:{kind}:{settings.instance}"
+
+
+async def announce(redis: Redis, key: str, name: str, text: str, life: int) -> None:
+    """Say something of oneself that holds for `life` seconds. Redis's clock alone counts: those of hosts differ."""
+    now, _ = await redis.time()
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.hset(key, name, f"{now + life} {text}")
+        pipe.expire(key, life)
+        await pipe.execute()
+
+
+async def list_present(redis: Redis, key: str) -> dict[str, str]:
+    """What still holds, by name; what holds no more is removed. Raises what Redis raises."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.time()
+        pipe.hgetall(key)
+        (now, _), found = await pipe.execute()
+    present, over = {}, []
+    for name, value in found.items():
+        until, _, text = value.decode().partition(" ")
+        if int(until) > now:
+            present[name.decode()] = text
+        else:
+            over.append(name)
+    if over:
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.hdel(key, *over)
+            await pipe.execute()
+    return present

@@ -1,6 +1,7 @@
 """Workers say that they live and whether their engine answers: to the API through Redis, to probes by a file."""
 
 import asyncio
+import errno
 import os
 import re
 import time
@@ -16,7 +17,7 @@ from app.runtime.base import RuntimeFault
 from app.settings import Settings
 from workers.context import WorkerContext
 from workers.identity import place, worker_name
-from workers.liveness import LIFE_SECONDS, heartbeat_path
+from workers.liveness import LIFE_SECONDS, heartbeat_path, is_private
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +51,17 @@ class HeartbeatFile:
     """This worker's file. Where it cannot be written that is said once, and the probe says that nobody lives."""
 
     def __init__(self, settings: Settings) -> None:
-        self._folder = settings.heartbeat_dir
-        self._path = Path(heartbeat_path(str(self._folder), settings.instance, place(), os.getpid()))
+        self._path = Path(heartbeat_path(str(settings.heartbeat_dir), settings.instance, place(), os.getpid()))
+        self._folder = self._path.parent
         self._ours = re.compile(rf"\.?{re.escape(settings.instance)}\..+\.[0-9]+")
         self._said = False
 
     def write(self, engine: str) -> None:
         """Say how the engine answers; a reader sees the old word or the new one."""
         try:
-            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_private(str(self._folder)):
+                raise PermissionError(errno.EPERM, "others may write to it")
             fresh = self._path.with_name(f".{self._path.name}")
             fresh.write_text(engine)
             fresh.replace(self._path)
@@ -77,7 +80,7 @@ class HeartbeatFile:
             self._said = True
 
     def _sweep(self) -> None:
-        """Remove what killed workers left, and no file of anybody else: the folder may be one such as `/tmp`."""
+        """Remove what killed workers left, and no file of anybody else."""
         for other in self._folder.iterdir():
             # Another worker may remove it at the same time.
             with suppress(FileNotFoundError):

@@ -12,11 +12,13 @@ import time
 FOLDER = "/tmp/spawner-workers"  # noqa: S108 # nosec B108 # its owner is checked
 VARIABLES = ("SPAWNER_HEARTBEAT_DIR", "SPAWNER_INSTANCE")
 LIFE_SECONDS = 15
+# Made by the worker within that folder, for itself alone: an emptyDir of Kubernetes may be written by anybody.
+PRIVATE = "live"
 
 
 def heartbeat_path(folder: str, instance: str, place: str, pid: int | str) -> str:
     """Name a worker's file. Process ids are unique within `place`, which `workers.identity` says."""
-    return os.path.join(folder, f"{instance}.{place.replace('/', '_')}.{pid}")  # noqa: PTH118 - loads no pathlib
+    return os.path.join(folder, PRIVATE, f"{instance}.{place.replace('/', '_')}.{pid}")  # noqa: PTH118 - loads no pathlib
 
 
 def probe() -> int:
@@ -25,7 +27,7 @@ def probe() -> int:
 
     given = _settings()
     folder, instance = given.get(VARIABLES[0]) or FOLDER, given.get(VARIABLES[1]) or "spawner"
-    beats = _beats(folder, os.path.basename(heartbeat_path(folder, instance, place(), "")))  # noqa: PTH119
+    beats = _beats(*os.path.split(heartbeat_path(folder, instance, place(), "")))
     if not beats:
         print(f"no worker of this host was heard of lately in {folder}")  # noqa: T201
         return 1
@@ -36,13 +38,20 @@ def probe() -> int:
     return 0
 
 
+def is_private(folder: str) -> bool:
+    """Whether only this user can have written there: what others could have written says nothing.
+
+    Root looks at all workers.
+    """
+    found = os.stat(folder, follow_symlinks=False)  # noqa: PTH116
+    return not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.geteuid() in (0, found.st_uid)
+
+
 def _beats(folder: str, prefix: str) -> set[str]:
     """What workers last said of their engine: `ok`, or a code."""
     beats: set[str] = set()
     try:
-        # Anybody may make a folder below /tmp: what others could have written says nothing. Root looks at all workers.
-        found = os.stat(folder, follow_symlinks=False)  # noqa: PTH116
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or os.geteuid() not in (0, found.st_uid):
+        if not is_private(folder):
             return beats
         for entry in os.scandir(folder):
             if entry.name.startswith(prefix) and time.time() - entry.stat().st_mtime < LIFE_SECONDS:

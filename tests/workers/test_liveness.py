@@ -3,20 +3,25 @@
 import asyncio
 import os
 import resource
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from app.runtime.base import EngineUnavailable
+from app.settings import Settings
 from tests.conftest import ROOT, TestWorker
 from tests.fakes import FakeRuntime
 from tests.workers.test_workspaces import until
+from workers import heartbeat
 from workers.heartbeat import HeartbeatFile, beat
 from workers.identity import place
-from workers.liveness import LIFE_SECONDS, heartbeat_path
+from workers.liveness import LIFE_SECONDS, PRIVATE, heartbeat_path
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def probe(folder: Path, **changes: str) -> tuple[int, str]:
 
 
 def write(folder: Path, where: str, pid: int, engine: str, age: float = 0) -> None:
-    folder.mkdir(exist_ok=True)
+    (folder / PRIVATE).mkdir(mode=0o700, parents=True, exist_ok=True)
     path = Path(heartbeat_path(str(folder), "a", where, pid))
     path.write_text(engine)
     os.utime(path, (time.time() - age, time.time() - age))
@@ -63,8 +68,34 @@ def test_a_probe_tells_whether_a_worker_of_this_host_can_work(
 
 def test_a_folder_that_others_may_write_to_says_nothing(folder: Path) -> None:
     write(folder, place(), 1, "ok")
-    folder.chmod(0o777)
+    (folder / PRIVATE).chmod(0o777)
     assert probe(folder)[0] == 1
+
+
+def test_a_worker_lives_in_a_mounted_folder_that_anybody_may_write_to(settings: Settings, folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    settings.heartbeat_dir = folder
+    file = HeartbeatFile(settings)
+    file.write("ok")
+    assert stat.S_IMODE((folder / PRIVATE).stat().st_mode) == 0o700
+    assert probe(folder, SPAWNER_INSTANCE=settings.instance)[0] == 0
+    file.remove()
+
+
+def test_a_worker_tells_that_its_folder_is_anothers_or_leads_elsewhere(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A logger that was used before would keep to its processors.
+    monkeypatch.setattr(heartbeat, "log", structlog.get_logger("fresh"))
+    folder.mkdir()
+    settings.heartbeat_dir = folder
+    (folder / "elsewhere").mkdir(mode=0o700)
+    (folder / PRIVATE).symlink_to(folder / "elsewhere")
+    with capture_logs() as said:
+        HeartbeatFile(settings).write("ok")
+    assert [line["event"] for line in said] == ["heartbeat_file_unusable"]
+    assert not list((folder / "elsewhere").iterdir())
 
 
 def test_the_settings_of_a_file_count_where_the_environment_says_nothing(folder: Path) -> None:
@@ -111,7 +142,7 @@ async def test_a_worker_says_that_it_lives_also_while_redis_is_away_and_no_more_
     await until(lives)
     beating.cancel()
     await asyncio.gather(beating, return_exceptions=True)
-    assert os.listdir(folder) == []  # noqa: PTH208 - pathlib's blocks as well
+    assert os.listdir(folder / PRIVATE) == []  # noqa: PTH208 - pathlib's blocks as well
     assert not await lives()
 
 
@@ -139,13 +170,14 @@ async def test_only_what_killed_workers_left_is_removed(worker: TestWorker, fold
     left, fresh = f"{settings.instance}.{place().replace('/', '_')}.1", f"{settings.instance}.elsewhere.2"
     others = ["notes.txt", f"{settings.instance}.log", f"other.{left}"]
     for name in (left, *others):
-        (folder / name).write_text("")
-        os.utime(folder / name, (0, 0))
-    (folder / fresh).write_text("ok")
+        (folder / PRIVATE / name).write_text("")
+        os.utime(folder / PRIVATE / name, (0, 0))
+    (folder / PRIVATE / fresh).write_text("ok")
     file = HeartbeatFile(settings)
     file.write("ok")
     file.remove()
-    assert sorted(os.listdir(folder)) == sorted(["a.elsewhere.3", fresh, *others])  # noqa: PTH208 - pathlib's blocks as well
+    found = os.listdir(folder / PRIVATE)  # noqa: PTH208 - pathlib's blocks as well
+    assert sorted(found) == sorted(["a.elsewhere.3", fresh, *others])
 
 
 async def test_a_folder_that_cannot_be_written_stops_no_worker(worker: TestWorker, tmp_path: Path) -> None:

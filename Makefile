@@ -5,7 +5,7 @@ LOCK := $(shell command -v uv || echo .venv/bin/uv) pip compile -q --universal -
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-relay chaos fuzz mutants timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-relay chaos test-engines fuzz mutants timing openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,9 @@ bench-relay: bootstrap ## measure what the relay costs websockets and POSTs
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"
 	@$(STACK) prepare
 	$(PYTHON_VENV) -u -m tests.chaos $(CHAOS)
+
+test-engines: bootstrap ## run the runtime's contract on engines of other Debian releases, as root; ENGINES="--engine podman-5"
+	$(PYTHON_VENV) -u -m tests.engines $(ENGINES)
 
 timing: bootstrap ## ask for links a thousand times for each kind of address, and compare the times of the answers
 	$(PYTHON_VENV) -m tests.timing

@@ -25,7 +25,7 @@ from app.runtime.base import (
     Superseded,
     WorkspaceSpec,
 )
-from app.runtime.docker_calls import EngineRefused, call, missing_is_fine, settle
+from app.runtime.docker_calls import EngineRefused, call, settle
 from app.runtime.docker_containers import Containers
 from app.runtime.docker_networks import ensure_network, users_of
 from app.runtime.docker_objects import (
@@ -36,6 +36,7 @@ from app.runtime.docker_objects import (
     confinement_of,
     container_body,
     egress_of,
+    identity,
     status_of,
     subnet_of,
 )
@@ -145,12 +146,24 @@ class Launch:
             raise
 
     async def _own_volume(self) -> None:
-        """Raise `NameTaken` where the volume holds the files of another database's workspace."""
-        if self.spec.volume is not None:
-            with missing_is_fine():
-                volume = await call(DockerVolume(self.docker, self.spec.volume.name).show())
-                if INSTANCE in (volume["Labels"] or {}):
-                    _require_known(self.spec, self.spec.volume.name, volume["Labels"])
+        """See that the volume is there, with its labels: Podman drops those that come with a container.
+
+        Raises `NameTaken` where it holds the files of another database's workspace.
+        """
+        if self.spec.volume is None:
+            return
+        volume = DockerVolume(self.docker, self.spec.volume.name)
+        try:
+            labels = (await call(volume.show()))["Labels"] or {}
+        except EngineRefused as refused:
+            if refused.status != 404:
+                raise
+            body = {"Name": self.spec.volume.name, "Labels": identity(self.spec)}
+            await settle(self.docker.volumes.create(body))
+            # Another call may have been first: the engine then gives what is there.
+            labels = (await call(volume.show()))["Labels"] or {}
+        if INSTANCE in labels:
+            _require_known(self.spec, self.spec.volume.name, labels)
 
     async def _create_container(self) -> str | None:
         await self._own_volume()

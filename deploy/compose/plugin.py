@@ -15,7 +15,6 @@ RELEASE = "trixie"
 INSTALL = (
     "there is no Docker Compose 2.24 or later here: install it (Debian 13: docker-compose, Ubuntu: docker-compose-v2)"
 )
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 OLDEST = (2, 24)
 
 
@@ -45,56 +44,15 @@ def ensure_compose(layout: Layout, current: Step) -> None:
         current.announce(f"getting Docker Compose from Debian {RELEASE}")
         debian.install("debian-archive-keyring")
         with tempfile.TemporaryDirectory(prefix="spawner-compose-", dir="/var/tmp") as directory:  # nosec B108
-            _unpack(Path(directory), plugin)
+            root = Path(directory) / "package"
+            try:
+                debian.unpack(RELEASE, ["docker-compose"], Path(directory), root, dependencies=False)
+            except StepFailed as failed:
+                raise StepFailed(f"Docker Compose could not be had from Debian: {failed}. Else: {INSTALL}") from failed
+            plugin.parent.mkdir(exist_ok=True)
+            shutil.copy2(root / "usr/libexec/docker/cli-plugins/docker-compose", plugin)
     version = max(compose_version(["docker", "compose"]), compose_version([str(plugin)]))
     current.detail = f"Docker Compose {version[0]}.{version[1]}"
-
-
-def _unpack(directory: Path, plugin: Path) -> None:
-    """Download the package with lists of its own, so that this machine's sources stay as they are."""
-    directory.chmod(0o755)
-    sources = directory / "debian.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] {_mirror()} {RELEASE} main\n")
-    for name in ("lists/partial", "cache/archives/partial", "package"):
-        (directory / name).mkdir(parents=True)
-    options = {
-        "Dir::Etc::SourceList": sources,
-        "Dir::Etc::SourceParts": "/dev/null",
-        "Dir::State::Lists": directory / "lists",
-        "Dir::Cache": directory / "cache",
-        "Acquire::Languages": "none",
-        "APT::Sandbox::User": "root",
-    }
-    apt = ["apt-get", "-q", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
-    for command in (
-        [*apt, "update"],
-        [*apt, "download", "docker-compose"],
-        ["sh", "-c", "dpkg-deb -x docker-compose_*.deb package"],
-    ):
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StepFailed(
-                f"Docker Compose could not be had from Debian: {done.stderr.strip() or done.stdout.strip()}"
-            )
-    plugin.parent.mkdir(exist_ok=True)
-    shutil.copy2(directory / "package/usr/libexec/docker/cli-plugins/docker-compose", plugin)
-
-
-def _mirror() -> str:
-    """The mirror of Debian that this machine uses. Raises `StepFailed` where it uses none."""
-    asked = [
-        "apt-get",
-        "indextargets",
-        "--format",
-        "$(REPO_URI)",
-        "Created-By: Packages",
-        "Origin: Debian",
-        "Component: main",
-    ]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
-    if not found:
-        raise StepFailed(INSTALL)
-    return found[0]
 
 
 def docker_configuration(layout: Layout, directory: Path) -> dict[str, str]:

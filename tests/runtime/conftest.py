@@ -20,9 +20,9 @@ from app.runtime.base import Runtime
 from app.runtime.docker import DockerRuntime
 from app.runtime.firewall import Firewall
 from tests.runtime.attacks import RANGE, Attack, Prey, build_attacker
-from tests.runtime.support import DOCKER_URL, Answer, Peer, Steps, Workspaces, fetch
+from tests.runtime.support import ALLOWED, DOCKER_URL, Answer, Peer, Steps, Workspaces, fetch
 
-RUNTIMES = [pytest.param(lambda: DockerRuntime(DOCKER_URL, publish="never", starts=16), id="docker")]
+RUNTIMES = [pytest.param(lambda: DockerRuntime(DOCKER_URL, publish="never", starts=16, allowed=ALLOWED), id="docker")]
 
 
 @pytest.fixture(params=RUNTIMES)

@@ -11,10 +11,13 @@ from uuid import uuid4
 import httpx
 
 from app.runtime.base import Endpoint, Network, Progress, RunState, Runtime, Volume, WorkspaceSpec
+from app.runtime.policy import Allowed
 from app.settings import LOCAL_DOCKER
 from tests.support.waiting import PATIENCE
 
 DOCKER_URL = os.environ.get("SPAWNER_DOCKER_URL") or os.environ.get("DOCKER_HOST") or LOCAL_DOCKER
+# Podman reads the list of system calls from a file on its host.
+ALLOWED = Allowed(seccomp_file=os.environ.get("SPAWNER_SECCOMP_FILE", ""))
 PORT = 8080
 # What the container does is a shell script that the test passes in.
 SERVE = "exec busybox httpd -f -p 8080 -h /"

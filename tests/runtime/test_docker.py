@@ -12,14 +12,13 @@ import pytest
 from app.runtime.base import Inventory, Network, RunState, RuntimeFault, SubnetTaken
 from app.runtime.docker import DockerRuntime
 from app.runtime.docker_objects import confinement_of, container_body
-from app.runtime.policy import Allowed
-from tests.runtime.support import DOCKER_URL, Steps, Workspaces, eventually
+from tests.runtime.support import ALLOWED, DOCKER_URL, Steps, Workspaces, eventually
 from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
 async def docker() -> AsyncIterator[DockerRuntime]:
-    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16)
+    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16, allowed=ALLOWED)
     yield runtime
     await runtime.aclose()
 
@@ -38,7 +37,7 @@ async def test_limits_and_hardening_are_the_engines(
     assert host["Memory"] == host["MemorySwap"] == 40 << 20
     assert (host["NanoCpus"], host["PidsLimit"]) == (250_000_000, 20)
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
-    assert host["SecurityOpt"] == Allowed().security
+    assert host["SecurityOpt"] == ALLOWED.security
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
     assert (host["Init"], host["ReadonlyRootfs"], list(host["Tmpfs"])) == (True, True, ["/tmp"])
     assert host["RestartPolicy"]["Name"] == "no"
@@ -81,7 +80,7 @@ async def test_every_object_carries_the_labels(
     stored = await (await engine.volumes.get(volume.name)).show()
     assert stored["Labels"] == wanted
     assert network["Labels"] == {"spawner.instance": spec.instance, "spawner.network": "workspace"}
-    own = {"spawner.incarnation": "4", "spawner.port": "8080", "spawner.confinement": confinement_of(spec, Allowed())}
+    own = {"spawner.incarnation": "4", "spawner.port": "8080", "spawner.confinement": confinement_of(spec, ALLOWED)}
     assert container["Config"]["Labels"] == {**wanted, **own}
     assert network["IPAM"]["Config"] == [{"Subnet": spec.network.subnet}]
     assert list(container["NetworkSettings"]["Networks"]) == [spec.network.name]
@@ -90,7 +89,7 @@ async def test_every_object_carries_the_labels(
 async def test_a_published_workspace_listens_on_loopback_only(
     engine: aiodocker.Docker, workspace: Workspaces, steps: Steps
 ) -> None:
-    runtime = DockerRuntime(DOCKER_URL, publish="loopback", starts=16)
+    runtime = DockerRuntime(DOCKER_URL, publish="loopback", starts=16, allowed=ALLOWED)
     spec = workspace()
     endpoint = await runtime.ensure_running(spec, steps)
     bindings = (await inspect(engine, spec.name))["NetworkSettings"]["Ports"]["8080/tcp"]
@@ -219,10 +218,10 @@ async def test_what_was_made_and_never_looked_at_is_looked_at_before_it_runs(
     first = workspace()
     spec = workspace(network=first.network)
     await docker.ensure_running(first, steps)
-    await engine.containers.create(container_body(spec, Allowed(), publish=False), name=spec.name)
+    await engine.containers.create(container_body(spec, ALLOWED, publish=False), name=spec.name)
     with pytest.raises(SubnetTaken):
         await docker.ensure_running(spec, steps)
-    left = await engine.containers.create(container_body(spec, Allowed(), publish=False), name=spec.name)
+    left = await engine.containers.create(container_body(spec, ALLOWED, publish=False), name=spec.name)
     moved = replace(spec, network=workspace.network())
     assert (await docker.ensure_running(moved, steps)).container_id != left.id
     assert list((await inspect(engine, spec.name))["NetworkSettings"]["Networks"]) == [moved.network.name]

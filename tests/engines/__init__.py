@@ -1,0 +1,1 @@
+"""The runtime's contract on engines that this machine does not have."""

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
     page_access_seconds: int = Field(900, ge=60, description="How often the pages' cookies are exchanged for new ones.")
     session_seconds: int = Field(43200, ge=60, description="Life of a sign-in; access tokens and cookies end with it.")
-    magic_link_seconds: int = Field(600, ge=30, description="Life of a link.")
+    magic_link_seconds: int = Field(600, ge=30, le=86400, description="Life of a link, a day at most.")
     invitation_seconds: int = Field(604800, ge=60, description="Life of an invitation.")
     magic_links_per_hour: int = Field(3, ge=1, description="Links one address may ask for in an hour.")
     magic_links_per_hour_client: int = Field(

@@ -170,6 +170,7 @@ def test_what_is_no_network_ends_the_start(monkeypatch: pytest.MonkeyPatch, netw
         ({"REDIS_URL": "redis:6379"}, "SPAWNER_REDIS_URL: must be such as redis://"),
         ({"SMTP_URL": "mail.example.org:25"}, "SPAWNER_SMTP_URL: must be such as smtp+starttls://"),
         ({"SIGNUP": "domains"}, "SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS"),
+        ({"MAGIC_LINK_SECONDS": "86401"}, "SPAWNER_MAGIC_LINK_SECONDS: Input should be less than or equal to 86400"),
         ({"MAIL_FROM": "Spawner"}, "SPAWNER_MAIL_FROM: must hold an address"),
         ({"MAIL_FROM": ""}, "SPAWNER_MAIL_FROM: must hold an address"),
         ({"MAIL_FROM": "Spawner <spawner@>"}, "SPAWNER_MAIL_FROM: must hold an address"),

@@ -55,7 +55,8 @@ PASS_SECONDS = 30
 # Rows that have had their time: what is counted from, and how much longer they are kept.
 EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
     (IdempotencyKey.created_at, timedelta(days=1)),
-    (LinkRequest.created_at, timedelta(days=1)),
+    # A link that is made in its last hour, and made good again within another, may live for a day from then.
+    (LinkRequest.expires_at, timedelta(days=2)),
     (MagicLink.expires_at, timedelta(days=1)),
     (Invitation.expires_at, timedelta(days=30)),
     (Session.expires_at, timedelta(days=7)),

@@ -29,7 +29,9 @@ from app.models import (
 from app.resources import Resources
 from tests.auth.rows import audited, queued, row, rows
 from tests.clocks import Time
+from tests.conftest import TestWorker
 from tests.factories import make_user
+from workers.reconcile import reconcile_rows
 
 BROWSER = Browser(new_token())
 HERE = Client("203.0.113.9", "an agent")
@@ -81,6 +83,20 @@ async def test_a_request_for_a_link(resources: Resources, time: Time) -> None:
         "used_at": None,
     }
     assert await queued(resources) == {f"send_link:{wanted.id}"}
+
+
+async def test_a_request_outlives_the_longest_lived_link_that_was_made_for_it_last(
+    resources: Resources, worker: TestWorker, time: Time
+) -> None:
+    resources.settings.magic_link_seconds = 24 * 3600
+    wanted = await request(resources)
+    time.pass_(seconds=59 * 60)
+    await claim(resources, wanted)
+    time.pass_(seconds=24 * 3600 - 60)
+    await reconcile_rows(worker.context)
+    link = await row(resources, MagicLink)
+    assert link["expires_at"] > time.now
+    assert link["request_id"] == wanted.id
 
 
 async def test_a_link_that_is_mailed(resources: Resources, time: Time) -> None:

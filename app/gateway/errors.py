@@ -49,6 +49,18 @@ class SentFromElsewhere(Forbidden):
     )
 
 
+class TooManyEntries(AppError):
+    code = "too_many_entries"
+    status = 429
+    title = Text("Opened too often", "Zu oft geöffnet")
+    detail = Text(
+        "Workspaces were opened too often from this sign-in within a minute. Wait a minute, then open the workspace "
+        "again.",
+        "Mit dieser Anmeldung wurden binnen einer Minute zu oft Arbeitsplätze geöffnet. Bitte eine Minute warten und "
+        "den Arbeitsplatz dann noch einmal öffnen.",
+    )
+
+
 class NotEntered(Unauthorized):
     detail = Text(
         "You are not signed in at this workspace, so what was sent did not arrive. Open it again, and repeat the step.",

@@ -18,11 +18,11 @@ from sqlalchemy.orm import aliased
 from app import audit
 from app.auth.callers import Caller, session_lives
 from app.auth.tokens import new_token
+from app.gateway.errors import TooManyEntries
 from app.gateway.names import Route, base_path, origin_of, split_route
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
 from app.shares.access import entered_as, may_enter
-from app.users.changes import TooManyChanges
 
 CODE_LIFE = timedelta(seconds=60)
 # Unspent ones of a session at once.
@@ -51,7 +51,7 @@ async def make_code(
 ) -> str | None:
     """A code that buys one workspace cookie within a minute, in the browser that holds `state`.
 
-    None if there is no such workspace that the caller may enter. Raises `TooManyChanges` where the session has asked
+    None if there is no such workspace that the caller may enter. Raises `TooManyEntries` where the session has asked
     for more codes within a minute than a person can.
     """
     workspace_id = await _find_enterable(session, resources, caller, slug, template)
@@ -59,7 +59,7 @@ async def make_code(
         return None
     good = and_(Handoff.session_id == caller.session_id, Handoff.spent_at.is_(None), Handoff.expires_at > utcnow())
     if (await session.scalar(select(func.count()).where(good)) or 0) >= MOST_CODES:
-        raise TooManyChanges(headers={"Retry-After": str(int(CODE_LIFE.total_seconds()))})
+        raise TooManyEntries(headers={"Retry-After": str(int(CODE_LIFE.total_seconds()))})
     code = new_token()
     session.add(
         Handoff(

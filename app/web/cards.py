@@ -72,7 +72,7 @@ class Card:
     `said` names what its live region told last; `poll` is the query to follow it with. `reason` says why the platform
     brought the workspace to rest, `troubles` what ended in it by itself of late, `refused` why what was asked for just
     now was not accepted. `rests` says that the platform brings it to rest some time, `warning` that this is soon.
-    `keeps` is for how many hours its owner may keep it awake, where it would rest for want of use.
+    `keeps` is for how many hours its owner may keep it awake, where it is and would rest for want of use.
     """
 
     type: str
@@ -207,7 +207,7 @@ def _card(
         exit_code=failure.exit_code if failure else None,
         reason=entry.rest.message if entry.rest and job is None else None,
         rests=idle is not None,
-        keeps=KEEPS if idle and (idle.pauses_at or idle.stops_at) else (),
+        keeps=KEEPS if idle and status != WorkspaceStatus.PAUSED and (idle.pauses_at or idle.stops_at) else (),
         kept_until=idle.kept_until if idle else None,
         warning=_warning(idle, locale) if idle else None,
         outdated=entry.outdated and job is None,

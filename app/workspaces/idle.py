@@ -233,8 +233,8 @@ async def extend(
 ) -> None:
     """Count the user's wish as use, and take back a pause that is under way. The longest life stays as it is.
 
-    `until` keeps the workspace from resting until a time, in place of one that was said before; a span goes as far as
-    may be. A restart, a stop and a deletion end it.
+    `until` keeps the workspace from resting until a time, in place of one that was said before, and wakes a paused one;
+    a span goes as far as may be. A restart, a stop and a deletion end it.
     Raises `UnknownTemplate`, `NotFound` where it was never launched, `NotExtendable` where it does not live, and
     `UntilOutOfRange`.
     """
@@ -258,7 +258,8 @@ async def extend(
     pausing = select(Job.id).where(
         Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES), Job.kind == JobKind.PAUSE
     )
-    if await session.scalar(pausing) is not None:
+    wakes = until is not None and workspace.status == WorkspaceStatus.PAUSED
+    if wakes or await session.scalar(pausing) is not None:
         await request(session, resources, user, found.key, asked=False)
     await session.flush()
 

@@ -182,7 +182,8 @@ async def extend(
     """Counts as use from now on, for a workspace that runs or is paused; its longest life stays as it is.
 
     With `until`, it is neither paused nor stopped before then, whatever it does: for a program that sleeps or waits. A
-    later `until` takes the place of an earlier one; a restart, a stop and a deletion end it.
+    paused one wakes, and `job` tells of it. A later `until` takes the place of an earlier one; a restart, a stop and a
+    deletion end it.
     """
     await idle.extend(session, resources, caller.user, type, body.until if body else None)
     template = service.find_template(resources, type)

@@ -75,6 +75,7 @@ async def test_a_visit_writes_a_code_only_for_the_browser_that_can_spend_it_and_
         assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
     refused = await hers.get("/open/alice-hello", params={"state": new_token()})
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    assert "Workspaces were opened too often from this sign-in within a minute." in refused.text
     assert await count_codes(resources) == MOST_CODES
     time.pass_(seconds=61)
     assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303

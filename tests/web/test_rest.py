@@ -63,6 +63,16 @@ async def test_a_card_warns_of_what_comes_and_offers_to_put_it_off_where_that_he
     assert button is None or button in answer.text
 
 
+async def test_only_a_workspace_that_is_awake_is_offered_to_be_kept_awake(
+    hers: httpx.AsyncClient, limited: Resources, alice: SignedIn
+) -> None:
+    await unused(limited, alice, WorkspaceStatus.PAUSED, idle=timedelta(minutes=20))
+    assert "keep" not in forms((await hers.get("/")).text)
+    answer = await hers.post(f"{PATH}/keep", data={"hours": 1}, headers=HTMX)
+    assert "Kept awake until" not in answer.text
+    assert "aria-valuenow" in answer.text or "progress" in answer.text
+
+
 async def test_extending_takes_the_warning_back(hers: httpx.AsyncClient, limited: Resources, alice: SignedIn) -> None:
     await unused(limited, alice, WorkspaceStatus.RUNNING, idle=timedelta(minutes=9))
     before = utcnow()

@@ -96,6 +96,17 @@ async def test_it_takes_back_a_pause_that_is_under_way(
     assert jobs == [(JobKind.PAUSE, JobState.SUPERSEDED), (JobKind.LAUNCH, JobState.QUEUED)]
 
 
+async def test_a_paused_one_that_is_to_be_kept_awake_wakes(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await change(resources, status=WorkspaceStatus.PAUSED, rest_reason="idle_pause")
+    until = utcnow() + timedelta(minutes=30)
+    body = (await keep(client, alice, until)).json()
+    assert (body["job"]["kind"], body["job"]["state"]) == ("launch", "queued")
+    async with resources.reads() as session:
+        assert (await session.scalars(select(Workspace.kept_until))).one() == until
+
+
 async def keep(client: httpx.AsyncClient, alice: SignedIn, until: datetime) -> httpx.Response:
     return await client.post(EXTEND, headers=alice.headers, json={"until": until.isoformat()})
 

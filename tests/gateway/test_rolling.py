@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 from sqlalchemy import func, select
 
 from app.models import LinkRequest
@@ -89,3 +90,29 @@ async def test_a_rolling_restart_loses_no_request_and_does_none_twice(
     assert set(seen) == {("GET", 200), ("POST", 200)}, seen
     async with resources.reads() as session:
         assert await session.scalar(select(func.count()).select_from(LinkRequest)) == seen["POST", 200]
+
+
+@pytest.mark.parametrize(("path", "asked"), [("/alice-hello/.spawner/enter?code=x&next=/", 1), ("/alice-hello/", 2)])
+async def test_a_question_that_spends_a_code_is_not_put_again_by_caddy_where_its_answer_was_lost(
+    tmp_path: Path, path: str, asked: int
+) -> None:
+    questions: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer what is asked for health, and die on the first question."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        question = head.startswith("GET /internal/gateway")
+        if question:
+            questions.append(head)
+        if not question or len(questions) > 1:
+            writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    port = free_port()
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        caddy(tmp_path, port, f"http://127.0.0.1:{port}", server.sockets[0].getsockname()[1]),
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+    ):
+        await client.get(f"http://127.0.0.1:{port}{path}")
+    assert len(questions) == asked

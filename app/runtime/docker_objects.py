@@ -102,7 +102,7 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
         host |= {"Dns": NO_RESOLVER, "DnsOptions": IMPATIENT}
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
-    if mounts := [*_terminals(spec), *_volumes(spec), *_binds(spec)]:
+    if mounts := [*_terminals(spec, allowed), *_volumes(spec), *_binds(spec)]:
         host["Mounts"] = mounts
     body: dict[str, Any] = {
         "Image": spec.image,
@@ -118,9 +118,9 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
     return body | {name: words for name, words in given.items() if words}
 
 
-def _terminals(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
+def _terminals(spec: WorkspaceSpec, allowed: Allowed) -> Iterator[dict[str, Any]]:
     """Another runtime than the engine's own brings a kernel, and terminals, of its own."""
-    if spec.runtime is None:
+    if spec.runtime is None and allowed.bounds_terminals:
         yield TERMINALS
 
 

@@ -84,6 +84,13 @@ class Allowed:
     seccomp_file: str = ""
 
     @property
+    def bounds_terminals(self) -> bool:
+        """Whether the engine heeds the options of a volume that comes with a container. Podman, which reads files,
+        does not: it would put an empty folder over the terminals that it gives each container itself.
+        """
+        return not self.seccomp_file
+
+    @property
     def security(self) -> list[str]:
         """The security options of every container."""
         return ["no-new-privileges:true", f"seccomp={self.seccomp_file or SECCOMP}"]
@@ -131,7 +138,8 @@ def _violations(body: Mapping[str, Any], allowed: Allowed) -> Iterator[str]:
     yield from _failing("HostConfig.", host, rules)
     yield from (f"HostConfig.{key} is missing" for key in REQUIRED - host.keys())
     # Another runtime (gVisor, Kata) has a kernel of its own, and that kernel's terminals.
-    if "Runtime" not in host and TERMINALS not in (host.get("Mounts") or ()):
+    bounded = allowed.bounds_terminals and "Runtime" not in host
+    if bounded and TERMINALS not in (host.get("Mounts") or ()):
         yield "HostConfig.Mounts lacks the container's own terminals"
     if host.get("MemorySwap") != host.get("Memory"):
         yield "HostConfig.MemorySwap is not HostConfig.Memory"

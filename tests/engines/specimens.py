@@ -60,7 +60,7 @@ def make_root(specimen: Specimen, directory: Path) -> Path:
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(f"usr/{name}")
-    for name in ("etc/containers", "proc", "sys", "dev", "run", "tmp", "old", "root", "var/lib"):
+    for name in ("etc/containers", "proc", "sys", "dev", "run", "tmp", "old", "root", "var/lib", "var/tmp"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "var/run").symlink_to("/run")
     debian.unpack(specimen.release, [*EVERY, *specimen.packages], directory / "apt", root, dependencies=True)

@@ -9,7 +9,7 @@ import pytest
 from app.runtime.base import WorkspaceSpec
 from app.runtime.docker import DockerRuntime
 from app.runtime.docker_objects import container_body
-from app.runtime.policy import MOST_TERMINALS, SECCOMP, Allowed
+from app.runtime.policy import MOST_TERMINALS, SECCOMP, Allowed, PolicyViolated, check
 from tests.runtime.attacks import Attack
 from tests.runtime.support import DOCKER_URL, SPEC, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE
@@ -79,10 +79,16 @@ def test_an_engine_that_reads_files_is_given_a_path() -> None:
         f"seccomp={SECCOMP}",
     ]
     there = Allowed(seccomp_file="/etc/spawner/seccomp.json")
-    assert container_body(SPEC, there, publish=False)["HostConfig"]["SecurityOpt"] == [
+    body = container_body(SPEC, there, publish=False)
+    assert body["HostConfig"]["SecurityOpt"] == [
         "no-new-privileges:true",
         "seccomp=/etc/spawner/seccomp.json",
     ]
+    # It drops the options of volumes: without them this would be an empty folder, and no terminal.
+    assert "Mounts" not in body["HostConfig"]
+    check(body, there)
+    with pytest.raises(PolicyViolated, match="terminals"):
+        check(body | {"HostConfig": body["HostConfig"] | {"SecurityOpt": Allowed().security}}, Allowed())
 
 
 def test_a_template_with_another_oci_runtime_is_made_under_it() -> None:

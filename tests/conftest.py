@@ -30,7 +30,9 @@ from app.settings import Settings
 from app.workspaces.watch import JobWatch
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
 from tests.clocks import Time
+from tests.factories import SignedIn, make_user, sign_in
 from tests.fakes import FakeRuntime, http_peer
+from tests.letters import Inbox, PostOffice, open_post_office
 from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
 from workers.reconcile import keep_engine, keep_rows, reconcile_engine, reconcile_rows
@@ -167,6 +169,15 @@ def maildir(services: Services) -> Path:
 
 
 @pytest.fixture
+def inbox(maildir: Path) -> Inbox:
+    """The sink's mails; those of other tests have other addresses or are gone."""
+    for part in ("new", "cur"):
+        for path in (maildir / part).glob("*"):
+            path.unlink()
+    return Inbox(maildir)
+
+
+@pytest.fixture
 async def app(settings: Settings, resources: Resources) -> AsyncIterator[FastAPI]:
     """The API over the test's own bundle."""
     application = create_app(settings)
@@ -189,6 +200,19 @@ async def runtime() -> AsyncIterator[FakeRuntime]:
     """The fake engine; its containers answer probes."""
     async with http_peer() as port:
         yield FakeRuntime(port)
+
+
+@pytest.fixture
+async def root(resources: Resources) -> SignedIn:
+    """An admin who has just signed in."""
+    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
+
+
+@pytest.fixture
+async def post_office() -> AsyncIterator[PostOffice]:
+    """A mail server of this test alone."""
+    async with open_post_office() as office:
+        yield office
 
 
 class TestWorker:

@@ -17,11 +17,6 @@ from tests.factories import SignedIn, make_user, sign_in
 
 
 @pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
-
-
-@pytest.fixture
 async def alice(resources: Resources) -> SignedIn:
     return await sign_in(resources)
 

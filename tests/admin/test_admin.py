@@ -17,11 +17,6 @@ from workers.reconcile import reconcile_engine
 
 
 @pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
-
-
-@pytest.fixture
 def get(client: httpx.AsyncClient, root: SignedIn) -> Any:
     async def ask(path: str, **params: str | int) -> Any:
         answer = await client.get(f"/api/admin/{path}", params=params, headers=root.headers)

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import httpx
-import pytest
 from sqlalchemy import select, update
 
 from app.models import Session, Workspace, utcnow
@@ -12,12 +11,6 @@ from tests.api.streaming import make_workspace
 from tests.factories import SignedIn, make_token, make_user, sign_in
 
 REASON = {"reason": "The owner asked for help."}
-
-
-@pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    """An admin who has just signed in."""
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
 
 
 async def paths(resources: Resources) -> list[tuple[str, str]]:

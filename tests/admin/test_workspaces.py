@@ -9,13 +9,8 @@ from sqlalchemy import select, update
 from app.models import AuditEntry, Job, JobState, User, UserState, Volume, Workspace
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user, sign_in
+from tests.factories import SignedIn, sign_in
 from tests.fakes import FakeRuntime
-
-
-@pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
 
 
 @pytest.fixture

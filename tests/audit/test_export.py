@@ -13,12 +13,7 @@ from app.admin import audit as trail
 from app.admin.export import COLUMNS, Format, cell
 from app.models import utcnow
 from app.resources import Resources
-from tests.factories import SignedIn, make_user, sign_in
-
-
-@pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
+from tests.factories import SignedIn, sign_in
 
 
 async def write(resources: Resources, *targets: str, action: str = "tested") -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from app.models import AuditEntry, Invitation, LinkRequest, LinkRequestState, User, UserState, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user, sign_in
+from tests.factories import SignedIn, make_user
 from tests.letters import Inbox, text_of
 
 BOB = "bob@example.org"
@@ -26,11 +26,6 @@ async def policy(request: pytest.FixtureRequest, resources: Resources) -> str:
     resources.settings.signup = request.param
     resources.settings.signup_domains = ["corp.example"]
     return str(request.param)
-
-
-@pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
 
 
 @pytest.fixture

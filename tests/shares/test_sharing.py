@@ -34,12 +34,6 @@ async def bob(resources: Resources) -> SignedIn:
     return await sign_in(resources, "bob")
 
 
-@pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    """An admin."""
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
-
-
 async def enters(resources: Resources, who: SignedIn) -> bool:
     """Whether the person may go on to the workspace."""
     async with resources.unit_of_work() as session:

@@ -20,11 +20,6 @@ from tests.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 
 
-@pytest.fixture
-async def root(resources: Resources) -> SignedIn:
-    return await sign_in(resources, await make_user(resources, "root", is_admin=True))
-
-
 async def launch(resources: Resources, user: User, template: str = "jupyter") -> None:
     async with resources.unit_of_work() as session:
         await service.request(session, resources, user, template)

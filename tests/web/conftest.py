@@ -7,11 +7,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.resources import Resources
-from tests.auth.conftest import inbox
 from tests.factories import SignedIn, sign_in
 from tests.web.browsers import make_browser
-
-__all__ = ["inbox"]
 
 
 @pytest.fixture

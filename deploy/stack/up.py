@@ -251,7 +251,9 @@ def prepare_tests(root: Path, layout: Layout) -> None:
         # They wait for the network more than for the processor.
         others = [beside.submit(_compose_images_step, layout, engine), beside.submit(_programs_step, layout)]
         with step("Images") as current:
-            images.ensure_images(engine, images.samples(catalogue(layout, given)), layout, current.announce)
+            tested = images.samples(root / "tests" / "templates" / "catalog.yaml")
+            wanted = [*images.samples(catalogue(layout, given)), *tested]
+            images.ensure_images(engine, wanted, layout, current.announce)
         for other in others:
             other.result()
 

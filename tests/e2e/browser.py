@@ -45,7 +45,7 @@ NOISE = (
     # Each workspace brings a network interface; on the engine's own machine Chromium drops what it is loading then,
     # and a page tells of the scripts that it misses.
     re.compile(NETWORK_CHANGED),
-    re.compile(r"Loading chunk \w+ failed|Stylesheet failed to load"),
+    re.compile(r"Loading chunk \w+ failed|Stylesheet failed to load|TypeError: Failed to fetch"),
 )
 
 
@@ -220,14 +220,16 @@ def launch(someone: Person, template: str) -> list[str]:
     return shown
 
 
-def restart(someone: Person, template: str) -> None:
-    """Restart by the card, which asks once more, and wait until it runs again."""
-    card = someone.page.locator(f"#workspace-{template}")
-    card.locator(".more > summary").click()
-    card.locator(".restart > summary").click()
-    card.locator(".restart button").click()
-    expect(card.locator("details[open]")).to_have_count(0, timeout=PATIENCE_MS)
-    wait_running(someone, template)
+def restart(someone: Person, *templates: str) -> None:
+    """Restart by the cards, which ask once more, and wait until all run again."""
+    for template in templates:
+        card = someone.page.locator(f"#workspace-{template}")
+        card.locator(".more > summary").click()
+        card.locator(".restart > summary").click()
+        card.locator(".restart button").click()
+        expect(card.locator("details[open]")).to_have_count(0, timeout=PATIENCE_MS)
+    for template in templates:
+        wait_running(someone, template)
 
 
 def stop(someone: Person, template: str) -> None:

@@ -2,11 +2,10 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from app.gateway.names import workspace_url
 from deploy.stack.console import StepFailed, wait_until
@@ -14,7 +13,6 @@ from tests.e2e.browser import (
     PATIENCE_MS,
     Person,
     launch,
-    launch_browser,
     open_workspace,
     person,
     restart,
@@ -23,13 +21,6 @@ from tests.e2e.browser import (
     wait_running,
 )
 from tests.e2e.stack import RunningStack
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for both installations; each person gets a profile of their own."""
-    with sync_playwright() as playwright, launch_browser(playwright) as running:
-        yield running
 
 
 def address_of(stack: RunningStack, slug: str, template: str) -> str:

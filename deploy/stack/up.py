@@ -58,6 +58,7 @@ def up(layout: Layout) -> None:
         ports = choose_ports(layout, given, supervisor)
         settings = stack_settings(layout, given, ports, engine_url({**os.environ, **given}))
         ensure_secret(layout.state / "secret_key")
+        check_settings(layout, settings)
         write_ports(layout, ports)
         write_environment(layout.environment, settings)
         current.detail = f"port {ports['public']}, instance {settings['SPAWNER_INSTANCE']}"
@@ -74,6 +75,20 @@ def up(layout: Layout) -> None:
         supervisor.ensure_started(BUILDER)
     _ready_step(layout, supervisor, settings)
     _print_addresses(settings, later, embedded)
+
+
+def check_settings(layout: Layout, settings: Mapping[str, str]) -> None:
+    """Raise `StepFailed` with a line for each wrong setting, before anything that runs is touched.
+
+    Settings that the stack was started with before were good then.
+    """
+    if read_environment(layout.environment) == settings:
+        return
+    command = [str(layout.python), "-m", "app.cli", "check"]
+    environment = {**os.environ, **settings}
+    done = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StepFailed((done.stderr.strip() or done.stdout.strip()).replace("\n", "\n    "))
 
 
 def choose_ports(layout: Layout, given: Mapping[str, str], supervisor: Supervisor) -> dict[str, int]:

@@ -15,8 +15,9 @@ from deploy.stack.layout import LONGEST_SOCKET_DIRECTORY, Layout, own_directory,
 from deploy.stack.processes import Process
 from deploy.stack.status import duration
 from deploy.stack.supervisor import render
-from deploy.stack.up import busy_port, public_port
+from deploy.stack.up import busy_port, check_settings, public_port
 
+ROOT = Path(__file__).parents[2]
 PORTS = {"public": 8080, "api": 9100, "smtp": 9125}
 
 
@@ -225,3 +226,12 @@ def test_certificates_are_those_that_this_machines_tools_are_told_to_trust(tmp_p
 
 def test_duration_has_its_two_largest_units() -> None:
     assert [duration(seconds) for seconds in (0, 59, 61, 3600, 90061)] == ["0s", "59s", "1m 1s", "1h", "1d 1h"]
+
+
+def test_up_names_a_wrong_setting_before_it_touches_what_runs() -> None:
+    clone = Layout(root=ROOT, run=ROOT / ".spawner" / "run")
+    secret = {"SPAWNER_SECRET_KEY": "a secret of the tests 0123456789 abcdefgh"}
+    good = stack_settings(clone, secret, PORTS, "unix:///x")
+    check_settings(clone, good)
+    with pytest.raises(StepFailed, match="SPAWNER_PUBLC_URL is no setting: write SPAWNER_PUBLIC_URL"):
+        check_settings(clone, {**good, "SPAWNER_PUBLC_URL": "http://x"})

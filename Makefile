@@ -41,7 +41,7 @@ test: bootstrap ## lint, types, and every test on real parts, beside a running s
 	@$(STACK) prepare
 	@$(MAKE) --no-print-directory lint AUDIT=$(AUDIT)
 	@sh deploy/stack/newer.sh
-	.venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder
+	.venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 lint: bootstrap audit ## lint, types, bandit, and the audit of what is locked
 	.venv/bin/ruff check .

@@ -46,7 +46,7 @@ DEAD_PROXY = "http://127.0.0.1:9"
 RESOLVERS = Path("/run/systemd/resolve")
 AUTHORITY = "/var/lib/caddy/caddy/pki/authorities/local/root.crt"
 # What arq logs when a worker takes a message about a workspace.
-DRIVEN = "drive_workspace("
+DRIVEN = '"event": "job_attempt_ended"'
 PAGE = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
 
 

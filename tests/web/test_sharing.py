@@ -140,7 +140,7 @@ async def test_who_is_not_signed_in_comes_back_to_the_link(browser: httpx.AsyncC
     assert Page(signed_in.text).find("button", id="accept")
 
 
-@pytest.mark.parametrize(("locale", "said"), [("en", "answer at one address"), ("de", "haben dieselbe Adresse")])
+@pytest.mark.parametrize(("locale", "said"), [("en", "share one address"), ("de", "haben dieselbe Adresse")])
 async def test_where_workspaces_share_an_origin_the_page_offers_nothing_and_says_why(
     app: FastAPI, resources: Resources, alice: SignedIn, shared: httpx.AsyncClient, locale: str, said: str
 ) -> None:

@@ -7,7 +7,7 @@ from app.gateway.names import workspace_url
 from tests.e2e.browser import PATIENCE_MS, Person, launch, open_workspace, person, restart, sign_up, wait_running
 from tests.e2e.stack import RunningStack
 
-OWNER = "walter"
+OWNER = "marlene"
 
 
 def reload(page: Page, someone: Person, template: str) -> None:
@@ -58,21 +58,21 @@ def own_containers(stack: RunningStack) -> dict[str, str]:
 def test_marimo_and_streamlit_start_reload_talk_over_websockets_and_survive_a_restart(
     stack: RunningStack, browser: Browser
 ) -> None:
-    with person(browser, stack) as walter:
-        sign_up(walter, f"{OWNER}@example.org")
-        walter.page.locator("button#main-marimo").click()
-        launch(walter, "streamlit")
-        wait_running(walter, "marimo")
-        count(walter)
-        notebook = run_cell(walter, "open('kept.txt', 'w').write('still here'); 6 * 7", "42")
-        reload(notebook, walter, "marimo")
+    with person(browser, stack) as marlene:
+        sign_up(marlene, f"{OWNER}@example.org")
+        marlene.page.locator("button#main-marimo").click()
+        launch(marlene, "streamlit")
+        wait_running(marlene, "marimo")
+        count(marlene)
+        notebook = run_cell(marlene, "open('kept.txt', 'w').write('still here'); 6 * 7", "42")
+        reload(notebook, marlene, "marimo")
         see_answer(notebook, "42")
         notebook.close()
         before = own_containers(stack)
-        restart(walter, "streamlit", "marimo")
+        restart(marlene, "streamlit", "marimo")
         after = own_containers(stack)
         assert before.keys() == after.keys()
         replaced = {name.rpartition("-")[2] for name in before if before[name] != after[name]}
         assert replaced == {"streamlit", "marimo"}
-        count(walter)
-        run_cell(walter, "6 * 8 if open('kept.txt').read() == 'still here' else 'lost'", "48")
+        count(marlene)
+        run_cell(marlene, "6 * 8 if open('kept.txt').read() == 'still here' else 'lost'", "48")

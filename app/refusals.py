@@ -35,6 +35,10 @@ MAX_REMEMBERED = 10_000
 AWAY = (SQLAlchemyError, RedisError, OSError)
 
 
+class ClosedWord(StringConvertor):
+    """One of few words in a path, each of which names another operation. What anybody may invent is none."""
+
+
 @dataclass(slots=True)
 class _Counted:
     """What follows a refusal that was written: how many more, and where the last one came from."""
@@ -133,7 +137,7 @@ def _route(request: Request) -> str:
     route = request.scope.get("route")
     path: str = getattr(route, "path_format", "")
     for name, convertor in getattr(route, "param_convertors", {}).items():
-        if type(convertor) is not StringConvertor:
+        if isinstance(convertor, ClosedWord):
             path = path.replace(f"{{{name}}}", str(request.path_params.get(name, "")))
     return f"{request.method} {path}"
 

@@ -4,13 +4,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.convertors import register_url_convertor
 
 from app.admin import service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
 from app.admin.schemas import SESSION_ID, AdminUserOut, LimitsIn, UserPage, UserSessionPage
 from app.deps import AdminDep, RecentAdminDep, ResourcesDep, SessionDep, SignedInAdminDep, check_recent
 from app.errors import InvalidRequest, NotFound, SignInAgain, TooLarge, problems
+from app.refusals import ClosedWord
 from app.users import service as users
 from app.users.standing import Change, LastAdmin, change_standing
 
@@ -22,7 +23,7 @@ ChangePath = Annotated[
 ]
 
 
-class _Change(StringConvertor):
+class _Change(ClosedWord):
     """A change in a path; any other word there is the address of something else, or of nothing."""
 
     regex = "|".join(Change)

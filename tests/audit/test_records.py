@@ -243,6 +243,16 @@ async def test_a_refused_reading_hides_no_refused_promotion_deletion_or_export(
     assert [row.target for row in await rows(resources)] == [f"{method} {path}" for method, path in asked]
 
 
+async def test_a_flood_of_refusals_under_invented_names_leaves_one_row(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    reader = {"Authorization": f"Bearer {await make_token(resources, alice.user, 'read')}"}
+    for number in range(5):
+        for method, path in (("POST", f"/api/container/x{number}/stop"), ("DELETE", f"/api/container/x{number}")):
+            assert (await client.request(method, path, headers=reader)).status_code == 403
+    assert [row.target for row in await rows(resources)] == ["POST /api/container/x0/stop", "DELETE /api/container/x0"]
+
+
 async def test_each_row_names_the_session_or_the_token_that_asked(
     client: httpx.AsyncClient, resources: Resources
 ) -> None:

@@ -45,7 +45,7 @@ async def code_for(resources: Resources, who: SignedIn, slug: str, template: str
 
 async def spend(resources: Resources, code: str, slug: str, template: str = "hello", state: str = STATE) -> str | None:
     async with resources.unit_of_work() as session:
-        return await exchange(session, resources, Route(slug, template, "", "/"), code, state)
+        return await exchange(session, resources, Route(slug, template, "", "/"), code, [state])
 
 
 class TestHandOver:

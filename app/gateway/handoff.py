@@ -7,6 +7,7 @@ link with a code of their own and have their page run in somebody else's browser
 """
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from urllib.parse import urlencode
 from uuid import UUID
@@ -25,7 +26,7 @@ from app.resources import Resources
 from app.shares.access import entered_as, may_enter
 
 CODE_LIFE = timedelta(seconds=60)
-# Unspent ones of a session at once.
+# Of a session within that time, spent or not: each that is spent leaves a cookie and a line of the audit trail.
 MOST_CODES = 50
 ENTER_PATH = "/.spawner/enter"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -57,8 +58,10 @@ async def make_code(
     workspace_id = await _find_enterable(session, resources, caller, slug, template)
     if workspace_id is None:
         return None
-    good = and_(Handoff.session_id == caller.session_id, Handoff.spent_at.is_(None), Handoff.expires_at > utcnow())
-    if (await session.scalar(select(func.count()).where(good)) or 0) >= MOST_CODES:
+    # Of requests at the same moment each must see the other's.
+    await session.execute(select(Session.id).where(Session.id == caller.session_id).with_for_update(key_share=True))
+    lately = and_(Handoff.session_id == caller.session_id, Handoff.expires_at > utcnow())
+    if (await session.scalar(select(func.count()).where(lately)) or 0) >= MOST_CODES:
         raise TooManyEntries(headers={"Retry-After": str(int(CODE_LIFE.total_seconds()))})
     code = new_token()
     session.add(
@@ -109,13 +112,16 @@ async def enter_url(
     return f"{origin}{base}{ENTER_PATH}?{urlencode({'code': code, 'next': path})}"
 
 
-async def exchange(session: AsyncSession, resources: Resources, route: Route, code: str, state: str) -> str | None:
-    """Spend a code for the workspace cookie's value; None unless it is unspent, in time, for this route and state,
-    and its session lives."""
+async def exchange(
+    session: AsyncSession, resources: Resources, route: Route, code: str, states: Iterable[str]
+) -> str | None:
+    """Spend a code for the workspace cookie's value; None unless it is unspent, in time, for this route and one of
+    these states, and its session lives. One statement looks for all of them: anybody may show many."""
+    hashes = [digest for state in states for digest in resources.tokens.hashes("handoff", f"{code}.{state}")]
     spent = await session.execute(
         update(Handoff)
         .where(
-            Handoff.code_hash.in_(resources.tokens.hashes("handoff", f"{code}.{state}")),
+            Handoff.code_hash.in_(hashes),
             Handoff.spent_at.is_(None),
             Handoff.expires_at > utcnow(),
             Handoff.session_id == Session.id,

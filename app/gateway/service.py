@@ -217,7 +217,8 @@ async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
         return True
     failed_now = grant.status is WorkspaceStatus.ERROR and utcnow() - grant.status_at < waking.CALM
     if grant.own and template.start_on_visit and visit.navigates and grant.status in RELEASED and not failed_now:
-        await waking.launch(resources, grant.owner_id, template.key)
+        # What runs in it can end it as often as somebody opens it.
+        await waking.launch(resources, grant.owner_id, template.key, counted=True)
         return True
     return False
 
@@ -308,11 +309,13 @@ async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
     settings = resources.settings
     query = parse_qs(route.rest.partition("?")[2])
     code, path = query.get("code", [""])[0], query.get("next", ["/"])[0]
-    for state in cookies.values(visit.cookies, cookies.entry_name(settings)):
+    states = cookies.values(visit.cookies, cookies.entry_name(settings))
+    value = None
+    if states and handoff.is_token(code):
         async with resources.unit_of_work() as session:
-            value = await handoff.exchange(session, resources, route, code, state)
-        if value is not None:
-            anywhere = crosses_sites(settings, resources.catalog.get(route.template))
-            cookie = cookies.make(settings, route, cookies.grant_name(settings), value, anywhere=anywhere)
-            return Redirect(address_of(settings, route.name, handoff.safe_path(path)), 303, cookie)
-    return _refuse(visit, route, InvalidHandoff())
+            value = await handoff.exchange(session, resources, route, code, states)
+    if value is None:
+        return _refuse(visit, route, InvalidHandoff())
+    anywhere = crosses_sites(settings, resources.catalog.get(route.template))
+    cookie = cookies.make(settings, route, cookies.grant_name(settings), value, anywhere=anywhere)
+    return Redirect(address_of(settings, route.name, handoff.safe_path(path)), 303, cookie)

@@ -20,12 +20,14 @@ LOOK_SECONDS = 1.0
 CALM = timedelta(minutes=1)
 
 
-async def launch(resources: Resources, user_id: UUID, template: str) -> UUID | None:
-    """Ask for a launch as the owner's own visit; the job, or None where it runs by now. Raises what refuses it."""
+async def launch(resources: Resources, user_id: UUID, template: str, *, counted: bool = False) -> UUID | None:
+    """Ask for a launch as the owner's own visit; the job, or None where it runs by now. Raises what refuses it.
+
+    Waking is not `counted`: many requests come to one workspace, guests' too.
+    """
     async with resources.unit_of_work() as session:
         user = await session.get_one(User, user_id)
-        # Many requests come to one workspace, guests' too; whoever stopped it was counted.
-        accepted = await service.request(session, resources, user, template, counted=False)
+        accepted = await service.request(session, resources, user, template, counted=counted)
         return accepted.job.id if accepted.job is not None else None
 
 

@@ -22,7 +22,7 @@ async def enter(resources: Resources, who: SignedIn, *, state: str = STATE) -> s
     async with resources.unit_of_work() as session:
         code = await make_code(session, resources, Caller(who.user, who.session.id), "alice", "hello", STATE)
     async with resources.unit_of_work() as session:
-        return await exchange(session, resources, Route("alice", "hello", "", "/"), code or new_token(), state)
+        return await exchange(session, resources, Route("alice", "hello", "", "/"), code or new_token(), [state])
 
 
 async def test_each_who_enters_is_written_down_with_how_they_may(

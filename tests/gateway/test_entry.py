@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from app.auth.callers import Caller
 from app.auth.tokens import new_token
+from app.gateway.cookies import MOST_TRIED
 from app.gateway.handoff import enter_url, purge
 from app.models import Handoff, Session, Share, User, WorkspaceCookie, WorkspaceStatus, utcnow
 from tests.factories import SignedIn, sign_in
@@ -130,6 +131,20 @@ async def test_sixteen_exchanges_at_once_have_one_success(site: Site) -> None:
     answers = await asyncio.gather(*(follow(site, url, entry(state)) for _ in range(16)))
     assert sorted(answer.status_code for answer in answers) == [303] + [400] * 15
     assert await count(site, WorkspaceCookie) == 2
+
+
+async def test_many_planted_entry_cookies_cost_one_statement_and_keep_nobody_out(site: Site) -> None:
+    owned = await site.own()
+    state = new_token()
+    url = await code_url(site, owned.owner, owned.route, "/", state)
+    assert url is not None
+    planted = "; ".join(f"spawner_entry={new_token()}" for _ in range(MOST_TRIED - 1))
+    statements: list[str] = []
+    event.listen(site.resources.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    stranger = re.sub("code=[^&]+", f"code={new_token()}", url)
+    assert (await follow(site, stranger, {"Cookie": planted})).status_code == 400
+    assert len(statements) == 1
+    assert (await follow(site, url, {"Cookie": f"{planted}; spawner_entry={state}"})).status_code == 303
 
 
 @pytest.mark.parametrize("end", ["expired", "logout", "session", "block"])

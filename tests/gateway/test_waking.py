@@ -161,6 +161,17 @@ async def test_opening_a_stopped_workspace_starts_it_and_leads_there(
     assert len(await jobs(site)) == 1
 
 
+async def test_opening_what_ends_by_itself_again_and_again_comes_to_an_end(site: Site) -> None:
+    site.settings.user_changes_per_hour = 2
+    owned = await site.own(status=S.STOPPED)
+    for status in (503, 503, 429):
+        assert (await site.visit(owned.route, "/", owned.cookie)).status_code == status
+        async with site.resources.unit_of_work() as session:
+            await session.execute(update(Job).values(state=JobState.SUCCEEDED, finished_at=utcnow()))
+        await change(site, owned, status=S.STOPPED, reserved_memory=None, reserved_cpus=None)
+    assert len(await jobs(site)) == 2
+
+
 async def test_only_a_person_who_opens_a_page_starts_a_stopped_workspace(site: Site) -> None:
     owned = await site.own(status=S.STOPPED)
     other = await site.own(owned.owner, "jupyter", status=S.STOPPED)

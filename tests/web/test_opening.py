@@ -1,5 +1,6 @@
 """The way into a workspace, and back to it after signing in."""
 
+import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -8,7 +9,7 @@ from sqlalchemy import func, select, update
 
 from app.auth.tokens import new_token
 from app.gateway.handoff import MOST_CODES
-from app.models import EngineFacts, Handoff, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus
+from app.models import EngineFacts, Handoff, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from tests.clocks import Time
 from tests.conftest import TestWorker
@@ -79,6 +80,26 @@ async def test_a_visit_writes_a_code_only_for_the_browser_that_can_spend_it_and_
     assert await count_codes(resources) == MOST_CODES
     time.pass_(seconds=61)
     assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
+
+
+async def test_entering_in_a_loop_ends_though_each_code_is_spent(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    for _ in range(MOST_CODES):
+        assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
+        async with resources.unit_of_work() as session:
+            await session.execute(update(Handoff).values(spent_at=utcnow()))
+    assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 429
+
+
+async def test_codes_that_are_asked_for_at_once_are_no_more_than_one_may_have(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    asked = (hers.get("/open/alice-hello", params={"state": new_token()}) for _ in range(MOST_CODES + 10))
+    answers = await asyncio.gather(*asked)
+    assert sorted(answer.status_code for answer in answers) == [303] * MOST_CODES + [429] * 10
 
 
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "/../bob-hello/"])

@@ -63,7 +63,7 @@ def _basic(authorization: str) -> tuple[str, str] | tuple[()]:
         return ()
     try:
         # As the most lenient of readers does: without padding, past characters that are none of base64's.
-        user, _, password = base64.b64decode(rest + "==").decode("latin-1").partition(":")
+        user, _, password = base64.b64decode(rest.encode("latin-1") + b"==").decode("latin-1").partition(":")
     except binascii.Error:
         return ()
     return user, password

@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 from websockets.asyncio.client import connect
 
+from app.gateway.credentials import read_credentials
+from app.gateway.visit import Visit
 from tests.factories import make_token
 from tests.gateway.conftest import Owned, Site
 from tests.gateway.test_proxy import last
@@ -45,6 +47,15 @@ async def test_without_one_the_container_sees_none(site: Site) -> None:
     assert last(site).get("authorization") == []
     await site.ask(owned.route, "/", {**owned.cookie, "Authorization": "Basic x", "Connection": "Authorization"})
     assert last(site).get("authorization") == []
+
+
+async def test_credentials_of_other_letters_are_read_past_them_as_lenient_servers_do(site: Site) -> None:
+    owned = await site.own()
+    secret = await make_token(site.resources, owned.owner.user, "workspaces")
+    ours, own = (basic("x", password).replace("Basic ", "Basic \xe9") for password in (secret, "own"))
+    for value, token in ((ours, secret), (own, None), ("Basic \xe9", None)):
+        shown = read_credentials(site.resources.tokens, Visit(method="GET", host="", uri="/", authorization=(value,)))
+        assert (shown.token, shown.authorization) == (token, "" if token else value)
 
 
 async def test_an_access_token_is_struck_out_and_what_stands_beside_it_stays(site: Site) -> None:

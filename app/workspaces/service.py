@@ -113,12 +113,13 @@ async def request(
         workspace = await _make_workspace(session, user.id, template, used=in_person)
     else:
         workspace = await _lock_workspace(session, user.id, template)
-    await _release(session, resources, workspace.id, kind, volume)
+    released = await _release(session, resources, workspace.id, kind, volume)
     accepted = await _accept(session, resources, workspace, kind, make_sure=not asked)
-    if accepted.new or volume is VolumePolicy.DELETE:
+    if accepted.new or released:
         actor = by or (user if asked else audit.SYSTEM)
         _note(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
-    if counted and not accepted.new:
+    # A key is a row, too, which is kept for a day.
+    if counted and not (accepted.new or released or key is not None):
         await forget_change(session, resources, user.id)
     if key is not None and accepted.job is not None:
         await _tie(session, user.id, key, accepted.job)
@@ -190,12 +191,13 @@ async def cancel(
 
 async def _release(
     session: AsyncSession, resources: Resources, workspace_id: UUID, kind: JobKind, volume: VolumePolicy | None
-) -> None:
-    """What goes with a deletion: the files, as was said, and everybody's way in."""
-    if volume is not None:
-        await volumes.release(session, resources, workspace_id, volume)
+) -> bool:
+    """What goes with a deletion: the files, as was said, and everybody's way in. True where files are to go at once
+    that were not before."""
+    released = volume is not None and await volumes.release(session, resources, workspace_id, volume)
     if kind is JobKind.DELETE:
         await end_all(session, workspace_id)
+    return released
 
 
 async def _activate(session: AsyncSession, user: User) -> None:

@@ -30,16 +30,20 @@ def _stays() -> ColumnElement[bool]:
     return or_(Volume.delete_at.is_(None), Volume.delete_at > utcnow())
 
 
-async def release(session: AsyncSession, resources: Resources, workspace_id: UUID, policy: VolumePolicy) -> None:
-    """The workspace goes. Kept files wait for it as long as settings say; others go as soon as nothing uses them."""
+async def release(session: AsyncSession, resources: Resources, workspace_id: UUID, policy: VolumePolicy) -> bool:
+    """The workspace goes. Kept files wait for it as long as settings say; others go as soon as nothing uses them.
+
+    True where files are to go at once that were not before.
+    """
     now = utcnow()
     if policy is VolumePolicy.KEEP:
         kept = timedelta(days=resources.settings.volume_retention_days)
         row = update(Volume).where(Volume.workspace_id == workspace_id, Volume.delete_at.is_(None))
         await session.execute(row.values(delete_at=now + kept, found_at=None))
-    else:
-        row = update(Volume).where(Volume.workspace_id == workspace_id)
-        await session.execute(row.values(delete_at=now, found_at=None))
+        return False
+    # One that was found goes on a person's word from now on, also where its time is over.
+    row = update(Volume).where(Volume.workspace_id == workspace_id, or_(_stays(), Volume.found_at.is_not(None)))
+    return bool((await session.scalars(row.values(delete_at=now, found_at=None).returning(Volume.id))).all())
 
 
 async def keep(session: AsyncSession, workspace_id: UUID) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.models import Job, User, Workspace, WorkspaceStatus, utcnow
+from app.models import AuditEntry, IdempotencyKey, Job, User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from tests.auth.conftest import make_link
 from tests.clocks import Time
@@ -74,6 +74,35 @@ async def test_what_comes_to_nothing_is_not_counted(
     for _ in range(20):
         assert (await client.post("/api/container/launch/jupyter", headers=alice.headers)).status_code == 409
     assert await changes_left(resources, alice) == 4
+
+
+async def test_deleting_what_is_gone_already_leaves_no_trail(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.NOT_CREATED)
+    async with resources.unit_of_work() as session:
+        workspace_id = await session.scalar(select(Workspace.id))
+        session.add(Volume(name="data", user_id=alice.user.id, workspace_id=workspace_id, template="hello"))
+    for _ in range(4):
+        answer = await client.delete("/api/container/hello?volume=delete", headers=alice.headers)
+        assert answer.status_code == 200
+    async with resources.reads() as session:
+        details = (await session.scalars(select(AuditEntry.detail))).all()
+    assert details == ["hello, files: delete"]
+    assert await changes_left(resources, alice) == 5
+
+
+async def test_requests_with_ever_new_keys_end(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    answers = [
+        (await client.post(LAUNCH, headers={**alice.headers, "Idempotency-Key": f"key{number}"})).status_code
+        for number in range(8)
+    ]
+    assert answers == [200] * 6 + [429] * 2
+    async with resources.reads() as session:
+        assert await session.scalar(select(func.count()).select_from(IdempotencyKey)) == 6
 
 
 async def test_what_an_admin_asks_for_is_not_the_owners(

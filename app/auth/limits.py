@@ -17,6 +17,8 @@ from app.i18n import Text
 from app.settings import Settings
 
 RENEWAL_SECONDS = 60
+# Browsers of one address that ask as often as they may. Each link makes another browser known.
+MOST_BROWSERS = 10
 
 
 class RateLimited(AppError):
@@ -50,7 +52,8 @@ class LinkLimits:
     networks can be exempt.
 
     A browser in which somebody has signed in as an address before has a count of its own for that address: whoever
-    floods it with requests keeps strangers from getting new mails sent to it, but not its owner.
+    floods it with requests keeps strangers from getting new mails sent to it, but not its owner. All such browsers of
+    an address have a count together, so that no reader of a mailbox multiplies mails.
     """
 
     def __init__(self, settings: Settings, tokens: Tokens, redis: Redis) -> None:
@@ -59,6 +62,8 @@ class LinkLimits:
         self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
         self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
         self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
+        together = settings.magic_links_per_hour * MOST_BROWSERS
+        self._by_browsers = RateLimitItemPerHour(together, namespace="links-browsers")
         exempt = settings.magic_links_exempt_networks
         if settings.environment == "development":
             exempt = [*exempt, "127.0.0.0/8", "::1"]
@@ -82,7 +87,8 @@ class LinkLimits:
         """
         try:
             if known_browser is not None:
-                return await self._hit(self._by_browser, f"{known_browser} {address}", RateLimited)
+                await self._hit(self._by_browser, f"{known_browser} {address}", RateLimited)
+                return await self._hit(self._by_browsers, address, RateLimited)
             # The client first: one that is over its limit must not use up the limit of somebody's address.
             if not self._is_exempt(client):
                 await self._hit(self._by_client, _network(client), ClientRateLimited)

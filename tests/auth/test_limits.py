@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.auth.limits import ClientRateLimited, LinkLimits, RateLimited
+from app.auth.limits import MOST_BROWSERS, ClientRateLimited, LinkLimits, RateLimited
 from app.main import create_app
 from app.models import LinkRequest
 from app.resources import Resources, open_resources
@@ -110,6 +110,15 @@ async def test_a_client_has_a_limit_of_its_own(settings: Settings, resources: Re
         await limits.count("user3@example.org", "192.0.2.7")
     assert 3500 < int(refused.value.headers["Retry-After"]) <= 3600
     await limits.count("user3@example.org", "192.0.2.8")
+
+
+async def test_browsers_that_each_mail_made_known_multiply_no_mails(settings: Settings, resources: Resources) -> None:
+    limits = limits_for(settings, resources, magic_links_per_hour=1)
+    for number in range(MOST_BROWSERS):
+        await limits.count("alice@example.org", "192.0.2.7", known_browser=f"browser{number}")
+    with pytest.raises(RateLimited):
+        await limits.count("alice@example.org", "192.0.2.7", known_browser="another")
+    await limits.count("bob@example.org", "192.0.2.7", known_browser="another")
 
 
 async def test_a_client_over_its_limit_leaves_the_address_its_own(settings: Settings, resources: Resources) -> None:

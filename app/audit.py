@@ -2,12 +2,13 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import AuditEntry, User
+from app.models import AuditEntry, User, utcnow
 from app.printable import printable
 
 
@@ -28,6 +29,8 @@ def identify(*, session_id: UUID | None = None, token_id: UUID | None = None) ->
     """Tell what the request showed for its account: rows that are recorded from now on name it."""
     origin.set(replace(origin.get(), session_id=session_id, token_id=token_id))
 
+
+FRESH = timedelta(minutes=1)
 
 SYSTEM = "system"
 COMMAND = "command"
@@ -65,6 +68,19 @@ def record(
             detail=None if detail is None else printable(detail, 500),
         )
     )
+
+
+async def is_fresh(session: AsyncSession, action: str, target_kind: str, target: str) -> bool:
+    """Whether this act on this target stands in the trail within the last minute: for acts that somebody may cause in a
+    loop. Whoever asks holds a lock, so that of several at once each sees the other's.
+    """
+    lately = select(AuditEntry.id).where(
+        AuditEntry.target_kind == target_kind,
+        AuditEntry.target == target,
+        AuditEntry.action == action,
+        AuditEntry.at > utcnow() - FRESH,
+    )
+    return await session.scalar(lately.limit(1)) is not None
 
 
 async def prune(session: AsyncSession, days: int) -> int:

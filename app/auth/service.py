@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit import SYSTEM, record
+from app.audit import SYSTEM, is_fresh, record
 from app.auth.addresses import masked
 from app.auth.browsers import Browser, hashes_of
 from app.auth.callers import Client
@@ -109,8 +109,11 @@ async def sign_in(
 
 
 async def _note_refusal(resources: Resources, user: User) -> None:
-    """In a transaction of its own: the error takes the caller's back."""
+    """In a transaction of its own: the error takes the caller's back. Once a minute: the link stays good for more."""
     async with resources.unit_of_work() as session:
+        await session.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
+        if await is_fresh(session, "sign_in_refused", "user", str(user.id)):
+            return
         record(session, "sign_in_refused", "user", str(user.id), actor=user, outcome=Blocked.code)
 
 

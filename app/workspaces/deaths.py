@@ -48,10 +48,10 @@ async def record_memory_kill(session: AsyncSession, workspace_id: UUID, at: date
     total = await session.scalar(row, execution_options={"synchronize_session": False})
     if total is None:
         return False
-    target = str(workspace_id)
-    audit.record(
-        session, "workspace_memory_killed", "workspace", target, actor=audit.SYSTEM, detail=f"{total} in this run"
-    )
+    act = ("workspace_memory_killed", "workspace", str(workspace_id))
+    # Programs can have themselves killed in a loop: the trail has the first of a minute, the row has them all.
+    if not await audit.is_fresh(session, *act):
+        audit.record(session, *act, actor=audit.SYSTEM, detail=f"{total} in this run")
     return True
 
 

@@ -8,11 +8,12 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.models import MagicLink, Session, User, UserState, utcnow
+from app.models import AuditEntry, MagicLink, Session, User, UserState, utcnow
 from app.resources import Resources
 from app.settings import Settings
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
+from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.factories import make_user
 
@@ -248,6 +249,21 @@ async def test_a_blocked_account_is_refused_and_keeps_its_link(client: httpx.Asy
     assert await unspent(resources) == 1
     await set_blocked(resources, user, False)
     assert (await spend(client, token)).status_code == 200
+
+
+async def test_a_blocked_account_that_tries_in_a_loop_leaves_one_row_a_minute(
+    client: httpx.AsyncClient, resources: Resources, time: Time
+) -> None:
+    user = await make_user(resources)
+    token = await make_link(resources, user)
+    await set_blocked(resources, user, True)
+    for seconds in (0, 61):
+        time.pass_(seconds=seconds)
+        answers = await asyncio.gather(*(spend(client, token) for _ in range(5)))
+        assert {answer.status_code for answer in answers} == {403}
+    async with resources.reads() as session:
+        outcomes = (await session.scalars(select(AuditEntry.outcome))).all()
+    assert outcomes == ["blocked"] * 2
 
 
 async def set_blocked(resources: Resources, user: User, blocked: bool) -> None:

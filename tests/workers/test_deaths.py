@@ -14,6 +14,7 @@ from app.runtime.host_view import memory_kills
 from app.web.texts_deaths import troubles
 from app.workspaces.schemas import WorkspaceOut
 from app.workspaces.views import view_workspace
+from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.workers.test_watch import only, row_of, run_one
@@ -78,10 +79,22 @@ async def test_programs_that_the_kernel_killed_are_counted_once_however_many_hea
     assert found is not None
     assert found.count == 4
     killed = [detail for action, detail in await actions(resources, workspace) if action == "workspace_memory_killed"]
-    assert killed == ["1 in this run", "4 in this run"]
+    assert killed == ["1 in this run"]
     (said,) = troubles(await shown(resources, workspace), utcnow(), "de")
     assert "insgesamt 4" in said
     await count_memory_kill(worker.context, Event(workspace.user_id, "oom", utcnow()))
+
+
+async def test_programs_that_are_killed_in_a_loop_leave_one_line_a_minute(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime, time: Time
+) -> None:
+    workspace = await run_one(resources, worker)
+    for seconds in (0, 30, 31):
+        time.pass_(seconds=seconds)
+        runtime.kills = (runtime.kills or 0) + 1
+        await count_memory_kill(worker.context, Event(workspace.id, "oom", utcnow()))
+    killed = [detail for action, detail in await actions(resources, workspace) if action == "workspace_memory_killed"]
+    assert killed == ["1 in this run", "3 in this run"]
 
 
 async def test_a_new_run_counts_anew(resources: Resources, worker: TestWorker, runtime: FakeRuntime) -> None:

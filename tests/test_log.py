@@ -18,6 +18,7 @@ from app.settings import Settings
 from deploy.stack.services import Services
 from tests.conftest import TestWorker
 from tests.factories import sign_in
+from tests.letters import Inbox
 
 
 def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
@@ -92,6 +93,21 @@ async def test_a_driven_job_is_one_line_with_its_user_workspace_and_time_and_no_
     assert line["ms"] > 0
     assert "→" not in caplog.text
     assert "←" not in caplog.text
+
+
+async def test_a_delivered_mail_is_one_line_that_its_request_leads_to_and_names_no_address(
+    client: httpx.AsyncClient, worker: TestWorker, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await client.post("/api/auth/signup", json={"email": "alice@example.org"})
+        await worker.drain()
+    assert len(inbox.to("alice@example.org")) == 1
+    (line,), (request,) = lines(caplog, "mail_sent"), lines(caplog, "request")
+    assert line["link_request"] == request["link_request"]
+    assert (line["attempt"], line["server"]) == (1, "127.0.0.1")
+    assert line["ms"] > 0
+    assert "example.org" not in "".join(map(str, lines(caplog, "mail_sent")))
+    assert "alice" not in caplog.text
 
 
 def test_no_line_holds_a_secret_of_the_platform(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

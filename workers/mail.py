@@ -1,6 +1,7 @@
 """Mails links. Runs as often as it likes: the row is claimed first, and its outcome written only by who holds it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -55,7 +56,8 @@ async def _attempt(context: WorkerContext, delivery: Delivery) -> Settle:
     if delivery.letter is None:
         # Whoever waits for a mail that never comes is told of a delay when others are.
         return links.mark_dropped if await _is_ready(context) else partial(links.put_off, delayed=True)
-    facts = {"link_request": str(delivery.request_id), "attempt": delivery.attempt}
+    facts = {"link_request": str(delivery.request_id), "attempt": delivery.attempt, "server": context.mailer.host}
+    began = time.monotonic()
     try:
         await context.mailer.send(delivery.letter, begin)
     except MailDeferred as error:
@@ -71,6 +73,7 @@ async def _attempt(context: WorkerContext, delivery: Delivery) -> Settle:
     except ClaimLost:
         log.warning("mail_claim_lost", **facts)
         return links.put_off
+    log.info("mail_sent", **facts, ms=round((time.monotonic() - began) * 1000, 1))
     return links.mark_sent
 
 

@@ -13,7 +13,10 @@ from app.notifications import beside, listen
 from app.resources import make_redis
 from app.settings import Settings
 from workers.context import WorkerContext
+from workers.queue_failures import log_as_event
 from workers.settings import worker_options
+
+arq.worker.logger.addFilter(log_as_event)
 
 
 class Worker(arq.worker.Worker):

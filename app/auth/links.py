@@ -22,6 +22,7 @@ from app.auth.renewals import renew_link
 from app.auth.tokens import new_token
 from app.i18n import Locale
 from app.jobs import JobName, enqueue
+from app.log import bind_to_request
 from app.mail.messages import Letter, Message, invite, write_link
 from app.models import DeliveryState, LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
@@ -83,6 +84,7 @@ async def request_link(
         raise
     session.add(request)
     await session.flush()
+    bind_to_request(link_request=str(request.id))
     enqueue(session, JobName.SEND_LINK, request.id)
 
 

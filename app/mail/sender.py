@@ -58,6 +58,11 @@ class MailRefused(Exception):
 class Mailer(Protocol):
     """Sends letters."""
 
+    @property
+    def host(self) -> str:
+        """The mail server's name or address."""
+        ...
+
     async def send(self, letter: Letter, begin: Callable[[], Awaitable[None]]) -> None:
         """Hand the letter over. Raises `MailDeferred`, `MailUnanswered` or `MailRefused`, and what `begin` raises.
 
@@ -104,6 +109,11 @@ class SmtpMailer:
         self._server = _parse(url)
         name, address = parseaddr(sender)
         self._from = Address(name, addr_spec=address)
+
+    @property
+    def host(self) -> str:
+        """See `Mailer.host`."""
+        return self._server.hostname
 
     async def send(self, letter: Letter, begin: Callable[[], Awaitable[None]]) -> None:
         """See `Mailer.send`."""

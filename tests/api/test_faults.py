@@ -130,6 +130,8 @@ async def test_an_error_of_the_engine_or_the_mail_server_is_told_to_nobody(
         raise make()
 
     class Post:
+        host = CANARY
+
         async def send(self, letter: object, begin: object) -> None:
             raise MailDeferred(CANARY, Stage.SERVER) if isinstance(make(), RuntimeFault) else MailRefused(CANARY)
 

@@ -18,7 +18,6 @@ from app.runtime.base import (
     Phase,
     Progress,
     Report,
-    RuntimeFault,
     SubnetTaken,
     WorkspaceSpec,
 )
@@ -31,7 +30,7 @@ from tests.support.driving import accept, drive, read
 from tests.support.waiting import PATIENCE
 
 
-def failing(*faults: RuntimeFault) -> Callable[[WorkspaceSpec, Report], Awaitable[None]]:
+def failing(*faults: Exception) -> Callable[[WorkspaceSpec, Report], Awaitable[None]]:
     """Raise each fault once, then pass."""
     left = list(faults)
 

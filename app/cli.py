@@ -24,7 +24,8 @@ from app.errors import AppError
 from app.main import create_app
 from app.models import User
 from app.resources import Resources, open_resources
-from app.settings import Settings, load_settings
+from app.settings import Settings
+from app.settings_reading import SettingsWrong, load_settings, read_settings
 from app.users.accounts import find_by_email
 from app.users.service import delete_user
 from app.users.standing import Change, change_standing
@@ -66,12 +67,20 @@ def openapi(
 
 @app.command()
 def check() -> None:
-    """Read settings and catalogue as the services do, and say what is wrong with them."""
-    settings = load_settings()
+    """Read settings and catalogue as the services do, and say everything that is wrong with them."""
+    wrong: SettingsWrong | None = None
+    lines: list[str] = []
+    try:
+        settings = read_settings()
+    except SettingsWrong as found:
+        wrong, settings = found, found.rest
+        lines = str(found).splitlines()
     try:
         catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
     except CatalogInvalid as invalid:
-        raise SystemExit(str(invalid)) from None
+        lines += wrong.without_consequences(invalid.mistakes) if wrong else invalid.mistakes
+    if lines:
+        raise SystemExit("\n".join(lines))
     for concern in settings.concerns:
         typer.echo(f"warning: {concern}")
     typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")

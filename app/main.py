@@ -34,7 +34,8 @@ from app.redaction import Redactor
 from app.refusals import Refusals
 from app.resources import open_resources
 from app.roles import say_whether_protected
-from app.settings import Settings, load_settings
+from app.settings import Settings
+from app.settings_reading import load_settings
 from app.shares.owner_router import router as owner_shares
 from app.shares.router import router as shares
 from app.users.router import router as users

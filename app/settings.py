@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from app import settings_checks, settings_names
+from app import settings_checks
 from app.core.shipped import shipped
 from app.runtime.policy import GRANTABLE, Allowed, forbidden_path
-from app.settings_files import FileSource, given_variables
+from app.settings_files import FileSource
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
@@ -281,29 +280,22 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        parts = urlsplit(self.workspace_url)
-        if self.workspace_url.count("{route}") != 1 or parts.scheme not in ("http", "https"):
-            raise ValueError("SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host")
-        if "{route}" in parts.netloc:
-            if not parts.netloc.startswith("{route}.") or parts.path.strip("/"):
-                raise ValueError("SPAWNER_WORKSPACE_URL with {route} in the host is https://{route}.apps.example.org")
-        elif parts.path != "/{route}":
-            raise ValueError("SPAWNER_WORKSPACE_URL with {route} in the path is https://apps.example.org/{route}")
-        elif f"{parts.scheme}://{parts.netloc.lower()}" == self.public_url:
-            raise ValueError(
-                "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: "
-                "a workspace could act as its visitor"
-            )
         self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
+        wrong = list(settings_checks.naming(self.workspace_url, self.public_url))
+        named = not wrong
         if self.signup == "domains" and not self.signup_domains:
-            raise ValueError("SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS")
-        self.secret_key = self._read_secret()
-        if self.environment == "production" and self.secure_cookies and not self.trusted_proxies:
-            raise ValueError(
-                "SPAWNER_TRUSTED_PROXIES is empty: behind the proxy that ends TLS everybody is one client with its "
-                "limits. Name the proxy's address; `none` where no proxy is"
-            )
-        if self.environment == "production" and (wrong := self._complaints()):
+            wrong.append("SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS")
+        try:
+            self.secret_key = self._read_secret()
+        except ValueError as error:
+            wrong.append(str(error))
+        if self.environment == "production":
+            if self.secure_cookies and not self.trusted_proxies:
+                wrong.append(settings_checks.NO_PROXY_NAMED)
+            wrong += settings_checks.complaints(self._urls)
+            if named and not self.host_mode and not self.allow_shared_origin:
+                wrong.append(settings_checks.SHARED_ORIGIN)
+        if wrong:
             raise ValueError("\n".join(wrong))
         return self
 
@@ -311,10 +303,6 @@ class Settings(BaseSettings):
     def _urls(self) -> dict[str, str]:
         names = ("public_url", "workspace_url", "database_url", "redis_url", "smtp_url")
         return {name.upper(): getattr(self, name) for name in names}
-
-    def _complaints(self) -> list[str]:
-        alone = self.host_mode or self.allow_shared_origin
-        return [*settings_checks.complaints(self._urls), *(() if alone else (settings_checks.SHARED_ORIGIN,))]
 
     @property
     def proxies(self) -> list[str]:
@@ -360,32 +348,3 @@ class Settings(BaseSettings):
     def secure_cookies(self) -> bool:
         """Whether browsers come over TLS."""
         return self.public_url.startswith("https://")
-
-
-class SettingsWrong(Exception):
-    """The settings cannot be used: a line for each, which names it and what to do."""
-
-
-def read_settings() -> Settings:
-    """Read the settings from the environment, `.env` and files. Raises `SettingsWrong`."""
-    lines = list(settings_names.misspelt(Settings, given_variables(Settings)))
-    try:
-        settings = Settings()
-    except SettingsError as error:
-        lines += str(error).splitlines()
-    except ValidationError as error:
-        for item in error.errors():
-            name = "_".join(str(part) for part in item["loc"]).upper()
-            text = item["msg"].removeprefix("Value error, ")
-            lines += [f"SPAWNER_{name}: {text}"] if name else text.splitlines()
-    if lines:
-        raise SettingsWrong("\n".join(lines))
-    return settings
-
-
-def load_settings() -> Settings:
-    """Read the settings, or end the process with one line for each one that is wrong."""
-    try:
-        return read_settings()
-    except SettingsWrong as wrong:
-        raise SystemExit(str(wrong)) from None

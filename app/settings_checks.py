@@ -16,6 +16,10 @@ SHARED_ORIGIN = (
     "opens can read each other: put {route} into the host, or set SPAWNER_ALLOW_SHARED_ORIGIN=yes to do without sharing"
 )
 
+NO_PROXY_NAMED = (
+    "SPAWNER_TRUSTED_PROXIES is empty: behind the proxy that ends TLS everybody is one client with its "
+    "limits. Name the proxy's address; `none` where no proxy is"
+)
 
 # How each server's address begins, and one to start from.
 SCHEMES = {
@@ -43,6 +47,23 @@ def check_sender(value: str) -> None:
     local, at, host = address.rpartition("@")
     if not (local and at and host) or any(character.isspace() for character in address):
         raise ValueError("must hold an address, such as `Spawner <spawner@example.org>`")
+
+
+def naming(workspace_url: str, public_url: str) -> Iterator[str]:
+    """One line if WORKSPACE_URL names no workspaces, or names them on the origin of PUBLIC_URL."""
+    parts = urlsplit(workspace_url)
+    if workspace_url.count("{route}") != 1 or parts.scheme not in ("http", "https"):
+        yield "SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host"
+    elif "{route}" in parts.netloc:
+        if not parts.netloc.startswith("{route}.") or parts.path.strip("/"):
+            yield "SPAWNER_WORKSPACE_URL with {route} in the host is https://{route}.apps.example.org"
+    elif parts.path != "/{route}":
+        yield "SPAWNER_WORKSPACE_URL with {route} in the path is https://apps.example.org/{route}"
+    elif f"{parts.scheme}://{parts.netloc.lower()}" == public_url:
+        yield (
+            "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: "
+            "a workspace could act as its visitor"
+        )
 
 
 def complaints(urls: dict[str, str]) -> Iterator[str]:

@@ -60,6 +60,45 @@ async def test_each_process_says_the_line_and_ends(
         assert line in err
 
 
+async def test_check_lists_every_fault_of_settings_files_and_catalogue_at_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    catalogue = tmp_path / "catalog.yaml"
+    text = (ROOT / "images" / "catalog.yaml").read_text()
+    catalogue.write_text(
+        text.replace("port: 8888", "port: 0").replace("read_only: true", "mounts: [{host: /srv/a, path: /a}]")
+    )
+    changes = {
+        "SPAWNER_ENVIRONMENT": "production",
+        "SPAWNER_PUBLC_URL": "x",
+        "SPAWNER_PORTS": "x",
+        "SPAWNER_REDIS_URL": "",
+        "SPAWNER_REDIS_URL_FILE": "/nowhere",
+        "SPAWNER_MAGIC_LINK_SECONDS": "never",
+        "SPAWNER_SIGNUP": "domains",
+        "SPAWNER_SECRET_KEY": "short",
+        "SPAWNER_WORKSPACE_URL": "http://apps.example.org",
+        "SPAWNER_ALLOWED_MOUNTS": "srv",
+        "SPAWNER_CATALOG": str(catalogue),
+    }
+    code, out, err = await run(settings, tmp_path, "check", **changes)
+    assert code == 1
+    assert out == ""
+    *of_settings, of_catalogue = err.splitlines()
+    assert of_catalogue.startswith(f"{catalogue}:")
+    assert "templates.jupyter.port" in of_catalogue
+    assert [line.split(": ")[0] for line in of_settings] == [
+        "SPAWNER_PUBLC_URL is no setting",
+        "SPAWNER_REDIS_URL_FILE",
+        "SPAWNER_ALLOWED_MOUNTS",
+        "SPAWNER_MAGIC_LINK_SECONDS",
+        "SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host",
+        "SPAWNER_SIGNUP=domains lets nobody in",
+        "SPAWNER_SECRET_KEY is missing or weak",
+        "SPAWNER_WORKSPACE_URL must begin with https:// in production",
+    ]
+
+
 async def test_migrations_read_the_env_file(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SPAWNER_DATABASE_URL=postgresql://spawner:canary@db/spawner\n")
     command = [sys.executable, "-m", "app.cli", "migrate"]

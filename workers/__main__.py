@@ -11,7 +11,8 @@ from app.catalog.service import CatalogInvalid, load_catalog
 from app.core.schema import SchemaUnfit, require_schema
 from app.db import make_engine
 from app.redaction import Redactor
-from app.settings import Settings, load_settings
+from app.settings import Settings
+from app.settings_reading import load_settings
 from workers.worker import Worker
 
 # What was already asked of the engine is waited for when a job is handed back, but not for ever: a lease that is not

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import app
 from app.runtime.base import RuntimeFault
-from app.settings import SettingsWrong, load_settings, read_settings
+from app.settings_reading import SettingsWrong, load_settings, read_settings
 from workers.context import open_context
 from workers.doctor import examine
 from workers.findings import Finding

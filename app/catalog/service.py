@@ -219,20 +219,32 @@ def load_catalog(path: Path, allowed: Allowed | None = None, *, digests: bool = 
     except ValidationError as error:
         for item in error.errors():
             mistakes.append((item["loc"], WORDING.get(item["type"], item["msg"].removeprefix("Value error, "))))
+        right = list(_right_ones(data))
     else:
-        mistakes.extend(_clashes(templates))
-        mistakes.extend(_beyond(templates, allowed or Allowed(), digests=digests))
+        right = list(enumerate(templates))
+        if not any(template.default for template in templates):
+            mistakes.append((("templates",), "one of them must be the default"))
+    mistakes.extend(_clashes(right))
+    mistakes.extend(_beyond(right, allowed or Allowed(), digests=digests))
     if mistakes:
         found = sorted((_line(node, place), _dotted(data, place), text) for place, text in mistakes)
         raise CatalogInvalid([f"{path}:{line}: {dotted}{text}" for line, dotted, text in found])
     return Catalog(templates)
 
 
-def _clashes(templates: Sequence[Template]) -> Iterator[Mistake]:
+def _right_ones(data: Any) -> Iterator[tuple[int, Template]]:
+    """Find the templates that are right in a file that is wrong, with their places."""
+    listed = data.get("templates") if isinstance(data, dict) else None
+    for index, item in enumerate(listed if isinstance(listed, list) else ()):
+        with contextlib.suppress(ValidationError):
+            yield index, Template.model_validate(item)
+
+
+def _clashes(templates: Sequence[tuple[int, Template]]) -> Iterator[Mistake]:
     """Find what is wrong between templates that are each right."""
     keys: set[str] = set()
     default: str | None = None
-    for index, template in enumerate(templates):
+    for index, template in templates:
         if template.key in keys:
             yield ("templates", index, "key"), "is another template's key already"
         keys.add(template.key)
@@ -242,13 +254,11 @@ def _clashes(templates: Sequence[Template]) -> Iterator[Mistake]:
             default = template.key
         if 0 < template.idle_stop <= template.idle_pause:
             yield ("templates", index, "idle_stop"), "must be longer than idle_pause, which it would forestall"
-    if default is None:
-        yield ("templates",), "one of them must be the default"
 
 
-def _beyond(templates: Sequence[Template], allowed: Allowed, *, digests: bool) -> Iterator[Mistake]:
+def _beyond(templates: Sequence[tuple[int, Template]], allowed: Allowed, *, digests: bool) -> Iterator[Mistake]:
     """Find what the settings do not let a template have."""
-    for index, template in enumerate(templates):
+    for index, template in templates:
         place = ("templates", index)
         if digests and not DIGEST.fullmatch(template.image):
             yield (*place, "image"), "must be named by digest (name@sha256:…): SPAWNER_REQUIRE_DIGESTS is set"

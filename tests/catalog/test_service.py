@@ -240,6 +240,15 @@ def test_two_templates_share_neither_key_nor_default(tmp_path: Path) -> None:
     ]
 
 
+def test_a_wrong_template_hides_no_mistake_of_the_others(tmp_path: Path) -> None:
+    wrong = TEMPLATE.replace("port: 8080", "port: 0").replace("default: true", "default: false")
+    greedy = TEMPLATE.replace("key: hello", "key: other").replace("default: true", "capabilities: [CHOWN]")
+    assert [line.split(": ")[:2] for line in mistakes(write(tmp_path, wrong, greedy))] == [
+        ["6", "templates.hello.port"],
+        ["23", "templates.other.capabilities"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [

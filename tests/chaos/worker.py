@@ -12,7 +12,7 @@ import uvloop
 from app import log
 from app.models import JobKind
 from app.runtime.base import Endpoint, EngineSize, ImageMissing, Report, Runtime, WorkspaceSpec
-from app.settings import load_settings
+from app.settings_reading import load_settings
 from app.workspaces.claims import Claim
 from tests.chaos.control import Control, from_environment
 from workers import checkpoints

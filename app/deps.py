@@ -19,6 +19,7 @@ from app.auth.callers import Caller, Client, Scope
 from app.errors import Forbidden, InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_away, locale_of
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
+from app.gateway.token_entries import TokenEntries
 from app.i18n import Locale
 from app.log import bind_to_request
 from app.models import utcnow
@@ -297,6 +298,15 @@ async def get_activity(request: Request) -> Activity:
 
 
 ActivityDep = Annotated[Activity, Depends(get_activity)]
+
+
+async def get_token_entries(request: Request) -> TokenEntries:
+    """What the process knows to be written of tokens that entered workspaces."""
+    entries: TokenEntries = request.app.state.token_entries
+    return entries
+
+
+TokenEntriesDep = Annotated[TokenEntries, Depends(get_token_entries)]
 
 
 async def get_relay(request: Request) -> Relay:

@@ -26,6 +26,7 @@ from app.forwarded import Forwarded
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
 from app.gateway.router import router as gateway
+from app.gateway.token_entries import TokenEntries
 from app.health.processes import register
 from app.health.router import router as health
 from app.middleware import Boundary, RequestContext
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.activity = Activity()
     app.state.relay = Relay()
+    app.state.token_entries = TokenEntries()
     app.state.leaving = False
     errors.install(app)
     app.state.refusals = Refusals()

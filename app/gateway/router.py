@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from app.catalog.placeholders import MOST_HEADERS
-from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, WatchDep
+from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, TokenEntriesDep, WatchDep
 from app.errors import NotFound, Unavailable
 from app.gateway import pages, service
 from app.gateway.cookies import Cookie
@@ -26,12 +26,13 @@ async def gateway(
     watch: WatchDep,
     activity: ActivityDep,
     relay: RelayDep,
+    token_entries: TokenEntriesDep,
     locale: LocaleDep,
     unreachable: str = "",
 ) -> Response:
     """May this request pass, and where to? 200 says yes; the client gets every other answer as it is."""
     visit = read_visit(request.headers, unreachable=unreachable)
-    answer = await service.answer(Desk(resources, watch, activity, relay), visit)
+    answer = await service.answer(Desk(resources, watch, activity, relay, token_entries), visit)
     return _response(resources.settings, answer, locale)
 
 

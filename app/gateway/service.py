@@ -39,6 +39,7 @@ from app.gateway.grants import Grant, find_grant, find_token_grant
 from app.gateway.names import Alias, Route, address_of, base_path, parse, placeholders, route_of
 from app.gateway.origins import SAFE_METHODS, check_page, check_program, crosses_sites
 from app.gateway.relay import Relay
+from app.gateway.token_entries import TokenEntries
 from app.gateway.visit import Visit
 from app.middleware import MAX_HEAD, HeadersTooLarge
 from app.models import User, Workspace, WorkspaceStatus, utcnow
@@ -118,6 +119,7 @@ class Desk:
     watch: JobWatch
     activity: Activity
     relay: Relay
+    token_entries: TokenEntries
 
 
 async def answer(desk: Desk, visit: Visit) -> Answer:
@@ -167,7 +169,10 @@ async def _judge(desk: Desk, visit: Visit, route: Route, shown: Shown) -> Answer
         grant = await _find_grant(resources, visit, route, shown)
     if grant is None:
         return _sign_in(resources.settings, visit, route)
-    return _admit(desk, visit, route, grant, shown, template)
+    answer = _admit(desk, visit, route, grant, shown, template)
+    if shown.token is not None:
+        await desk.token_entries.record(resources, grant)
+    return answer
 
 
 async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:

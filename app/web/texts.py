@@ -149,6 +149,12 @@ PAGE: dict[str, Text] = {
         "What runs in it ends. Its files stay where they are, and you can start it again.",
         "Was darin läuft, endet. Die Dateien bleiben, wo sie sind, und du kannst ihn wieder starten.",
     ),
+    "stop_loses": Text(
+        "What runs in it ends, and you can start it again. It keeps no files: what was written in it stays until a "
+        "restart at most.",
+        "Was darin läuft, endet, und du kannst ihn wieder starten. Er behält keine Dateien: Was darin geschrieben "
+        "wurde, bleibt höchstens bis zu einem Neustart.",
+    ),
     "delete": Text("Delete", "Löschen"),
     "delete_lead": Text(
         "The container goes, with everything in it but the files in your folder.",

@@ -234,7 +234,7 @@ async def extend(
     """Count the user's wish as use, and take back a pause that is under way. The longest life stays as it is.
 
     `until` keeps the workspace from resting until a time, in place of one that was said before, and wakes a paused one;
-    a span goes as far as may be. A restart, a stop and a deletion end it.
+    a span goes as far as may be. A stop and a deletion end it.
     Raises `UnknownTemplate`, `NotFound` where it was never launched, `NotExtendable` where it does not live, and
     `UntilOutOfRange`.
     """

@@ -332,7 +332,7 @@ async def _new_job(
         error_code=None,
         exit_code=None,
         rest_reason=reason,
-        **({} if kind in (JobKind.LAUNCH, JobKind.PAUSE) else {"kept_until": None}),
+        **({"kept_until": None} if kind in (JobKind.STOP, JobKind.DELETE) else {}),
         **(admission.reservation(resources, workspace.template) if starts and not refusal else {}),
     )
     now = utcnow()

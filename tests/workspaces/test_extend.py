@@ -148,8 +148,8 @@ async def test_it_is_kept_awake_no_longer_than_it_may_live_and_not_into_the_past
     assert await rests(app, resources, timedelta(hours=2))
 
 
-@pytest.mark.parametrize(("path", "stays"), [("hello/restart", False), ("hello/stop", False), ("launch/hello", True)])
-async def test_a_restart_and_a_stop_end_it_and_waking_does_not(
+@pytest.mark.parametrize(("path", "stays"), [("hello/stop", False), ("hello/restart", True), ("launch/hello", True)])
+async def test_a_stop_ends_it_and_neither_a_restart_nor_waking_does(
     client: httpx.AsyncClient, resources: Resources, alice: SignedIn, path: str, stays: bool
 ) -> None:
     await keep(client, alice, utcnow() + timedelta(minutes=30))

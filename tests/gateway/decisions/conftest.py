@@ -8,6 +8,7 @@ import pytest
 from app.gateway.activity import Activity
 from app.gateway.relay import Relay
 from app.gateway.service import Desk
+from app.gateway.token_entries import TokenEntries
 from app.resources import Resources
 from app.settings import Settings
 from app.workspaces.watch import JobWatch
@@ -28,7 +29,7 @@ async def gate(resources: Resources) -> AsyncIterator[Gate]:
     watch, relay = JobWatch(resources.redis), Counter()
     alice = await sign_in(resources)
     workspace = await make_workspace(resources, alice)
-    desk = Desk(resources, watch, Activity(), cast(Relay, relay))
+    desk = Desk(resources, watch, Activity(), cast(Relay, relay), TokenEntries())
     made = Gate(resources, desk, relay, alice, workspace, "")
     made.value = await made.let_in(alice, workspace)
     async with watch.running(resources):

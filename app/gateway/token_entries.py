@@ -1,0 +1,52 @@
+"""Notes in the audit trail that a personal token enters a workspace: a row an hour, however many requests it sends."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app import audit
+from app.gateway.grants import Grant
+from app.models import ApiToken, AuditEntry, User, utcnow
+from app.resources import Resources
+
+ACTION = "workspace_entered"
+EVERY = timedelta(hours=1)
+# Far more than one process sees in an hour; then those of earlier hours are forgotten.
+MAX_REMEMBERED = 10_000
+
+
+class TokenEntries:
+    """What one process has seen written lately, so that it need not ask the database for each request."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[UUID, UUID], datetime] = {}
+
+    async def record(self, resources: Resources, grant: Grant) -> None:
+        """Write that the token of `grant` entered, unless a row of the last hour says so."""
+        now, key = utcnow(), (grant.holder_id, grant.workspace_id)
+        last = self._seen.get(key)
+        if last is not None and now - last < EVERY:
+            return
+        audit.identify(token_id=grant.holder_id)
+        async with resources.unit_of_work() as session:
+            # Processes that see the token at once take turns.
+            await session.scalar(select(ApiToken.id).where(ApiToken.id == grant.holder_id).with_for_update())
+            target = str(grant.workspace_id)
+            written = select(AuditEntry.id).where(
+                AuditEntry.target_kind == "workspace",
+                AuditEntry.target == target,
+                AuditEntry.action == ACTION,
+                AuditEntry.token_id == grant.holder_id,
+                AuditEntry.at > now - EVERY,
+            )
+            if await session.scalar(written.limit(1)) is None:
+                visitor = await session.get_one(User, grant.visitor_id)
+                detail = f"{grant.template}: token"
+                audit.record(session, ACTION, "workspace", target, actor=visitor, detail=detail)
+        self._remember(key, now)
+
+    def _remember(self, key: tuple[UUID, UUID], now: datetime) -> None:
+        if len(self._seen) >= MAX_REMEMBERED:
+            self._seen = {key: at for key, at in self._seen.items() if now - at < EVERY}
+        self._seen[key] = now

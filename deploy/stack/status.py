@@ -86,11 +86,12 @@ def duration(seconds: float) -> str:
 
 
 def logs(layout: Layout, part: str) -> None:
-    """Become `tail` on the log of one part, or on all of them; does not return."""
+    """Become `tail` on the log of one part, or on all of them; does not return. Raises `StepFailed` if nothing runs."""
     found = {path.stem: path for path in sorted(layout.logs.glob("*.log"))}
+    if not Supervisor(layout).is_up():
+        before = f"; what was logged before is in {layout.logs}" if found else ""
+        raise StepFailed(f"nothing runs: `make up` starts Spawner{before}")
     if part and part not in found:
-        raise StepFailed(f"there is no log of {part!r}; there is: {', '.join(found) or 'none yet'}")
-    if not found:
-        raise StepFailed("there are no logs yet: `make up` starts Spawner")
+        raise StepFailed(f"there is no log of {part!r}; there is: {', '.join(found)}")
     chosen = [found[part]] if part else list(found.values())
     os.execvp("tail", ["tail", "-n", "40" if part else "8", "-F", *map(str, chosen)])  # noqa: S606 # nosec B606 # tail takes over

@@ -1,3 +1,4 @@
+import re
 import shlex
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from deploy.stack.images import BASE, context_digest, private_certificates
 from deploy.stack.inbox import find_codes, find_links
 from deploy.stack.layout import LONGEST_SOCKET_DIRECTORY, Layout, own_directory, socket_directory
 from deploy.stack.processes import Process
-from deploy.stack.status import duration
+from deploy.stack.status import duration, logs
 from deploy.stack.supervisor import render
 from deploy.stack.up import busy_port, check_settings, public_port
 
@@ -222,6 +223,16 @@ def test_certificates_are_those_that_this_machines_tools_are_told_to_trust(tmp_p
     assert private_certificates({"SSL_CERT_FILE": str(bundle)}) == bundle
     assert private_certificates({"PIP_CERT": str(tmp_path / "missing")}) is None
     assert private_certificates({}) is None
+
+
+@pytest.mark.parametrize("part", ["", "api"])
+def test_logs_of_a_stack_that_does_not_run_are_not_waited_for(layout: Layout, part: str) -> None:
+    with pytest.raises(StepFailed, match=r"nothing runs: `make up` starts Spawner$"):
+        logs(layout, part)
+    layout.logs.mkdir(parents=True)
+    layout.log("api").write_text("an earlier line\n")
+    with pytest.raises(StepFailed, match=re.escape(f"what was logged before is in {layout.logs}")):
+        logs(layout, part)
 
 
 def test_duration_has_its_two_largest_units() -> None:

@@ -148,6 +148,19 @@ async def test_a_template_that_keeps_nothing_asks_nothing_about_files(
     assert "This cannot be undone." in answer.text
 
 
+@pytest.mark.parametrize(
+    ("template", "stays"), [("hello", "It keeps no files"), ("jupyter", "Its files stay where they are")]
+)
+async def test_stop_says_what_stays_by_the_template(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn, template: str, stays: str
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING, template=template)
+    answer = await hers.get("/")
+    assert Page(answer.text).find("form", action=f"/home/workspaces/{template}/stop")
+    assert stays in answer.text
+    assert ("Its files stay" in answer.text) is (template == "jupyter")
+
+
 async def test_what_is_not_a_choice_deletes_nothing(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:

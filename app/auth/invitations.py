@@ -44,16 +44,21 @@ class Invited:
     accepted_at: datetime | None
 
 
-async def may_confirm(session: AsyncSession, settings: Settings, user: User) -> bool:
-    """Whether an account that was made may still be confirmed; that of an admin whom an operator made always."""
-    return user.state != UserState.REGISTERED or user.is_admin or await may_sign_up(session, settings, user.email)
+async def may_confirm(session: AsyncSession, settings: Settings, user: User, *, held: bool = False) -> bool:
+    """Whether an account that was made may still be confirmed; that of an admin whom an operator made always.
+
+    `held` is as in `find_invitation`.
+    """
+    if user.state != UserState.REGISTERED or user.is_admin:
+        return True
+    return await may_sign_up(session, settings, user.email, held=held)
 
 
-async def may_sign_up(session: AsyncSession, settings: Settings, address: str) -> bool:
+async def may_sign_up(session: AsyncSession, settings: Settings, address: str, *, held: bool = False) -> bool:
     """Whether a normalised address may have an account."""
     if lets_anybody_in(settings, address):
         return True
-    return await find_invitation(session, address) is not None
+    return await find_invitation(session, address, held=held) is not None
 
 
 def lets_anybody_in(settings: Settings, address: str) -> bool:
@@ -83,12 +88,15 @@ _INVITED = select(
 ).outerjoin(User, User.id == Invitation.invited_by)
 
 
-async def find_invitation(session: AsyncSession, address: str) -> Invited | None:
-    """The invitation of a normalised address, if it has one that is neither used nor over."""
+async def find_invitation(session: AsyncSession, address: str, *, held: bool = False) -> Invited | None:
+    """The invitation of a normalised address, if it has one that is neither used nor over.
+
+    Where it is `held`, nobody revokes it until the transaction ends; a revocation that is under way is waited for.
+    """
     query = _INVITED.where(
         Invitation.email == address, Invitation.accepted_at.is_(None), Invitation.expires_at > utcnow()
     )
-    row = (await session.execute(query)).one_or_none()
+    row = (await session.execute(query.with_for_update(of=Invitation) if held else query)).one_or_none()
     return Invited(**row._mapping) if row else None
 
 

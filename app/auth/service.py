@@ -91,7 +91,7 @@ async def sign_in(
         await session.rollback()
         await _note_refusal(resources, user)
         raise Blocked
-    if not await may_confirm(session, resources.settings, user):
+    if not await may_confirm(session, resources.settings, user, held=True):
         raise refusal
     if user.state == UserState.REGISTERED:
         await _welcome(session, user)

@@ -1,5 +1,6 @@
 """Invitations: who may sign up whatever the settings say."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -8,13 +9,14 @@ from unittest.mock import ANY
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, text, update
 
 from app.models import AuditEntry, Invitation, LinkRequest, LinkRequestState, User, UserState, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user
 from tests.letters import Inbox, text_of
+from tests.workers.test_workspaces import until
 
 BOB = "bob@example.org"
 PATH = "/api/admin/invitations"
@@ -134,6 +136,32 @@ async def test_an_invitation_that_is_over_lets_in_nobody_who_has_not_confirmed(
     # Invited anew, the same account goes on.
     await invite(client, root)
     assert await verify(guest, token) == 200
+
+
+async def test_a_link_that_is_used_while_the_invitation_is_being_revoked_makes_no_account(
+    client: httpx.AsyncClient,
+    guest: httpx.AsyncClient,
+    root: SignedIn,
+    worker: TestWorker,
+    inbox: Inbox,
+    resources: Resources,
+    policy: str,
+) -> None:
+    await invite(client, root)
+    await worker.drain()
+    token = await try_to_sign_up(guest, worker, inbox)
+
+    async def waits_for_the_row() -> bool:
+        async with resources.reads() as session:
+            return bool(await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+    async with resources.unit_of_work() as session:
+        await session.execute(delete(Invitation))
+        verifying = asyncio.create_task(verify(guest, token))
+        await until(waits_for_the_row)
+    assert await verifying == 400
+    async with resources.reads() as session:
+        assert await session.scalar(select(func.count(User.id)).where(User.email == BOB)) == 0
 
 
 async def test_a_revoked_invitation_is_not_mailed(

@@ -30,7 +30,10 @@ from app.shares.access import may_enter
 from app.workspaces.states import ALIVE, RELEASED
 
 _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
-
+_sibling = aliased(Workspace, name="sibling")
+_containers = (
+    select(func.count()).where(_sibling.user_id == _owner.id, _sibling.status.not_in(RELEASED)).scalar_subquery()
+)
 
 # A `Grant` but for its holder.
 _GRANTED: tuple[Any, ...] = (
@@ -49,6 +52,7 @@ _GRANTED: tuple[Any, ...] = (
     Job.id,
     Job.kind,
     Job.was,
+    _containers,
 )
 _live_job = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
 
@@ -70,7 +74,8 @@ class Entry:
 class Grant:
     """What a cookie or a token opens and for whom, with its workspace's live job, if any.
 
-    `owner` and `visitor` are slugs; they differ where the workspace is shared.
+    `owner` and `visitor` are slugs; they differ where the workspace is shared. `containers` counts the workspaces of its
+    owner that may have a container, this one included.
     """
 
     holder_id: UUID
@@ -89,6 +94,7 @@ class Grant:
     job_id: UUID | None
     job: JobKind | None
     was: WorkspaceStatus | None
+    containers: int
 
     @property
     def entry(self) -> Entry:

@@ -65,6 +65,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
                 "X-Spawner-Authorization": answer.authorization,
                 "X-Spawner-Clean-Query": "yes" if answer.clean_query else "",
                 "X-Spawner-Ticket": answer.ticket,
+                "X-Spawner-Tier": answer.tier,
                 "X-Spawner-Frames": " ".join(settings.frame_ancestors),
                 **_added(answer.headers),
             }

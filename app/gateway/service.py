@@ -50,6 +50,10 @@ from app.workspaces.watch import JobWatch
 
 # Time to read a mail and come back: as long as it takes to sign in.
 ENTRY_SECONDS = 900
+# Up to how many containers of one account each tier reaches. The proxy bounds requests in flight for a container by its
+# tier; the last one has no name here.
+TIERS = ((1, ""), (4, "few"))
+LAST_TIER = "many"
 # How often a row that keeps changing is looked at for one request.
 LOOKS = 3
 MOVING = (
@@ -70,7 +74,7 @@ class Pass:
 
     `base` is the path that the workspace's own cookies are held to; empty where it has a host of its own. A `ticket`
     says that the upstream is this process's relay, and must be shown there; `clean_query` that a token of ours is to be
-    struck out of the query.
+    struck out of the query; `tier` how many containers share what their owner may have in flight.
     """
 
     upstream: str
@@ -82,6 +86,7 @@ class Pass:
     headers: tuple[tuple[str, str], ...] = ()
     clean_query: bool = False
     ticket: str = ""
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,7 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown, t
         headers=tuple(_headers(settings, visit, route, template, grant)),
         clean_query=shown.in_query,
         ticket=passage.ticket if passage else "",
+        tier=next((name for most, name in TIERS if grant.containers <= most), LAST_TIER),
     )
 
 

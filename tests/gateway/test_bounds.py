@@ -3,15 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 
 import pytest
 
+from app.models import WorkspaceStatus
 from deploy.stack.layout import free_port
-from tests.gateway.conftest import Edge, Peer, Site, Switchboard, caddy, serving
+from tests.factories import sign_in
+from tests.gateway.conftest import Edge, Owned, Peer, Site, Switchboard, caddy, serving
 from tests.gateway.test_answers import check_problem, heads
 from tests.gateway.test_bodies import connected, container, head
+from tests.support.waiting import PATIENCE
 
-IN_FLIGHT = 5
+# For one container of an account, for each of a few, and for each of many.
+IN_FLIGHT, FEW, MANY = 5, 3, 2
+TEMPLATES = ("hello", "jupyter", "third", "fourth", "fifth", "sixth")
 # Go knows loopback addresses, and asks no proxy for them; this one leads there too, and is none.
 ANYWHERE = "0.0.0.0"
 
@@ -46,6 +52,9 @@ async def edge(
             "no_proxy": "",
             "SPAWNER_API_UPSTREAM": f"{ANYWHERE}:{api_port}",
             "SPAWNER_IN_FLIGHT": str(IN_FLIGHT),
+            "SPAWNER_IN_FLIGHT_FEW": str(FEW),
+            "SPAWNER_IN_FLIGHT_MANY": str(MANY),
+            "SPAWNER_IN_FLIGHT_WAIT": "500ms",
             "SPAWNER_SLOW_ANSWER": "1s",
             "SPAWNER_SLOW_BODY": "500ms",
         }
@@ -65,35 +74,99 @@ async def test_no_proxy_of_the_environment_is_asked(site: Site, trap: tuple[int,
     assert trap[1] == []
 
 
-async def test_requests_that_a_container_leaves_unanswered_are_counted_and_refused(site: Site) -> None:
-    release = asyncio.Event()
+@dataclass
+class Hanging:
+    """Containers that begin to answer what is asked below `/hang`, and end it when told to; anything else at once."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: int = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen = await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        self.asked += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n")
         if b"/hang" in seen.partition(b"\r\n")[0]:
-            await release.wait()
+            await self.release.wait()
         writer.write(b"ok")
 
-    async with container(talk) as port:
+    async def fill(self, stack: AsyncExitStack, site: Site, owned: Owned, count: int) -> None:
+        """Leave so many requests to this workspace unanswered until the stack ends, and see that it takes no more."""
+        ask = head(site, owned, method="GET", route=owned.route).replace(b"/up", b"/hang")
+        for _ in range(count):
+            reader, _ = await stack.enter_async_context(connected(site, ask))
+            async with asyncio.timeout(PATIENCE):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        await is_full(site, owned)
+
+
+async def is_full(site: Site, owned: Owned) -> None:
+    refused = await site.ask(owned.route, "/", owned.cookie)
+    assert (refused.status_code, refused.json()["code"]) == (503, "workspace_busy")
+    assert refused.headers["retry-after"] == "5"
+
+
+async def test_requests_that_a_container_leaves_unanswered_are_counted_and_refused(site: Site) -> None:
+    hanging = Hanging()
+    async with container(hanging) as port:
         owned = await site.own(port=port)
         other = await site.own("bob", port=site.edge.peer_port)
-        ask = head(site, owned, method="GET").replace(b"/up", b"/hang")
         async with AsyncExitStack() as stack:
-            for _ in range(IN_FLIGHT):
-                reader, _ = await stack.enter_async_context(connected(site, ask))
-                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-            refused = await site.ask(owned.route, "/", owned.cookie)
-            assert (refused.status_code, refused.json()["code"]) == (503, "workspace_busy")
-            assert refused.headers["retry-after"] == "5"
+            await hanging.fill(stack, site, owned, IN_FLIGHT)
             page = await site.visit(owned.route, "/", {**owned.cookie, "Accept-Language": "de"})
             assert (page.status_code, "zu viele Anfragen" in page.text) == (503, True)
             # It is this workspace's bound, and nobody else's.
             assert (await site.ask(other.route, "/", other.cookie)).status_code == 200
-            release.set()
-        async with asyncio.timeout(20):
+            hanging.release.set()
+        async with asyncio.timeout(PATIENCE):
             while (await site.ask(owned.route, "/", owned.cookie)).status_code != 200:
                 await asyncio.sleep(0.05)
+
+
+async def test_what_an_account_leaves_unanswered_is_shared_by_its_containers(site: Site) -> None:
+    hanging, owner = Hanging(), await sign_in(site.resources, "alice")
+    other = await site.own("bob", port=site.edge.peer_port)
+    async with AsyncExitStack() as stack:
+        running: list[Owned] = []
+        # The worst order: each workspace is filled before the next one starts.
+        for number, template in enumerate(TEMPLATES, start=1):
+            port = await stack.enter_async_context(container(hanging))
+            running.append(await site.own(owner, template, port=port))
+            await hanging.fill(stack, site, running[-1], IN_FLIGHT if number == 1 else FEW if number <= 4 else MANY)
+        # What is full by its own bound stays full by a smaller one.
+        for owned in running:
+            await is_full(site, owned)
+        assert hanging.asked == IN_FLIGHT + 3 * FEW + (len(TEMPLATES) - 4) * MANY
+        assert (await site.ask(other.route, "/", other.cookie)).status_code == 200
+        # Workspaces that are stopped leave their share to the others.
+        async with site.resources.unit_of_work() as session:
+            for owned in running[1:]:
+                session.add(owned.workspace)
+                owned.workspace.status = WorkspaceStatus.STOPPED
+        hanging.release.set()
+    assert (await site.ask(other.route, "/", other.cookie)).status_code == 200
+
+
+async def test_requests_past_the_bound_wait_for_one_that_ends(site: Site) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    async with container(talk) as port:
+        owned = await site.own(port=port)
+        answers = await asyncio.gather(*(site.ask(owned.route, "/", owned.cookie) for _ in range(4 * IN_FLIGHT)))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_a_container_that_took_a_request_and_left_is_not_asked_again(site: Site) -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+
+    async with container(talk) as port:
+        owned = await site.own(port=port)
+        answer = await site.ask(owned.route, "/", owned.cookie)
+    assert (answer.status_code, answer.json()["code"], len(asked)) == (503, "workspace_unreachable", 1)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

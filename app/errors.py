@@ -163,6 +163,16 @@ class TooLarge(AppError):
     detail = Text("The body of this request is too large.", "Der Inhalt dieser Anfrage ist zu groß.")
 
 
+class RequestStalled(AppError):
+    code = "request_stalled"
+    status = 408
+    title = Text("Upload stood still", "Hochladen stand still")
+    detail = Text(
+        "The body of this request did not arrive: nothing came for too long. Send it again.",
+        "Der Inhalt dieser Anfrage ist nicht angekommen: Zu lange kam nichts. Bitte noch einmal senden.",
+    )
+
+
 class IdempotencyConflict(AppError):
     code = "idempotency_conflict"
     status = 409
@@ -320,7 +330,7 @@ def _field_error(item: dict[str, Any], locale: Locale) -> FieldError:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # nosec B101 # narrows the type
-    known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
+    known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed, 408: RequestStalled, 413: TooLarge}
     if error.status_code in known:
         answer = render(request, known[error.status_code]())
     else:  # FastAPI could not read the body: its bytes are no text, say

@@ -1,12 +1,13 @@
 """What happens around every request: its id, its log line, and the headers that every answer carries."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import ClassVar
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import audit
 from app.errors import AppError, render, unexpected
 from app.i18n import Text
+from app.patience import read_patience
 
 log = structlog.get_logger("app.access")
 
@@ -154,7 +156,8 @@ class RepeatedHeader(AppError):
 
 
 class Boundary:
-    """Innermost ASGI middleware: bounds what a request may hold, and answers the errors that nobody expected.
+    """Innermost ASGI middleware: bounds what a request may hold and how long its body may stand still, and answers the
+    errors that nobody expected.
 
     What the proxy asks below `/internal` holds the head of somebody's request, which the gateway bounds itself.
     It stands inside of CORS, so that a page of another origin can read those answers too.
@@ -174,16 +177,7 @@ class Boundary:
         if repeated is not None:
             await render(Request(scope), RepeatedHeader(name=repeated))(scope, receive, send)
             return
-        read = 0
         started = False
-
-        async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > MAX_BODY:
-                raise HTTPException(413)
-            return message
 
         async def answer(message: Message) -> None:
             nonlocal started
@@ -191,11 +185,30 @@ class Boundary:
             await send(message)
 
         try:
-            await self.app(scope, bounded, answer)
+            await self.app(scope, _bounded(receive, read_patience(Headers(scope=scope))), answer)
         except Exception as error:
             if started:
                 raise
             await unexpected(Request(scope), error)(scope, receive, send)
+
+
+def _bounded(receive: Receive, patience: float | None) -> Receive:
+    """Reads a body that is small and keeps coming. What comes after its end may take as long as it likes."""
+    read, whole = 0, False
+
+    async def bounded() -> Message:
+        nonlocal read, whole
+        try:
+            async with asyncio.timeout(None if whole else patience):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408) from None
+        read, whole = read + len(message.get("body", b"")), not message.get("more_body", False)
+        if read > MAX_BODY:
+            raise HTTPException(413)
+        return message
+
+    return bounded
 
 
 def _repeated(scope: Scope) -> str | None:

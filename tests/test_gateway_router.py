@@ -33,7 +33,7 @@ ROUTE = Route("alice", "hello", "/alice-hello", "/lab")
 
 def visit(*headers: tuple[str, str], unreachable: str = "") -> Visit:
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-    return read_visit(Headers(raw=raw), unreachable=unreachable)
+    return read_visit(Headers(raw=raw), unreachable=unreachable, repeatable=True)
 
 
 GET = ("X-Forwarded-Method", "GET")

@@ -13,6 +13,7 @@ from app.errors import (
     InvalidRequest,
     NotAdmin,
     NotFound,
+    RequestStalled,
     SignInAgain,
     TooLarge,
     Unauthorized,
@@ -57,7 +58,16 @@ class AccessIn(BaseModel):
     operation_id="take_access",
     response_description="Granted",
     responses=problems(
-        InvalidRequest, Forbidden, NotFound, TooLarge, Unauthorized, NotAdmin, SignInAgain, SharedOrigin, Unavailable
+        InvalidRequest,
+        Forbidden,
+        NotFound,
+        RequestStalled,
+        TooLarge,
+        Unauthorized,
+        NotAdmin,
+        SignInAgain,
+        SharedOrigin,
+        Unavailable,
     ),
 )
 async def take_access(

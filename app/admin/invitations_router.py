@@ -9,7 +9,17 @@ from app.admin.invitation_schemas import INVITATION_ID, InvitationIn, Invitation
 from app.auth import invitations
 from app.auth.invitations import HasAccount
 from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
-from app.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable, problems
+from app.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotAdmin,
+    NotFound,
+    RequestStalled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
 
 router = APIRouter(prefix="/api/admin/invitations", tags=["admin"])
 
@@ -20,7 +30,7 @@ READING = (InvalidRequest, Unauthorized, NotAdmin, Unavailable)
     "",
     summary="Invite an address",
     operation_id="invite",
-    responses=problems(*READING, Forbidden, HasAccount, TooLarge),
+    responses=problems(*READING, Forbidden, HasAccount, RequestStalled, TooLarge),
 )
 async def invite(
     body: InvitationIn, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep

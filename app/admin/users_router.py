@@ -10,7 +10,7 @@ from app.admin import service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
 from app.admin.schemas import SESSION_ID, AdminUserOut, LimitsIn, UserPage, UserSessionPage
 from app.deps import AdminDep, RecentAdminDep, ResourcesDep, SessionDep, SignedInAdminDep, check_recent
-from app.errors import InvalidRequest, NotFound, SignInAgain, TooLarge, problems
+from app.errors import InvalidRequest, NotFound, RequestStalled, SignInAgain, TooLarge, problems
 from app.refusals import ClosedWord
 from app.users import service as users
 from app.users.standing import Change, LastAdmin, change_standing
@@ -57,7 +57,7 @@ async def get_user(id: UserPath, session: SessionDep, _: AdminDep) -> AdminUserO
     "/{id}/limits",
     summary="Set a user's limits",
     operation_id="limit_user",
-    responses=problems(*CHANGES, TooLarge),
+    responses=problems(*CHANGES, RequestStalled, TooLarge),
 )
 async def limit_user(id: UserPath, body: LimitsIn, session: SessionDep, admin: AdminDep) -> AdminUserOut:
     """From the next launch on; nothing that runs is stopped."""

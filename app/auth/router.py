@@ -28,7 +28,7 @@ from app.deps import (
     check_sign_in_origin,
     keep_browser,
 )
-from app.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable, problems
+from app.errors import Forbidden, InvalidRequest, RequestStalled, TooLarge, Unauthorized, Unavailable, problems
 from app.i18n import Locale, Text
 from app.models import LinkPurpose
 from app.resources import Resources
@@ -43,10 +43,10 @@ SENT = Text(
 )
 SIGNED_OUT = Text("You are signed out.", "Du bist abgemeldet.")
 
-ASKING = problems(InvalidRequest, Forbidden, TooLarge, RateLimited, ClientRateLimited, Unavailable)
+ASKING = problems(InvalidRequest, Forbidden, RequestStalled, TooLarge, RateLimited, ClientRateLimited, Unavailable)
 SPENDING = problems(InvalidRequest, InvalidLink, Forbidden, Blocked, Unavailable)
-LOOKING = problems(InvalidRequest, InvalidLink, Forbidden, TooLarge, Unavailable)
-TYPING = problems(InvalidRequest, InvalidCode, Forbidden, Blocked, TooLarge, Unavailable)
+LOOKING = problems(InvalidRequest, InvalidLink, Forbidden, RequestStalled, TooLarge, Unavailable)
+TYPING = problems(InvalidRequest, InvalidCode, Forbidden, Blocked, RequestStalled, TooLarge, Unavailable)
 SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
     303: {"description": "A browser's navigation: go to the page where the person confirms. Nothing is spent"},
     **SPENDING,
@@ -104,7 +104,7 @@ async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: Browser
     "/verify",
     operation_id="verify",
     summary="Sign in with a magic link",
-    responses=SPENDING | problems(TooLarge),
+    responses=SPENDING | problems(RequestStalled, TooLarge),
     dependencies=OURS,
 )
 async def verify(

@@ -25,6 +25,7 @@ from app.errors import (
     InvalidRequest,
     NotAdmin,
     NotFound,
+    RequestStalled,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -106,7 +107,15 @@ async def end_others(session: SessionDep, caller: CallerDep) -> None:
     summary="Make a personal token",
     operation_id="make_token",
     responses=problems(
-        InvalidRequest, Unauthorized, Forbidden, NotAdmin, TooManyTokens, TooManyChanges, TooLarge, Unavailable
+        InvalidRequest,
+        Unauthorized,
+        Forbidden,
+        NotAdmin,
+        TooManyTokens,
+        TooManyChanges,
+        RequestStalled,
+        TooLarge,
+        Unavailable,
     ),
 )
 async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep) -> MadeTokenOut:

@@ -74,8 +74,8 @@ class Entry:
 class Grant:
     """What a cookie or a token opens and for whom, with its workspace's live job, if any.
 
-    `owner` and `visitor` are slugs; they differ where the workspace is shared. `containers` counts the workspaces of its
-    owner that may have a container, this one included.
+    `owner` and `visitor` are slugs; they differ where the workspace is shared. `containers` counts the
+    workspaces of its owner that may have a container, this one included.
     """
 
     holder_id: UUID

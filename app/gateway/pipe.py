@@ -6,7 +6,8 @@ second request on the same connection would be one that nobody judged. Any other
 connections.
 
 Any other request may have a body. It passes on while the container says something already, and what the container said
-reaches the proxy even if it closes the connection with a part of the body unread.
+reaches the proxy even if it closes the connection with a part of the body unread. The proxy is told of a body that
+stands still before it would find out, as long as nothing was answered: it could not tell its client then.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from app.gateway.grants import Entry
+from app.gateway.heads import END, body_length, split_ticket, switching
 
-TICKET = b"x-spawner-ticket"
 # The proxy's own limit, and what it adds.
 MOST_HEAD = 96 * 1024
 # What a client may send ahead of the container's answer.
@@ -31,57 +32,28 @@ ANSWER_SECONDS = 60.0
 HALF_SECONDS = 30.0
 # Finds a peer that vanished without a word within about two minutes.
 KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-_BODY = (b"content-length", b"transfer-encoding")
-_END = b"\r\n\r\n"
 # What the proxy cannot read, and tells the gateway so.
-_INVALID = b"not to be passed on" + _END
+_INVALID = b"not to be passed on" + END
+# The proxy has the words for it.
+STALLED = b"HTTP/1.1 499 Stalled\r\nX-Spawner-Stalled: yes\r\nContent-Length: 0\r\nConnection: close" + END
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a ticket is good for: one request to a container, on behalf of a session; `upgrade` for a websocket."""
+    """What a ticket is good for: one request to a container, on behalf of a session; `upgrade` for a websocket.
+
+    `patience` are the seconds for which its body, if its length is known, may stand still.
+    """
 
     entry: Entry
     host: str
     port: int
     upgrade: bool = True
+    patience: float | None = None
 
 
 # What a ticket is good for; None where it is good for nothing, and the connection is to be refused.
 Redeem = Callable[[str], Admission | None]
-
-
-def split_ticket(head: bytes, *, upgrade: bool = True) -> tuple[bytes, str] | None:
-    """A request's head without its ticket, and the ticket; None unless it holds one.
-
-    With `upgrade` also None unless the head is all of the request: a GET without a body.
-    """
-    first, *lines = head.removesuffix(_END).split(b"\r\n")
-    kept, tickets = [first], []
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or name != name.strip() or b"\n" in line or b"\r" in line:
-            return None
-        if name.lower() == TICKET:
-            tickets.append(value.strip())
-        else:
-            kept.append(line)
-    names = {line.partition(b":")[0].lower() for line in lines}
-    if upgrade and not (first.startswith(b"GET ") and names.isdisjoint(_BODY)):
-        return None
-    if len(tickets) != 1 or not tickets[0].isascii():
-        return None
-    return b"\r\n".join(kept) + _END, tickets[0].decode("ascii")
-
-
-def switching(head: bytes) -> bytes | None:
-    """The head of a 101 as the proxy reads it, which wants the word in Connection; None if it opens no websocket."""
-    fields = [line.partition(b":") for line in head.removesuffix(_END).split(b"\r\n")[1:]]
-    values = [(name.strip().lower(), value.strip().lower()) for name, _, value in fields]
-    if [value for name, value in values if name == b"upgrade"] != [b"websocket"]:
-        return None
-    words = [word.strip() for name, value in values if name == b"connection" for word in value.split(b",")]
-    return head if b"upgrade" in words else head.removesuffix(_END) + b"\r\nConnection: Upgrade" + _END
 
 
 class Side(asyncio.Protocol):
@@ -104,11 +76,19 @@ class Side(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self.peer is not None:
-            self.peer.transport.pause_reading()
+            self.peer.hold()
 
     def resume_writing(self) -> None:
         if self.peer is not None:
-            self.peer.transport.resume_reading()
+            self.peer.go_on()
+
+    def hold(self) -> None:
+        """Read no more from it for now."""
+        self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read from it again."""
+        self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         return self.pipe.half_closed(self)
@@ -120,13 +100,49 @@ class Side(asyncio.Protocol):
 class Near(Side):
     """The proxy's connection."""
 
+    missing = 0
+    _held = False
+    _heard = 0.0
+    _watch: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.pipe.within(HEAD_SECONDS)
 
+    def hold(self) -> None:
+        super().hold()
+        self._held = True
+
+    def go_on(self) -> None:
+        super().go_on()
+        self._held, self._heard = False, asyncio.get_running_loop().time()
+
+    def watch(self, missing: int, patience: float) -> None:
+        """Give the request up once so much of a body is missing, and nothing comes for so long though it might."""
+        self.missing, self._heard = missing, asyncio.get_running_loop().time()
+        self._look(patience)
+
+    def unwatch(self) -> None:
+        """Its body may take as long as it likes. May be repeated."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _look(self, patience: float) -> None:
+        self._watch = None
+        loop = asyncio.get_running_loop()
+        left = patience if self._held else self._heard + patience - loop.time()
+        if self.missing > 0 and left <= 0:
+            self.pipe.stalled()
+        elif self.missing > 0:
+            self._watch = loop.call_later(left, self._look, patience)
+
     def data_received(self, data: bytes) -> None:
         if self.pipe.over:
             return
+        if self.missing > 0:
+            self.missing -= len(data)
+            self._heard = asyncio.get_running_loop().time()
         if self.pipe.open and self.peer is not None:
             self.peer.transport.write(data)
         else:
@@ -197,27 +213,28 @@ class Pipe:
         if self.admission is None:
             self._admit()
         elif len(self._unsent) > MOST_EARLY:
-            self.near.transport.pause_reading()
+            self.near.hold()
 
     def answer(self, data: bytes) -> None:
         """Pass the container's answer on; what it says decides whether the connection opens."""
         self._response += data
-        while (end := self._response.find(_END)) >= 0:
+        while (end := self._response.find(END)) >= 0:
             words = bytes(self._response[:end]).split(b"\r\n", 1)[0].split(b" ", 2)
             status = words[1] if len(words) > 1 and words[0].startswith(b"HTTP/1.") else b""
-            if status == b"101" and not self._switch(end + len(_END)):
+            if status == b"101" and not self._switch(end + len(END)):
                 return
             self.answered = status == b"101" or not status.startswith(b"1")
             if self.answered:
                 self.within(None)
+                self.near.unwatch()
                 if self.upgrade:
                     self.open = status == b"101"
                     self._send_early()
                 self.near.transport.write(bytes(self._response))
                 self._response.clear()
                 return
-            self.near.transport.write(bytes(self._response[: end + len(_END)]))
-            del self._response[: end + len(_END)]
+            self.near.transport.write(bytes(self._response[: end + len(END)]))
+            del self._response[: end + len(END)]
         if len(self._response) > MOST_HEAD:
             self.cut()
 
@@ -233,9 +250,24 @@ class Pipe:
 
     def far_lost(self) -> None:
         """The container has said everything. The proxy may still be sending: it is listened to until it has heard."""
+        if self.over:
+            return
         if self.upgrade or not self.answered or self.near.transport.is_closing():
             self.close()
             return
+        self._say_no_more()
+
+    def stalled(self) -> None:
+        """The body stands still, and the container has not answered: the proxy is told, the container is left."""
+        self.answered = True
+        self.near.transport.write(STALLED)
+        if self._far is None:
+            self.close()
+            return
+        self._say_no_more()
+        self._far.transport.abort()
+
+    def _say_no_more(self) -> None:
         self.near.peer = None
         self.over = True
         self.near.transport.resume_reading()
@@ -269,17 +301,18 @@ class Pipe:
 
     def _end(self) -> None:
         self.within(None)
+        self.near.unwatch()
         if self._task is not None:
             self._task.cancel()
         self._ended(self)
 
     def _admit(self) -> None:
-        end = self._unsent.find(_END)
+        end = self._unsent.find(END)
         if end < 0:
             if len(self._unsent) > MOST_HEAD:
                 self._refuse(b"431 Request Header Fields Too Large")
             return
-        end += len(_END)
+        end += len(END)
         head = bytes(self._unsent[:end])
         found = split_ticket(head, upgrade=False)
         admission = self._redeem(self, found[1]) if found is not None else None
@@ -288,6 +321,9 @@ class Pipe:
             return
         self.admission = admission
         del self._unsent[:end]
+        missing = body_length(head) - len(self._unsent)
+        if not admission.upgrade and admission.patience is not None and missing > 0:
+            self.near.watch(missing, admission.patience)
         self.within(CONNECT_SECONDS)
         self._task = asyncio.create_task(self._dial(admission, found[0]))
 
@@ -321,5 +357,5 @@ class Pipe:
         """From here on bytes pass both ways, if the container has agreed; else what hurried ahead is of no use."""
         early, self._unsent = bytes(self._unsent), bytearray()
         if self.open and self._far is not None:
-            self.near.transport.resume_reading()
+            self.near.go_on()
             self._far.transport.write(early)

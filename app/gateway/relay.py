@@ -95,8 +95,11 @@ class Relay:
             for pipe in self._all():
                 pipe.cut()
 
-    def issue(self, entry: Entry, host: str, port: int, *, upgrade: bool = True) -> Passage:
-        """A way for one connection to a container, for a websocket or, without `upgrade`, for any other request.
+    def issue(
+        self, entry: Entry, host: str, port: int, *, upgrade: bool = True, patience: float | None = None
+    ) -> Passage:
+        """A way for one connection to a container, for a websocket or, without `upgrade`, for any other request, whose
+        body may stand still for `patience` seconds.
 
         Raises `TooManySockets`, `WorkspaceBusy` for other requests, and `Unavailable` at shutdown.
         """
@@ -109,7 +112,7 @@ class Relay:
         if not self._places.take(entry.visitor_id, self._most_each):
             raise (TooManySockets if upgrade else WorkspaceBusy)(headers={"Retry-After": "5"})
         ticket = secrets.token_urlsafe(32)
-        self._tickets[ticket] = (Admission(entry, host, port, upgrade), time.monotonic() + TICKET_SECONDS)
+        self._tickets[ticket] = (Admission(entry, host, port, upgrade, patience), time.monotonic() + TICKET_SECONDS)
         return Passage(self._address, ticket)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from app.settings import Settings
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
 
-@router.get("/gateway")
+@router.api_route("/gateway", methods=["GET", "POST"])
 async def gateway(
     request: Request,
     resources: ResourcesDep,
@@ -30,8 +30,11 @@ async def gateway(
     locale: LocaleDep,
     unreachable: str = "",
 ) -> Response:
-    """May this request pass, and where to? 200 says yes; the client gets every other answer as it is."""
-    visit = read_visit(request.headers, unreachable=unreachable)
+    """May this request pass, and where to? 200 says yes; the client gets every other answer as it is.
+
+    Only a POST, which no program between puts again by itself, may spend a code.
+    """
+    visit = read_visit(request.headers, unreachable=unreachable, repeatable=request.method != "POST")
     answer = await service.answer(Desk(resources, watch, activity, relay, token_entries), visit)
     return _response(resources.settings, answer, locale)
 

@@ -247,7 +247,9 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown, t
     # A container may answer before it has read a body, and close: the proxy's client then loses the answer, our relay
     # does not.
     relayed = visit.upgrade or visit.method not in SAFE_METHODS
-    passage = desk.relay.issue(grant.entry, grant.host, grant.port, upgrade=visit.upgrade) if relayed else None
+    passage = None
+    if relayed:
+        passage = desk.relay.issue(grant.entry, grant.host, grant.port, upgrade=visit.upgrade, patience=visit.patience)
     return Pass(
         upstream=passage.upstream if passage else f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
@@ -314,8 +316,9 @@ def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
 
 
 async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
-    """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing."""
-    if visit.method != "GET":
+    """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing, nor does a question that may
+    come again after its answer was lost."""
+    if visit.method != "GET" or visit.repeatable:
         raise MethodNotAllowed
     settings = resources.settings
     query = parse_qs(route.rest.partition("?")[2])

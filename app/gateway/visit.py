@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 
 from app.fetch_metadata import is_prefetch
+from app.patience import read_patience
 
 # What a browser calls a request for a page within another page.
 FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
@@ -18,7 +19,9 @@ class Visit:
     headers. `site` is its Sec-Fetch-Site; `browser` says that it comes from a browser that says so; `part` that the
     answer is for use within a page that is open, `framed` that this use is a page in a frame. `upgrade` says that it
     wants a websocket; `page` that a person would see the answer as a page; `unreachable`, if it is not empty, that the
-    proxy was let through a moment ago, and why no answer came. `size` are the bytes of its head.
+    proxy was let through a moment ago, and why no answer came; `repeatable` that the proxy may put this question again
+    by itself. `size` are the bytes of its head; `patience` the seconds for which its body may stand still; None sets
+    no limit.
     """
 
     method: str
@@ -37,7 +40,9 @@ class Visit:
     upgrade: bool = False
     page: bool = False
     unreachable: str = ""
+    repeatable: bool = False
     size: int = 0
+    patience: float | None = None
 
     @property
     def navigates(self) -> bool:
@@ -45,7 +50,7 @@ class Visit:
         return self.page and self.method == "GET"
 
 
-def read_visit(headers: Headers, *, unreachable: str) -> Visit:
+def read_visit(headers: Headers, *, unreachable: str, repeatable: bool) -> Visit:
     """Read the proxy's question."""
     method, mode = headers.get("x-forwarded-method", ""), headers.get("sec-fetch-mode")
     # CONNECT is how HTTP/2 and HTTP/3 open a websocket.
@@ -70,8 +75,10 @@ def read_visit(headers: Headers, *, unreachable: str) -> Visit:
         upgrade=upgrade,
         page=page and not upgrade and not is_prefetch(headers),
         unreachable=unreachable,
+        repeatable=repeatable,
         size=len(headers.get("x-forwarded-uri", ""))
         + sum(len(name) + len(value) + 4 for name, value in headers.raw if not name.startswith(b"x-forwarded-")),
+        patience=read_patience(headers),
     )
 
 

@@ -6,7 +6,16 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 
 from app.deps import CallerDep, OwnerDep, ResourcesDep, SessionDep
-from app.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable, problems
+from app.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestStalled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
 from app.shares import service
 from app.shares.errors import SharedOrigin, TooManyShares
 from app.shares.schemas import (
@@ -31,7 +40,7 @@ LinkPath = Annotated[UUID, Path(description="Of the link.", examples=[LINK_ID])]
 
 READS = problems(UnknownTemplate, Unauthorized, Unavailable)
 CHANGES = (InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, NotFound, Unavailable)
-MAKES = problems(*CHANGES, TooManyChanges, TooManyShares, SharedOrigin, TooLarge)
+MAKES = problems(*CHANGES, TooManyChanges, TooManyShares, SharedOrigin, RequestStalled, TooLarge)
 ENDS = problems(*CHANGES)
 
 

@@ -6,7 +6,16 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 
 from app.deps import CallerDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
-from app.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable, problems
+from app.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestStalled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
 from app.shares import service
 from app.shares.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.shares.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
@@ -55,6 +64,7 @@ async def leave_share(id: SharePath, session: SessionDep, caller: CallerDep) -> 
         TooManyShares,
         TooManyChanges,
         SharedOrigin,
+        RequestStalled,
         TooLarge,
         Unavailable,
     ),

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from app.models import EngineFacts, Job, JobState, Session, Workspace, WorkspaceStatus, utcnow
 from app.notifications import beside
 from tests.api import cases
-from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call, good
+from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call, good, stands_still
 from tests.api.cases import FULL
 from tests.api.cases_jobs import Away
 from tests.api.cases_sessions import Key, Provoke
@@ -165,3 +165,5 @@ CASES: dict[Key, Provoke] = {
     **{(name, 200, None): partial(reads_trail, name) for name in ("list_audit", "export_audit")},
     ("activity", 200, None): looks_back,
 }
+# What has a body that may be too large has one that may stand still.
+CASES |= {(name, 408, "request_stalled"): partial(stands_still, name) for name, status, _ in CASES if status == 413}

@@ -1,9 +1,12 @@
 """Every operation, and how it is called."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
+from app.patience import HEADER
 from tests.api.conftest import Scene
 
 NOWHERE = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
@@ -185,6 +188,18 @@ async def call(scene: Scene, name: str, *, client: httpx.AsyncClient | None = No
     by_name = {"Accept": "application/json"} if name in BY_QUERY else {}
     headers = {**by_name, **headers, "Accept-Language": scene.locale}
     return await (client or scene.client).request(method, request.pop("path", path), headers=headers, **request)
+
+
+async def stands_still(name: str, scene: Scene) -> httpx.Response:
+    """Sends the beginning of a body, with the limit that the proxy names."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    who = (scene.admin if name in ADMIN else scene.alice).headers if name in SIGNED_IN else {}
+    headers = {**who, HEADER: "100ms", "Content-Type": "application/json"}
+    return await call(scene, name, content=body(), headers=headers)
 
 
 def good(name: str, token: str = "x") -> dict[str, Any]:

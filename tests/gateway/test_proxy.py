@@ -391,3 +391,16 @@ async def test_a_silent_api_is_named_and_no_secret_is_logged(tmp_path: Path) -> 
                 assert "Arbeitsplätze laufen weiter" in page.text
         assert "very-secret" not in log.read_text()
         assert "serving initial configuration" in log.read_text()
+
+
+async def test_a_query_that_reads_like_the_proxys_own_reaches_the_container(site: Site) -> None:
+    owned = await site.own()
+    answer = await site.ask(owned.route, "/?unreachable=busy", owned.cookie)
+    assert (answer.status_code, last(site).target.endswith("/?unreachable=busy")) == (200, True)
+
+
+async def test_a_path_that_ends_like_the_way_in_is_the_containers(site: Site) -> None:
+    owned = await site.own()
+    for method in ("GET", "POST"):
+        answer = await site.ask(owned.route, "/x/.spawner/enter?code=1", owned.cookie, method)
+        assert (answer.status_code, last(site).method) == (200, method)

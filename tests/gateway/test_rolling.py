@@ -101,7 +101,7 @@ async def test_a_question_that_spends_a_code_is_not_put_again_by_caddy_where_its
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer what is asked for health, and die on the first question."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        question = head.startswith("GET /internal/gateway")
+        question = " /internal/gateway" in head.partition("\r\n")[0]
         if question:
             questions.append(head)
         if not question or len(questions) > 1:
@@ -116,3 +116,50 @@ async def test_a_question_that_spends_a_code_is_not_put_again_by_caddy_where_its
     ):
         await client.get(f"http://127.0.0.1:{port}{path}")
     assert len(questions) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "questions"),
+    [
+        ("/alice-hello/.spawner/enter?code=x&next=/", ["POST /internal/gateway"]),
+        ("/alice-hello/?unreachable=busy", 2 * ["GET /internal/gateway"]),
+    ],
+)
+async def test_a_question_that_spends_a_code_is_not_put_again_over_a_connection_that_was_used_before(
+    tmp_path: Path, path: str, questions: list[str]
+) -> None:
+    asked: list[str] = []
+    talking: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the first question on each connection, and close on the next one. What is asked for health is none."""
+        talking.add(writer)
+        used = False
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                health = "/internal/serving" in head
+                if not health and "/first" not in head:
+                    asked.append(head)
+                if used and not health:
+                    break
+                used = used or not health
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+        talking.discard(writer)
+
+    port = free_port()
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+    ):
+        async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", server.sockets[0].getsockname()[1]):
+            await client.get(f"http://127.0.0.1:{port}/first")
+            await client.get(f"http://127.0.0.1:{port}{path}")
+        async with asyncio.timeout(PATIENCE):
+            while talking:
+                await asyncio.sleep(0.02)
+    assert [head.partition(" HTTP/1.1")[0] for head in asked] == questions
+    # What the client asked for, with its secret, stands in one place, and the question has no body.
+    assert all(f"X-Forwarded-Uri: {path}\r\n" in head for head in asked)
+    assert not any("\r\nTransfer-Encoding" in head for head in asked)

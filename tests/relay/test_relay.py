@@ -13,7 +13,7 @@ from app.errors import Unavailable
 from app.gateway import pipe
 from app.gateway import relay as relays
 from app.gateway.grants import Entry
-from app.gateway.pipe import split_ticket
+from app.gateway.heads import split_ticket
 from app.gateway.relay import Relay
 from app.resources import Resources
 from app.settings import Settings

@@ -27,7 +27,7 @@ class Counter:
 
     issued: list[tuple[Entry, str, int]] = field(default_factory=list)
 
-    def issue(self, entry: Entry, host: str, port: int, *, upgrade: bool) -> Passage:
+    def issue(self, entry: Entry, host: str, port: int, *, upgrade: bool, patience: float | None) -> Passage:
         self.issued.append((entry, host, port))
         return Passage("127.0.0.1:9", "a ticket")
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import update
 
 from app.auth.tokens import new_token
 from app.errors import MethodNotAllowed, NotFound, Unauthorized
@@ -24,6 +25,7 @@ from app.models import JobKind, JobState, Workspace, WorkspaceStatus
 from app.workspaces.errors import Refused
 from app.workspaces.states import RELEASED
 from tests.clocks import Time
+from tests.factories import sign_in
 from tests.support.gate import ADMITTED, APART, OWN, Gate, make_workspace
 
 S = WorkspaceStatus
@@ -50,7 +52,7 @@ class TestLetThrough:
             workspace = await make_workspace(gate.resources, gate.alice, template=template)
             value = await gate.let_in(gate.alice, workspace)
             found = await gate.ask(uri=f"/alice-{template}/", cookies=(f"spawner_workspace={value}",))
-            assert found == replace(ADMITTED, prefix="", base=f"/alice-{template}/")
+            assert found == replace(ADMITTED, prefix="", tier="few", base=f"/alice-{template}/")
 
     async def test_in_host_mode_there_is_no_prefix_and_no_base(self, gate: Gate) -> None:
         gate.resources.settings.workspace_url = APART
@@ -224,11 +226,28 @@ class TestNotRunning:
         assert len(await gate.jobs()) == 1
 
 
+async def test_the_tier_falls_with_the_containers_of_the_owner(gate: Gate) -> None:
+    found = [(await gate.ask()).tier]
+    for number in range(4):
+        await make_workspace(gate.resources, gate.alice, template=f"more{number}")
+        found.append((await gate.ask()).tier)
+    stopped = WorkspaceStatus.STOPPED
+    await make_workspace(gate.resources, await sign_in(gate.resources, "bob"), template="more")
+    assert found == ["", "few", "few", "few", "many"]
+    async with gate.resources.unit_of_work() as session:
+        await session.execute(update(Workspace).where(Workspace.template.like("more%")).values(status=stopped))
+    assert (await gate.ask()).tier == ""
+
+
 class TestEntering:
     async def test_head_and_post_spend_nothing(self, gate: Gate) -> None:
         for method in ("HEAD", "POST", "OPTIONS"):
             with pytest.raises(MethodNotAllowed):
                 await gate.ask(method=method, uri="/alice-hello/.spawner/enter?code=x&next=/lab")
+
+    async def test_a_question_that_may_be_put_again_spends_nothing(self, gate: Gate) -> None:
+        with pytest.raises(MethodNotAllowed):
+            await gate.ask(repeatable=True, uri="/alice-hello/.spawner/enter?code=x&next=/lab")
 
     async def test_a_code_that_is_none_is_refused(self, gate: Gate) -> None:
         uri = "/alice-hello/.spawner/enter?code=x&next=/lab"

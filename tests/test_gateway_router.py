@@ -33,7 +33,7 @@ ROUTE = Route("alice", "hello", "/alice-hello", "/lab")
 
 def visit(*headers: tuple[str, str], unreachable: str = "") -> Visit:
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-    return read_visit(Headers(raw=raw), unreachable=unreachable, repeatable=True)
+    return read_visit(Headers(raw=raw), unreachable=unreachable, repeatable=False)
 
 
 GET = ("X-Forwarded-Method", "GET")
@@ -136,7 +136,7 @@ def test_a_person_and_a_part_of_a_page_are_told_apart(
 
 def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
     added = (("X-A", "1"), ("X-B", ""))
-    passed = Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", added, True, "t")
+    passed = Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", added, True, "t", "few")
     answer = _response(settings, passed, "en")
     given = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
     assert answer.status_code == 200
@@ -151,6 +151,7 @@ def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
         "x-spawner-authorization": "b",
         "x-spawner-clean-query": "yes",
         "x-spawner-ticket": "t",
+        "x-spawner-tier": "few",
         "x-spawner-frames": "",
         **{f"x-spawner-name-{n}": name for n, name in enumerate(("X-A", "X-B", *["X-Spawner-Unused"] * 2), start=1)},
         **{f"x-spawner-value-{n}": value for n, value in enumerate(("1", "", "", ""), start=1)},

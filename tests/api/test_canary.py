@@ -185,7 +185,7 @@ class Run:
             "X-Forwarded-Uri": uri,
         }
         navigation = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
-        return await self.ask("GET", "/internal/gateway", headers={**headers, **navigation, "Cookie": cookie})
+        return await self.ask("POST", "/internal/gateway", headers={**headers, **navigation, "Cookie": cookie})
 
     async def enter(self, session_cookie: str) -> str:
         """Open the workspace in a browser; returns its cookie."""

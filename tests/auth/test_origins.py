@@ -162,7 +162,7 @@ async def test_every_cookie_of_a_production_installation_is_kept_to_its_host(
         async def visit(uri: str, cookie: str = "") -> httpx.Response:
             forwarded = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": host, "X-Forwarded-Uri": uri}
             headers = {**forwarded, "Sec-Fetch-Mode": "navigate", "Cookie": cookie}
-            return await client.get("/internal/gateway", headers=headers)
+            return await client.post("/internal/gateway", headers=headers)
 
         stranger = await client.get("/open/alice-hello")
         signed_in = await client.post("/api/auth/verify", json={"token": token}, headers=same)

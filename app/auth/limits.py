@@ -19,6 +19,8 @@ from app.settings import Settings
 RENEWAL_SECONDS = 60
 # Browsers of one address that ask as often as they may. Each link makes another browser known.
 MOST_BROWSERS = 10
+# Subscriber networks of one IPv6 site that ask as often as they may: whoever has a /48 has 65,536 of them.
+MOST_NETWORKS = 10
 
 
 class RateLimited(AppError):
@@ -62,6 +64,8 @@ class LinkLimits:
         self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
         self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
         self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
+        site = settings.magic_links_per_hour_client * MOST_NETWORKS
+        self._by_site = RateLimitItemPerHour(site, namespace="links-site")
         together = settings.magic_links_per_hour * MOST_BROWSERS
         self._by_browsers = RateLimitItemPerHour(together, namespace="links-browsers")
         exempt = settings.magic_links_exempt_networks
@@ -91,7 +95,10 @@ class LinkLimits:
                 return await self._hit(self._by_browsers, address, RateLimited)
             # The client first: one that is over its limit must not use up the limit of somebody's address.
             if not self._is_exempt(client):
-                await self._hit(self._by_client, _network(client), ClientRateLimited)
+                network, site = _network(client, 64), _network(client, 48)
+                await self._hit(self._by_client, network, ClientRateLimited)
+                if site != network:
+                    await self._hit(self._by_site, site, ClientRateLimited)
             await self._hit(self._by_address, address, RateLimited)
         except (RedisError, OSError) as error:
             raise Unavailable from error
@@ -120,8 +127,8 @@ class LinkLimits:
             raise refusal(headers={"Retry-After": str(seconds)})
 
 
-def _network(client: str) -> str:
-    """Whom to count: an IPv4 address, or the /64 that one IPv6 subscriber chooses addresses from."""
+def _network(client: str, prefix: int) -> str:
+    """Whom to count: an IPv4 address, or the network that one IPv6 subscriber (/64) or site (/48) chooses from."""
     try:
         parsed = ipaddress.ip_address(client)
     except ValueError:
@@ -130,4 +137,4 @@ def _network(client: str) -> str:
         return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
+    return str(ipaddress.ip_network((int(parsed), prefix), strict=False))

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.auth.limits import MOST_BROWSERS, ClientRateLimited, LinkLimits, RateLimited
+from app.auth.limits import MOST_BROWSERS, MOST_NETWORKS, ClientRateLimited, LinkLimits, RateLimited
 from app.main import create_app
 from app.models import LinkRequest
 from app.resources import Resources, open_resources
@@ -139,6 +139,17 @@ async def test_addresses_of_one_ipv6_subscriber_count_as_one(settings: Settings,
     await limits.count("c@example.org", "192.0.2.1")
     with pytest.raises(ClientRateLimited):
         await limits.count("d@example.org", "::ffff:192.0.2.1")
+
+
+async def test_a_site_that_takes_another_ipv6_network_for_each_request_comes_to_an_end(
+    settings: Settings, resources: Resources
+) -> None:
+    limits = limits_for(settings, resources, magic_links_per_hour_client=1)
+    for number in range(MOST_NETWORKS):
+        await limits.count(f"user{number}@example.org", f"2001:db8:1:{number:x}::1")
+    with pytest.raises(ClientRateLimited):
+        await limits.count("bob@example.org", "2001:db8:1:ffff::1")
+    await limits.count("bob@example.org", "2001:db8:2::1")
 
 
 async def test_a_loopback_client_is_not_counted_in_development_only(settings: Settings, resources: Resources) -> None:

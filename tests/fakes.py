@@ -74,6 +74,7 @@ class FakeRuntime:
         self.happened: asyncio.Queue[Event | None] = asyncio.Queue()
         self.engine_size = EngineSize(memory_bytes=8 << 30, cpus=4, disk_free_bytes=100 << 30)
         self.engine_report = EngineReport(
+            product="Docker Engine",
             version="29.0.1",
             user_namespaces=True,
             seccomp=True,
@@ -83,6 +84,7 @@ class FakeRuntime:
             limits={"memory": True, "swap": True, "pids": True, "processors": True},
             disk_quota=True,
             live_restore=True,
+            tells_memory_kills=True,
             icc=False,
             networks={},
         )

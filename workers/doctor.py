@@ -21,7 +21,7 @@ from app.runtime.base import EgressUnenforceable, RuntimeFault
 from app.settings import Settings
 from app.workspaces.spec import network_index
 from workers.context import WorkerContext, open_context
-from workers.doctor_engine import egress_findings, engine_findings, kernel_findings
+from workers.doctor_engine import egress_findings, engine_findings, kernel_findings, product_findings
 from workers.findings import Finding, judged
 from workers.unclaimed import FOREIGN, find_unclaimed
 
@@ -76,7 +76,8 @@ async def say_engine(context: WorkerContext) -> None:
             except EgressUnenforceable as fault:
                 log.debug("egress_rules_missing", error=str(fault))
             report = await context.runtime.report()
-            lacking = [*engine_findings(report), *await egress_findings(context.runtime)]
+            lacking = [*engine_findings(report), *product_findings(context.resources.settings, report)]
+            lacking += await egress_findings(context.runtime)
             lacking += kernel_findings(context.resources, await context.runtime.size())
         except RuntimeFault:
             await asyncio.sleep(RETRY_SECONDS)
@@ -91,6 +92,7 @@ async def _engine(context: WorkerContext) -> list[Finding]:
     report, size = await asyncio.gather(context.runtime.report(), context.runtime.size())
     return [
         *engine_findings(report),
+        *product_findings(context.resources.settings, report),
         *kernel_findings(context.resources, size),
         *range_findings(context.resources.settings, report.networks, routes()),
     ]

@@ -8,6 +8,7 @@ from app.models import utcnow
 from app.resources import Resources
 from app.runtime.base import EgressUnenforceable, EngineReport, EngineSize, Runtime
 from app.runtime.kernel import Demand, lacking
+from app.settings import Settings
 from workers.findings import Finding, judged
 
 # When the project that makes Docker Engine ended each version; nobody says when versions that are not here end.
@@ -23,13 +24,15 @@ SUPPORT_ENDED: Final = {
     "27": date(2025, 5, 3),
 }
 
+PODMAN: Final = "Podman"
+
 
 def engine_findings(report: EngineReport) -> Iterator[Finding]:
     """What an engine can enforce."""
-    ended = support_ended(report.version)
+    ended = support_ended(report.version) if report.product != PODMAN else None
     yield judged(
-        "engine", ended is None or ended > utcnow().date(), f"Docker Engine {report.version}",
-        f"Docker Engine {report.version} is out of support since {ended}: flaws found since are mended by nobody",
+        "engine", ended is None or ended > utcnow().date(), f"{report.product} {report.version}",
+        f"{report.product} {report.version} is out of support since {ended}: flaws found since are mended by nobody",
         "Install a later one, or make sure that your distribution mends it",
     )  # fmt: skip
     yield judged(
@@ -71,6 +74,29 @@ def engine_findings(report: EngineReport) -> Iterator[Finding]:
         "a restart of the engine stops every workspace", 'Set "live-restore": true in daemon.json',
     )  # fmt: skip
     yield Finding("icc", "ok", f"the default bridge, which no workspace uses, has icc {'on' if report.icc else 'off'}")
+
+
+def product_findings(settings: Settings, report: EngineReport) -> Iterator[Finding]:
+    """What the kinds of engine do not have in common."""
+    podman = report.product == PODMAN
+    yield judged(
+        "system calls", podman == bool(settings.seccomp_file), "workspaces make the system calls that are listed",
+        "Podman reads the list of system calls from a file, and none is named: no workspace starts"
+        if podman else "Docker reads the list of system calls from no file: no workspace starts",
+        "Copy app/runtime/seccomp.json to the engine's host and name it in SECCOMP_FILE"
+        if podman else "Leave SECCOMP_FILE empty",
+        level="fail",
+    )  # fmt: skip
+    yield judged(
+        "terminals", not podman, "each workspace has terminals of its own number",
+        "Podman does not bound a workspace's terminals: one can take all that kernel.pty.max allows for the machine",
+        "Let workspaces of one machine be of people who trust each other, or use Docker",
+    )  # fmt: skip
+    if not report.tells_memory_kills:
+        yield Finding(
+            "memory kills", "warn", f"{report.product} does not tell of programs that the kernel killed for want of "
+            "memory: they are not counted where the workspace goes on", "Use Docker where that matters",
+        )  # fmt: skip
 
 
 async def egress_findings(runtime: Runtime) -> list[Finding]:

@@ -160,8 +160,12 @@ class EngineSize:
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What an engine can enforce. None where it cannot be seen from here."""
+    """What an engine can enforce. None where it cannot be seen from here.
 
+    `tells_memory_kills` says whether its events tell of programs that the kernel killed though the container goes on.
+    """
+
+    product: str
     version: str
     user_namespaces: bool
     seccomp: bool
@@ -171,6 +175,7 @@ class EngineReport:
     limits: Mapping[str, bool]
     disk_quota: bool | None
     live_restore: bool
+    tells_memory_kills: bool
     icc: bool
     networks: Mapping[str, str]
 

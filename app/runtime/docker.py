@@ -44,6 +44,7 @@ from app.runtime.docker_objects import (
     INSTANCE,
     WORKSPACE,
     egress_of,
+    network_of,
     owned_of,
     report_of,
     status_of,
@@ -154,14 +155,15 @@ class DockerRuntime:
     async def ensure_stopped(self, name: str, workspace_id: UUID) -> None:
         container = await self._containers.inspect_of(name, workspace_id)
         if container is not None:
-            await self._containers.stop(container["Id"])
+            await self._containers.stop(container)
 
     async def ensure_absent(self, name: str, workspace_id: UUID) -> None:
         container = await self._containers.inspect_of(name, workspace_id)
         if container is not None:
             # What writes to a volume that stays deserves an orderly end; a paused one has long been idle.
-            orderly = status_of(container).state is RunState.RUNNING
-            await self._containers.remove(container["Id"], orderly=orderly)
+            if status_of(container).state is RunState.RUNNING:
+                await self._containers.stop(container)
+            await self._containers.remove(container["Id"])
             await self._let_go(container)
 
     async def ensure_network(self, instance: str, network: Network) -> None:
@@ -181,7 +183,7 @@ class DockerRuntime:
                 call(self._docker.containers.list(all="true", filters=json.dumps({"label": label}))),
             )
             subnets = {item["Name"]: subnet for item in networks if (subnet := subnet_of(item))}
-            rules = {item["HostConfig"]["NetworkMode"]: egress_of(item["Labels"]) for item in containers}
+            rules = {network_of(item): egress_of(item["Labels"]) for item in containers}
             return Wanted(
                 list(subnets.values()), {subnets[name]: rules[name] for name in subnets.keys() & rules.keys()}
             )
@@ -208,10 +210,11 @@ class DockerRuntime:
 
     async def _let_go(self, container: Mapping[str, Any]) -> None:
         """The network serves another workspace next. What fails here is made good by `keep_egress`."""
-        if self._firewall is not None and egress_of(container["Config"]["Labels"]) != INTERNET:
-            network = DockerNetwork(self._docker, container["HostConfig"]["NetworkMode"])
+        name = network_of(container)
+        if self._firewall is not None and name is not None and egress_of(container["Config"]["Labels"]) != INTERNET:
             with suppress(RuntimeFault):
-                await self._firewall.set(subnet_of(await call(network.show())), INTERNET)
+                network = await call(DockerNetwork(self._docker, name).show())
+                await self._firewall.set(subnet_of(network), INTERNET)
 
     async def remove_volume(self, name: str) -> None:
         volume = DockerVolume(self._docker, name)

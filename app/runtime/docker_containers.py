@@ -1,6 +1,6 @@
 """One container at a time: look, stop, pause, remove."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,16 +48,18 @@ class Containers:
         """Wake it; False if it is not paused any more."""
         return await _in_state(self._docker.containers.container(container_id).unpause())
 
-    async def stop(self, container_id: str) -> None:
-        """Ask it to end, and end it after the grace. The engine itself wakes a paused one to hear this."""
-        container = self._docker.containers.container(container_id)
+    async def stop(self, found: Mapping[str, Any]) -> None:
+        """Ask a container that was inspected to end, and end it after the grace. A paused one is woken to hear this:
+        Docker does so itself, Podman refuses.
+        """
+        container = self._docker.containers.container(found["Id"])
+        if found["State"]["Status"] == "paused":
+            await self.unpause(found["Id"])
         with missing_is_fine():
             await settle(container.stop(t=STOP_SECONDS, timeout=self._stop_timeout))
 
-    async def remove(self, container_id: str, *, orderly: bool) -> None:
+    async def remove(self, container_id: str) -> None:
         """Remove the container with its anonymous volumes and wait until it is gone."""
-        if orderly:
-            await self.stop(container_id)
         container = self._docker.containers.container(container_id)
         with missing_is_fine():
             try:

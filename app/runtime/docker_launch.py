@@ -37,6 +37,7 @@ from app.runtime.docker_objects import (
     container_body,
     egress_of,
     identity,
+    network_of,
     status_of,
     subnet_of,
 )
@@ -65,7 +66,8 @@ class Launch:
         confine = self.spec.egress != INTERNET
         if container is not None and _outdated(self.spec, container, confinement_of(self.spec, self.allowed)):
             confine |= egress_of(container["Config"]["Labels"]) != INTERNET
-            await self.containers.remove(container["Id"], orderly=True)
+            await self.containers.stop(container)
+            await self.containers.remove(container["Id"])
             container = None
         if container is None:
             container_id, state = await self._create(), RunState.CREATED
@@ -94,11 +96,14 @@ class Launch:
     async def _create(self) -> str | None:
         """Make the container, and the network if it is missing; None if the container's name is just being used.
 
-        The engine looks for the network only when the container starts, so both are asked for at the same time.
+        Docker looks for the network only when the container starts, so both are asked for at the same time. Podman
+        looks at once: where the network came a moment too late, the container is asked for again.
         """
         await self.report(Progress(Phase.CREATING))
         async with self.starts:
             fault, made = await asyncio.gather(self._network(), self._create_container(), return_exceptions=True)
+            if made is None and fault is None:
+                made = await self._create_container()
         if isinstance(fault, BaseException) and not isinstance(fault, RuntimeFault):
             raise fault
         if isinstance(made, BaseException):
@@ -130,7 +135,7 @@ class Launch:
                 return
             fault = SubnetTaken(f"another container uses the network {self.spec.network.name}")
         if not fault.transient:
-            await self.containers.remove(container_id, orderly=False)
+            await self.containers.remove(container_id)
         raise fault
 
     async def _confine(self, container_id: str, state: RunState) -> None:
@@ -142,7 +147,7 @@ class Launch:
             await self.firewall.set(subnet_of(network), self.spec.egress)
         except EgressUnenforceable as fault:
             if state is RunState.CREATED and not fault.transient:
-                await self.containers.remove(container_id, orderly=False)
+                await self.containers.remove(container_id)
             raise
 
     async def _own_volume(self) -> None:
@@ -172,7 +177,8 @@ class Launch:
         try:
             container = await settle(self.docker.containers.create(body, name=self.spec.name))
         except EngineRefused as refused:
-            if refused.status == 409 or _network_lost(refused):
+            # Podman takes a name that is used for its own trouble.
+            if refused.status == 409 or "name is already in use" in str(refused) or _network_lost(refused):
                 return None
             if refused.status == 404 and "no such image" in str(refused).lower():
                 raise ImageMissing(f"{self.spec.image} is not on this engine") from refused
@@ -189,7 +195,7 @@ class Launch:
             if _network_lost(refused):
                 return await self._start_with_network(container_id)
             if _half_started(refused):
-                await self.containers.remove(container_id, orderly=False)
+                await self.containers.remove(container_id)
                 return False
             if refused.status in (404, 409):
                 return False
@@ -204,7 +210,7 @@ class Launch:
             if not _network_lost(refused):
                 raise
             # It once ran in a network that is gone, and insists on that one's id.
-            await self.containers.remove(container_id, orderly=False)
+            await self.containers.remove(container_id)
             return False
         return True
 
@@ -220,7 +226,7 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any], confinement: str) 
     status = status_of(container)
     if status.incarnation > spec.incarnation:
         raise Superseded(status.incarnation)
-    elsewhere = container["HostConfig"]["NetworkMode"] != spec.network.name
+    elsewhere = network_of(container) != spec.network.name
     # What ran once keeps its network; what never ran was made for one that its maker gave up.
     if status.incarnation < spec.incarnation or (status.state is RunState.CREATED and elsewhere):
         return True

@@ -59,11 +59,14 @@ async def _drop_duplicates(docker: aiodocker.Docker, instance: str, network: Net
 
 async def remove_network(docker: aiodocker.Docker, name: str) -> None:
     """Remove every network of that name that is a workspace's, unless a container is in it, running or not."""
-    for network in await _named(docker, name):
+    networks = await _named(docker, name)
+    for network in networks:
         if not is_workspace_network(network) or await users_of(docker, name):
             continue
-        if not await _delete(docker, network["Id"]):
-            await _drop_endpoints(docker, name, network["Id"])
+        # By its id, Podman removes a network from under its containers. Docker alone may have two of one name.
+        key = name if len(networks) == 1 else network["Id"]
+        if not await _delete(docker, key):
+            await _drop_endpoints(docker, name, key)
 
 
 async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> None:
@@ -78,32 +81,32 @@ async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> 
             raise
 
 
-async def _delete(docker: aiodocker.Docker, identifier: str) -> bool:
+async def _delete(docker: aiodocker.Docker, key: str) -> bool:
     """Say whether the network is gone; one with endpoints stays."""
     with missing_is_fine():
         try:
-            await settle(DockerNetwork(docker, identifier).delete())
+            await settle(DockerNetwork(docker, key).delete())
         except EngineRefused as refused:
-            # Docker says 403 while it has endpoints, Podman 409.
-            if refused.status not in (403, 409):
+            # Podman takes a network that is used for its own trouble.
+            if refused.status != 403 and "has associated containers" not in str(refused):
                 raise
             return False
     return True
 
 
-async def _drop_endpoints(docker: aiodocker.Docker, name: str, identifier: str) -> None:
+async def _drop_endpoints(docker: aiodocker.Docker, name: str, key: str) -> None:
     """Remove a network with what an engine that was killed kept in it: endpoints of containers that are gone.
 
     What is there before a look that finds no container is no container's; by its own name alone can it be removed.
     """
-    network = DockerNetwork(docker, identifier)
+    network = DockerNetwork(docker, key)
     with missing_is_fine():
         endpoints = (await call(network.show()))["Containers"].values()
         if await users_of(docker, name):
             return
         for endpoint in endpoints:
             await settle(network.disconnect({"Container": endpoint["Name"], "Force": True}))
-        await _delete(docker, identifier)
+        await _delete(docker, key)
 
 
 async def _named(docker: aiodocker.Docker, name: str) -> list[dict[str, Any]]:

@@ -26,12 +26,16 @@ CONFINEMENT: Final = "spawner.confinement"
 # Marks a network that is made for workspaces, one after the other.
 NETWORK: Final = "spawner.network"
 
-# What the engine calls a container, and what that means here. One that is being removed is as good as gone.
+# What engines call a container, and what that means here. One that is being removed is as good as gone. Podman alone
+# says `initialized` before a start, `stopping` until the last process has ended, and `stopped` until it has tidied up.
 STATES: Final = {
     "created": RunState.CREATED,
+    "initialized": RunState.CREATED,
     "running": RunState.RUNNING,
+    "stopping": RunState.RUNNING,
     "restarting": RunState.RUNNING,
     "paused": RunState.PAUSED,
+    "stopped": RunState.EXITED,
     "exited": RunState.EXITED,
     "dead": RunState.EXITED,
     "removing": RunState.ABSENT,
@@ -151,6 +155,13 @@ def egress_of(labels: Mapping[str, str] | None) -> Egress:
         return NOWHERE
 
 
+def network_of(container: Mapping[str, Any] | DockerContainer) -> str | None:
+    """The name of the network of a container that was inspected or listed. Its `NetworkMode` is `bridge` on Podman, and
+    in Podman's listing there is none.
+    """
+    return next(iter(container["NetworkSettings"]["Networks"] or {}), None)
+
+
 def subnet_of(network: Mapping[str, Any]) -> str:
     """A network's first subnet; nothing where it has none."""
     subnet: str = (network["IPAM"]["Config"] or [{}])[0].get("Subnet", "")
@@ -162,7 +173,9 @@ def report_of(info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], *,
     options = {part.partition("=")[2] for item in info["SecurityOptions"] or [] for part in item.split(",")[:1]}
     bridge = next((item for item in networks if item["Name"] == "bridge"), {})
     on_xfs = info["Driver"] == "overlay2" and ["Backing Filesystem", "xfs"] in (info["DriverStatus"] or [])
+    podman = "BuildahVersion" in info
     return EngineReport(
+        product="Podman" if podman else "Docker Engine",
         version=info["ServerVersion"],
         user_namespaces=bool(options & {"userns", "rootless"}),
         seccomp="seccomp" in options and not any("profile=unconfined" in item for item in info["SecurityOptions"]),
@@ -176,7 +189,9 @@ def report_of(info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], *,
             "processors": info["CpuCfsQuota"],
         },
         disk_quota=quota if on_xfs else False,
-        live_restore=info["LiveRestoreEnabled"],
+        # Each container of Podman has a process that looks after it, whether the service runs or not.
+        live_restore=podman or info["LiveRestoreEnabled"],
+        tells_memory_kills=not podman,
         icc=(bridge.get("Options") or {}).get("com.docker.network.bridge.enable_icc", "true") == "true",
         networks={item["Name"]: subnet for item in networks if (subnet := subnet_of(item))},
     )
@@ -204,7 +219,7 @@ def owned_of(container: DockerContainer) -> Owned:
     """Read one entry of a listing, which knows neither exit codes nor why a container ended."""
     labels = container["Labels"]
     ports = {f"{item['PrivatePort']}/tcp": [{"HostPort": item.get("PublicPort")}] for item in container["Ports"] or []}
-    networks = container["NetworkSettings"]["Networks"]
+    networks = container["NetworkSettings"]["Networks"] or {}
     state = STATES[container["State"]]
     alive = state in (RunState.RUNNING, RunState.PAUSED)
     status = Status(
@@ -216,7 +231,7 @@ def owned_of(container: DockerContainer) -> Owned:
         else None,
     )
     name = container["Names"][0].removeprefix("/")
-    return Owned(UUID(labels[WORKSPACE]), name, status, next(iter(networks), None), labels.get(INSTALLATION))
+    return Owned(UUID(labels[WORKSPACE]), name, status, network_of(container), labels.get(INSTALLATION))
 
 
 def is_workspace_network(network: Mapping[str, Any]) -> bool:
@@ -232,8 +247,10 @@ def volume_of(volume: Mapping[str, Any]) -> OwnedVolume:
 
 
 def usage_of(stats: Mapping[str, Any] | None) -> Usage | None:
-    """Read a container's counters; the engine answers with empty ones, or with nothing, where it does not run."""
-    if not stats or not stats["cpu_stats"]["cpu_usage"]["total_usage"]:
+    """Read a container's counters. Where it does not run, Docker answers with empty ones or with nothing, and Podman
+    with an error whose status is 200.
+    """
+    if not stats or "cpu_stats" not in stats or not stats["cpu_stats"]["cpu_usage"]["total_usage"]:
         return None
     transferred = sum(item["rx_bytes"] + item["tx_bytes"] for item in (stats.get("networks") or {}).values())
     return Usage(stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1_000_000_000, transferred)

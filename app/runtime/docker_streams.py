@@ -61,8 +61,11 @@ async def next_object(content: StreamReader) -> dict[str, Any] | None:
 
 
 async def log_lines(content: StreamReader) -> AsyncIterator[str]:
-    """Split frames of both output streams into lines, the last of which may lack its end; what is too long is cut."""
-    pending = b""
+    """Split frames of both output streams into lines, the last of which may lack its end; what is too long is cut.
+
+    A frame may hold a part of a line, and one of the other stream may come before the rest.
+    """
+    pending: dict[int, bytes] = {}
     while True:
         with engine_errors():
             try:
@@ -70,9 +73,9 @@ async def log_lines(content: StreamReader) -> AsyncIterator[str]:
                 chunk = await content.readexactly(int.from_bytes(header[4:], "big"))
             except asyncio.IncompleteReadError:
                 break
-        *lines, pending = (pending + chunk).split(b"\n")
+        *lines, rest = (pending.get(header[0], b"") + chunk).split(b"\n")
         for line in lines:
             yield line[:LONGEST_LINE].decode(errors="replace")
-        pending = pending[:LONGEST_LINE]
-    if pending:
-        yield pending.decode(errors="replace")
+        pending[header[0]] = rest[:LONGEST_LINE]
+    for rest in filter(None, pending.values()):
+        yield rest.decode(errors="replace")

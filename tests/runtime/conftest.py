@@ -42,12 +42,15 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image of two megabytes: busybox, a directory that user 1000 owns, and an anonymous volume."""
+    """An image of two megabytes: busybox, directories that root and user 1000 own, and an anonymous volume.
+
+    Root without capabilities writes to /srv. Podman gives the top of an image that was imported the mode 0555.
+    """
     busybox = _busybox(tmp_path_factory.mktemp("busybox")).read_bytes()
     name = f"spawner-test/busybox:{secrets.token_hex(4)}"
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path, owner in (("bin", 0), ("data", 1000), ("anonymous", 0)):
+        for path, owner in (("bin", 0), ("data", 1000), ("srv", 0), ("anonymous", 0)):
             folder = tarfile.TarInfo(path)
             folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, owner, owner
             tar.addfile(folder)
@@ -150,7 +153,7 @@ async def guarded(instance: str) -> AsyncIterator[DockerRuntime]:
     if os.getuid() != 0:
         pytest.fail("rules about connections need root")
     firewall = Firewall(instance, RANGE)
-    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16, firewall=firewall)
+    runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16, allowed=ALLOWED, firewall=firewall)
     await runtime.keep_egress(instance)
     yield runtime
     await runtime.aclose()

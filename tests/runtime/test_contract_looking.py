@@ -136,11 +136,6 @@ async def test_a_program_that_the_kernel_killed_is_counted_and_told_though_the_c
     spec = workspace(script="busybox tail /dev/zero & exec busybox sleep 600")
     stream = runtime.events(spec.instance)
     await runtime.ensure_running(spec, steps)
-    async with asyncio.timeout(PATIENCE):
-        async for event in stream:
-            if event.action == "oom":
-                break
-    assert event.workspace_id == spec.workspace_id
 
     async def counted() -> bool:
         return (await runtime.memory_kills(spec.name) or 0) >= 1
@@ -149,3 +144,12 @@ async def test_a_program_that_the_kernel_killed_is_counted_and_told_though_the_c
     assert (await runtime.status(spec.name)).state is RunState.RUNNING
     await runtime.ensure_stopped(spec.name, spec.workspace_id)
     assert await runtime.memory_kills(spec.name) is None
+    told = []
+    async with asyncio.timeout(PATIENCE):
+        async for event in stream:
+            assert event.workspace_id == spec.workspace_id
+            told.append(event.action)
+            if event.action == "die":
+                break
+    # Where the engine does not say so, nobody hears of it.
+    assert ("oom" in told) is (await runtime.report()).tells_memory_kills

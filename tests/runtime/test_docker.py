@@ -23,12 +23,18 @@ async def docker() -> AsyncIterator[DockerRuntime]:
     await runtime.aclose()
 
 
+@pytest.fixture
+async def podman(docker: DockerRuntime) -> bool:
+    """Whether the engine is Podman, which describes some things in words of its own."""
+    return (await docker.report()).product == "Podman"
+
+
 async def inspect(engine: aiodocker.Docker, name: str) -> dict[str, Any]:
     return await engine.containers.container(name).show()
 
 
 async def test_limits_and_hardening_are_the_engines(
-    docker: DockerRuntime, engine: aiodocker.Docker, workspace: Workspaces, steps: Steps
+    docker: DockerRuntime, engine: aiodocker.Docker, workspace: Workspaces, steps: Steps, *, podman: bool
 ) -> None:
     spec = workspace(user="1000", read_only=True, cpus=0.25, pids=20, memory_bytes=40 << 20)
     await docker.ensure_running(spec, steps)
@@ -36,13 +42,26 @@ async def test_limits_and_hardening_are_the_engines(
     host = container["HostConfig"]
     assert host["Memory"] == host["MemorySwap"] == 40 << 20
     assert (host["NanoCpus"], host["PidsLimit"]) == (250_000_000, 20)
-    assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
-    assert host["SecurityOpt"] == ALLOWED.security
-    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+    assert not host["CapAdd"]
+    assert not host["Privileged"]
+    if podman:
+        # It names what it takes away of its own default, and of two files for logs it keeps one.
+        assert "ALL" not in host["CapDrop"]
+        async with engine.session.get(f"{engine.docker_host}/v5.0.0/libpod/containers/{spec.name}/json") as answer:
+            native = await answer.json()
+        assert (native["EffectiveCaps"], native["BoundingCaps"]) == (None, None)
+        assert native["HostConfig"]["LogConfig"]["Size"] == "10MB"
+        assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={ALLOWED.seccomp_file}"]
+        # The image's own volume.
+        assert [item.split(":")[1] for item in host["Binds"]] == ["/anonymous"]
+    else:
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ALLOWED.security
+        assert not host["Binds"]
+        assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
     assert (host["Init"], host["ReadonlyRootfs"], list(host["Tmpfs"])) == (True, True, ["/tmp"])
     assert host["RestartPolicy"]["Name"] == "no"
     assert not host["PortBindings"]
-    assert not host["Binds"]
     assert container["Config"]["User"] == "1000"
     assert container["Config"]["Hostname"] == spec.name
 
@@ -82,7 +101,7 @@ async def test_every_object_carries_the_labels(
     assert network["Labels"] == {"spawner.instance": spec.instance, "spawner.network": "workspace"}
     own = {"spawner.incarnation": "4", "spawner.port": "8080", "spawner.confinement": confinement_of(spec, ALLOWED)}
     assert container["Config"]["Labels"] == {**wanted, **own}
-    assert network["IPAM"]["Config"] == [{"Subnet": spec.network.subnet}]
+    assert [item["Subnet"] for item in network["IPAM"]["Config"]] == [spec.network.subnet]
     assert list(container["NetworkSettings"]["Networks"]) == [spec.network.name]
 
 

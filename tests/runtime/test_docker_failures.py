@@ -98,13 +98,21 @@ class SlowEngine:
             return reply(404, {"message": "No such container"})
         made_as = {"spawner.incarnation": "1", "spawner.confinement": confinement_of(SPEC, Allowed())}
         config = {"Labels": labels | made_as}
-        return reply(200, {"Id": "c", "Image": "i", "Config": config, "NetworkSettings": {}, **self.container})
+        return reply(
+            200,
+            {
+                "Id": "c",
+                "Image": "i",
+                "Config": config,
+                "NetworkSettings": {"Networks": {"t-net-0": {"IPAddress": ""}}},
+                **self.container,
+            },
+        )
 
 
 def container(state: str) -> dict[str, Any]:
     return {
         "State": {"Status": state, "ExitCode": 0, "OOMKilled": False},
-        "HostConfig": {"NetworkMode": SPEC.network.name},
     }
 
 
@@ -125,7 +133,7 @@ Call = Callable[[DockerRuntime, Steps], Awaitable[Any]]
          {"POST containers/c/stop"}),
         (container("paused"), lambda runtime, steps: runtime.ensure_absent("x", WORKSPACE), {"DELETE containers/c"}),
         (None, lambda runtime, steps: runtime.ensure_network("t", SPEC.network), {"POST networks/create"}),
-        (None, lambda runtime, steps: runtime.remove_network("x"), {"DELETE networks/n"}),
+        (None, lambda runtime, steps: runtime.remove_network("x"), {"DELETE networks/x"}),
         (None, lambda runtime, steps: runtime.remove_volume("x"), {"DELETE volumes/x"}),
     ],
 )  # fmt: skip
@@ -193,7 +201,7 @@ async def test_endpoints_of_containers_that_are_gone_do_not_keep_a_network(peer:
             answer = reply(200, {})
         elif "/containers/json" in path:
             answer = reply(200, [])
-        elif path.endswith("/networks/n"):
+        elif path.endswith("/networks/x"):
             answer = reply(200, {"Containers": {item: {"Name": "alice"} for item in endpoints}})
         else:
             answer = reply(200, [{"Id": "n", "Name": "x", "Created": "", "Labels": labels}])

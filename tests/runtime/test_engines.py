@@ -6,10 +6,13 @@ import re
 from typing import Any
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 
 from app.runtime.base import Event, RunState, SubnetTaken
 from app.runtime.docker import DockerRuntime
 from app.runtime.docker_objects import confinement_of
+from app.runtime.docker_streams import log_lines
 from app.runtime.policy import Allowed
 from tests.runtime.support import SPEC, VERSION, Peer, Steps, reply
 from tests.support.waiting import PATIENCE
@@ -21,7 +24,7 @@ ID = 64 * "c"
 NETWORK_LOST = {
     "Docker 20.10 and 26": (404, f"network {ID} not found"),
     "Docker 28": (404, f"failed to set up container networking: network {ID} not found"),
-    "Podman 5": (500, f"unable to find network with name or ID {ID}: network not found"),
+    "Podman 5": (500, "unable to find network with name or ID t-net-0: network not found"),
     "one name twice": (400, "network t-net-0 is ambiguous (2 matches found on name)"),
 }
 SUBNET_USED = {
@@ -32,12 +35,24 @@ SUBNET_USED = {
 IN_USE = {
     "Docker 20.10 and 26": (403, f"error while removing network: network x id {ID} has active endpoints"),
     "Docker 28": (403, 'error while removing network: network x has active endpoints (name:"c" id:"5a3a356a1a22")'),
-    "Podman 5": (409, '"x" has associated containers with it. Use -f to forcefully delete containers and pods'),
+    "Podman 5": (
+        500,
+        '"x" has associated containers with it. Use -f to forcibly delete containers and pods: network is being used',
+    ),
 }
 NOT_RUNNING = {
     "Docker 20.10": (409, f"Container {ID} is not running"),
     "Docker 26 and 28": (409, f"container {ID} is not running"),
-    "Podman 5": (500, f'"{ID}" is not running, can\'t pause: container state improper'),
+    "Podman 5": (500, '"exited" is not running, can\'t pause: container state improper'),
+    "Podman 5, paused": (500, f'"{ID}" is already paused: container state improper'),
+}
+NAME_USED = {
+    "Docker 20.10, 26 and 28": (409, f'Conflict. The container name "/t-peer" is already in use by container "{ID}".'),
+    "Podman 5": (
+        500,
+        f'container create: creating container storage: the container name "t-peer" is already in use by {ID}. '
+        "You have to remove that container to be able to reuse that name: that name is already in use",
+    ),
 }
 
 
@@ -48,6 +63,7 @@ class Engine:
         self.state: str | None = state
         self.answers = answers
         self.network = True
+        self.network_mode = SPEC.network.name
         self.asked: list[str] = []
 
     async def __call__(self, method: str, path: str, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +98,7 @@ class Engine:
         found = {
             "Id": "c", "Image": "i", "Config": {"Labels": LABELS | made_as},
             "State": {"Status": self.state, "ExitCode": 0, "OOMKilled": False, "Pid": 0},
-            "HostConfig": {"NetworkMode": SPEC.network.name},
+            "HostConfig": {"NetworkMode": self.network_mode},
             "NetworkSettings": {"Networks": {"t-net-0": {"IPAddress": "10.214.0.2"}}},
         }  # fmt: skip
         return reply(200, found)
@@ -129,9 +145,9 @@ async def test_a_network_that_another_call_made_meanwhile_is_taken(peer: Peer) -
 
 @pytest.mark.parametrize("answer", IN_USE.values(), ids=IN_USE)
 async def test_a_network_that_is_used_stays(answer: tuple[int, str], peer: Peer) -> None:
-    engine, runtime = await engine_of(peer, "running", **{"DELETE networks/n": answer})
+    engine, runtime = await engine_of(peer, "running", **{"DELETE networks/x": answer})
     await runtime.remove_network("x")
-    assert engine.asked.count("DELETE networks/n") == len(engine.asked)
+    assert engine.asked.count("DELETE networks/x") == len(engine.asked)
     await runtime.aclose()
 
 
@@ -144,6 +160,60 @@ async def test_a_container_that_ended_meanwhile_is_looked_at_again(answer: tuple
     engine.state = "exited"
     async with asyncio.timeout(PATIENCE):
         assert (await pausing).state is RunState.EXITED
+    await runtime.aclose()
+
+
+@pytest.mark.parametrize("answer", NAME_USED.values(), ids=NAME_USED)
+async def test_a_name_that_another_call_took_meanwhile_is_looked_at_again(
+    answer: tuple[int, str], peer: Peer, steps: Steps
+) -> None:
+    engine, runtime = await engine_of(peer, "running", **{"POST containers/create": answer})
+    engine.state = None
+    launching = asyncio.ensure_future(runtime.ensure_running(SPEC, steps))
+    while "POST containers/create" not in engine.asked:
+        await asyncio.sleep(0)
+    engine.state = "running"
+    async with asyncio.timeout(PATIENCE):
+        assert (await launching).container_id == "c"
+    await runtime.aclose()
+
+
+@pytest.mark.parametrize("mode", [SPEC.network.name, "bridge"], ids=["Docker", "Podman 5"])
+async def test_a_container_that_never_ran_is_started_whatever_its_network_is_called(
+    mode: str, peer: Peer, steps: Steps
+) -> None:
+    engine, runtime = await engine_of(peer, "created")
+    engine.network_mode = mode
+    assert (await runtime.ensure_running(SPEC, steps)).container_id == "c"
+    assert engine.asked == ["POST containers/c/start"]
+    await runtime.aclose()
+
+
+@pytest.mark.parametrize("state", ["stopped", "exited"], ids=["Podman 5", "Docker"])
+async def test_a_container_that_has_just_ended_has_ended(state: str, peer: Peer) -> None:
+    _, runtime = await engine_of(peer, state)
+    assert (await runtime.status(SPEC.name)).state is RunState.EXITED
+    await runtime.aclose()
+
+
+async def test_a_paused_container_is_woken_to_be_stopped(peer: Peer) -> None:
+    """Podman answers a stop of a paused one with 500 "is running or paused, refusing to clean up"."""
+    engine, runtime = await engine_of(peer, "paused")
+    await runtime.ensure_stopped(SPEC.name, WORKSPACE)
+    assert engine.asked == ["POST containers/c/unpause", "POST containers/c/stop"]
+    await runtime.aclose()
+
+
+async def test_a_container_that_does_not_run_has_no_usage(peer: Peer) -> None:
+    """Podman says so with an error whose status is 200."""
+
+    async def podman(method: str, path: str, writer: asyncio.StreamWriter) -> None:
+        stopped = {"cause": "container is stopped", "message": "container is stopped", "response": 500}
+        writer.write(reply(200, stopped if "/stats" in path else VERSION))
+        await writer.drain()
+
+    runtime = DockerRuntime(await peer(podman), publish="never", starts=1)
+    assert await runtime.usage(SPEC.name) is None
     await runtime.aclose()
 
 
@@ -165,3 +235,12 @@ async def test_podmans_word_for_a_container_that_is_gone_is_understood(peer: Pee
     seen: list[Event] = [event async for event in runtime.events("t")]
     assert [(event.workspace_id, event.action) for event in seen] == [(WORKSPACE, "start"), (WORKSPACE, "destroy")]
     await runtime.aclose()
+
+
+async def test_lines_of_both_streams_come_whole_though_podman_sends_them_in_parts() -> None:
+    loop = asyncio.get_running_loop()
+    content = StreamReader(BaseProtocol(loop), 1 << 16, loop=loop)
+    for stream, part in ((2, b"no such"), (1, b"written\n"), (2, b" file\n"), (1, b"rest")):
+        content.feed_data(bytes((stream, 0, 0, 0)) + len(part).to_bytes(4, "big") + part)
+    content.feed_eof()
+    assert [line async for line in log_lines(content)] == ["written", "no such file", "rest"]

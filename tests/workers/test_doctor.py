@@ -17,7 +17,7 @@ from tests.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 from workers import doctor
 from workers.doctor import range_findings, routes, settings_findings
-from workers.doctor_engine import demand_of, engine_findings, kernel_findings, support_ended
+from workers.doctor_engine import demand_of, engine_findings, kernel_findings, product_findings, support_ended
 from workers.findings import Finding
 
 SECRET = "8Qf3vN1kz0XyT7bLw2RsHc5JmDpEa9Ug"
@@ -50,7 +50,19 @@ async def test_each_wrong_thing_is_named_with_its_remedy(
 ) -> None:
     lame = {"memory": False, "swap": True, "pids": True, "processors": True}
     runtime.engine_report = EngineReport(
-        "20.10.1", False, False, False, False, "1", lame, False, False, True, {"lan": "10.0.0.0/8"}
+        "Docker Engine",
+        "20.10.1",
+        False,
+        False,
+        False,
+        False,
+        "1",
+        lame,
+        False,
+        False,
+        True,
+        True,
+        {"lan": "10.0.0.0/8"},
     )
     runtime.unenforceable = True
     async with owner.begin() as connection:
@@ -115,6 +127,17 @@ def test_a_range_that_somebody_else_uses_is_named(settings: Settings, tmp_path: 
 def test_swap_alone_that_is_not_limited_is_no_failure(runtime: FakeRuntime) -> None:
     limits = {**runtime.engine_report.limits, "swap": False}
     assert levels(engine_findings(replace(runtime.engine_report, limits=limits)))["limits"] == "warn"
+
+
+def test_what_podman_does_not_hold_is_named(settings: Settings, runtime: FakeRuntime) -> None:
+    assert set(levels(product_findings(settings, runtime.engine_report)).values()) == {"ok"}
+    report = replace(runtime.engine_report, product="Podman", version="20.10.1", tells_memory_kills=False)
+    assert levels(engine_findings(report))["engine"] == "ok"
+    bare = {"system calls": "fail", "terminals": "warn", "memory kills": "warn"}
+    assert levels(product_findings(settings, report)) == bare
+    named = settings.model_copy(update={"seccomp_file": "/etc/seccomp.json"})
+    assert levels(product_findings(named, report)) == bare | {"system calls": "ok"}
+    assert levels(product_findings(named, runtime.engine_report))["system calls"] == "fail"
 
 
 async def test_a_worker_says_once_what_its_engine_cannot_enforce(

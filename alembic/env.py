@@ -7,11 +7,11 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
+from app.audit.db_grants import grant
+from app.core.settings.checks import check_url
+from app.core.settings.model import Settings
+from app.core.settings.sources import read_setting
 from app.models import User
-from app.roles import grant
-from app.settings import Settings
-from app.settings_checks import check_url
-from app.settings_files import read_setting
 
 # One number for the whole database: two starts at once migrate one after the other.
 MIGRATION_LOCK = 7_201_003

@@ -12,20 +12,20 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import audit
-from app.auth import callers, cookies, sessions
-from app.auth.browsers import LIFE_SECONDS, Browser, browser_cookie_name, read_browser
-from app.auth.callers import Caller, Client, Scope
-from app.errors import Forbidden, InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_away, locale_of
-from app.gateway.activity import Activity
-from app.gateway.relay import Relay
+from app.accounts import principal, session_cookies, sessions
+from app.accounts.device_cookie import LIFE_SECONDS, Browser, browser_cookie_name, read_browser
+from app.accounts.principal import Caller, Client, Scope
+from app.audit import trail
+from app.core.i18n import Locale
+from app.core.logging import bind_to_request
+from app.core.settings.model import Settings
+from app.gateway.last_activity import Activity
 from app.gateway.token_entries import TokenEntries
-from app.i18n import Locale
-from app.log import bind_to_request
+from app.gateway.websocket_relay import Relay
+from app.http.problems import Forbidden, InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_away, locale_of
 from app.models import utcnow
 from app.resources import Resources
-from app.settings import Settings
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 
 # How long after signing in the strongest acts are open.
 RECENT = timedelta(minutes=15)
@@ -102,20 +102,23 @@ async def _find_caller(request: Request, resources: Resources) -> Caller | None:
     """Who calls, by Bearer or by the pages' cookies; those are renewed on the way where their time is over."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
-        return await callers.caller_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
+        return await principal.caller_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
     settings = resources.settings
-    access, refresh = (cookies.only(request, name(settings)) for name in (cookies.access_name, cookies.refresh_name))
+    access, refresh = (
+        session_cookies.only(request, name(settings))
+        for name in (session_cookies.access_name, session_cookies.refresh_name)
+    )
     if access is None and refresh is None:
         return None
     await check_same_origin(request)
-    caller = await callers.caller_by_cookie(resources, access) if access else None
+    caller = await principal.caller_by_cookie(resources, access) if access else None
     if caller is None and refresh and _may_refresh(request):
         renewed = await sessions.refresh(resources, refresh)
         if renewed is not None:
             caller, secrets = renewed
-            cookies.hand_out(request, settings, secrets)
+            session_cookies.hand_out(request, settings, secrets)
         else:
-            cookies.take_back(request, settings)
+            session_cookies.take_back(request, settings)
     return caller
 
 
@@ -126,11 +129,11 @@ async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[
     request.state.caller = caller
     if caller is not None:
         bind_to_request(user_id=str(caller.user.id))
-        audit.identify(session_id=caller.session_id, token_id=caller.token_id)
+        trail.identify(session_id=caller.session_id, token_id=caller.token_id)
     yield caller
     if caller is not None:
         try:
-            await callers.note_seen(resources, caller)
+            await principal.note_seen(resources, caller)
         except Exception as error:
             if not is_away(error):
                 raise
@@ -225,7 +228,7 @@ ClientDep = Annotated[Client, Depends(get_client)]
 
 async def get_browser(request: Request, resources: ResourcesDep) -> Browser:
     """Which browser asks; a new one has to be told its cookie by `keep_browser`."""
-    return read_browser(cookies.only(request, browser_cookie_name(resources.settings)))
+    return read_browser(session_cookies.only(request, browser_cookie_name(resources.settings)))
 
 
 BrowserDep = Annotated[Browser, Depends(get_browser)]

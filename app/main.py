@@ -11,41 +11,43 @@ import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from app import errors, log, openapi
+from app.access.owner_router import router as owner_shares
+from app.access.router import router as shares
+from app.accounts.denials import Refusals
+from app.accounts.router import router as auth_sessions
 from app.admin import audit_router, jobs_router, users_router, workspaces_router
 from app.admin.access_router import router as admin_access
 from app.admin.invitations_router import router as invitations
 from app.admin.router import router as admin
+from app.audit.db_grants import say_whether_protected
+from app.auth.me_router import router as users
 from app.auth.router import router as auth
-from app.auth.sessions_router import router as auth_sessions
-from app.catalog.router import router as catalog
-from app.catalog.service import CatalogInvalid
+from app.catalog.loader import CatalogInvalid
+from app.core import logging
+from app.core.pubsub import beside
 from app.core.schema import SchemaUnfit, require_schema
+from app.core.settings.model import Settings
+from app.core.settings.reading import load_settings
 from app.core.startup import PlainStart, StartRefused
-from app.forwarded import Forwarded
-from app.gateway.activity import Activity
-from app.gateway.relay import Relay
+from app.gateway.last_activity import Activity
 from app.gateway.router import router as gateway
 from app.gateway.token_entries import TokenEntries
+from app.gateway.websocket_relay import Relay
 from app.health.processes import register
 from app.health.router import router as health
-from app.middleware import Boundary, RequestContext
-from app.notifications import beside
-from app.redaction import Redactor
-from app.refusals import Refusals
+from app.http import problems
+from app.http.middleware import Boundary, RequestContext
+from app.http.proxy_headers import Forwarded
+from app.openapi import document
 from app.resources import open_resources
-from app.roles import say_whether_protected
-from app.settings import Settings
-from app.settings_reading import load_settings
-from app.shares.owner_router import router as owner_shares
-from app.shares.router import router as shares
-from app.users.router import router as users
+from app.security.redaction import Redactor
 from app.web.router import install_pages
-from app.workspaces.jobs_router import router as jobs
+from app.workspaces.jobs.router import router as jobs
+from app.workspaces.jobs.streams_router import router as streams
+from app.workspaces.jobs.subscriptions import JobWatch
 from app.workspaces.router import router as workspaces
-from app.workspaces.streams_router import router as streams
+from app.workspaces.templates_router import router as catalog
 from app.workspaces.volumes_router import router as volumes
-from app.workspaces.watch import JobWatch
 
 logger = structlog.get_logger(__name__)
 
@@ -53,15 +55,15 @@ logger = structlog.get_logger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application; without `settings` they are read from the environment."""
     settings = settings or load_settings()
-    log.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
+    logging.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
 
     documented = settings.docs == "open"
     app = FastAPI(
         title="Spawner",
         version="1",
         summary="Containers for every person of a team, class or company.",
-        description=openapi.DESCRIPTION,
-        openapi_tags=openapi.TAGS,
+        description=document.DESCRIPTION,
+        openapi_tags=document.TAGS,
         openapi_url="/openapi.json" if documented else None,
         docs_url=None,  # they load scripts of another server; app.web.docs has a page of ours
         redoc_url=None,
@@ -72,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.relay = Relay()
     app.state.token_entries = TokenEntries()
     app.state.leaving = False
-    errors.install(app)
+    problems.install(app)
     app.state.refusals = Refusals()
     app.state.note_refusal = app.state.refusals.note
     routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
@@ -81,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (users_router, workspaces_router, jobs_router, audit_router):
         app.include_router(part.router)
     install_pages(app, documented=documented)
-    openapi.install(app)
+    document.install(app)
     _add_middleware(app, settings)
     return app
 

@@ -9,12 +9,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.auth.limits import LinkLimits
-from app.auth.tokens import Tokens
-from app.catalog.service import Catalog, load_catalog
-from app.db import Sessions, make_engine, make_reads, make_sessions, unit_of_work
-from app.jobs import Outbox
-from app.settings import Settings
+from app.catalog.loader import Catalog, load_catalog
+from app.core.db import Sessions, make_engine, make_reads, make_sessions, unit_of_work
+from app.core.outbox import Outbox
+from app.core.settings.model import Settings
+from app.security.rate_limits import LinkLimits
+from app.security.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)

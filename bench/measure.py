@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 
 from app.models import Network
 from app.resources import Resources, open_resources
-from app.workspaces import spec
+from app.workspaces import container_spec
 from tests.e2e.stack import RunningStack
 from tests.factories import SignedIn, sign_in
 
@@ -64,7 +64,7 @@ class Raw:
             {
                 "Name": name,
                 "Labels": self._label,
-                "IPAM": {"Config": [{"Subnet": spec.network(self._settings, self._next).subnet}]},
+                "IPAM": {"Config": [{"Subnet": container_spec.network(self._settings, self._next).subnet}]},
             }
         )
         self._made.append(network)

@@ -21,11 +21,11 @@ from uuid import uuid4
 import psutil  # type: ignore[import-untyped]
 import uvloop
 
-from app.gateway import relay as relays
-from app.gateway.grants import Entry
-from app.gateway.relay import Relay
+from app.core.settings.model import Settings
+from app.gateway import websocket_relay as relays
+from app.gateway.authorization import Entry
+from app.gateway.websocket_relay import Relay
 from app.resources import Resources
-from app.settings import Settings
 from bench.__main__ import machine, table
 from bench.measure import Row
 from deploy.stack.layout import free_port

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from app import clock
+from app.core import clock
 
 
 class Time:

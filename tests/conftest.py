@@ -19,15 +19,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from xdist.scheduler import LoadScopeScheduling
 
-from app import clock
-from app.jobs import QUEUE
+from app.core import clock
+from app.core.outbox import QUEUE
+from app.core.pubsub import beside
+from app.core.settings.model import Settings
 from app.mail.sender import SmtpMailer
 from app.main import create_app
-from app.notifications import beside
 from app.resources import Resources, open_resources
 from app.runtime.base import Runtime
-from app.settings import Settings
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
 from tests.clocks import Time
 from tests.factories import SignedIn, make_user, sign_in
@@ -35,7 +35,7 @@ from tests.fakes import FakeRuntime, http_peer
 from tests.letters import Inbox, PostOffice, open_post_office
 from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
-from workers.reconcile import keep_engine, keep_rows, reconcile_engine, reconcile_rows
+from workers.loops.reconcile import keep_engine, keep_rows, reconcile_engine, reconcile_rows
 from workers.worker import Worker
 
 ROOT = Path(__file__).parent.parent

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.auth.callers import TOKEN_PREFIX, Client
-from app.auth.sessions import open_session
-from app.auth.tokens import new_token
+from app.accounts.principal import TOKEN_PREFIX, Client
+from app.accounts.sessions import open_session
 from app.models import ApiToken, Session, User, UserState, utcnow
 from app.resources import Resources
+from app.security.tokens import new_token
 
 
 @dataclass(frozen=True, slots=True)

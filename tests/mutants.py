@@ -96,7 +96,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--sample", type=int, help="of all mutants, so many at random")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="*", help="names, as app.auth.links.*")
+    parser.add_argument("--only", default="*", help="names, as app.auth.magic_links.*")
     parser.add_argument("--again", action="store_true", help="try those again that no test noticed")
     parser.add_argument("--report", action="store_true", help="try nothing")
     parser.add_argument("--least", type=float, default=80, help="the score to reach, in percent")

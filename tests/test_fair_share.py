@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.fair_share import FEW, FairShare
+from app.core.fair_share import FEW, FairShare
 
 
 def fill(share: FairShare[str], holder: str, most: int = 10_000) -> int:

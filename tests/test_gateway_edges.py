@@ -8,18 +8,18 @@ import pytest
 from sqlalchemy import func, select, update
 from starlette.responses import Response
 
-from app.auth.callers import Caller
-from app.auth.tokens import new_token
-from app.gateway import cookies, waking
-from app.gateway.activity import LONGEST_SECONDS, Activity, interval
-from app.gateway.handoff import CODE_LIFE, enter_url, exchange, make_code, purge, safe_path
-from app.gateway.names import Route, parse
+from app.accounts.principal import Caller
+from app.core.addresses import Route, parse
+from app.core.outbox import announce
+from app.gateway import cookies, wake
+from app.gateway.last_activity import LONGEST_SECONDS, Activity, interval
+from app.gateway.origin_handoff import CODE_LIFE, enter_url, exchange, make_code, purge, safe_path
 from app.gateway.router import _set
-from app.gateway.waking import ended
-from app.jobs import announce
+from app.gateway.wake import ended
 from app.models import Handoff, Job, JobState, Session, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.workspaces.watch import JobWatch
+from app.security.tokens import new_token
+from app.workspaces.jobs.subscriptions import JobWatch
 from tests.api.streaming import make_job
 from tests.clocks import Time
 from tests.factories import SignedIn, sign_in
@@ -249,7 +249,7 @@ async def test_waiting_for_a_job_ends_with_it_however_the_news_comes(resources: 
 async def test_news_of_its_end_wakes_whoever_waits_for_a_job(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waking, "LOOK_SECONDS", 30)
+    monkeypatch.setattr(wake, "LOOK_SECONDS", 30)
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
     watch = JobWatch(resources.redis)

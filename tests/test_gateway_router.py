@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
-from app.errors import AppError, NotFound
-from app.gateway import pages
+from app.core.addresses import Route
+from app.core.i18n import Locale
+from app.core.settings.model import Settings
+from app.gateway import error_pages
 from app.gateway.cookies import Cookie
+from app.gateway.decide import MOVING, Pass, Redirect, Refusal
 from app.gateway.errors import (
     InvalidHandoff,
     NotEntered,
@@ -18,13 +21,10 @@ from app.gateway.errors import (
     WorkspaceNotRunning,
     WorkspaceUnreachable,
 )
-from app.gateway.names import Route
+from app.gateway.proxied_request import Visit, read_visit
 from app.gateway.router import _response
-from app.gateway.service import MOVING, Pass, Redirect, Refusal
-from app.gateway.visit import Visit, read_visit
-from app.i18n import Locale
+from app.http.problems import AppError, NotFound
 from app.models import WorkspaceStatus
-from app.settings import Settings
 from app.workspaces.errors import QuotaUserRunning
 
 S = WorkspaceStatus
@@ -175,10 +175,10 @@ def shown(settings: Settings, error: AppError, status: WorkspaceStatus | None, l
     answer = _response(settings, Refusal(error, ROUTE, status), locale)
     page = bytes(answer.body).decode()
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"] == pages.POLICY + "'none'"
+    assert answer.headers["content-security-policy"] == error_pages.POLICY + "'none'"
     assert answer.headers.get("retry-after") == error.headers.get("Retry-After")
     assert answer.status_code == error.status
-    assert f"<style>{(pages._FOLDER / 'page.css').read_text()}</style>" in page
+    assert f"<style>{(error_pages._FOLDER / 'page.css').read_text()}</style>" in page
     refresh = re.search(r'http-equiv="refresh" content="(.*?)"', page)
     paragraphs = re.findall(r"<p>([^<]*)</p>", page)
     link = re.search(r'<a href="(.*?)">(.*?)</a>', page)
@@ -217,7 +217,7 @@ def test_a_page_says_what_the_workspace_is_doing(settings: Settings, status: Wor
         "lang": locale,
         "refresh": "3" if status in MOVING else None,
         "title": titles[locale][0 if up else 1],
-        "text": pages.STATES[status].say(locale),
+        "text": error_pages.STATES[status].say(locale),
         "link": f"{OPEN}?next=%2Flab",
         "action": actions[locale][0 if status in MOVING else 1 if status is S.PAUSED else 2],
     }

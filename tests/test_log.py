@@ -11,10 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app import log
-from app.redaction import REMOVED, Redactor
+from app.core import logging as log
+from app.core.settings.model import Settings
 from app.resources import Resources
-from app.settings import Settings
+from app.security.redaction import REMOVED, Redactor
 from deploy.stack.services import Services
 from tests.conftest import TestWorker
 from tests.factories import sign_in

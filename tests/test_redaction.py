@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.redaction import Redactor
-from app.settings import Settings
+from app.core.settings.model import Settings
+from app.security.redaction import Redactor
 
 SECRET = "a-secret-for-tests-0123456789-abcdefghij"
 

@@ -12,14 +12,14 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import ColumnElement, func, select, update
 
-from app.auth.addresses import InvalidAddress, normalise
-from app.auth.cookies import access_name
-from app.auth.tokens import new_token
-from app.db import Base
+from app.accounts.emails import InvalidAddress, normalise
+from app.accounts.session_cookies import access_name
+from app.core.db import Base
+from app.core.settings.model import Settings
 from app.models import Bootstrap, Job, LinkRequest, MagicLink, Session, User, UserState, Workspace, WorkspaceCookie
 from app.models import WorkspaceStatus as Status
 from app.resources import Resources
-from app.settings import Settings
+from app.security.tokens import new_token
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
 from tests.factories import make_user, sign_in

@@ -18,8 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.schema import Schema, code_revision
+from app.core.settings.model import Settings
 from app.resources import Resources
-from app.settings import Settings
 from deploy.stack.demo import find_token
 from deploy.stack.inbox import read_mails
 from deploy.stack.layout import free_port

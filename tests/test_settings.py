@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
-from app.settings_reading import load_settings
+from app.core.settings.model import Settings
+from app.core.settings.reading import load_settings
 
 SECRET = "a-secret-for-tests-0123456789-abcdefghij"
 FILED = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SMTP_URL")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.shared_reads import SharedReads
+from app.core.shared_reads import SharedReads
 
 
 class Source:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.core.settings.model import Settings
 from app.main import create_app
-from app.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from signal import Signals
 
 import uvloop
 
-from app import log
-from app.catalog.service import CatalogInvalid, load_catalog
+from app.catalog.loader import CatalogInvalid, load_catalog
+from app.core import logging
+from app.core.db import make_engine
 from app.core.schema import SchemaUnfit, require_schema
-from app.db import make_engine
-from app.redaction import Redactor
-from app.settings import Settings
-from app.settings_reading import load_settings
+from app.core.settings.model import Settings
+from app.core.settings.reading import load_settings
+from app.security.redaction import Redactor
 from workers.worker import Worker
 
 # What was already asked of the engine is waited for when a job is handed back, but not for ever: a lease that is not
@@ -48,7 +48,7 @@ def require_fit(settings: Settings) -> None:
 
 if __name__ == "__main__":
     settings = load_settings()
-    log.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
+    logging.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
     require_fit(settings)
     # The loop that uvicorn runs the API on, too: a third less of the processor for the same work.
     asyncio.set_event_loop(uvloop.new_event_loop())

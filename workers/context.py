@@ -7,14 +7,14 @@ from typing import Any
 
 import httpx
 
+from app.core.settings.model import Settings
 from app.mail.sender import Mailer, SmtpMailer
 from app.resources import Resources, open_resources
 from app.runtime import make_runtime
 from app.runtime.base import Runtime
-from app.runtime.firewall import Firewall
-from app.settings import Settings
-from workers.deliveries import Deliveries
-from workers.revocations import Revocations
+from app.runtime.docker.firewall import Firewall
+from workers.jobs.deliveries import Deliveries
+from workers.jobs.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import logging
 
 import structlog
 
-from app.log import cause
+from app.core.logging import cause
 
 log = structlog.get_logger(__name__)
 

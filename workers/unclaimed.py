@@ -5,12 +5,12 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from app import audit
+from app.audit import trail
 from app.models import Volume
 from app.runtime.base import Inventory
 from app.workspaces.ownership import Ownership, read_ownership
 from workers.context import WorkerContext
-from workers.watch import look, unasked
+from workers.loops.engine_events import look, unasked
 
 LOST = "no row knows its workspace"
 UNMARKED = "made by an earlier version, and no row knows its workspace"
@@ -90,4 +90,4 @@ async def remove_unclaimed(context: WorkerContext, item: Unclaimed) -> None:
         await runtime.remove_volume(item.name)
     async with context.resources.unit_of_work() as session:
         detail = f"{item.name}: {item.reason}"
-        audit.record(session, "orphan_removed", item.kind, item.name, actor=audit.COMMAND, detail=detail)
+        trail.record(session, "orphan_removed", item.kind, item.name, actor=trail.COMMAND, detail=detail)

@@ -8,13 +8,13 @@ import arq.worker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.jobs import REVOKED_CHANNEL, WORKER_CHANNELS
-from app.notifications import beside, listen
+from app.core.outbox import REVOKED_CHANNEL, WORKER_CHANNELS
+from app.core.pubsub import beside, listen
+from app.core.settings.model import Settings
 from app.resources import make_redis
-from app.settings import Settings
 from workers.context import WorkerContext
+from workers.options import worker_options
 from workers.queue_failures import log_as_event
-from workers.settings import worker_options
 
 arq.worker.logger.addFilter(log_as_event)
 

@@ -7,8 +7,11 @@ from fastapi import APIRouter, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from app.access import shares
+from app.access.errors import SharedOrigin
+from app.access.schemas import SharedOut
 from app.deps import LocaleDep, RecentAdminDep, ResourcesDep, SessionDep
-from app.errors import (
+from app.http.problems import (
     Forbidden,
     InvalidRequest,
     NotAdmin,
@@ -20,9 +23,6 @@ from app.errors import (
     Unavailable,
     problems,
 )
-from app.shares import service
-from app.shares.errors import SharedOrigin
-from app.shares.schemas import SharedOut
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -82,4 +82,4 @@ async def take_access(
 
     A session that began within the last 15 minutes may do this; a token never may.
     """
-    return await service.take_access(session, resources, caller.user, id, body.reason, locale)
+    return await shares.take_access(session, resources, caller.user, id, body.reason, locale)

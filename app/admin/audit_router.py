@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime
 
-from app.admin import audit
-from app.admin.audit import AuditFilter
-from app.admin.export import MEDIA_TYPES, Format
 from app.admin.router import READING, PageLimit
 from app.admin.schemas import AuditPage
+from app.audit import queries
+from app.audit.export import MEDIA_TYPES, Format
+from app.audit.queries import AuditFilter
 from app.deps import AdminDep, ResourcesDep, SessionDep
-from app.errors import InvalidRequest, problems
+from app.http.problems import InvalidRequest, problems
 
 router = APIRouter(prefix="/api/admin/audit", tags=["admin"])
 
@@ -57,7 +57,7 @@ async def list_audit(
     before: Annotated[int | None, Query(ge=1, le=LARGEST, description="`next` of the page before.")] = None,
 ) -> AuditPage:
     """Who did what, from where, and what was refused. Newest first, in pages."""
-    found = await audit.list_entries(session, wanted, limit=limit, before=before)
+    found = await queries.list_entries(session, wanted, limit=limit, before=before)
     return AuditPage(entries=found, next=found[-1].id if len(found) == limit else None)
 
 
@@ -77,7 +77,7 @@ async def export_audit(
     after: Annotated[int, Query(ge=0, le=LARGEST, description="Only rows after this id.")] = 0,
 ) -> StreamingResponse:
     """Oldest first, 100,000 rows at most: go on with `after`, the last one's id. The export itself is noted, too."""
-    last = await audit.begin_export(session, wanted, format, after=after, admin=admin.user)
-    parts = audit.export(resources, wanted, format, after=after, last=last)
+    last = await queries.begin_export(session, wanted, format, after=after, admin=admin.user)
+    parts = queries.export(resources, wanted, format, after=after, last=last)
     headers = {"Content-Disposition": f'attachment; filename="audit.{format}"'}
     return StreamingResponse(parts, media_type=MEDIA_TYPES[format], headers=headers)

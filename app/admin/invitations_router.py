@@ -9,7 +9,7 @@ from app.admin.invitation_schemas import INVITATION_ID, InvitationIn, Invitation
 from app.auth import invitations
 from app.auth.invitations import HasAccount
 from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
-from app.errors import (
+from app.http.problems import (
     Forbidden,
     InvalidRequest,
     NotAdmin,

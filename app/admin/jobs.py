@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.admin.paging import newest, older, plain
 from app.admin.schemas import AdminJobOut, OwnerOut
-from app.errors import NotFound
-from app.i18n import Locale
+from app.core.i18n import Locale
+from app.http.paging import newest, older, plain
+from app.http.problems import NotFound
 from app.models import Job, JobKind, JobState, User
 from app.resources import Resources
 from app.workspaces import service, views

@@ -10,7 +10,7 @@ from app.admin.jobs import JobFilter
 from app.admin.router import CHANGES, PAGES, Before, OfUser, PageLimit
 from app.admin.schemas import AdminJobOut, AdminJobPage
 from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
-from app.errors import problems
+from app.http.problems import problems
 from app.models import JobKind, JobState
 from app.workspaces.errors import NotCancellable
 from app.workspaces.schemas import JOB_ID

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from app.admin import service
 from app.admin.schemas import USER_ID, MailPage, OverviewOut
 from app.deps import AdminDep, ResourcesDep, SessionDep
-from app.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable, problems
+from app.http.problems import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable, problems
 from app.models import LinkRequestState
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])

@@ -8,11 +8,11 @@ from uuid import UUID
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import audit
-from app.admin.paging import newest, older, plain
 from app.admin.schemas import AdminUserOut, EngineOut, MailOut, OverviewOut, PromisedOut
-from app.errors import NotFound
+from app.audit import trail
 from app.health.processes import known_processes
+from app.http.paging import newest, older, plain
+from app.http.problems import NotFound
 from app.models import (
     LIVE_STATES,
     EngineFacts,
@@ -59,7 +59,7 @@ async def limit_user(
     if address is None:
         raise NotFound
     detail = f"{address}: {running_limit}"
-    audit.record(session, "user_limited", "user", str(user_id), actor=actor, detail=detail)
+    trail.record(session, "user_limited", "user", str(user_id), actor=actor, detail=detail)
     return await get_user(session, user_id)
 
 

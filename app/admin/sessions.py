@@ -5,13 +5,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import audit
-from app.admin.paging import newest, older
+from app.accounts import status
+from app.accounts.principal import session_lives
 from app.admin.schemas import UserSessionOut
-from app.auth.callers import session_lives
-from app.errors import NotFound
+from app.audit import trail
+from app.http.paging import newest, older
+from app.http.problems import NotFound
 from app.models import Session, User
-from app.users import standing
 
 
 async def list_sessions(
@@ -31,16 +31,16 @@ async def list_sessions(
 async def end_session(session: AsyncSession, user_id: UUID, session_id: UUID, *, actor: User) -> None:
     """End one session of the user's. Raises `NotFound` where it is not theirs or does not live."""
     user = await _find(session, user_id)
-    if not await standing.end_sessions(session, user_id, only=session_id):
+    if not await status.end_sessions(session, user_id, only=session_id):
         raise NotFound
-    audit.record(session, "session_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {session_id}")
+    trail.record(session, "session_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {session_id}")
 
 
 async def end_sessions(session: AsyncSession, user_id: UUID, *, actor: User) -> None:
     """End all sessions of the user's. May be repeated. Raises `NotFound`."""
     user = await _find(session, user_id)
-    ended = await standing.end_sessions(session, user_id)
-    audit.record(session, "sessions_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {ended}")
+    ended = await status.end_sessions(session, user_id)
+    trail.record(session, "sessions_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {ended}")
 
 
 async def _find(session: AsyncSession, user_id: UUID) -> User:

@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from starlette.convertors import register_url_convertor
 
+from app.accounts.denials import ClosedWord
+from app.accounts.status import Change, LastAdmin, change_standing
 from app.admin import service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
 from app.admin.schemas import SESSION_ID, AdminUserOut, LimitsIn, UserPage, UserSessionPage
+from app.auth import me as users
 from app.deps import AdminDep, RecentAdminDep, ResourcesDep, SessionDep, SignedInAdminDep, check_recent
-from app.errors import InvalidRequest, NotFound, RequestStalled, SignInAgain, TooLarge, problems
-from app.refusals import ClosedWord
-from app.users import service as users
-from app.users.standing import Change, LastAdmin, change_standing
+from app.http.problems import InvalidRequest, NotFound, RequestStalled, SignInAgain, TooLarge, problems
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])
 

@@ -6,12 +6,12 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import audit
-from app.admin.paging import newest, older, plain
 from app.admin.schemas import AdminWorkspaceOut, OwnerOut, RequestedOut
-from app.errors import NotFound
-from app.gateway.names import workspace_url
-from app.i18n import Locale
+from app.audit import trail
+from app.core.addresses import workspace_url
+from app.core.i18n import Locale
+from app.http.paging import newest, older, plain
+from app.http.problems import NotFound
 from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces import history, service, views
@@ -74,7 +74,7 @@ async def read_log(resources: Resources, workspace_id: UUID, *, tail: int, admin
         if workspace.status == WorkspaceStatus.NOT_CREATED:
             raise NoContainer
         detail = workspace.template
-        audit.record(session, "workspace_log_read", "workspace", str(workspace_id), actor=admin, detail=detail)
+        trail.record(session, "workspace_log_read", "workspace", str(workspace_id), actor=admin, detail=detail)
     return await history.read_log_or_kept(resources, owner.id, workspace.template, tail=tail)
 
 

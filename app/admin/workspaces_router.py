@@ -5,13 +5,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
+from app.accounts.principal import confirm
 from app.admin import workspaces
 from app.admin.router import CHANGES, PAGES, READING, Before, OfUser, PageLimit
 from app.admin.schemas import WORKSPACE_ID, AdminLogOut, AdminWorkspacePage, RequestedOut
 from app.admin.workspaces import WorkspaceFilter
-from app.auth.callers import confirm
 from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
-from app.errors import InvalidRequest, NotFound, problems
+from app.http.problems import InvalidRequest, NotFound, problems
 from app.models import JobKind, WorkspaceStatus
 from app.workspaces.errors import CAPACITY, LogsUnavailable, NoContainer, QuotaUserRunning, UnknownTemplate
 from app.workspaces.volumes import VolumePolicy

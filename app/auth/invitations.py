@@ -8,15 +8,15 @@ from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit import record
-from app.auth.addresses import InvalidAddress, domain_of, normalise
-from app.errors import AppError, NotFound
-from app.i18n import Locale, Text
-from app.jobs import JobName, enqueue
+from app.accounts.emails import InvalidAddress, domain_of, normalise
+from app.accounts.users import find_by_email
+from app.audit.trail import record
+from app.core.i18n import Locale, Text
+from app.core.outbox import JobName, enqueue
+from app.core.settings.model import Settings
+from app.http.problems import AppError, NotFound
 from app.models import Invitation, LinkPurpose, LinkRequest, User, UserState, utcnow
 from app.resources import Resources
-from app.settings import Settings
-from app.users.accounts import find_by_email
 
 # For how long the mail is tried while the mail server is down. Its row goes after a day.
 LONGEST_DELIVERY = timedelta(hours=12)

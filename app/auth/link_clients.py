@@ -6,9 +6,9 @@ programs of the first version do, may spend a link by loading it.
 
 from starlette.requests import Request
 
+from app.core.i18n import Text
 from app.deps import check_sign_in_origin
-from app.errors import AppError, Forbidden
-from app.i18n import Text
+from app.http.problems import AppError, Forbidden
 
 HTML = ("text/html", "text/*", "application/xhtml+xml")
 JSON = ("application/json",)

@@ -2,13 +2,13 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit import COMMAND, record
-from app.auth.addresses import normalise
-from app.auth.links import make_link
+from app.accounts.emails import normalise
+from app.accounts.users import find_or_create
+from app.audit.trail import COMMAND, record
+from app.auth.magic_links import make_link
 from app.auth.service import claim_bootstrap
 from app.models import User
 from app.resources import Resources
-from app.users.accounts import find_or_create
 
 
 async def make_admin(session: AsyncSession, mailbox: str) -> User:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode
 
 from app.auth.schemas import NextOut
-from app.gateway.handoff import safe_path
-from app.gateway.names import split_route
-from app.i18n import Locale, Text
+from app.core.addresses import split_route
+from app.core.i18n import Locale, Text
+from app.gateway.origin_handoff import safe_path
 from app.resources import Resources
 
 # Characters of path, query and fragment.

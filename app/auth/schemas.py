@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.auth.addresses import InvalidAddress, normalise, read_mailbox
+from app.accounts.emails import InvalidAddress, normalise, read_mailbox
 from app.models import User, UserState
 
 # The one schema that a feature takes from another: a token body shows the launch that the sign-in began.

@@ -7,17 +7,17 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit import SYSTEM, is_fresh, record
-from app.auth.addresses import masked
-from app.auth.browsers import Browser, hashes_of
-from app.auth.callers import Client
+from app.accounts.device_cookie import Browser, hashes_of
+from app.accounts.emails import masked
+from app.accounts.principal import Client
+from app.accounts.sessions import PageSecrets, open_session
+from app.accounts.users import find_or_create
+from app.audit.trail import SYSTEM, is_fresh, record
 from app.auth.invitations import accept_invitation, may_confirm
-from app.auth.sessions import PageSecrets, open_session
-from app.errors import AppError
-from app.i18n import Text
+from app.core.i18n import Text
+from app.http.problems import AppError
 from app.models import Bootstrap, Job, LinkRequest, MagicLink, User, UserState, utcnow
 from app.resources import Resources
-from app.users.accounts import find_or_create
 from app.workspaces import service as workspaces
 from app.workspaces.errors import Refused
 

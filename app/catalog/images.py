@@ -10,7 +10,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.log import cause
+from app.core.logging import cause
 
 log = structlog.get_logger(__name__)
 

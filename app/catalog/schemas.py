@@ -5,8 +5,8 @@ from typing import Self
 from pydantic import BaseModel, Field
 
 from app.catalog.images import ImageState
-from app.catalog.service import Template
-from app.i18n import Locale
+from app.catalog.loader import Template
+from app.core.i18n import Locale
 
 
 class TemplateOut(BaseModel):

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.core.logging import cause
 from app.core.shipped import code_revision, shipped
-from app.log import cause
 
 __all__ = ["Fit", "Schema", "SchemaUnfit", "code_revision", "read_schema", "require_schema", "upgrade"]
 

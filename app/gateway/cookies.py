@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import product
 from urllib.parse import urlsplit
 
-from app.auth.cookies import shown
-from app.gateway.names import Route
-from app.settings import Settings
+from app.accounts.session_cookies import shown
+from app.core.addresses import Route
+from app.core.settings.model import Settings
 
 # Cookies ignore ports: where API and workspaces share a host, the pages' own session cookie arrives here as well.
 _OURS = re.compile(r"[^!-<>-~]*(__[^=]*)?spawner", re.IGNORECASE)

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from app.auth.callers import TOKEN_PREFIX
-from app.auth.tokens import Tokens
-from app.errors import Unauthorized
-from app.gateway.visit import Visit
+from app.accounts.principal import TOKEN_PREFIX
+from app.gateway.proxied_request import Visit
+from app.http.problems import Unauthorized
+from app.security.tokens import Tokens
 
 # The proxy strikes out what has this form from every header and, where it is told to, from the query.
 _TOKEN = re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}")

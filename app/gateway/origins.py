@@ -2,12 +2,12 @@
 
 from urllib.parse import urlsplit
 
-from app.catalog.service import Template
-from app.errors import Forbidden, MethodNotAllowed
+from app.catalog.loader import Template
+from app.core.addresses import Route, origin_of
+from app.core.settings.model import Settings
 from app.gateway.errors import TokenInBrowser
-from app.gateway.names import Route, origin_of
-from app.gateway.visit import Visit
-from app.settings import Settings
+from app.gateway.proxied_request import Visit
+from app.http.problems import Forbidden, MethodNotAllowed
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from app.catalog.placeholders import MOST_HEADERS
+from app.core.i18n import Locale
+from app.core.settings.model import Settings
 from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, TokenEntriesDep, WatchDep
-from app.errors import NotFound, Unavailable
-from app.gateway import pages, service
+from app.gateway import decide, error_pages
 from app.gateway.cookies import Cookie
-from app.gateway.service import Answer, Desk, Pass, Redirect
-from app.gateway.visit import read_visit
-from app.i18n import Locale
-from app.settings import Settings
+from app.gateway.decide import Answer, Desk, Pass, Redirect
+from app.gateway.proxied_request import read_visit
+from app.http.problems import NotFound, Unavailable
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
@@ -35,14 +35,14 @@ async def gateway(
     Only a POST, which no program between puts again by itself, may spend a code.
     """
     visit = read_visit(request.headers, unreachable=unreachable, repeatable=request.method != "POST")
-    answer = await service.answer(Desk(resources, watch, activity, relay, token_entries), visit)
+    answer = await decide.answer(Desk(resources, watch, activity, relay, token_entries), visit)
     return _response(resources.settings, answer, locale)
 
 
 @router.get("/tls", status_code=204)
 async def tls(domain: Annotated[str, Query(max_length=255)], session: SessionDep, resources: ResourcesDep) -> None:
     """May a certificate be asked for this host?"""
-    if not await service.serves(session, resources, domain):
+    if not await decide.serves(session, resources, domain):
         raise NotFound
 
 
@@ -78,8 +78,8 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
         if answer.cookie is not None:
             _set(response, answer.cookie)
         return response
-    page = pages.render(settings, answer, locale)
-    headers = {**answer.error.headers, "Content-Security-Policy": pages.policy(settings, answer)}
+    page = error_pages.render(settings, answer, locale)
+    headers = {**answer.error.headers, "Content-Security-Policy": error_pages.policy(settings, answer)}
     refused = HTMLResponse(page, answer.error.status, headers=headers)
     for cookie in answer.cookies:
         refused.headers.append("Set-Cookie", cookie)

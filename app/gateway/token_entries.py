@@ -5,8 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from app import audit
-from app.gateway.grants import Grant
+from app.audit import trail
+from app.gateway.authorization import Grant
 from app.models import ApiToken, AuditEntry, User, utcnow
 from app.resources import Resources
 
@@ -28,7 +28,7 @@ class TokenEntries:
         last = self._seen.get(key)
         if last is not None and now - last < EVERY:
             return
-        audit.identify(token_id=grant.holder_id)
+        trail.identify(token_id=grant.holder_id)
         async with resources.unit_of_work() as session:
             # Processes that see the token at once take turns.
             await session.scalar(select(ApiToken.id).where(ApiToken.id == grant.holder_id).with_for_update())
@@ -43,7 +43,7 @@ class TokenEntries:
             if await session.scalar(written.limit(1)) is None:
                 visitor = await session.get_one(User, grant.visitor_id)
                 detail = f"{grant.template}: token"
-                audit.record(session, ACTION, "workspace", target, actor=visitor, detail=detail)
+                trail.record(session, ACTION, "workspace", target, actor=visitor, detail=detail)
         self._remember(key, now)
 
     def _remember(self, key: tuple[UUID, UUID], now: datetime) -> None:

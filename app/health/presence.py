@@ -4,7 +4,7 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
-from app.settings import Settings
+from app.core.settings.model import Settings
 
 
 def presence_key(settings: Settings, kind: Literal["processes", "workers"]) -> str:

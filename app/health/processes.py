@@ -11,9 +11,9 @@ import structlog
 from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 
+from app.core.logging import cause
 from app.core.schema import code_revision
 from app.health.presence import announce, list_present, presence_key
-from app.log import cause
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.logging import cause
 from app.core.schema import Fit, code_revision, read_schema
 from app.health.presence import list_present, presence_key
-from app.log import cause
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from app.i18n import Locale
+from app.core.i18n import Locale
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent),

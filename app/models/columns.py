@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Enum, ForeignKey
 from sqlalchemy.orm import mapped_column
 
-from app import clock
+from app.core import clock
 
 
 def utcnow() -> datetime:

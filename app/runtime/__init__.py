@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from app.runtime.base import Runtime
-from app.runtime.policy import Allowed
+from app.runtime.docker.policy import Allowed
 
 if TYPE_CHECKING:
-    from app.runtime.firewall import Firewall
+    from app.runtime.docker.firewall import Firewall
 
 
 def make_runtime(docker_url: str, *, publish: str, starts: int, allowed: Allowed, firewall: "Firewall") -> Runtime:
@@ -16,6 +16,6 @@ def make_runtime(docker_url: str, *, publish: str, starts: int, allowed: Allowed
     `starts` bounds how many containers this process makes or starts at once; `allowed` is what the operator lets
     containers have beyond the rest, `firewall` holds where they connect to.
     """
-    from app.runtime.docker import DockerRuntime
+    from app.runtime.docker.runtime import DockerRuntime
 
     return DockerRuntime(docker_url, publish=publish, starts=starts, allowed=allowed, firewall=firewall)

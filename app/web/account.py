@@ -8,18 +8,18 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
-from app.auth import api_tokens, sessions
-from app.auth.api_tokens import TooManyTokens
-from app.auth.callers import Caller, Scope
+from app.accounts import api_tokens, sessions
+from app.accounts.api_tokens import TooManyTokens
+from app.accounts.change_limits import TooManyChanges
+from app.accounts.principal import Caller, Scope
+from app.accounts.schemas import SessionOut, TokenIn, view_token
 from app.auth.return_to import read_local
-from app.auth.sessions_schemas import SessionOut, TokenIn, view_token
+from app.core.i18n import Locale
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, SessionDep, check_same_origin
-from app.errors import NotAdmin
-from app.i18n import Locale
+from app.http.problems import NotAdmin
 from app.resources import Resources
-from app.users.changes import TooManyChanges
+from app.web.messages.account import SCOPES
 from app.web.rendering import page, say
-from app.web.texts_account import SCOPES
 
 DAYS = (7, 30, 90, 365)
 

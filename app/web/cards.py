@@ -9,26 +9,26 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.callers import Caller
+from app.access.schemas import ShareOut
+from app.access.shares import list_all_shares
+from app.accounts.change_limits import TooManyChanges
+from app.accounts.principal import Caller
 from app.catalog.images import ImageState, image_states
-from app.catalog.service import Template
-from app.errors import AppError, NotFound
-from app.gateway.names import route_of
-from app.i18n import Locale
+from app.catalog.loader import Template
+from app.core.addresses import route_of
+from app.core.i18n import Locale
+from app.http.problems import AppError, NotFound
 from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.shares.schemas import ShareOut
-from app.shares.service import list_all_shares
-from app.users.changes import TooManyChanges
-from app.web import texts
-from app.web.texts_deaths import troubles
+from app.web.messages import pages
+from app.web.messages.exits import troubles
 from app.workspaces.errors import NotCancellable, NotExtendable, Refused, UntilOutOfRange
 from app.workspaces.idle import BUSY_CPU
-from app.workspaces.polling import poll_job
+from app.workspaces.jobs.follow import poll_job
+from app.workspaces.jobs.subscriptions import JobWatch
 from app.workspaces.schemas import IdleOut, JobOut, RestOut, WorkspaceOut
 from app.workspaces.states import ALIVE, STARTING
 from app.workspaces.views import list_tagged_workspaces
-from app.workspaces.watch import JobWatch
 
 BYTES = re.compile(r"([0-9.]+) of ([0-9.]+) MB")
 # What the form offers, in hours.
@@ -202,7 +202,7 @@ def _card(
         description=entry.description,
         route=route_of(caller.user.slug, template.key),
         status=status,
-        status_text=texts.STATUSES[status].say(locale),
+        status_text=pages.STATUSES[status].say(locale),
         error=failure.message if failure else None,
         exit_code=failure.exit_code if failure else None,
         reason=entry.rest.message if entry.rest and job is None else None,
@@ -229,7 +229,7 @@ def _progress(job: JobOut, rest: RestOut | None, locale: Locale) -> Progress:
     detail = (job.timeline[-1].detail if job.timeline else None) or ""
     match = BYTES.fullmatch(detail) if job.step == JobStep.PULLING else None
     return Progress(
-        step=texts.STEPS[job.step].say(locale),
+        step=pages.STEPS[job.step].say(locale),
         starts=job.kind in STARTING,
         percent=job.progress,
         position=job.position,
@@ -243,10 +243,10 @@ def _progress(job: JobOut, rest: RestOut | None, locale: Locale) -> Progress:
 def _note(job: JobOut, rest: RestOut | None, locale: Locale) -> str | None:
     """What a job waits for; else why the platform began it."""
     if job.waits_for is not None:
-        return texts.WAITS[job.waits_for].say(locale)
+        return pages.WAITS[job.waits_for].say(locale)
     if not job.platform:
         return None
-    return rest.message if rest else texts.BEGUN.get(job.kind, texts.BROUGHT_TO_REST).say(locale)
+    return rest.message if rest else pages.BEGUN.get(job.kind, pages.BROUGHT_TO_REST).say(locale)
 
 
 def _warning(idle: IdleOut, locale: Locale) -> Notice | None:
@@ -255,12 +255,12 @@ def _warning(idle: IdleOut, locale: Locale) -> Notice | None:
     at = times[idle.warning] if idle.warning else None
     if idle.warning is None or at is None:
         return None
-    when = texts.soon((at - utcnow()).total_seconds(), locale)
-    return Notice(texts.AHEAD[idle.warning].say(locale, when=when), extendable=idle.warning != "end")
+    when = pages.soon((at - utcnow()).total_seconds(), locale)
+    return Notice(pages.AHEAD[idle.warning].say(locale, when=when), extendable=idle.warning != "end")
 
 
 def _memory(amount: int, locale: Locale) -> str:
     megabytes = amount / (1 << 20)
     if megabytes >= 1024:
-        return f"{texts.number(megabytes / 1024, locale)} GB"
-    return f"{texts.number(megabytes, locale)} MB"
+        return f"{pages.number(megabytes / 1024, locale)} GB"
+    return f"{pages.number(megabytes, locale)} MB"

@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Query
 
-from app.errors import NotFound
-from app.gateway.handoff import is_token, safe_path
-from app.gateway.names import split_route
+from app.core.addresses import split_route
+from app.gateway.origin_handoff import is_token, safe_path
+from app.http.problems import NotFound
 
 
 @dataclass(frozen=True, slots=True)

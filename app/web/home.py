@@ -8,18 +8,18 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.auth.callers import Caller
+from app.access.shares import list_shared
+from app.accounts.principal import Caller
+from app.core.i18n import Locale
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
-from app.errors import AppError
-from app.i18n import Locale
+from app.http.problems import AppError
 from app.models import JobKind, UserState
 from app.resources import Resources
-from app.shares.service import list_shared
 from app.web.cards import Card, Seen, attempt, find_card, list_cards, wait_for_news
-from app.web.failures import is_htmx
+from app.web.error_pages import is_htmx
 from app.web.logs import LINES, find_log
+from app.web.messages.pages import STATUSES
 from app.web.rendering import page
-from app.web.texts import STATUSES
 from app.workspaces import idle, service
 from app.workspaces.states import ALIVE
 from app.workspaces.volumes import VolumePolicy

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from app.auth.callers import Caller, confirm
-from app.i18n import Locale
+from app.accounts.principal import Caller, confirm
+from app.core.i18n import Locale
 from app.models import Job, WorkspaceStatus
 from app.resources import Resources
 from app.web.cards import Card

@@ -9,9 +9,9 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.errors import locale_of
-from app.i18n import Locale
-from app.web import texts
+from app.core.i18n import Locale
+from app.http.problems import locale_of
+from app.web.messages import pages
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
@@ -39,7 +39,7 @@ _ASSETS = {
 
 def say(locale: Locale, name: str, /, **values: object) -> str:
     """A text of the pages by its name."""
-    return texts.PAGE[name].say(locale, **values)
+    return pages.PAGE[name].say(locale, **values)
 
 
 def counted(locale: Locale, name: str, /, **amount: int) -> str:
@@ -62,9 +62,9 @@ def page(
         t=partial(say, locale),
         counted=partial(counted, locale),
         named=partial(named, locale),
-        number=partial(texts.number, locale=locale),
-        date=partial(texts.date, locale=locale),
-        when=texts.when,
+        number=partial(pages.number, locale=locale),
+        date=partial(pages.date, locale=locale),
+        when=pages.when,
         asset=_ASSETS.__getitem__,
         **values,
     )

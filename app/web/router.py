@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.web import account, docs, failures, home, opening, sharing, sign_in
+from app.web import account, docs, error_pages, home, open_workspace, sharing, sign_in
 from app.web.rendering import STATIC
 
 KEEP = "public, max-age=31536000, immutable"
@@ -28,6 +28,6 @@ def install_pages(app: FastAPI, *, documented: bool) -> None:
         app.include_router(docs.router)
     app.mount("/static", Files(directory=STATIC), name="static")
     # Before home, whose cards take any word for what is to be done.
-    for part in (sign_in, sharing, home, opening, account):
+    for part in (sign_in, sharing, home, open_workspace, account):
         app.include_router(part.router)
-    app.state.error_page = failures.error_page
+    app.state.error_page = error_pages.error_page

@@ -6,16 +6,16 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.auth.addresses import InvalidAddress, normalise
-from app.auth.callers import Caller
+from app.access import shares as service
+from app.access.errors import SharedOrigin, TooManyShares
+from app.access.schemas import LONGEST_HOURS
+from app.accounts.change_limits import TooManyChanges
+from app.accounts.emails import InvalidAddress, normalise
+from app.accounts.principal import Caller
 from app.auth.return_to import SHARE, read_local
+from app.core.i18n import Locale
 from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, check_same_origin
-from app.i18n import Locale
 from app.resources import Resources
-from app.shares import service
-from app.shares.errors import SharedOrigin, TooManyShares
-from app.shares.schemas import LONGEST_HOURS
-from app.users.changes import TooManyChanges
 from app.web.rendering import page, say
 from app.workspaces.service import find_template
 

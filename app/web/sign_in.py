@@ -8,14 +8,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.auth.addresses import InvalidAddress, read_mailbox
-from app.auth.browsers import Browser
-from app.auth.cookies import take_back
-from app.auth.limits import ClientRateLimited, RateLimited
-from app.auth.links import request_link
+from app.accounts.device_cookie import Browser
+from app.accounts.emails import InvalidAddress, read_mailbox
+from app.accounts.session_cookies import take_back
+from app.accounts.sessions import logout
+from app.auth.link_status import Wait, find_destination, find_wait
+from app.auth.magic_links import request_link
 from app.auth.return_to import HOME, ReturnTo, read_local
-from app.auth.sessions import logout
-from app.auth.waiting import Wait, find_destination, find_wait
 from app.deps import (
     BrowserDep,
     ClientDep,
@@ -26,9 +25,10 @@ from app.deps import (
     check_same_origin,
     keep_browser,
 )
-from app.errors import Unavailable
+from app.http.problems import Unavailable
 from app.models import LinkPurpose
 from app.resources import Resources
+from app.security.rate_limits import ClientRateLimited, RateLimited
 from app.web.rendering import counted, page, say
 
 PAGE = ["GET", "HEAD"]

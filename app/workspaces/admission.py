@@ -12,11 +12,11 @@ from sqlalchemy import Subquery, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.catalog.service import Limits
-from app.jobs import JobName, announce, enqueue
+from app.catalog.loader import Limits
+from app.core.outbox import JobName, announce, enqueue
+from app.core.settings.model import Settings
 from app.models import LIVE_STATES, EngineFacts, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from app.workspaces.errors import CAPACITY, QuotaUserRunning
 from app.workspaces.states import STARTING, allowed
 

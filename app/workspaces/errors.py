@@ -1,7 +1,7 @@
 """Why a launch was refused or failed: a code for programs, a sentence with the remedy for people."""
 
-from app.errors import AppError
-from app.i18n import Locale, Text
+from app.core.i18n import Locale, Text
+from app.http.problems import AppError
 
 
 class UnknownTemplate(AppError):

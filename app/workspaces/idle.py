@@ -15,13 +15,13 @@ import structlog
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import audit
-from app.catalog.service import Template
-from app.errors import NotFound
-from app.i18n import Text
+from app.audit import trail
+from app.catalog.loader import Template
+from app.core.i18n import Text
+from app.core.settings.model import Settings
+from app.http.problems import NotFound
 from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from app.workspaces.errors import NotExtendable, UntilOutOfRange
 from app.workspaces.service import begin, find_template, owned_workspaces, request
 from app.workspaces.states import ALIVE
@@ -222,7 +222,7 @@ async def let_rest(session: AsyncSession, resources: Resources, workspace_id: UU
     job = await begin(session, resources, workspace, kind, reason=reason)
     if job is not None and kind is JobKind.STOP:
         target = ("workspace", str(workspace_id))
-        audit.record(session, "workspace_stop_requested", *target, actor=audit.SYSTEM, detail=reason)
+        trail.record(session, "workspace_stop_requested", *target, actor=trail.SYSTEM, detail=reason)
     if job is not None:
         log.info("let_rest", workspace_id=str(workspace_id), reason=reason)
     return reason if job is not None else None

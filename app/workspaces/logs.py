@@ -17,15 +17,15 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.auth.callers import Caller
+from app.accounts.principal import Caller
+from app.core.pubsub import beside
 from app.models import WorkspaceStatus, utcnow
-from app.notifications import beside
 from app.resources import Resources
 from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams
-from app.workspaces.polling import KEEP_ALIVE_SECONDS, LONGEST_SECONDS, confirm_shared
+from app.workspaces.jobs.follow import KEEP_ALIVE_SECONDS, LONGEST_SECONDS, confirm_shared
+from app.workspaces.jobs.subscriptions import JobWatch
 from app.workspaces.service import find_template
 from app.workspaces.views import find_workspace, status_of
-from app.workspaces.watch import JobWatch
 
 LOGS_CHANNEL = "spawner:logs:new"
 # Seconds that keys live without being renewed: a request that nobody took, a side that went silent.

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Network, utcnow
 from app.resources import Resources
-from app.workspaces.spec import subnet_count
+from app.workspaces.container_spec import subnet_count
 
 # One number for the whole database: fresh subnets are handed out by one transaction at a time.
 SUBNET_LOCK = 7_201_002

@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.settings.model import Settings
 from app.models import Installation, Network, RetiredWorkspace, Workspace
 from app.runtime.base import Inventory, Owned, OwnedVolume
-from app.settings import Settings
-from app.workspaces.spec import network_index
+from app.workspaces.container_spec import network_index
 
 
 async def installation_id(session: AsyncSession) -> str:

@@ -5,9 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from app.catalog.service import RESERVED_KEYS
+from app.accounts.change_limits import TooManyChanges
+from app.catalog.loader import RESERVED_KEYS
+from app.core.addresses import workspace_url
+from app.core.i18n import Text
 from app.deps import Asking, AskingDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
-from app.errors import (
+from app.http.problems import (
     Forbidden,
     IdempotencyConflict,
     InvalidRequest,
@@ -18,10 +21,7 @@ from app.errors import (
     Unavailable,
     problems,
 )
-from app.gateway.names import workspace_url
-from app.i18n import Text
 from app.models import JobKind, WorkspaceStatus
-from app.users.changes import TooManyChanges
 from app.workspaces import idle, service, views
 from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UnknownTemplate, UntilOutOfRange
 from app.workspaces.schemas import ExtendIn, LaunchOut, StatusOut, WorkspaceOut

@@ -13,11 +13,13 @@ from sqlalchemy import ScalarSelect, Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import audit
-from app.catalog.service import Template
-from app.errors import IdempotencyConflict, NotFound
-from app.jobs import JobName, announce, enqueue, revoke
-from app.log import bind_to_request
+from app.access.policy import end_all
+from app.accounts.change_limits import count_change, forget_change
+from app.audit import trail
+from app.catalog.loader import Template
+from app.core.logging import bind_to_request
+from app.core.outbox import JobName, announce, enqueue, revoke
+from app.http.problems import IdempotencyConflict, NotFound
 from app.models import (
     LIVE_STATES,
     IdempotencyKey,
@@ -33,8 +35,6 @@ from app.models import (
     utcnow,
 )
 from app.resources import Resources
-from app.shares.access import end_all
-from app.users.changes import count_change, forget_change
 from app.workspaces import admission, volumes
 from app.workspaces.errors import NotCancellable, UnknownTemplate
 from app.workspaces.states import (
@@ -116,7 +116,7 @@ async def request(
     released = await _release(session, resources, workspace.id, kind, volume)
     accepted = await _accept(session, resources, workspace, kind, make_sure=not asked)
     if accepted.new or released:
-        actor = by or (user if asked else audit.SYSTEM)
+        actor = by or (user if asked else trail.SYSTEM)
         _note(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
     # A key is a row, too, which is kept for a day.
     if counted and not (accepted.new or released or key is not None):
@@ -150,7 +150,7 @@ async def begin(
 def _note(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
     """Write into the audit trail what was asked for."""
     detail = ", ".join(part for part in (workspace.template, more) if part)
-    audit.record(session, action, "workspace", str(workspace.id), actor=actor, detail=detail)
+    trail.record(session, action, "workspace", str(workspace.id), actor=actor, detail=detail)
 
 
 async def cancel(

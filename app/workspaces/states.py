@@ -12,9 +12,9 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.settings.model import Settings
 from app.models import JobKind, JobStep, Wanted, Workspace, WorkspaceStatus, utcnow
 from app.runtime.base import RunState
-from app.settings import Settings
 
 S = WorkspaceStatus
 

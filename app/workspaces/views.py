@@ -7,14 +7,15 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalog.service import Template
-from app.errors import NotFound
-from app.gateway.names import workspace_url
-from app.i18n import Locale
+from app.catalog.loader import Template
+from app.core.addresses import workspace_url
+from app.core.i18n import Locale
+from app.http.problems import NotFound
 from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.workspaces import deaths, idle, queue
+from app.workspaces import exits, idle
 from app.workspaces.errors import explain
+from app.workspaces.jobs import queue_position
 from app.workspaces.schemas import IdleOut, JobFailure, JobOut, RestOut, TimelineEntry, WorkspaceOut
 from app.workspaces.service import owned_workspaces
 
@@ -44,7 +45,7 @@ async def view_jobs(
     ids = [job.id for job in jobs]
     for event in await session.scalars(select(JobEvent).where(JobEvent.job_id.in_(ids)).order_by(JobEvent.id)):
         timelines[event.job_id].append(TimelineEntry(at=event.at, step=event.step, detail=event.detail))
-    places = await queue.positions(session, [job.id for job in jobs if job.state == JobState.QUEUED])
+    places = await queue_position.positions(session, [job.id for job in jobs if job.state == JobState.QUEUED])
     return [_view(resources, job, timelines[job.id], places.get(job.id), locale, logs=logs) for job in jobs]
 
 
@@ -66,7 +67,7 @@ def _view(
         step=job.step,
         progress=job.progress,
         position=place,
-        eta_seconds=queue.eta(resources.settings, job, place),
+        eta_seconds=queue_position.eta(resources.settings, job, place),
         waits_for=job.waits_for,
         timeline=timeline,
         error=_failure(job, locale, logs=logs),
@@ -164,8 +165,8 @@ def _entry(
         error=JobFailure(code=code, message=explain(code, locale), exit_code=row.exit_code) if row and code else None,
         idle=_idle(template, row),
         rest=_rest(row, locale),
-        last_exit=deaths.last_exit(row, locale),
-        memory_kills=deaths.memory_kills(row, locale),
+        last_exit=exits.last_exit(row, locale),
+        memory_kills=exits.memory_kills(row, locale),
     )
 
 

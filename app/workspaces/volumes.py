@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import audit
-from app.errors import NotFound
+from app.audit import trail
+from app.http.problems import NotFound
 from app.models import User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import OwnedVolume
@@ -125,4 +125,4 @@ async def remove(session: AsyncSession, user: User, volume_id: UUID) -> None:
     template = await session.scalar(row)
     if template is None:
         raise NotFound
-    audit.record(session, "volume_deleted", "volume", str(volume_id), actor=user, detail=template)
+    trail.record(session, "volume_deleted", "volume", str(volume_id), actor=user, detail=template)

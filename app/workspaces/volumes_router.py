@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 
 from app.deps import OwnerDep, SessionDep
-from app.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.http.problems import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
 from app.workspaces import volumes
 from app.workspaces.errors import VolumeInUse
 from app.workspaces.schemas import VOLUME_ID, VolumeOut, VolumesOut

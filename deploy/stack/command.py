@@ -7,6 +7,6 @@ from deploy.stack.envfile import load_environment
 if __name__ == "__main__":
     load_environment(Path(__file__).resolve().parents[2])
 
-    from workers.entry import main  # what it loads reads the settings
+    from app.cli.__main__ import main  # what it loads reads the settings
 
     main()

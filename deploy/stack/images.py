@@ -16,7 +16,7 @@ from pathlib import Path
 import redis
 
 from app.catalog.images import IMAGE_KEY
-from app.catalog.service import CatalogInvalid, load_catalog
+from app.catalog.loader import CatalogInvalid, load_catalog
 from deploy.stack import debian
 from deploy.stack.console import StepFailed
 from deploy.stack.engine import Engine, EngineFailed

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from app.runtime.firewall import table_of
+from app.runtime.docker.firewall import table_of
 from deploy.stack import debian
 from deploy.stack.console import Step
 

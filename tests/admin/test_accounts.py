@@ -8,10 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
+from app.accounts.status import Change, LastAdmin, change_standing
+from app.auth.me import delete_user
 from app.models import AuditEntry, Session, User, UserState, utcnow
 from app.resources import Resources
-from app.users.service import delete_user
-from app.users.standing import Change, LastAdmin, change_standing
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
 

@@ -13,7 +13,7 @@ from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
 from tests.fakes import FakeRuntime
-from workers.reconcile import reconcile_engine
+from workers.loops.reconcile import reconcile_engine
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import select, update
 
+from app.core.pubsub import beside
 from app.models import EngineFacts, Job, JobState, Session, Workspace, WorkspaceStatus, utcnow
-from app.notifications import beside
 from tests.api import cases
 from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call, good, stands_still
 from tests.api.cases import FULL
@@ -21,7 +21,7 @@ from tests.api.conftest import Scene
 from tests.api.streaming import make_job, make_workspace
 from tests.factories import sign_in
 from tests.fakes import FakeRuntime
-from workers.logs import serve_logs
+from workers.loops.logs import serve_logs
 
 
 async def of_user(name: str, user: str, scene: Scene) -> httpx.Response:

@@ -8,8 +8,8 @@ from uuid import UUID
 import httpx
 from sqlalchemy import update
 
+from app.core.pubsub import beside
 from app.models import Job, JobState
-from app.notifications import beside
 from app.runtime.base import EngineUnavailable, Status
 from tests.api.calls import CALLS, NOWHERE, call
 from tests.api.cases_sessions import Key, Provoke
@@ -17,7 +17,7 @@ from tests.api.conftest import Scene
 from tests.api.streaming import make_job, make_workspace
 from tests.factories import sign_in
 from tests.fakes import FakeRuntime
-from workers.logs import serve_logs
+from workers.loops.logs import serve_logs
 
 
 async def cancels(scene: Scene) -> httpx.Response:

@@ -3,9 +3,9 @@
 import httpx
 from sqlalchemy import select
 
-from app.auth.links import make_link
+from app.accounts.users import find_or_create
+from app.auth.magic_links import make_link
 from app.models import LinkRequest, utcnow
-from app.users.accounts import find_or_create
 from tests.api.calls import call, good
 from tests.api.conftest import Scene
 

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from app.i18n import Locale
+from app.core.i18n import Locale
+from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import User, utcnow
 from app.resources import Resources, open_resources
-from app.settings import Settings
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 from tests.auth.conftest import make_link
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in

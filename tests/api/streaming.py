@@ -12,7 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import update
 
-from app.jobs import announce
+from app.core.outbox import announce
+from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import (
     LIVE_STATES,
@@ -28,8 +29,7 @@ from app.models import (
     utcnow,
 )
 from app.resources import Resources, open_resources
-from app.settings import Settings
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 from deploy.stack.layout import free_port
 from tests.factories import SignedIn
 from tests.support.waiting import PATIENCE, SOON

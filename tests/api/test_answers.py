@@ -5,9 +5,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from app.errors import AppError
-from app.i18n import Locale
-from app.openapi import operations
+from app.core.i18n import Locale
+from app.http.problems import AppError
+from app.openapi.document import operations
 from tests.api.admin_cases import CASES
 from tests.api.calls import VALUES
 from tests.api.cases_sessions import Key

@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
+from app.core.settings.model import Settings
 from app.models import Session
 from app.resources import Resources
-from app.settings import Settings
 from tests.api.calls import CALLS, good
 from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
 from tests.auth.conftest import make_link

@@ -7,10 +7,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event, update
 
-from app.jobs import announce
+from app.core.outbox import announce
 from app.models import ApiToken, Job, Session, User, utcnow
 from app.resources import Resources
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 from tests.api.streaming import eventually, make_job, served
 from tests.factories import SignedIn, make_token, sign_in
 from tests.support.waiting import PATIENCE, SOON
@@ -61,7 +61,7 @@ async def test_a_long_poll_tells_no_news_to_who_has_left(
     job: Job,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.auth.attendance.LOOK_SECONDS", 3600)
+    monkeypatch.setattr("app.accounts.attendance.LOOK_SECONDS", 3600)
     async with make_browser(app, alice) as browser:
         seen = (await client.get(f"/api/jobs/{job.id}", headers=alice.headers)).headers["ETag"]
         page = {"job": str(job.id), "seen": seen, "wait": "25"}

@@ -22,11 +22,11 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.db import Base
+from app.core.db import Base
+from app.core.settings.model import Settings
 from app.resources import Resources, make_redis
-from app.runtime.docker_objects import container_body
-from app.runtime.policy import Allowed
-from app.settings import Settings
+from app.runtime.docker.objects import container_body
+from app.runtime.docker.policy import Allowed
 from tests.api.conftest import serving
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from app.openapi import TAGS, operations
+from app.openapi.document import TAGS, operations
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 

@@ -10,11 +10,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event, update
 
+from app.core.settings.model import Settings
 from app.models import Job, JobState, Session, User, utcnow
 from app.resources import Resources
-from app.settings import Settings
-from app.workspaces import polling
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs import follow
+from app.workspaces.jobs.subscriptions import JobWatch
 from tests.api.streaming import Sent, Served, another, change_job, eventually, make_job, served
 from tests.factories import SignedIn, sign_in
 from tests.support.waiting import PATIENCE
@@ -150,8 +150,8 @@ async def test_the_stream_ends_without_news_once_the_account_is_blocked(
 async def test_a_quiet_stream_is_kept_alive_and_ends_after_its_time(
     api: Served, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polling, "KEEP_ALIVE_SECONDS", 0.2)
-    monkeypatch.setattr(polling, "LONGEST_SECONDS", 1)
+    monkeypatch.setattr(follow, "KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(follow, "LONGEST_SECONDS", 1)
     async with api.stream(events_of(job)) as stream:
         await stream.next()
         comments = 0

@@ -15,10 +15,10 @@ from redis.exceptions import ResponseError
 from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 
+from app.core.settings.model import Settings
 from app.mail.sender import MailDeferred, MailRefused, Stage
 from app.resources import Resources
 from app.runtime.base import RuntimeFault
-from app.settings import Settings
 from tests.api.calls import CALLS, READING
 from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
 from tests.api.routes import addresses

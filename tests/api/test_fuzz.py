@@ -15,10 +15,10 @@ from hypothesis import settings as examples
 from schemathesis.checks import positive_data_acceptance
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 
+from app.core.settings.model import Settings
 from app.health.presence import announce, presence_key
 from app.main import create_app
 from app.resources import Resources
-from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.factories import SignedIn, make_user, sign_in

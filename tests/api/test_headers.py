@@ -6,9 +6,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.core.settings.model import Settings
 from app.models import JobState
 from app.resources import Resources
-from app.settings import Settings
 from tests.api.cases import CASES
 from tests.api.conftest import NO_DATABASE, Scene, serving
 from tests.api.routes import addresses

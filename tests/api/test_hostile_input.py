@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from app.openapi import operations
+from app.openapi.document import operations
 from tests.api.calls import STARTING
 from tests.api.conftest import Scene
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.errors import FIELD_TEXTS, OTHER_FIELD_TEXT
+from app.http.problems import FIELD_TEXTS, OTHER_FIELD_TEXT
 from app.resources import Resources
 from tests.factories import SignedIn, make_user, sign_in
 

@@ -15,12 +15,12 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
-from app.jobs import announce
+from app.core.outbox import announce
+from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import Job
 from app.resources import Resources, open_resources
-from app.settings import Settings
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 from deploy.stack.console import StepFailed, wait_until
 from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child

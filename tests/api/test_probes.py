@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
+from app.core.settings.model import Settings
 from app.health.presence import announce, presence_key
 from app.resources import Resources
-from app.settings import Settings
 from tests.api.conftest import NO_DATABASE, NO_REDIS, serving
 
 WELL = {"ready": True, "database": "ok", "tables": "ok", "redis": "ok", "engine": "ok", "workers": 1}

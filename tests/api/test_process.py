@@ -12,15 +12,15 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from app.core.settings.model import Settings
 from app.resources import Resources
-from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.factories import sign_in
 from tests.support.waiting import PATIENCE
 
 # What speaks to an engine, or makes rules for one.
-ENGINE = ("aiodocker", "app.runtime.docker", "app.runtime.firewall", "workers", "docker")
+ENGINE = ("aiodocker", "app.runtime.docker.runtime", "app.runtime.docker.firewall", "workers", "docker")
 
 
 @dataclass

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import httpx
 
+from app.core.settings.model import Settings
 from app.health.presence import announce, list_present, presence_key
 from app.health.processes import list_processes, register
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from tests.conftest import TestWorker
 from tests.factories import make_user, sign_in
 from tests.workers.test_workspaces import until
-from workers import doctor
+from workers.doctor import examine
 
 
 async def test_processes_with_another_catalogue_are_named_in_overview_and_doctor(
@@ -36,7 +36,7 @@ async def test_processes_with_another_catalogue_are_named_in_overview_and_doctor
             try:
                 await until(lambda: _count(resources, 2))
                 seen = await overview()
-                found = {finding.name: finding for finding in await doctor.findings(worker.context)}
+                found = {finding.name: finding for finding in await examine.findings(worker.context)}
             finally:
                 second.cancel()
                 await asyncio.gather(second, return_exceptions=True)

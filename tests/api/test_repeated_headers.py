@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.middleware import SINGLE
+from app.http.middleware import SINGLE
 from app.resources import Resources
 from tests.factories import SignedIn, sign_in
 

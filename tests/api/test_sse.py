@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app import sse
-from app.errors import Unauthorized
-from app.sse import EventStream, answer, event
+from app.http import sse
+from app.http.problems import Unauthorized
+from app.http.sse import EventStream, answer, event
 from tests.support.waiting import PATIENCE
 
 

@@ -10,21 +10,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from structlog.testing import capture_logs
 
-from app import audit
+from app.audit import trail
+from app.audit.db_grants import audit_is_protected, grant, say_whether_protected
 from app.models import AuditEntry, utcnow
 from app.resources import Resources
-from app.roles import audit_is_protected, grant, say_whether_protected
 from deploy.stack.services import Services
 from tests.conftest import TestWorker
 from tests.test_migrations import alembic
-from workers.audit import prune_audit
+from workers.loops.retention import prune_audit
 
 
 async def write(resources: Resources, *ages: int) -> None:
     """Rows of so many days ago."""
     async with resources.unit_of_work() as session:
         for age in ages:
-            audit.record(session, "tested", "day", str(age), actor=audit.SYSTEM)
+            trail.record(session, "tested", "day", str(age), actor=trail.SYSTEM)
         for row in session.new:
             row.at = utcnow() - timedelta(days=int(row.target))
 
@@ -84,7 +84,7 @@ async def test_pruning_takes_what_is_old_and_never_what_is_young(
 ) -> None:
     await write(resources, 0, 29, 31, 300, 400)
     async with resources.unit_of_work() as session:
-        assert await audit.prune(session, days) == 5 - len(kept)
+        assert await trail.prune(session, days) == 5 - len(kept)
     assert await left(resources) == kept
 
 
@@ -158,7 +158,7 @@ async def test_an_unprotected_trail_is_said_at_start_and_a_protected_one_is_not(
     resources: Resources, owner: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A logger that was used before logging was configured anew would not be heard.
-    monkeypatch.setattr("app.roles.log", structlog.get_logger())
+    monkeypatch.setattr("app.audit.db_grants.log", structlog.get_logger())
     nowhere = create_async_engine("postgresql+asyncpg://postgres@127.0.0.1:1/spawner")
     said = []
     for engine in (resources.engine, owner, nowhere):

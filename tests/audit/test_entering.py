@@ -5,12 +5,12 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import select
 
-from app.auth.callers import Caller
-from app.auth.tokens import new_token
-from app.gateway.handoff import exchange, make_code
-from app.gateway.names import Route
+from app.accounts.principal import Caller
+from app.core.addresses import Route
+from app.gateway.origin_handoff import exchange, make_code
 from app.models import AuditEntry, Share, Workspace, WorkspaceStatus
 from app.resources import Resources
+from app.security.tokens import new_token
 from tests.api.streaming import make_workspace
 from tests.factories import SignedIn, make_user, sign_in
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app import audit
-from app.admin import audit as trail
-from app.admin.export import COLUMNS, Format, cell
+from app.audit import queries as trail
+from app.audit import trail as audit
+from app.audit.export import COLUMNS, Format, cell
 from app.models import utcnow
 from app.resources import Resources
 from tests.factories import SignedIn, sign_in

@@ -11,14 +11,14 @@ from fastapi.routing import APIRoute
 from sqlalchemy import func, select, update
 from starlette.routing import BaseRoute
 
-from app import audit
+from app.accounts.denials import Refusals
+from app.audit import trail
 from app.models import ApiToken, AuditEntry, User, Workspace, WorkspaceStatus
-from app.openapi import operations
-from app.refusals import Refusals
+from app.openapi.document import operations
 from app.resources import Resources
 from app.runtime.base import RunState, Status
 from app.workspaces import service
-from app.workspaces.seen import look
+from app.workspaces.observe import look
 from tests.api.admin_cases import CASES
 from tests.api.conftest import Scene, alice, document, scene
 from tests.api.streaming import make_workspace
@@ -149,7 +149,7 @@ async def test_what_the_platform_launches_by_itself_is_nobodys(resources: Resour
 )
 async def test_values_are_one_printable_line_and_fit_their_column(resources: Resources, value: str, kept: str) -> None:
     async with resources.unit_of_work() as session:
-        audit.record(session, "tested", "value", value, actor=value, detail=value)
+        trail.record(session, "tested", "value", value, actor=value, detail=value)
     (row,) = await rows(resources)
     assert (row.target, row.actor) == (kept, kept)
     assert row.detail is not None

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.auth.tokens import new_token
 from app.models import MagicLink, User, utcnow
 from app.resources import Resources
+from app.security.tokens import new_token
 from tests.factories import SignedIn, sign_in
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.db import Base
-from app.jobs import QUEUE
+from app.core.db import Base
+from app.core.outbox import QUEUE
 from app.models import AuditEntry
 from app.resources import Resources
 

@@ -12,11 +12,11 @@ from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 from sqlalchemy import select, update
 
-from app.auth.api_tokens import MOST_TOKENS
-from app.auth.callers import caller_by_bearer, confirm
-from app.auth.sessions_schemas import TokenIn
+from app.accounts.api_tokens import MOST_TOKENS
+from app.accounts.principal import caller_by_bearer, confirm
+from app.accounts.schemas import TokenIn
 from app.deps import CallerDep, MaybeCallerDep
-from app.errors import Unauthorized
+from app.http.problems import Unauthorized
 from app.models import ApiToken, AuditEntry, User, utcnow
 from app.resources import Resources
 from tests.api.calls import CALLS, PERSONAL

@@ -4,12 +4,12 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from app.auth.addresses import masked
-from app.auth.browsers import Browser, browser_cookie_name, knows, marked, read_browser
-from app.auth.tokens import Tokens
+from app.accounts.device_cookie import Browser, browser_cookie_name, knows, marked, read_browser
+from app.accounts.emails import masked
+from app.core.settings.model import Settings
 from app.models import LinkRequest, MagicLink
 from app.resources import Resources
-from app.settings import Settings
+from app.security.tokens import Tokens
 from tests.auth.conftest import make_link
 from tests.conftest import TestWorker
 from tests.factories import make_user

@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
-from app.auth.browsers import read_browser
-from app.auth.callers import Client
-from app.auth.codes import ALPHABET, MOST_TRIES, InvalidCode, count_try, new_code, read_code, show_code, verify_code
+from app.accounts.device_cookie import read_browser
+from app.accounts.principal import Client
+from app.auth.one_time_codes import (
+    ALPHABET,
+    MOST_TRIES,
+    InvalidCode,
+    count_try,
+    new_code,
+    read_code,
+    show_code,
+    verify_code,
+)
 from app.models import AuditEntry, LinkRequest, MagicLink, Session, User, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.auth.devices import name_device
+from app.accounts.user_agents import name_device
 
 
 @pytest.mark.parametrize(

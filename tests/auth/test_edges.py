@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy import select
 from starlette.requests import Request
 
-from app.auth.addresses import InvalidAddress, domain_of, normalise
-from app.auth.callers import Caller, confirm
-from app.auth.limits import ClientRateLimited, LinkLimits, RateLimited
+from app.accounts.emails import InvalidAddress, domain_of, normalise
+from app.accounts.principal import Caller, confirm
 from app.auth.link_clients import navigates as is_navigation
-from app.errors import Unauthorized
+from app.core.settings.model import Settings
+from app.http.problems import Unauthorized
 from app.models import MagicLink, Session
 from app.resources import Resources
-from app.settings import Settings
+from app.security.rate_limits import ClientRateLimited, LinkLimits, RateLimited
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
 from tests.clocks import Time

@@ -7,11 +7,11 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.auth.tokens import new_token
+from app.auth.me import delete_user
+from app.core.settings.model import Settings
 from app.models import ApiToken, User, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.settings import Settings
-from app.users.service import delete_user
+from app.security.tokens import new_token
 from tests.api.conftest import serving
 from tests.factories import SignedIn, make_token, make_user, sign_in
 

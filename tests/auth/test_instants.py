@@ -7,18 +7,19 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.auth import api_tokens, links, sessions
-from app.auth.api_tokens import MOST_TOKENS, TooManyTokens
-from app.auth.browsers import Browser, hash_of
-from app.auth.callers import Caller, Client, Scope, caller_by_bearer, caller_by_cookie, confirm
-from app.auth.codes import InvalidCode, count_try, verify_code
-from app.auth.cookies import access_name
+from app.accounts import api_tokens, sessions
+from app.accounts.api_tokens import MOST_TOKENS, TooManyTokens
+from app.accounts.device_cookie import Browser, hash_of
+from app.accounts.principal import Caller, Client, Scope, caller_by_bearer, caller_by_cookie, confirm
+from app.accounts.session_cookies import access_name
+from app.auth import magic_links
 from app.auth.invitations import find_invitation
+from app.auth.one_time_codes import InvalidCode, count_try, verify_code
 from app.auth.service import InvalidLink, look, verify
-from app.auth.tokens import InvalidToken, new_token
-from app.errors import NotFound, Unauthorized
+from app.http.problems import NotFound, Unauthorized
 from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, MagicLink, Session, User
 from app.resources import Resources
+from app.security.tokens import InvalidToken, new_token
 from tests.auth.conftest import make_link
 from tests.clocks import Time
 from tests.factories import SignedIn, make_token, make_user, sign_in
@@ -80,7 +81,7 @@ async def test_a_link_to_spend(resources: Resources, time: Time) -> None:
 
 async def test_the_link_of_an_operator(resources: Resources, time: Time) -> None:
     async with resources.unit_of_work() as session:
-        token = links.make_link(session, resources, await session.merge(await make_user(resources)))
+        token = magic_links.make_link(session, resources, await session.merge(await make_user(resources)))
 
     async def seen() -> object:
         return await look(resources, token, BROWSER)

@@ -19,14 +19,14 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from app import clock
-from app.auth import keys
-from app.auth.keys import Keyring, rotate
-from app.auth.tokens import InvalidToken, Tokens
-from app.cli import app as commands
-from app.redaction import REMOVED, Redactor
+from app.cli.main import app as commands
+from app.core import clock
+from app.core.settings.model import Settings, split_secrets
 from app.resources import Resources
-from app.settings import Settings, split_secrets
+from app.security import keyring
+from app.security.keyring import Keyring, rotate
+from app.security.redaction import REMOVED, Redactor
+from app.security.tokens import InvalidToken, Tokens
 from tests.auth.conftest import make_link
 from tests.conftest import ROOT
 from tests.factories import SignedIn, make_token, make_user, sign_in
@@ -120,8 +120,8 @@ class TestRunning:
         self, client: httpx.AsyncClient, path: Path, held: Held
     ) -> None:
         script = (
-            "import sys; from pathlib import Path; from app.auth.keys import rotate\n"
-            "from app.auth.tokens import Tokens; from app.settings import Settings; from uuid import UUID\n"
+            "import sys; from pathlib import Path; from app.security.keyring import rotate\n"
+            "from app.security.tokens import Tokens; from app.core.settings.model import Settings; from uuid import UUID\n"
             "path = Path(sys.argv[1]); rotate(path, 2)\n"
             "tokens = Tokens(Settings(_env_file=None, secret_key_file=path))\n"
             "print(tokens.issue(UUID(sys.argv[2]), UUID(sys.argv[3]), is_admin=False))"
@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_used_changes_nothing_that_runs(path: Path, conten
 
 
 def test_a_file_that_cannot_be_used_is_said_once_each_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "log", structlog.get_logger())
+    monkeypatch.setattr(keyring, "log", structlog.get_logger())
     ring = Keyring(Settings(_env_file=None, secret_key_file=path))
     with capture_logs() as said:
         for content in ("weak", FIRST, "", None):
@@ -188,7 +188,7 @@ def test_a_file_is_read_when_it_has_changed_and_no_oftener(path: Path, monkeypat
         read.append(content)
         return split_secrets(content)
 
-    monkeypatch.setattr(keys, "split_secrets", note)
+    monkeypatch.setattr(keyring, "split_secrets", note)
     for _ in range(3):
         ring()
     path.write_text(f"{SECOND}\n{FIRST}\n")
@@ -241,7 +241,7 @@ def test_a_logger_that_removes_secrets_tells_once_that_their_file_is_lost(
         said.append(redactor.redact(f"{event['event']} {FIRST}"))
         raise structlog.DropEvent
 
-    monkeypatch.setattr(keys, "log", structlog.wrap_logger(structlog.PrintLogger(), processors=[note]))
+    monkeypatch.setattr(keyring, "log", structlog.wrap_logger(structlog.PrintLogger(), processors=[note]))
     path.unlink()
     assert redactor.redact(FIRST) == REMOVED
     assert redactor.redact(FIRST) == REMOVED

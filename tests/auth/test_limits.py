@@ -9,11 +9,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.auth.limits import MOST_BROWSERS, MOST_NETWORKS, ClientRateLimited, LinkLimits, RateLimited
+from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import LinkRequest
 from app.resources import Resources, open_resources
-from app.settings import Settings
+from app.security.rate_limits import MOST_BROWSERS, MOST_NETWORKS, ClientRateLimited, LinkLimits, RateLimited
 
 
 async def ask(client: httpx.AsyncClient, address: str, path: str = "login") -> httpx.Response:

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
-from app.auth import links
-from app.auth.links import LEASE, Delivery, claim_link, mark_sent, put_off, requeue_links
-from app.jobs import QUEUE
+from app.auth import magic_links
+from app.auth.magic_links import LEASE, Delivery, claim_link, mark_sent, put_off, requeue_links
+from app.core.outbox import QUEUE
 from app.models import LinkPurpose, LinkRequest, LinkRequestState
 from app.resources import Resources
 from tests.clocks import Time
@@ -181,7 +181,7 @@ async def test_what_is_too_late_is_given_up_and_what_is_over_left_alone(resource
 async def test_the_longest_waiting_are_sent_first_with_their_number_of_attempts(
     resources: Resources, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "REQUEUE_BATCH", 2)
+    monkeypatch.setattr(magic_links, "REQUEUE_BATCH", 2)
     start = time.now
     waiting = [
         await wish(resources, time, run_at=start + timedelta(seconds=seconds), attempts=seconds)

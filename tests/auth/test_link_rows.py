@@ -7,13 +7,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
-from app.auth.browsers import Browser, hash_of, marked
-from app.auth.callers import Client
-from app.auth.codes import count_try, read_code, verify_code
-from app.auth.links import claim_link, make_link, mark_dropped, mark_refused, mark_sent, request_link
+from app.accounts.device_cookie import Browser, hash_of, marked
+from app.accounts.principal import Client
+from app.auth.magic_links import claim_link, make_link, mark_dropped, mark_refused, mark_sent, request_link
+from app.auth.one_time_codes import count_try, read_code, verify_code
 from app.auth.operators import make_admin, make_sign_in_link
 from app.auth.service import Blocked, InvalidLink, SeenLink, claim_bootstrap, look, verify
-from app.auth.tokens import new_token
 from app.mail.messages import Letter
 from app.models import (
     Bootstrap,
@@ -27,11 +26,12 @@ from app.models import (
     UserState,
 )
 from app.resources import Resources
+from app.security.tokens import new_token
 from tests.auth.rows import audited, queued, row, rows
 from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.factories import make_user
-from workers.reconcile import reconcile_rows
+from workers.loops.reconcile import reconcile_rows
 
 BROWSER = Browser(new_token())
 HERE = Client("203.0.113.9", "an agent")

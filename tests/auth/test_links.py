@@ -11,16 +11,16 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.auth.links import requeue_links
+from app.auth.magic_links import requeue_links
+from app.core.settings.model import Settings
 from app.mail.sender import SmtpMailer
 from app.models import LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.letters import Inbox, PostOffice, text_of
 from workers.context import WorkerContext
-from workers.mail import deliver
+from workers.jobs.send_mail import deliver
 
 Send = Callable[[UUID], Awaitable[None]]
 

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from app.core.settings.model import Settings
 from app.models import Workspace, WorkspaceStatus
 from app.resources import Resources
-from app.settings import Settings
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
 from tests.factories import SignedIn, make_user, sign_in

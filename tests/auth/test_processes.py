@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from app.core.settings.model import Settings
 from app.resources import Resources
-from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.support.waiting import PATIENCE

@@ -6,11 +6,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from app.auth import api_tokens, sessions
-from app.auth.callers import Caller, Client, Scope, caller_by_cookie
+from app.accounts import api_tokens, sessions
+from app.accounts.principal import Caller, Client, Scope, caller_by_cookie
 from app.auth.invitations import accept_invitation, find_invitation, invite_address, list_invitations, revoke_invitation
-from app.auth.links import claim_link
-from app.errors import NotFound
+from app.auth.magic_links import claim_link
+from app.http.problems import NotFound
 from app.models import (
     ApiToken,
     Invitation,

@@ -6,12 +6,12 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select, update
 
-from app.auth import sessions
-from app.auth.callers import Client, caller_by_cookie
-from app.auth.sessions import open_session
+from app.accounts import sessions
+from app.accounts.principal import Client, caller_by_cookie
+from app.accounts.sessions import open_session
+from app.core.settings.model import Settings
 from app.models import AuditEntry, Session, User, utcnow
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from tests.clocks import Time
 from tests.factories import SignedIn, make_token, sign_in
 from tests.support.waiting import SOON

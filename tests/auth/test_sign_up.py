@@ -8,10 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.auth.links import make_link
+from app.accounts.users import UNCONFIRMED_LIFE
+from app.auth.magic_links import make_link
 from app.models import Bootstrap, Job, LinkPurpose, LinkRequest, Session, User, UserState, utcnow
 from app.resources import Resources
-from app.users.accounts import UNCONFIRMED_LIFE
 from tests.conftest import TestWorker
 from tests.factories import make_user, sign_in
 from tests.letters import Inbox

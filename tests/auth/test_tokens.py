@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import clock
-from app.auth.keys import Key
-from app.auth.tokens import LONGEST, PURPOSES, InvalidToken, Tokens, new_token
-from app.settings import Settings
+from app.core import clock
+from app.core.settings.model import Settings
+from app.security.keyring import Key
+from app.security.tokens import LONGEST, PURPOSES, InvalidToken, Tokens, new_token
 
 SECRET = "a secret of the tests 0123456789 abcdefghij"
 KEY = Key(SECRET)

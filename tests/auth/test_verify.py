@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
+from app.core.settings.model import Settings
 from app.models import AuditEntry, MagicLink, Session, User, UserState, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
 from tests.clocks import Time

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.catalog.service import Template, load_catalog
+from app.catalog.loader import Template, load_catalog
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "templates.md").read_text()

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.catalog.loader import SMALLEST_MEMORY, CatalogInvalid, load_catalog, parse_memory
 from app.catalog.placeholders import NAMES, fill
-from app.catalog.service import SMALLEST_MEMORY, CatalogInvalid, load_catalog, parse_memory
-from app.gateway.names import placeholders
+from app.core.addresses import placeholders
+from app.core.settings.model import Settings
+from app.runtime.docker.policy import Allowed
 from app.runtime.egress import INTERNET, Egress
-from app.runtime.policy import Allowed
-from app.settings import Settings
 
 SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
 TEMPLATE = """\

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.models import LIVE_STATES, Job, JobKind, Workspace, WorkspaceStatus
 from app.resources import Resources
-from app.runtime.docker_objects import INSTANCE
+from app.runtime.docker.objects import INSTANCE
 from app.workspaces import service
 from tests.chaos.control import Control
 from tests.chaos.load import Load

@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from app.models import LIVE_STATES, Job, JobEvent, Network, Workspace, WorkspaceStatus
 from app.resources import Resources
-from app.runtime.docker_objects import INSTANCE, WORKSPACE
-from app.workspaces.spec import network_index
+from app.runtime.docker.objects import INSTANCE, WORKSPACE
+from app.workspaces.container_spec import network_index
 from app.workspaces.states import ALIVE, SETTLED
 from deploy.stack.engine import Engine, EngineFailed
 from tests.e2e.stack import RunningStack

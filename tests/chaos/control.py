@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from app import clock
+from app.core import clock
 from app.models import JobKind
-from workers.checkpoints import Checkpoint
+from workers.jobs.checkpoints import Checkpoint
 
 VARIABLE = "SPAWNER_CHAOS"
 

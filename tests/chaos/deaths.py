@@ -10,7 +10,7 @@ from tests.chaos.arena import Arena
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.faults import fault
 from tests.factories import SignedIn
-from workers.checkpoints import Checkpoint
+from workers.jobs.checkpoints import Checkpoint
 
 PAIRS = [(kind, checkpoint) for kind, checkpoints in CHECKPOINTS.items() for checkpoint in checkpoints]
 FIRE_SECONDS = 20

@@ -12,8 +12,8 @@ from uuid import uuid4
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from app.jobs import QUEUE, JobName, deserialize, serialize
-from app.runtime.docker_objects import INSTANCE, NETWORK, WORKSPACE
+from app.core.outbox import QUEUE, JobName, deserialize, serialize
+from app.runtime.docker.objects import INSTANCE, NETWORK, WORKSPACE
 from deploy.stack.services import ensure_database
 from tests.chaos.arena import Arena
 from tests.chaos.daemon import own_daemon, restart

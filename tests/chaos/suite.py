@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import clock
+from app.core import clock
 from app.models import LIVE_STATES, Job, JobKind, JobState, utcnow
 from app.resources import open_resources
 from deploy.stack.engine import EngineFailed

@@ -9,15 +9,15 @@ import pytest
 from app.models import JobKind
 from app.resources import Resources
 from app.workspaces import service
-from app.workspaces.claims import Claim
+from app.workspaces.jobs.leases import Claim
 from tests.chaos import deaths
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.suite import arena_of, installation, strike
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
-from workers import checkpoints
-from workers.checkpoints import Checkpoint
+from workers.jobs import checkpoints
+from workers.jobs.checkpoints import Checkpoint
 
 # `make chaos` holds to fifteen seconds; beside other tests a worker alone may take that long to start.
 LOADED_SECONDS = 45

@@ -9,16 +9,16 @@ from typing import Any, cast
 
 import uvloop
 
-from app import log
+from app.core import logging
+from app.core.settings.reading import load_settings
 from app.models import JobKind
 from app.runtime.base import Endpoint, EngineSize, ImageMissing, Report, Runtime, WorkspaceSpec
-from app.settings_reading import load_settings
-from app.workspaces.claims import Claim
+from app.workspaces.jobs.leases import Claim
 from tests.chaos.control import Control, from_environment
-from workers import checkpoints
-from workers.checkpoints import Checkpoint
 from workers.context import WorkerContext
-from workers.settings import worker_options
+from workers.jobs import checkpoints
+from workers.jobs.checkpoints import Checkpoint
+from workers.options import worker_options
 from workers.worker import Worker
 
 STARTING = (JobKind.LAUNCH, JobKind.RESTART)
@@ -75,7 +75,7 @@ def told(startup: Callable[[dict[str, Any]], Awaitable[None]], control: Control)
 if __name__ == "__main__":
     control = from_environment()
     settings = load_settings()
-    log.configure(pretty=True)
+    logging.configure(pretty=True)
     checkpoints.listeners.append(dies_at(control))
     asyncio.set_event_loop(uvloop.new_event_loop())
     Worker(settings, on_startup=told(worker_options(settings)["on_startup"], control)).run()

@@ -13,7 +13,7 @@ from typing import Literal
 
 import httpx
 
-from app.settings import Settings
+from app.core.settings.model import Settings
 from deploy.stack import web
 from deploy.stack.console import StepFailed, last_lines, wait_until
 from deploy.stack.demo import find_token

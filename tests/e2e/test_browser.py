@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.gateway.names import workspace_url
+from app.core.addresses import workspace_url
 from deploy.stack.console import StepFailed, wait_until
 from tests.e2e.browser import (
     PATIENCE_MS,

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.gateway.names import workspace_url
+from app.core.addresses import workspace_url
 from tests.e2e.browser import PATIENCE_MS, Person, launch, open_workspace, person, restart, sign_up, wait_running
 from tests.e2e.stack import RunningStack
 

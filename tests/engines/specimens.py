@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.runtime import policy
+from app.runtime.docker import policy
 from deploy.stack import debian
 
 # Where an engine's root has its socket and our list of system calls.

@@ -15,11 +15,11 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.auth.tokens import new_token
-from app.gateway.names import base_path, origin_of, route_of
+from app.core.addresses import base_path, origin_of, route_of
+from app.core.settings.model import Settings
 from app.models import Share, User, Workspace, WorkspaceCookie, WorkspaceStatus
 from app.resources import Resources
-from app.settings import Settings
+from app.security.tokens import new_token
 from deploy.stack.layout import free_port
 from deploy.stack.processes import child
 from deploy.stack.proxy import caddy_process

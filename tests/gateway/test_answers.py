@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from app.middleware import MAX_HEAD
+from app.http.middleware import MAX_HEAD
 from tests.gateway.conftest import Owned, Site
 from tests.gateway.upstream import Arrival, upstream
 

@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from app.gateway.credentials import read_credentials
-from app.gateway.visit import Visit
+from app.gateway.proxied_request import Visit
 from tests.factories import make_token
 from tests.gateway.conftest import Owned, Site
 from tests.gateway.test_proxy import last

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.middleware import HEADERS
+from app.http.middleware import HEADERS
 from deploy.stack.layout import free_port
 from tests.gateway.conftest import Site, caddy
 

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select, update
 
-from app.auth.callers import Caller
-from app.auth.tokens import new_token
+from app.accounts.principal import Caller
 from app.gateway.cookies import MOST_TRIED
-from app.gateway.handoff import enter_url, purge
+from app.gateway.origin_handoff import enter_url, purge
 from app.models import Handoff, Session, Share, User, WorkspaceCookie, WorkspaceStatus, utcnow
+from app.security.tokens import new_token
 from tests.factories import SignedIn, sign_in
 from tests.gateway.conftest import APART, SHARED_ORIGIN, Owned, Site
 

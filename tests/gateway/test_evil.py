@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 from playwright.async_api import BrowserContext, async_playwright
 from sqlalchemy import func, select
 
+from app.core.settings.model import Settings
 from app.models import Job, MagicLink, Session
-from app.settings import Settings
 from deploy.stack.layout import free_port
 from deploy.stack.up import find_browser
 from tests.auth.conftest import make_link

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import BrowserContext, Error, Frame, async_playwright
 
-from app.settings import Settings
+from app.core.settings.model import Settings
 from deploy.stack.up import find_browser
 from tests.e2e.browser import ARGUMENTS
 from tests.gateway.conftest import Edge, Owned, Site

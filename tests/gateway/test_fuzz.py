@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from app.gateway.relay import Relay
+from app.gateway.websocket_relay import Relay
 from tests.factories import sign_in
 from tests.gateway.attacks import Attacker, Case, Name, fixed, thrown
 from tests.gateway.conftest import Site

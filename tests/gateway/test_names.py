@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.gateway.names import Alias, Route, base_path, origin_of, parse, route_of, split_route, workspace_url
-from app.settings import Settings
+from app.core.addresses import Alias, Route, base_path, origin_of, parse, route_of, split_route, workspace_url
+from app.core.settings.model import Settings
 
 slugs = st.from_regex(r"[a-z0-9]{1,30}", fullmatch=True)
 templates = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from app.forwarded import Forwarded
+from app.http.proxy_headers import Forwarded
 from deploy.stack.layout import free_port
 from tests.gateway.conftest import Owned, Received, Site, caddy
 from tests.support.waiting import PATIENCE

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from app.core.settings.model import Settings
 from app.models import LinkRequest
 from app.resources import Resources
-from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.gateway.conftest import caddy

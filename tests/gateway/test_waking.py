@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event, select, text, update
 from websockets.asyncio.client import ClientConnection
 
-from app.gateway import waking
-from app.gateway.activity import Activity
+from app.gateway import wake
+from app.gateway.last_activity import Activity
 from app.models import Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import Report, WorkspaceSpec
@@ -105,7 +105,7 @@ async def test_requests_that_come_while_it_wakes_wait_for_it(
 async def test_one_that_does_not_wake_in_time_is_refused_as_not_running(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waking, "WAKE_SECONDS", 1.5)
+    monkeypatch.setattr(wake, "WAKE_SECONDS", 1.5)
     owned = await site.own(status=S.PAUSED)
     answer = await site.ask(owned.route, "/", owned.cookie)
     assert (answer.status_code, answer.json()["code"]) == (503, "workspace_not_running")

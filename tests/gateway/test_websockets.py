@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.typing import Subprotocol
 
-from app.gateway.relay import Relay
+from app.gateway.websocket_relay import Relay
 from app.models import Session, Share, User, Workspace, WorkspaceStatus, utcnow
 from tests.gateway.conftest import APART, Owned, Site
 from tests.gateway.test_proxy import last, socket_to

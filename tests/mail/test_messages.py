@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.i18n import LOCALES, Locale
+from app.core.i18n import LOCALES, Locale
 from app.mail.messages import Letter, Message, invite, write_link
 
 TOKEN = "q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from app.i18n import LOCALES, Locale
+from app.core.i18n import LOCALES, Locale
 from app.mail.messages import Letter, Message, invite, write_link
 from app.mail.sender import SmtpMailer
 from tests.letters import PostOffice, text_of

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.gateway import relay as relays
-from app.gateway.relay import Relay
+from app.gateway import websocket_relay as relays
+from app.gateway.websocket_relay import Relay
 from app.resources import Resources
 
 

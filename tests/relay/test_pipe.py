@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from app.gateway import pipe as pipes
-from app.gateway.grants import Entry
+from app.gateway import tunnel as pipes
+from app.gateway.authorization import Entry
 from app.gateway.heads import split_ticket
-from app.gateway.pipe import KEEPALIVE, MOST_EARLY, MOST_HEAD, Admission, Far, Pipe
+from app.gateway.tunnel import KEEPALIVE, MOST_EARLY, MOST_HEAD, Admission, Far, Pipe
 from tests.support.waiting import PATIENCE
 
 ADMISSION = Admission(Entry(uuid4(), uuid4(), 1, uuid4()), "10.0.0.7", 8888)

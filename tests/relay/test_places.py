@@ -11,14 +11,14 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from app.errors import Unavailable
-from app.gateway import relay as relays
+from app.core.settings.model import Settings
+from app.gateway import websocket_relay as relays
+from app.gateway.authorization import Entry
 from app.gateway.errors import TooManySockets
-from app.gateway.grants import Entry
-from app.gateway.pipe import Pipe
-from app.gateway.relay import Relay, _file_limit
+from app.gateway.tunnel import Pipe
+from app.gateway.websocket_relay import Relay, _file_limit
+from app.http.problems import Unavailable
 from app.resources import Resources
-from app.settings import Settings
 from tests.support.waiting import PATIENCE
 
 ENTRY, OTHER = Entry(uuid4(), uuid4(), 1, uuid4()), Entry(uuid4(), uuid4(), 1, uuid4())

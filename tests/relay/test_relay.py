@@ -9,14 +9,14 @@ from uuid import uuid4
 import pytest
 import uvloop
 
-from app.errors import Unavailable
-from app.gateway import pipe
-from app.gateway import relay as relays
-from app.gateway.grants import Entry
+from app.core.settings.model import Settings
+from app.gateway import tunnel
+from app.gateway import websocket_relay as relays
+from app.gateway.authorization import Entry
 from app.gateway.heads import split_ticket
-from app.gateway.relay import Relay
+from app.gateway.websocket_relay import Relay
+from app.http.problems import Unavailable
 from app.resources import Resources
-from app.settings import Settings
 from deploy.stack.layout import free_port
 from tests.support.waiting import PATIENCE
 
@@ -183,7 +183,7 @@ async def test_a_container_that_answers_no_http_ends_the_connection(relay: Relay
 
 async def test_what_stays_silent_is_given_up(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEAD_SECONDS", "ANSWER_SECONDS", "HALF_SECONDS"):
-        monkeypatch.setattr(pipe, name, 0.1)
+        monkeypatch.setattr(tunnel, name, 0.1)
 
     async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -209,7 +209,7 @@ async def test_what_stays_silent_is_given_up(relay: Relay, monkeypatch: pytest.M
 
 
 async def test_a_long_head_is_refused(relay: Relay) -> None:
-    assert (await ask(relay, b"GET / HTTP/1.1\r\nX: " + b"x" * (pipe.MOST_HEAD + 1))).startswith(b"HTTP/1.1 431")
+    assert (await ask(relay, b"GET / HTTP/1.1\r\nX: " + b"x" * (tunnel.MOST_HEAD + 1))).startswith(b"HTTP/1.1 431")
 
 
 async def test_strangers_at_the_port_push_each_other_out(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:

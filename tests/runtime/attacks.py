@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.runtime.base import Endpoint, WorkspaceSpec
-from app.runtime.docker import DockerRuntime
+from app.runtime.docker.runtime import DockerRuntime
 from deploy.stack.engine import Engine
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE

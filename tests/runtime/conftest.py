@@ -17,8 +17,8 @@ import aiodocker
 import pytest
 
 from app.runtime.base import Runtime
-from app.runtime.docker import DockerRuntime
-from app.runtime.firewall import Firewall
+from app.runtime.docker.firewall import Firewall
+from app.runtime.docker.runtime import DockerRuntime
 from tests.runtime.attacks import RANGE, Attack, Prey, build_attacker
 from tests.runtime.support import ALLOWED, DOCKER_URL, Answer, Peer, Steps, Workspaces, fetch
 

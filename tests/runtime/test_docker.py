@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from app.runtime.base import Inventory, Network, RunState, RuntimeFault, SubnetTaken
-from app.runtime.docker import DockerRuntime
-from app.runtime.docker_objects import confinement_of, container_body
+from app.runtime.docker.objects import confinement_of, container_body
+from app.runtime.docker.runtime import DockerRuntime
 from tests.runtime.support import ALLOWED, DOCKER_URL, Steps, Workspaces, eventually
 from tests.support.waiting import PATIENCE
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from app.runtime.base import EngineUnavailable, Runtime
-from app.runtime.docker import DockerRuntime
-from app.runtime.docker_objects import confinement_of
-from app.runtime.policy import Allowed
+from app.runtime.docker.objects import confinement_of
+from app.runtime.docker.policy import Allowed
+from app.runtime.docker.runtime import DockerRuntime
 from tests.runtime.support import SPEC, VERSION, Peer, Steps, reply
 from tests.support.waiting import PATIENCE
 

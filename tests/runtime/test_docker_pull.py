@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.runtime.base import ImageMissing, ImagePullFailed, RuntimeFault
-from app.runtime.docker import DockerRuntime
-from app.runtime.docker_pull import Layers, pull
+from app.runtime.docker.pull import Layers, pull
+from app.runtime.docker.runtime import DockerRuntime
 from tests.runtime.support import SPEC, VERSION, Answer, Peer, Steps, reply
 
 

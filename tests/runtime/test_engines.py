@@ -10,10 +10,10 @@ from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 
 from app.runtime.base import Event, RunState, SubnetTaken
-from app.runtime.docker import DockerRuntime
-from app.runtime.docker_objects import confinement_of
-from app.runtime.docker_streams import log_lines
-from app.runtime.policy import Allowed
+from app.runtime.docker.objects import confinement_of
+from app.runtime.docker.policy import Allowed
+from app.runtime.docker.runtime import DockerRuntime
+from app.runtime.docker.streams import log_lines
 from tests.runtime.support import SPEC, VERSION, Peer, Steps, reply
 from tests.support.waiting import PATIENCE
 
@@ -125,7 +125,7 @@ async def test_a_container_whose_network_is_gone_is_made_anew(
 async def test_a_subnet_that_something_else_has_is_passed_over(
     answer: tuple[int, str], peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.runtime.docker_networks.IN_FLIGHT_SECONDS", 0.1)
+    monkeypatch.setattr("app.runtime.docker.networks.IN_FLIGHT_SECONDS", 0.1)
     engine, runtime = await engine_of(peer, "exited", **{"POST networks/create": answer})
     engine.network = False
     with pytest.raises(SubnetTaken):

@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from app.runtime.base import EgressUnenforceable, RunState
-from app.runtime.docker import DockerRuntime
+from app.runtime.docker.firewall import Firewall
+from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.egress import INTERNET, NOWHERE, Egress
-from app.runtime.firewall import Firewall
 from tests.runtime.attacks import RANGE, Attack, Prey, outcomes
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE

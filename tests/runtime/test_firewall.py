@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.runtime.base import EgressUnenforceable
+from app.runtime.docker.firewall import CHANGING, Firewall, Wanted, name_servers
 from app.runtime.egress import INTERNET, Egress
-from app.runtime.firewall import CHANGING, Firewall, Wanted, name_servers
 from deploy.stack.rules import remove_rules
 
 # This machine is the engine's host for these: each address of loopback is its own.

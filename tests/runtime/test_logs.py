@@ -8,11 +8,11 @@ import aiodocker
 import pytest
 from fastapi import FastAPI
 
+from app.core.settings.model import Settings
 from app.resources import Resources
-from app.runtime.docker import DockerRuntime
-from app.runtime.docker_objects import INCARNATION, PORT, WORKSPACE
-from app.runtime.docker_streams import LONGEST_LINE
-from app.settings import Settings
+from app.runtime.docker.objects import INCARNATION, PORT, WORKSPACE
+from app.runtime.docker.runtime import DockerRuntime
+from app.runtime.docker.streams import LONGEST_LINE
 from tests.api.streaming import Sent, make_workspace, served
 from tests.factories import sign_in
 from tests.runtime.support import DOCKER_URL

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.runtime.base import Endpoint
-from app.runtime.firewall import MOST_CONNECTIONS
-from app.runtime.kernel import BOUNDS, Demand, lacking, read, settings_of
-from app.runtime.policy import MOST_TERMINALS
+from app.runtime.docker.firewall import MOST_CONNECTIONS
+from app.runtime.docker.kernel import BOUNDS, Demand, lacking, read, settings_of
+from app.runtime.docker.policy import MOST_TERMINALS
 from tests.runtime.attacks import Attack
 from tests.runtime.support import fetch
 from tests.support.waiting import PATIENCE

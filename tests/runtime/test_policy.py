@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.catalog.service import load_catalog
+from app.catalog.loader import load_catalog
+from app.core.settings.model import Settings
 from app.models import Workspace
 from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
-from app.runtime.docker_objects import container_body, egress_of
+from app.runtime.docker.objects import container_body, egress_of
+from app.runtime.docker.policy import GRANTABLE, NO_RESOLVER, TERMINALS, Allowed, PolicyViolated, check, forbidden_path
 from app.runtime.egress import INTERNET, Egress
-from app.runtime.policy import GRANTABLE, NO_RESOLVER, TERMINALS, Allowed, PolicyViolated, check, forbidden_path
-from app.settings import Settings
-from app.workspaces.spec import build_spec
+from app.workspaces.container_spec import build_spec
 
 SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
 

@@ -7,16 +7,16 @@ from contextlib import aclosing, closing
 
 import pytest
 
-from app.notifications import beside
+from app.core.pubsub import beside
 from app.runtime.base import EgressUnenforceable
-from app.runtime.docker import DockerRuntime
-from app.runtime.firewall import Firewall
-from app.runtime.rule_watch import open_watch, removals
+from app.runtime.docker.firewall import Firewall
+from app.runtime.docker.rule_watch import open_watch, removals
+from app.runtime.docker.runtime import DockerRuntime
 from tests.runtime.attacks import RANGE
 from tests.runtime.support import DOCKER_URL, eventually
 from tests.support.waiting import PATIENCE
-from workers import egress
-from workers.egress import guard
+from workers.loops import egress
+from workers.loops.egress import guard
 
 
 def nft(*arguments: str) -> None:

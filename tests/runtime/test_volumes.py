@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app.core.settings.model import Settings
 from app.models import JobKind
 from app.resources import Resources
 from app.runtime.base import Runtime
-from app.settings import Settings
 from app.workspaces import service
 from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker, worker_on

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select, update
 
-from app.auth.callers import Caller
-from app.gateway.handoff import enter_url
+from app.access.shares import purge
+from app.accounts.principal import Caller
+from app.gateway.origin_handoff import enter_url
 from app.models import AuditEntry, Job, Share, ShareLink, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.shares.service import purge
 from tests.factories import SignedIn, make_user, sign_in
 from tests.web.browsers import make_workspace
 

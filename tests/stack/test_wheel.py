@@ -113,9 +113,9 @@ async def test_the_installed_package_ships_a_catalogue_and_the_proxys_configurat
 
 async def test_the_installed_api_serves_pages_with_their_styles(installed: Path, foreign: Path) -> None:
     script = """
-import asyncio, httpx, app, workers.mail
+import asyncio, httpx, app, workers.jobs.send_mail
 from app.main import create_app
-from app.settings import Settings
+from app.core.settings.model import Settings
 from app.mail.messages import *
 async def main():
     api = create_app(Settings(_env_file=None, environment="development", secret_key="0123456789abcdef" * 2))

@@ -7,7 +7,7 @@ from app.resources import Resources
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import make_user
-from workers.workspaces import drive_workspace
+from workers.jobs.drive import drive_workspace
 
 
 async def accept(resources: Resources, user: User | None = None) -> Job:

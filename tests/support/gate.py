@@ -5,13 +5,13 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from app.auth.tokens import new_token
-from app.gateway.grants import Entry
-from app.gateway.relay import Passage
-from app.gateway.service import Desk, Pass, answer
-from app.gateway.visit import Visit
+from app.gateway.authorization import Entry
+from app.gateway.decide import Desk, Pass, answer
+from app.gateway.proxied_request import Visit
+from app.gateway.websocket_relay import Passage
 from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
 from app.resources import Resources
+from app.security.tokens import new_token
 from tests.factories import SignedIn, sign_in
 
 HOST = "127.0.0.1:8080"

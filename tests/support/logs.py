@@ -8,13 +8,13 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from app.notifications import beside
+from app.core.pubsub import beside
+from app.core.settings.model import Settings
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, RunState, Status
-from app.settings import Settings
 from tests.api.streaming import Sent, Stream, eventually_so
 from tests.conftest import worker_on
-from workers.logs import serve_logs
+from workers.loops.logs import serve_logs
 
 Source = Callable[[int], AsyncGenerator[str, None]]
 

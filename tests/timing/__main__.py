@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 
+from app.core.settings.model import Settings
 from app.main import create_app
 from app.resources import open_resources
-from app.settings import Settings
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 from deploy.stack.services import Services, private_services
 from tests.timing.asking import ALPHA, Answers, measure, put_accounts
 from tests.timing.ranks import mann_whitney

@@ -5,8 +5,8 @@ import random
 import httpx
 import pytest
 
+from app.core.settings.model import Settings
 from app.resources import Resources
-from app.settings import Settings
 from tests.timing.asking import KINDS, PATHS, Answers, measure, put_accounts
 from tests.timing.ranks import mann_whitney
 

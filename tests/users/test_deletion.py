@@ -7,12 +7,12 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.errors import NotFound
+from app.accounts.status import LastAdmin
+from app.auth.me import delete_user
+from app.http.problems import NotFound
 from app.models import Job, LinkPurpose, LinkRequest, Network, Session, User, Volume, Workspace, utcnow
 from app.resources import Resources
 from app.runtime.base import Report, WorkspaceSpec
-from app.users.service import delete_user
-from app.users.standing import LastAdmin
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.users.accounts import RESERVED, SLUG_LENGTH, slug_candidates, slugify
+from app.accounts.users import RESERVED, SLUG_LENGTH, slug_candidates, slugify
 
 
 @given(st.text(max_size=64))

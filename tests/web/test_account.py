@@ -7,8 +7,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from app.auth.callers import Client
-from app.auth.sessions import open_session
+from app.accounts.principal import Client
+from app.accounts.sessions import open_session
 from app.models import ApiToken, AuditEntry
 from app.resources import Resources
 from tests.factories import SignedIn, make_token, make_user, sign_in

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select, update
 
-from app.jobs import announce
+from app.core.outbox import announce
 from app.models import Job, JobKind, JobStep, WorkspaceStatus
 from app.resources import Resources
 from tests.conftest import TestWorker

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.core.settings.model import Settings
 from app.models import JobState, JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from app.workspaces import logs as protocol
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in

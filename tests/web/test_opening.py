@@ -7,10 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.auth.tokens import new_token
-from app.gateway.handoff import MOST_CODES
+from app.gateway.origin_handoff import MOST_CODES
 from app.models import EngineFacts, Handoff, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
+from app.security.tokens import new_token
 from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.catalog.images import IMAGE_KEY
 from app.models import Image, JobKind, JobStep, UserState, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.web import texts
+from app.web.messages import pages as texts
 from app.web.rendering import FOLDER
 from app.workspaces.errors import CAPACITY
 from app.workspaces.idle import Ahead

@@ -7,10 +7,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.i18n import Locale
+from app.core.i18n import Locale
 from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.web.texts import soon
+from app.web.messages.pages import soon
 from tests.clocks import Time
 from tests.factories import SignedIn
 from tests.web.browsers import Page, make_workspace

@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from sqlalchemy import select, update
 
 from app.auth.return_to import LONGEST, read_local
-from app.auth.tokens import new_token
-from app.gateway.names import workspace_url
+from app.core.addresses import workspace_url
 from app.models import LinkRequest, WorkspaceStatus
 from app.resources import Resources
+from app.security.tokens import new_token
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user
 from tests.letters import Inbox

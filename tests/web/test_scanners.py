@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from sqlalchemy import select
 
+from app.core.settings.model import Settings
 from app.models import MagicLink
 from app.resources import Resources
-from app.settings import Settings
 from deploy.stack.up import find_browser
 from tests.conftest import TestWorker
 from tests.e2e.browser import ARGUMENTS

@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.auth.limits import LinkLimits
-from app.auth.tokens import new_token
 from app.models import LinkRequest, MagicLink, utcnow
 from app.resources import Resources, make_redis
+from app.security.rate_limits import LinkLimits
+from app.security.tokens import new_token
 from tests.factories import SignedIn
 from tests.web.browsers import Page, make_browser
 

@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 
 from app.auth.operators import make_admin
 from app.auth.service import claim_bootstrap
-from app.cli import app
+from app.cli.main import app
+from app.core.settings.model import Settings
 from app.models import AuditEntry, Bootstrap, User
 from app.resources import Resources
 from app.runtime.base import ImagePullFailed, Report
-from app.settings import Settings
 from tests.conftest import ROOT, TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
-from workers.pulls import warm
+from workers.jobs.pull import warm
 
 Spawner = Callable[..., Awaitable[tuple[int, str]]]
 
@@ -41,7 +41,7 @@ def spawner(settings: Settings, tmp_path: Path) -> Spawner:
             **changes,
         }
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "workers.cli", *arguments),
+            *(sys.executable, "-m", "app.cli.workers", *arguments),
             cwd=tmp_path,
             env=given,
             stdin=asyncio.subprocess.DEVNULL,

@@ -10,8 +10,8 @@ from sqlalchemy import select
 from app.models import AuditEntry, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import Event
-from app.runtime.host_view import memory_kills
-from app.web.texts_deaths import troubles
+from app.runtime.docker.host_view import memory_kills
+from app.web.messages.exits import troubles
 from app.workspaces.schemas import WorkspaceOut
 from app.workspaces.views import view_workspace
 from tests.clocks import Time
@@ -19,8 +19,8 @@ from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.workers.test_watch import only, row_of, run_one
 from tests.workers.test_workspaces import until
-from workers.reconcile import reconcile_engine
-from workers.watch import count_memory_kill
+from workers.loops.engine_events import count_memory_kill
+from workers.loops.reconcile import reconcile_engine
 
 
 async def shown(resources: Resources, workspace: Workspace) -> WorkspaceOut:

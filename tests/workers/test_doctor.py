@@ -10,15 +10,15 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.core.settings.model import Settings
 from app.runtime.base import EngineReport, EngineUnavailable
-from app.settings import Settings
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
-from workers import doctor
-from workers.doctor import range_findings, routes, settings_findings
-from workers.doctor_engine import demand_of, engine_findings, kernel_findings, product_findings, support_ended
-from workers.findings import Finding
+from workers.doctor import examine
+from workers.doctor.engine import demand_of, engine_findings, kernel_findings, product_findings, support_ended
+from workers.doctor.examine import range_findings, routes, settings_findings
+from workers.doctor.findings import Finding
 
 SECRET = "8Qf3vN1kz0XyT7bLw2RsHc5JmDpEa9Ug"
 
@@ -28,7 +28,7 @@ def levels(found: Iterator[Finding] | list[Finding]) -> dict[str, str]:
 
 
 async def test_a_sound_installation_is_found_sound(worker: TestWorker) -> None:
-    found = await doctor.findings(worker.context)
+    found = await examine.findings(worker.context)
     # The sysctls are this machine's.
     assert {finding.name for finding in found if finding.level != "ok"} <= {"kernel"}
     assert {
@@ -69,7 +69,7 @@ async def test_each_wrong_thing_is_named_with_its_remedy(
         before = await connection.scalar(text("SELECT version_num FROM alembic_version"))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     try:
-        found = await doctor.findings(worker.context)
+        found = await examine.findings(worker.context)
     finally:
         async with owner.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = :before"), {"before": before})
@@ -88,7 +88,7 @@ async def test_an_engine_that_is_away_is_a_finding(worker: TestWorker, runtime: 
         raise EngineUnavailable("tcp://user:password@engine")
 
     runtime.report = report  # type: ignore[method-assign]  # as an engine that was stopped
-    found = [finding for finding in await doctor.findings(worker.context) if finding.level == "fail"]
+    found = [finding for finding in await examine.findings(worker.context) if finding.level == "fail"]
     assert levels(found) == {"engine": "fail"}
     assert "password" not in str(found)
 
@@ -144,11 +144,11 @@ async def test_a_worker_says_once_what_its_engine_cannot_enforce(
     worker: TestWorker, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A logger that was used before logging was configured anew would not be heard.
-    monkeypatch.setattr(doctor, "log", structlog.get_logger())
+    monkeypatch.setattr(examine, "log", structlog.get_logger())
     runtime.unenforceable = True
     with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(PATIENCE):
-            await doctor.say_engine(worker.context)
+            await examine.say_engine(worker.context)
     said = [entry for entry in logs if entry["log_level"] == "warning"]
     assert [entry["event"] for entry in said] == ["engine_checked"]
     # The sysctls are this machine's.
@@ -159,7 +159,7 @@ async def test_a_worker_says_once_what_its_engine_cannot_enforce(
 
 async def test_a_catalogue_with_mistakes_is_a_finding(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("templates: []")
-    (finding,) = await doctor.examine(settings.model_copy(update={"catalog": tmp_path / "broken.yaml"}))
+    (finding,) = await examine.examine(settings.model_copy(update={"catalog": tmp_path / "broken.yaml"}))
     assert str(finding).split()[:2] == ["fail", "catalogue"]
 
 

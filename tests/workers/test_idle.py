@@ -15,7 +15,7 @@ from app.workspaces.idle import let_rest
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.support.driving import accept
-from workers.idle import keep_idle
+from workers.loops.idle import keep_idle
 
 NOTHING = Inventory([], [], [])
 PAUSES = {"idle_pause": 600, "idle_stop": 3600}

@@ -13,15 +13,15 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from app.core.settings.model import Settings
 from app.runtime.base import EngineUnavailable
-from app.settings import Settings
 from tests.conftest import ROOT, TestWorker
 from tests.fakes import FakeRuntime
 from tests.workers.test_workspaces import until
-from workers import heartbeat
-from workers.heartbeat import HeartbeatFile, beat
 from workers.identity import place
 from workers.liveness import LIFE_SECONDS, PRIVATE, heartbeat_path
+from workers.loops import heartbeat
+from workers.loops.heartbeat import HeartbeatFile, beat
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 def probe(folder: Path, **changes: str) -> tuple[int, str]:
     """Ask as an orchestrator does."""
     given = {"SPAWNER_HEARTBEAT_DIR": str(folder), "SPAWNER_INSTANCE": "a", "PYTHONPATH": str(ROOT), **changes}
-    command = [sys.executable, "-m", "workers.entry", "worker", "live"]
+    command = [sys.executable, "-m", "app.cli.__main__", "worker", "live"]
     done = subprocess.run(command, env=given, cwd=folder.parent, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
@@ -103,7 +103,7 @@ def test_the_settings_of_a_file_count_where_the_environment_says_nothing(folder:
     (folder.parent / ".env").write_text("SPAWNER_INSTANCE=a\n")
     assert probe(folder, SPAWNER_INSTANCE="other")[0] == 1
     given = {"SPAWNER_HEARTBEAT_DIR": str(folder), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "workers.entry", "worker", "live"]
+    command = [sys.executable, "-m", "app.cli.__main__", "worker", "live"]
     assert subprocess.run(command, env=given, cwd=folder.parent, capture_output=True).returncode == 0
 
 
@@ -118,7 +118,7 @@ def test_a_probe_costs_less_than_a_tenth_of_a_second_of_processor_and_loads_no_l
     assert min(costs) < 0.1
     names = {"app", "pydantic", "typer", "redis", "structlog", "sqlalchemy", "asyncio", "dotenv"}
     script = (
-        "import sys; sys.argv[1:] = ['worker', 'live']; from workers.entry import main\n"
+        "import sys; sys.argv[1:] = ['worker', 'live']; from app.cli.__main__ import main\n"
         "try: main()\n"
         f"except SystemExit: print(sorted({names!r} & set(sys.modules)))"
     )

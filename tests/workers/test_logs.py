@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
+from app.core.settings.model import Settings
 from app.models import Session, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from app.workspaces import logs as protocol
 from app.workspaces.errors import TooManyStreams
 from tests.api.conftest import NO_REDIS, serving
@@ -31,7 +31,7 @@ from tests.support.logs import (
     working,
 )
 from tests.support.waiting import PATIENCE
-from workers import logs
+from workers.loops import logs
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
 from tests.workspaces.stepped import Answer, SteppedWorker, settle
-from workers.watch import look
+from workers.loops.engine_events import look
 
 
 async def test_what_was_seen_before_a_launch_does_not_count_after_it(

@@ -9,19 +9,19 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from app.auth.links import LEASE
-from app.jobs import JobName, enqueue
+from app.auth.magic_links import LEASE
+from app.core.outbox import JobName, enqueue
+from app.core.settings.model import Settings
 from app.mail.sender import SmtpMailer
 from app.models import LinkPurpose, LinkRequest, LinkRequestState, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from tests.auth.test_links import make_due, make_request, request_of
 from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.letters import PostOffice, open_post_office
-from workers import mail
-from workers.deliveries import Deliveries
-from workers.mail import deliver
+from workers.jobs import send_mail
+from workers.jobs.deliveries import Deliveries
+from workers.jobs.send_mail import deliver
 
 QUEUED, SENT, FAILED = LinkRequestState.QUEUED, LinkRequestState.SENT, LinkRequestState.FAILED
 
@@ -92,7 +92,7 @@ async def test_an_answer_that_comes_late_counts(resources: Resources, worker: Te
 async def test_a_claim_is_renewed_while_the_server_thinks(
     resources: Resources, worker: TestWorker, office: PostOffice, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(send_mail, "RENEW_SECONDS", 0.05)
     office.answering.clear()
     wanted = await make_request(resources)
     work = asyncio.create_task(deliver(worker.context, wanted))
@@ -169,7 +169,7 @@ async def test_mails_wait_unclaimed_while_too_many_are_under_way(
     office.answering.clear()
     ids = [await make_request(resources, f"user{number}@example.org") for number in range(2)]
     for wanted in ids * 2:
-        await mail.send_link({"worker": worker.context}, str(wanted))
+        await send_mail.send_link({"worker": worker.context}, str(wanted))
     await until(lambda: len(office.received) == 1)
     assert [(await request_of(resources, wanted)).attempts for wanted in ids] == [1, 0]
     office.answering.set()
@@ -180,10 +180,10 @@ async def test_mails_wait_unclaimed_while_too_many_are_under_way(
 async def test_a_worker_that_ends_cuts_off_what_takes_too_long(
     resources: Resources, worker: TestWorker, office: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.deliveries.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("workers.jobs.deliveries.CLOSE_SECONDS", 0.05)
     office.answering.clear()
     wanted = await make_request(resources)
-    await mail.send_link({"worker": worker.context}, str(wanted))
+    await send_mail.send_link({"worker": worker.context}, str(wanted))
     await until(lambda: len(office.received) == 1)
     async with asyncio.timeout(60):
         await worker.context.deliveries.close()

@@ -13,17 +13,17 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select, update
 
-from app.auth.links import requeue_links
+from app.auth.magic_links import requeue_links
+from app.core.settings.model import Settings
 from app.mail.sender import SmtpMailer
 from app.models import LinkRequest, User, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.letters import PostOffice, open_post_office
 from tests.web.browsers import make_browser
-from workers.mail import deliver
+from workers.jobs.send_mail import deliver
 
 ALICE, BLOCKED, NOBODY = "alice@example.org", "blocked@example.org", "nobody@example.org"
 OUR_OWN = "spawner@localhost"

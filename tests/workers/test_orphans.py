@@ -10,16 +10,16 @@ import structlog
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.auth.me import delete_user
 from app.models import AuditEntry, Job, Network, User, Volume, Wanted, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState
-from app.users.service import delete_user
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
-from workers import doctor
-from workers.removal_limit import is_few
+from workers.doctor import examine
+from workers.loops.removal_limit import is_few
 from workers.unclaimed import FOREIGN, LOST, UNASKED, UNMARKED, find_unclaimed, remove_unclaimed
 
 Run = Callable[..., Awaitable[list[User]]]
@@ -83,7 +83,7 @@ async def test_a_launch_under_a_name_that_another_database_has_leaves_its_contai
         await passes(worker)
     (line,) = [line for line in said if line["event"] == "engine_holds_foreign_workspaces"]
     assert line["names"] == [before.name]
-    found = {finding.name: finding for finding in await doctor.findings(worker.context)}
+    found = {finding.name: finding for finding in await examine.findings(worker.context)}
     assert (found["workspaces"].level, "1 are of another database" in found["workspaces"].text) == ("fail", True)
     async with resources.reads() as session:
         assert list(await session.scalars(select(Job.error_code))) == ["name_taken"]

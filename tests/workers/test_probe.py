@@ -10,16 +10,16 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from app.i18n import LOCALES
+from app.core.i18n import LOCALES
 from app.models import JobEvent, JobState, JobStep
 from app.resources import Resources
 from app.runtime.base import Endpoint, EngineUnavailable
-from app.runtime.host_view import is_container, listening
+from app.runtime.docker.host_view import is_container, listening
 from app.workspaces.errors import explain
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime, http_peer
 from tests.support.driving import accept, drive, read
-from workers.probe import ProbeAnsweredError, ProbeFailed, ProbeTimeout, WrongPort, wait_ready
+from workers.jobs.probe import ProbeAnsweredError, ProbeFailed, ProbeTimeout, WrongPort, wait_ready
 
 PORT = 8080
 
@@ -97,7 +97,7 @@ async def test_the_timeline_and_the_code_say_which(
     async def refuse(*_: object, **__: object) -> None:
         raise ProbeAnsweredError("status 500")
 
-    monkeypatch.setattr("workers.launch.wait_ready", refuse)
+    monkeypatch.setattr("workers.jobs.launch.wait_ready", refuse)
     job = await accept(resources)
     await drive(worker, job)
     row, workspace, _ = await read(resources, job)

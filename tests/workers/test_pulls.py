@@ -12,7 +12,7 @@ from tests.factories import make_user
 from tests.fakes import FakeRuntime
 from tests.support.driving import accept, drive, read
 from tests.workers.test_workspaces import has_state, until
-from workers.pulls import PULL_KEY, pull
+from workers.jobs.pull import PULL_KEY, pull
 
 HELLO = "spawner/hello:1"
 

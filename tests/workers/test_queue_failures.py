@@ -9,8 +9,8 @@ import pytest
 from arq.constants import job_key_prefix
 from redis.exceptions import ConnectionError as RedisAway
 
-from app import log
-from app.jobs import QUEUE
+from app.core import logging as log
+from app.core.outbox import QUEUE
 from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime

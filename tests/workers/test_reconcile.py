@@ -9,18 +9,18 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.settings.model import Settings
 from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources, open_resources
 from app.runtime.base import Report, WorkspaceSpec
-from app.settings import Settings
-from app.workspaces import claims
-from app.workspaces.claims import requeue
+from app.workspaces.jobs import leases
+from app.workspaces.jobs.leases import requeue
 from tests.conftest import TestWorker, worker_on
 from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
 from tests.support.driving import accept, drive, read
 from tests.workers.test_workspaces import failing, has_state, until
-from workers.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
+from workers.loops.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
 
 
 async def test_a_job_that_never_reached_redis_is_sent_again(resources: Resources, worker: TestWorker) -> None:
@@ -51,7 +51,7 @@ async def test_a_job_that_waits_in_the_queue_is_not_sent_twice(resources: Resour
 async def test_a_job_of_a_silent_worker_is_given_to_another(resources: Resources, worker: TestWorker) -> None:
     job = await accept(resources)
     async with resources.unit_of_work() as session:
-        assert await claims.claim(session, resources, job.id) is not None
+        assert await leases.claim(session, resources, job.id) is not None
     async with resources.unit_of_work() as session:
         await session.execute(update(Job).values(lease_until=utcnow() - timedelta(seconds=1)))
     await resources.redis.flushall()
@@ -156,7 +156,7 @@ async def test_a_pass_that_fails_is_followed_by_the_next(
             raise error
         return await requeue(session)
 
-    monkeypatch.setattr("workers.reconcile.requeue", fails_once)
+    monkeypatch.setattr("workers.loops.reconcile.requeue", fails_once)
     async with worker.running():
         await until(lambda: has_state(resources, job, JobState.SUCCEEDED))
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.i18n import LOCALES
+from app.core.i18n import LOCALES
 from app.models import JobState, WorkspaceStatus
 from app.resources import Resources
 from app.runtime.base import EgressUnenforceable, RuntimeFault
-from app.runtime.policy import PolicyViolated
+from app.runtime.docker.policy import PolicyViolated
 from app.workspaces.errors import explain
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime

@@ -9,13 +9,14 @@ from sqlalchemy import select, update
 
 from app.models import JobKind, Volume, Workspace, utcnow
 from app.resources import Resources
-from app.workspaces import claims, service
+from app.workspaces import service
+from app.workspaces.jobs import leases
 from app.workspaces.ownership import installation_id
 from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
 from tests.fakes import FakeRuntime
-from workers.orphans import remove_volumes
+from workers.loops.orphans import remove_volumes
 
 KEEP, DELETE = VolumePolicy.KEEP, VolumePolicy.DELETE
 
@@ -139,11 +140,11 @@ async def test_a_first_launch_that_is_cancelled_leaves_no_volume_for_ever(
 ) -> None:
     job = await ask(resources, alice, JobKind.LAUNCH)
     async with resources.unit_of_work() as session:
-        held = await claims.claim(session, resources, job)
+        held = await leases.claim(session, resources, job)
         assert held is not None
     async with resources.unit_of_work() as session:
         await service.cancel(session, resources, alice.user, job)
-        await claims.release(session, held)
+        await leases.release(session, held)
     await worker.drain()
     assert (await the_row(resources)).delete_at is not None
 

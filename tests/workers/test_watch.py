@@ -10,8 +10,8 @@ from app.models import Job, JobKind, Network, User, Volume, Wanted, Workspace, W
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, Event, Inventory, RunState
 from app.workspaces import service
+from app.workspaces.observe import RESTARTS
 from app.workspaces.ownership import installation_id
-from app.workspaces.seen import RESTARTS
 from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
 from tests.factories import make_user
@@ -19,8 +19,8 @@ from tests.fakes import FakeRuntime
 from tests.support.driving import drive
 from tests.support.waiting import PATIENCE
 from tests.workers.test_workspaces import until
-from workers.reconcile import reconcile_engine
-from workers.watch import watch
+from workers.loops.engine_events import watch
+from workers.loops.reconcile import reconcile_engine
 
 
 async def run_one(resources: Resources, worker: TestWorker, *, restarts: str = "never") -> Workspace:

@@ -21,8 +21,9 @@ from app.runtime.base import (
     SubnetTaken,
     WorkspaceSpec,
 )
-from app.workspaces import claims, service
-from app.workspaces.claims import LeaseLost
+from app.workspaces import service
+from app.workspaces.jobs import leases
+from app.workspaces.jobs.leases import LeaseLost
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime, http_peer
@@ -230,7 +231,7 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(
         async with resources.unit_of_work() as session:
             expired = utcnow() - timedelta(seconds=1)
             await session.execute(update(Job).where(Job.id == job.id).values(lease_until=expired))
-            assert await claims.claim(session, resources, job.id) is not None
+            assert await leases.claim(session, resources, job.id) is not None
 
     runtime.before = steal
     await drive(worker, job)

@@ -6,20 +6,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.catalog.service import Limits
+from app.catalog.loader import Limits
+from app.core.settings.model import Settings
 from app.models import EngineFacts, Job, JobKind, JobState, User, Workspace, utcnow
 from app.resources import Resources
-from app.settings import Settings
 from app.workspaces import service
 from app.workspaces.admission import Taken, admit, blocker
 from app.workspaces.errors import CapacityRunning, QuotaUserRunning, Refused
+from app.workspaces.jobs.subscriptions import JobWatch
 from app.workspaces.views import view_job
-from app.workspaces.watch import JobWatch
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.support.crowd import crowd
 from tests.support.waiting import PATIENCE
-from workers.reconcile import reconcile_rows
+from workers.loops.reconcile import reconcile_rows
 
 MEGABYTE = 1 << 20
 SMALL = Limits.model_construct(memory=64 * MEGABYTE, cpus=0.5, pids=64)

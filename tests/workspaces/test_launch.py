@@ -6,9 +6,9 @@ from datetime import timedelta
 import httpx
 from sqlalchemy import func, select
 
-from app.auth.tokens import new_token
 from app.models import Job, JobKind, JobState, MagicLink, User, UserState, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
+from app.security.tokens import new_token
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in

@@ -22,13 +22,13 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select, text
 
-from app.errors import NotFound
+from app.core.settings.model import Settings
+from app.http.problems import NotFound
 from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus
 from app.runtime.base import RunState, RuntimeFault
-from app.settings import Settings
 from app.workspaces import service
+from app.workspaces.container_spec import container_name
 from app.workspaces.errors import NotCancellable, Refused
-from app.workspaces.spec import container_name
 from app.workspaces.states import ALIVE, TRANSITIONS, WANTED_AT
 from deploy.stack.services import Services
 from tests.factories import make_user
@@ -36,9 +36,9 @@ from tests.fakes import FakeRuntime
 from tests.workspaces.stepped import Answer, Call, SteppedWorker, finish, settle
 from tests.workspaces.world import World
 from workers.context import WorkerContext
-from workers.reconcile import reconcile_engine, reconcile_rows
-from workers.watch import look
-from workers.workspaces import drive_workspace
+from workers.jobs.drive import drive_workspace
+from workers.loops.engine_events import look
+from workers.loops.reconcile import reconcile_engine, reconcile_rows
 
 # More runs than `make test` has time for, and others each time.
 EXAMPLES = int(os.environ.get("SPAWNER_MACHINE_EXAMPLES", "0"))

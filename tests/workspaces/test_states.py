@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.settings.model import Settings
 from app.models import JobKind, JobStep, Wanted, WorkspaceStatus
 from app.runtime.base import RunState
-from app.settings import Settings
 from app.workspaces.states import (
     PROGRESS_AT,
     SETTLED,

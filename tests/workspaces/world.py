@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import httpx
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app import clock
+from app.core import clock
+from app.core.settings.model import Settings
 from app.resources import Resources, open_resources
-from app.settings import Settings
 from tests.support.tables import EMPTY_TABLES
 
 T = TypeVar("T")

@@ -5,13 +5,13 @@ from typing import cast
 
 import pytest
 
-from app.gateway.activity import Activity
-from app.gateway.relay import Relay
-from app.gateway.service import Desk
+from app.core.settings.model import Settings
+from app.gateway.decide import Desk
+from app.gateway.last_activity import Activity
 from app.gateway.token_entries import TokenEntries
+from app.gateway.websocket_relay import Relay
 from app.resources import Resources
-from app.settings import Settings
-from app.workspaces.watch import JobWatch
+from app.workspaces.jobs.subscriptions import JobWatch
 from deploy.stack.services import Services
 from tests.conftest import make_settings
 from tests.factories import sign_in

@@ -8,20 +8,20 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlalchemy import update
 
-from app.auth.tokens import new_token
-from app.errors import MethodNotAllowed, NotFound, Unauthorized
-from app.gateway import waking
+from app.core.addresses import Route
+from app.gateway import wake
+from app.gateway.authorization import Entry
 from app.gateway.cookies import Cookie
+from app.gateway.decide import ENTRY_SECONDS, MOVING, Redirect, Refusal, serves
 from app.gateway.errors import (
     InvalidHandoff,
     SharedNotRunning,
     WorkspaceNotRunning,
     WorkspaceUnreachable,
 )
-from app.gateway.grants import Entry
-from app.gateway.names import Route
-from app.gateway.service import ENTRY_SECONDS, MOVING, Redirect, Refusal, serves
+from app.http.problems import MethodNotAllowed, NotFound, Unauthorized
 from app.models import JobKind, JobState, Workspace, WorkspaceStatus
+from app.security.tokens import new_token
 from app.workspaces.errors import Refused
 from app.workspaces.states import RELEASED
 from tests.clocks import Time
@@ -215,7 +215,7 @@ class TestNotRunning:
     async def test_one_that_sleeps_is_waited_for_until_the_time_is_over(
         self, gate: Gate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(waking, "WAKE_SECONDS", 0.3)
+        monkeypatch.setattr(wake, "WAKE_SECONDS", 0.3)
         await gate.change(status=S.PAUSED)
         with pytest.raises(WorkspaceNotRunning):
             await gate.ask()

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.auth.callers import Caller
-from app.auth.tokens import new_token
-from app.catalog.service import Catalog
-from app.errors import Forbidden, MethodNotAllowed
+from app.accounts.principal import Caller
+from app.catalog.loader import Catalog
+from app.gateway.decide import Pass, Refusal
 from app.gateway.errors import NotEntered, OpenInTab, SentFromElsewhere
-from app.gateway.handoff import make_code
-from app.gateway.service import Pass, Refusal
+from app.gateway.origin_handoff import make_code
+from app.http.problems import Forbidden, MethodNotAllowed
+from app.security.tokens import new_token
 from tests.support.gate import ADMITTED, OWN, Gate
 
 MOODLE, LOGIN = "https://moodle.example.org", "https://login.example.org"

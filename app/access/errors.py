@@ -1,0 +1,37 @@
+"""What sharing refuses."""
+
+from app.core.i18n import Text
+from app.http.problems import AppError
+
+
+class TooManyShares(AppError):
+    code = "too_many_shares"
+    status = 409
+    title = Text("Shared too often", "Zu oft geteilt")
+    detail = Text(
+        "This workspace is shared as often as one may be. Its owner has to end a share or a link first.",
+        "Dieser Arbeitsplatz ist so oft geteilt, wie es erlaubt ist. Wem er gehört, muss zuerst eine Freigabe oder "
+        "einen Link beenden.",
+    )
+
+
+class SharedOrigin(AppError):
+    code = "shared_origin"
+    status = 409
+    title = Text("Sharing is off here", "Teilen ist hier nicht möglich")
+    detail = Text(
+        "All workspaces of this installation share one address: yours could read and change the workspaces of anybody "
+        "who opens it. Sharing is off until the operator gives each workspace an address of its own.",
+        "Alle Arbeitsplätze dieser Installation haben dieselbe Adresse: Deiner könnte die Arbeitsplätze aller, die ihn "
+        "öffnen, lesen und ändern. Freigaben gibt es erst, wenn der Betreiber jedem eine eigene Adresse gibt.",
+    )
+
+
+class InvalidShareLink(AppError):
+    code = "invalid_share_link"
+    status = 400
+    title = Text("Link not valid", "Link ungültig")
+    detail = Text(
+        "This link is not valid: it has expired, was revoked, or was cut short. Ask whoever sent it for a new one.",
+        "Dieser Link ist ungültig: Er ist abgelaufen, wurde widerrufen oder ist unvollständig. Bitte um einen neuen.",
+    )

@@ -1,0 +1,114 @@
+"""/api/container/{type}/shares and /share-links: what owners let in."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+
+from app.access import shares
+from app.access.errors import SharedOrigin, TooManyShares
+from app.access.schemas import (
+    LINK_ID,
+    SHARE_ID,
+    NewShareLinkOut,
+    ShareIn,
+    ShareLinkIn,
+    ShareLinksOut,
+    ShareOut,
+    SharesOut,
+)
+from app.accounts.change_limits import TooManyChanges
+from app.deps import CallerDep, OwnerDep, ResourcesDep, SessionDep
+from app.http.problems import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestStalled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
+from app.workspaces.errors import UnknownTemplate
+from app.workspaces.service import find_template
+
+router = APIRouter(prefix="/api/container/{type}", tags=["sharing"])
+
+TypePath = Annotated[str, Path(description="Key of a template.", examples=["hello"])]
+SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID])]
+LinkPath = Annotated[UUID, Path(description="Of the link.", examples=[LINK_ID])]
+
+READS = problems(UnknownTemplate, Unauthorized, Unavailable)
+CHANGES = (InvalidRequest, UnknownTemplate, Unauthorized, Forbidden, NotFound, Unavailable)
+MAKES = problems(*CHANGES, TooManyChanges, TooManyShares, SharedOrigin, RequestStalled, TooLarge)
+ENDS = problems(*CHANGES)
+
+
+@router.post(
+    "/shares", status_code=201, summary="Share a workspace", operation_id="make_share", responses=MAKES,
+    response_description="Shared",
+)  # fmt: skip
+async def make_share(
+    type: TypePath, body: ShareIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+) -> ShareOut:
+    """Whoever signs in with this address may enter, until you revoke it. The answer does not depend on whether the
+    address has an account."""
+    return await shares.share(session, resources, caller.user, find_template(resources, type).key, body.email)
+
+
+@router.get("/shares", summary="Who may enter a workspace", operation_id="list_shares", responses=READS)
+async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> SharesOut:
+    """Beside you; and which admins could in the last thirty days, with their reason."""
+    key = find_template(resources, type).key
+    return SharesOut(shares=await shares.list_shares(session, caller.user, key))
+
+
+@router.delete(
+    "/shares/{id}",
+    status_code=204,
+    summary="Revoke a share",
+    operation_id="revoke_share",
+    response_description="Revoked",
+    responses=ENDS,
+)
+async def revoke_share(
+    type: TypePath, id: SharePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+) -> None:
+    """The next request is refused, and open websockets end within two seconds. What an admin took cannot be revoked."""
+    await shares.revoke(session, caller.user, find_template(resources, type).key, id)
+
+
+@router.post(
+    "/share-links", status_code=201, summary="Make a link into a workspace", operation_id="make_share_link",
+    responses=MAKES, response_description="Made",
+)  # fmt: skip
+async def make_share_link(
+    type: TypePath, body: ShareLinkIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+) -> NewShareLinkOut:
+    """Whoever opens it and has an account may let themselves in, until it expires. Its address is shown once."""
+    key = find_template(resources, type).key
+    return await shares.make_link(session, resources, caller.user, key, body.hours)
+
+
+@router.get("/share-links", summary="Links into a workspace", operation_id="list_share_links", responses=READS)
+async def list_share_links(
+    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep
+) -> ShareLinksOut:
+    """Those that are good, without their addresses."""
+    key = find_template(resources, type).key
+    return ShareLinksOut(links=await shares.list_links(session, caller.user, key))
+
+
+@router.delete(
+    "/share-links/{id}",
+    status_code=204,
+    summary="Revoke a link",
+    operation_id="revoke_share_link",
+    response_description="Revoked",
+    responses=ENDS,
+)
+async def revoke_share_link(
+    type: TypePath, id: LinkPath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+) -> None:
+    """It lets nobody in any more, and whom it has let in is out."""
+    await shares.revoke_link(session, caller.user, find_template(resources, type).key, id)

@@ -1,0 +1,76 @@
+"""/api/user/shares and /api/shares: what others have shared with the caller."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+
+from app.access import shares
+from app.access.errors import InvalidShareLink, SharedOrigin, TooManyShares
+from app.access.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
+from app.accounts.change_limits import TooManyChanges
+from app.deps import CallerDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
+from app.http.problems import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestStalled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
+
+router = APIRouter(tags=["sharing"])
+
+SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID])]
+
+
+@router.get(
+    "/api/user/shares",
+    summary="What is shared with the caller",
+    operation_id="list_shared",
+    responses=problems(Unauthorized, Unavailable),
+)
+async def list_shared(
+    session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+) -> SharedListOut:
+    """Open `service_url` in a browser. A paused workspace wakes for you; a stopped one only its owner can start."""
+    return SharedListOut(shares=await shares.list_shared(session, resources, caller.user, locale))
+
+
+@router.delete(
+    "/api/user/shares/{id}",
+    status_code=204,
+    summary="Leave what is shared with the caller",
+    operation_id="leave_share",
+    response_description="Left",
+    responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable),
+)
+async def leave_share(id: SharePath, session: SessionDep, caller: CallerDep) -> None:
+    """You cannot enter any more, unless it is shared with you again."""
+    await shares.leave(session, caller.user, id)
+
+
+@router.post(
+    "/api/shares/accept",
+    summary="Accept a link",
+    operation_id="accept_share",
+    responses=problems(
+        InvalidRequest,
+        InvalidShareLink,
+        Unauthorized,
+        Forbidden,
+        TooManyShares,
+        TooManyChanges,
+        SharedOrigin,
+        RequestStalled,
+        TooLarge,
+        Unavailable,
+    ),
+)
+async def accept_share(
+    body: AcceptIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+) -> SharedOut:
+    """You may enter until the link expires; the workspace's owner sees your address. May be repeated."""
+    return await shares.accept(session, resources, caller.user, body.token, locale)

@@ -1,0 +1,328 @@
+"""Sharing one workspace: by address, by a link that expires, and the access that an admin takes with a reason.
+
+A share names an address and nothing is looked up when it is made, so that neither the answer, nor its time, nor the
+list tells whether the address has an account. Who signs in with it may enter, whether they could before or not.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.access.errors import InvalidShareLink, SharedOrigin, TooManyShares
+from app.access.policy import is_live, lets_in
+from app.access.schemas import NewShareLinkOut, SharedOut, ShareLinkOut, ShareOut
+from app.accounts.change_limits import count_change
+from app.accounts.emails import is_misleading
+from app.audit import trail
+from app.core.addresses import workspace_url
+from app.core.i18n import Locale
+from app.core.printable import printable
+from app.http.problems import NotFound
+from app.models import Share, ShareLink, User, Workspace, utcnow
+from app.resources import Resources
+from app.security.tokens import new_token
+
+# Of one workspace, at once.
+MOST_SHARES = 50
+MOST_LINKS = 20
+# How long the owner sees that an admin could enter.
+ADMIN_LISTED = timedelta(days=30)
+
+_visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
+
+
+async def share(session: AsyncSession, resources: Resources, user: User, template: str, email: str) -> ShareOut:
+    """Let a normalised address into the user's workspace, until that is revoked. May be repeated.
+
+    Raises `NotFound` where the user has none, `TooManyShares`, `TooManyChanges` and
+    `SharedOrigin`.
+    """
+    _check_origins(resources)
+    await count_change(session, resources, user.id)
+    workspace = await _lock(session, user, template)
+    made = await _let_in(session, workspace.id, email)
+    trail.record(session, "share_made", "workspace", str(workspace.id), actor=user, detail=f"{template}: {email}")
+    return view(made)
+
+
+async def list_shares(session: AsyncSession, user: User, template: str) -> list[ShareOut]:
+    """Who may enter the user's workspace, and which admins could lately; newest first. Empty where there is none."""
+    return (await list_all_shares(session, user))[template]
+
+
+async def list_all_shares(session: AsyncSession, user: User) -> defaultdict[str, list[ShareOut]]:
+    """The same for every workspace of the user, by template."""
+    lately = and_(Share.reason.is_not(None), Share.created_at > utcnow() - ADMIN_LISTED)
+    query = (
+        select(Workspace.template, Share)
+        .join(Share, Share.workspace_id == Workspace.id)
+        .where(Workspace.user_id == user.id, or_(is_live(), lately))
+        .order_by(Share.created_at.desc(), Share.id)
+    )
+    found: defaultdict[str, list[ShareOut]] = defaultdict(list)
+    for template, row in await session.execute(query):
+        found[template].append(view(row))
+    return found
+
+
+async def revoke(session: AsyncSession, user: User, template: str, share_id: UUID) -> None:
+    """End a share of the user's workspace. Raises `NotFound`, also for the access of an admin, which is theirs."""
+    workspace = await _lock(session, user, template)
+    found = and_(Share.id == share_id, Share.workspace_id == workspace.id, Share.reason.is_(None))
+    ended = await _end(session, found)
+    if ended is None:
+        raise NotFound
+    detail = f"{template}: {ended.email}"
+    trail.record(session, "share_revoked", "workspace", str(workspace.id), actor=user, detail=detail)
+
+
+async def make_link(
+    session: AsyncSession, resources: Resources, user: User, template: str, hours: int
+) -> NewShareLinkOut:
+    """A link into the user's workspace, for whoever has an account. Raises `NotFound`, `TooManyShares`,
+    `TooManyChanges` and `SharedOrigin`."""
+    _check_origins(resources)
+    await count_change(session, resources, user.id)
+    workspace = await _lock(session, user, template)
+    count = await session.scalar(select(func.count()).where(ShareLink.workspace_id == workspace.id, _good()))
+    if count is not None and count >= MOST_LINKS:
+        raise TooManyShares
+    token, now = new_token(), utcnow()
+    link = ShareLink(
+        workspace_id=workspace.id,
+        token_hash=resources.tokens.hash("share", token),
+        created_at=now,
+        expires_at=now + timedelta(hours=hours),
+    )
+    session.add(link)
+    await session.flush()
+    _note_link(session, "share_link_made", user, workspace, link.id)
+    url = f"{resources.settings.public_url}/share#token={token}"
+    return NewShareLinkOut(id=link.id, url=url, created_at=link.created_at, expires_at=link.expires_at)
+
+
+async def list_links(session: AsyncSession, user: User, template: str) -> list[ShareLinkOut]:
+    """The good links of the user's workspace, newest first."""
+    accepted = select(func.count()).where(Share.link_id == ShareLink.id).scalar_subquery()
+    query = (
+        select(ShareLink, accepted)
+        .join(Workspace, Workspace.id == ShareLink.workspace_id)
+        .where(_own(user, template), _good())
+        .order_by(ShareLink.created_at.desc(), ShareLink.id)
+    )
+    return [
+        ShareLinkOut(id=link.id, created_at=link.created_at, expires_at=link.expires_at, accepted=count)
+        for link, count in await session.execute(query)
+    ]
+
+
+async def revoke_link(session: AsyncSession, user: User, template: str, link_id: UUID) -> None:
+    """End a link of the user's workspace, and the access of everybody whom it let in. Raises `NotFound`."""
+    workspace = await _lock(session, user, template)
+    ended = (
+        update(ShareLink)
+        .where(ShareLink.id == link_id, ShareLink.workspace_id == workspace.id, _good())
+        .values(revoked_at=utcnow())
+        .returning(ShareLink.id)
+    )
+    if await session.scalar(ended) is None:
+        raise NotFound
+    await _end(session, Share.link_id == link_id)
+    _note_link(session, "share_link_revoked", user, workspace, link_id)
+
+
+async def accept(session: AsyncSession, resources: Resources, user: User, token: str, locale: Locale) -> SharedOut:
+    """Let the user into the workspace of a link until the link expires. May be repeated; an owner needs no share.
+
+    Raises `InvalidShareLink`, `TooManyShares`, `TooManyChanges` and `SharedOrigin`.
+    """
+    _check_origins(resources)
+    await count_change(session, resources, user.id)
+    named: ColumnElement[bool] = ShareLink.token_hash.in_(resources.tokens.hashes("share", token))
+    # The workspace's lock first, as its owner takes it: a link that is being revoked lets nobody in.
+    locked = select(ShareLink.workspace_id).where(named).scalar_subquery()
+    await session.execute(select(Workspace.id).where(Workspace.id == locked).with_for_update(key_share=True))
+    query = (
+        select(ShareLink, Workspace, User)
+        .join(Workspace, Workspace.id == ShareLink.workspace_id)
+        .join(User, User.id == Workspace.user_id)
+        .where(named, _good(), User.blocked_at.is_(None))
+    )
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise InvalidShareLink
+    link, workspace, owner = row
+    if owner.id == user.id:
+        return _view_shared(resources, None, workspace, owner, locale)
+    made = await _let_in(session, workspace.id, user.email, user_id=user.id, link=link)
+    detail = f"{workspace.template}: {link.id}"
+    trail.record(session, "share_accepted", "workspace", str(workspace.id), actor=user, detail=detail)
+    return _view_shared(resources, made, workspace, owner, locale)
+
+
+async def list_shared(session: AsyncSession, resources: Resources, user: User, locale: Locale) -> list[SharedOut]:
+    """The workspaces of others that the user may enter, newest first; those of templates that are gone are left out."""
+    query = (
+        select(Share, Workspace, _owner)
+        .select_from(Workspace)
+        .join(_visitor, _visitor.id == user.id)
+        .join(_owner, (_owner.id == Workspace.user_id) & (_owner.id != user.id))
+        .join(Share, lets_in(resources.settings, _visitor, _owner))
+        .order_by(Share.created_at.desc(), Share.id)
+    )
+    return [
+        _view_shared(resources, *row, locale)
+        for row in await session.execute(query)
+        if resources.catalog.get(row[1].template) is not None
+    ]
+
+
+async def leave(session: AsyncSession, user: User, share_id: UUID) -> None:
+    """Give up what was shared with the user, or what an admin took. Raises `NotFound`."""
+    ended = await _end(session, and_(Share.id == share_id, Share.email == user.email))
+    if ended is None:
+        raise NotFound
+    trail.record(session, "share_revoked", "workspace", str(ended.workspace_id), actor=user, detail=user.email)
+
+
+async def find_shared(
+    session: AsyncSession, resources: Resources, user: User, slug: str, template: str
+) -> Workspace | None:
+    """Another's workspace that the user may enter; None where there is none, or it is not shared with them."""
+    query = (
+        select(Workspace)
+        .join(_visitor, _visitor.id == user.id)
+        .join(_owner, _owner.id == Workspace.user_id)
+        .join(Share, lets_in(resources.settings, _visitor, _owner))
+        .where(_owner.slug == slug, Workspace.template == template)
+        .limit(1)
+    )
+    return await session.scalar(query)
+
+
+async def take_access(
+    session: AsyncSession, resources: Resources, admin: User, workspace_id: UUID, reason: str, locale: Locale
+) -> SharedOut:
+    """Let an admin into somebody's workspace for a while; its owner sees it, and why.
+
+    Raises `NotFound` and `SharedOrigin`.
+    """
+    _check_origins(resources)
+    query = select(Workspace, User).join(User).where(Workspace.id == workspace_id)
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound
+    workspace, owner = row
+    until = utcnow() + timedelta(seconds=resources.settings.admin_access_seconds)
+    taken = Share(workspace_id=workspace.id, email=admin.email, user_id=admin.id, reason=reason, expires_at=until)
+    session.add(taken)
+    await session.flush()
+    trail.record(session, "access_taken", "workspace", str(workspace.id), actor=admin, detail=reason)
+    return _view_shared(resources, taken, workspace, owner, locale)
+
+
+async def purge(session: AsyncSession) -> None:
+    """Delete shares and links that were over long ago. May be repeated."""
+    before = utcnow() - ADMIN_LISTED
+    for table in (Share, ShareLink):
+        over = or_(table.revoked_at < before, table.expires_at < before)
+        await session.execute(delete(table).where(over).execution_options(synchronize_session=False))
+
+
+def view(row: Share) -> ShareOut:
+    """A share as the owner sees it."""
+    return ShareOut(
+        id=row.id,
+        email=row.email,
+        misleading=is_misleading(row.email),
+        how="admin" if row.reason is not None else "link" if row.link_id is not None else "address",
+        link_id=row.link_id,
+        reason=None if row.reason is None else printable(row.reason),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        live=row.revoked_at is None and (row.expires_at is None or row.expires_at > utcnow()),
+    )
+
+
+def _view_shared(
+    resources: Resources, row: Share | None, workspace: Workspace, owner: User, locale: Locale
+) -> SharedOut:
+    template = resources.catalog.get(workspace.template)
+    return SharedOut(
+        id=row.id if row is not None else None,
+        owner=owner.email,
+        misleading=is_misleading(owner.email),
+        type=workspace.template,
+        display_name=template.name.say(locale) if template is not None else workspace.template,
+        service_url=workspace_url(resources.settings, owner.slug, workspace.template),
+        status=workspace.status,
+        reason=None if row is None or row.reason is None else printable(row.reason),
+        expires_at=row.expires_at if row is not None else None,
+    )
+
+
+def _check_origins(resources: Resources) -> None:
+    """Raise `SharedOrigin` where each visitor would be at the mercy of the workspace's scripts."""
+    if not resources.settings.host_mode:
+        raise SharedOrigin
+
+
+async def _lock(session: AsyncSession, user: User, template: str) -> Workspace:
+    """The user's workspace, held until the transaction ends: shares are counted and then made. Raises `NotFound`."""
+    query = select(Workspace).where(_own(user, template)).with_for_update(key_share=True)
+    workspace = await session.scalar(query)
+    if workspace is None:
+        raise NotFound
+    return workspace
+
+
+async def _let_in(
+    session: AsyncSession, workspace_id: UUID, email: str, *, user_id: UUID | None = None, link: ShareLink | None = None
+) -> Share:
+    """Make a share of a workspace that is locked, or prolong the one that there is."""
+    link_id, until = (link.id, link.expires_at) if link is not None else (None, None)
+    others = and_(Share.workspace_id == workspace_id, Share.reason.is_(None), is_live())
+    same = and_(Share.email == email, Share.link_id.is_not_distinct_from(link_id))
+    count: Sequence[bool] = (await session.scalars(select(same).where(others))).all()
+    if len(count) >= MOST_SHARES and not any(count):
+        raise TooManyShares
+    row = insert(Share).values(
+        workspace_id=workspace_id, email=email, user_id=user_id, link_id=link_id, expires_at=until
+    )
+    made: Share | None = await session.scalar(
+        row.on_conflict_do_update(
+            index_elements=["workspace_id", "email", "link_id"],
+            index_where=and_(Share.revoked_at.is_(None), Share.reason.is_(None)),
+            set_={"expires_at": until, "user_id": user_id},
+        ).returning(Share)
+    )
+    assert made is not None  # nosec B101 # narrows the type
+    return made
+
+
+async def _end(session: AsyncSession, which: ColumnElement[bool]) -> Share | None:
+    """Revoke live shares; one of them, or None where there is none."""
+    ended = update(Share).where(which, is_live()).values(revoked_at=utcnow()).returning(Share)
+    found: Share | None = (await session.scalars(ended)).first()
+    return found
+
+
+def _own(user: User, template: str) -> ColumnElement[bool]:
+    """The user's workspace of a template."""
+    return and_(Workspace.user_id == user.id, Workspace.template == template)
+
+
+def _good() -> ColumnElement[bool]:
+    """Whether a link lets people in."""
+    return and_(ShareLink.revoked_at.is_(None), ShareLink.expires_at > utcnow())
+
+
+def _note_link(session: AsyncSession, action: str, user: User, workspace: Workspace, link_id: UUID) -> None:
+    detail = f"{workspace.template}: {link_id}"
+    trail.record(session, action, "workspace", str(workspace.id), actor=user, detail=detail)

@@ -1,0 +1,90 @@
+"""Personal tokens for programs: made, listed and revoked by their owner's own session, never by a token."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.change_limits import count_change
+from app.accounts.principal import TOKEN_PREFIX, Scope, token_lives
+from app.audit import trail
+from app.core.i18n import Text
+from app.http.problems import AppError, NotAdmin, NotFound
+from app.models import ApiToken, User, utcnow
+from app.resources import Resources
+from app.security.tokens import new_token
+
+MOST_DAYS = 365
+MOST_TOKENS = 50
+
+
+class TooManyTokens(AppError):
+    code = "too_many_tokens"
+    status = 409
+    title = Text("Too many tokens", "Zu viele Tokens")
+    detail = Text(
+        "This account has {limit} tokens already. Revoke one that is not needed any more.",
+        "Dieses Konto hat schon {limit} Tokens. Bitte zuerst eines widerrufen, das nicht mehr gebraucht wird.",
+    )
+    example = {"limit": MOST_TOKENS}
+
+
+async def make_token(
+    session: AsyncSession, resources: Resources, user: User, name: str, scopes: Sequence[Scope], expires_at: datetime
+) -> tuple[ApiToken, str]:
+    """A token of the account, and its secret, which nobody can read again.
+
+    Raises `NotAdmin` for the scope `admin` where the account is none, `TooManyTokens` and `TooManyChanges`.
+    """
+    if Scope.ADMIN in scopes and not user.is_admin:
+        raise NotAdmin
+    # It locks the account: of requests at the same moment each must see the other's.
+    await count_change(session, resources, user.id)
+    live = (ApiToken.user_id == user.id, token_lives())
+    if (await session.scalar(select(func.count()).where(*live)) or 0) >= MOST_TOKENS:
+        raise TooManyTokens(limit=MOST_TOKENS)
+    secret = TOKEN_PREFIX + new_token()
+    made = ApiToken(
+        user_id=user.id,
+        name=name,
+        token_hash=resources.tokens.hash("token", secret),
+        scopes=sorted(set(scopes)),
+        created_at=utcnow(),
+        expires_at=expires_at,
+    )
+    session.add(made)
+    await session.flush()
+    detail = f"{', '.join(made.scopes)} until {expires_at:%Y-%m-%d}: {name}"
+    trail.record(session, "token_made", "token", str(made.id), actor=user, detail=detail)
+    return made, secret
+
+
+async def list_tokens(session: AsyncSession, user: User) -> Sequence[ApiToken]:
+    """The account's tokens that are still good, newest first."""
+    query = (
+        select(ApiToken)
+        .where(ApiToken.user_id == user.id, token_lives())
+        .order_by(ApiToken.created_at.desc(), ApiToken.id)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def revoke_token(session: AsyncSession, user: User, token_id: UUID) -> None:
+    """Refuse the token from the next request on. Raises `NotFound` where it is not a good one of the account."""
+    now = utcnow()
+    revoked = await session.scalar(
+        update(ApiToken)
+        .where(
+            ApiToken.id == token_id,
+            ApiToken.user_id == user.id,
+            ApiToken.revoked_at.is_(None),
+            ApiToken.expires_at > now,
+        )
+        .values(revoked_at=now)
+        .returning(ApiToken.id)
+    )
+    if revoked is None:
+        raise NotFound
+    trail.record(session, "token_revoked", "token", str(token_id), actor=user)

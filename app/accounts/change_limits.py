@@ -1,0 +1,58 @@
+"""How many changes an account may ask for in an hour: each leaves rows, and makes work for machines that all share."""
+
+import math
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.i18n import Text
+from app.http.problems import AppError
+from app.models import User, utcnow
+from app.resources import Resources
+
+HOUR = timedelta(hours=1)
+
+
+class TooManyChanges(AppError):
+    code = "too_many_changes"
+    status = 429
+    title = Text("Too many changes", "Zu viele Änderungen")
+    detail = Text(
+        "Your account has asked for too many changes within an hour. Nothing was changed; try again later.",
+        "Dein Konto hat binnen einer Stunde zu viele Änderungen verlangt. Es wurde nichts geändert; bitte später noch "
+        "einmal versuchen.",
+    )
+
+
+async def count_change(session: AsyncSession, resources: Resources, user_id: UUID) -> None:
+    """Count one change, and lock the account until the transaction ends; raises `TooManyChanges`.
+
+    The account has as many changes as the setting says, and gets used ones back evenly over an hour (GCRA):
+    `changes_until` is when it will have them all. One guarded UPDATE counts and decides, however many ask at once. A
+    transaction that fails has not counted.
+    """
+    now, each = utcnow(), _each(resources)
+    until = func.greatest(func.coalesce(User.changes_until, now), now)
+    counted = (
+        update(User)
+        .where(User.id == user_id, until <= now + HOUR - each)
+        .values(changes_until=until + each)
+        .returning(User.id)
+        .execution_options(synchronize_session=False)
+    )
+    if await session.scalar(counted) is None:
+        spent = await session.scalar(select(User.changes_until).where(User.id == user_id)) or now
+        seconds = (spent + each - HOUR - now).total_seconds()
+        raise TooManyChanges(headers={"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+async def forget_change(session: AsyncSession, resources: Resources, user_id: UUID) -> None:
+    """Take back what `count_change` has counted in this transaction: there was nothing to change."""
+    back = update(User).where(User.id == user_id).values(changes_until=User.changes_until - _each(resources))
+    await session.execute(back.execution_options(synchronize_session=False))
+
+
+def _each(resources: Resources) -> timedelta:
+    return HOUR / resources.settings.user_changes_per_hour

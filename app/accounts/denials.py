@@ -1,0 +1,151 @@
+"""Refused attempts of people who are signed in, in the audit trail although their transaction is rolled back.
+
+A refusal has a transaction of its own. Of one account's refusals with one code at one route a process writes the first
+at once, and a minute later one row that counts the others: a flood of one kind neither fills the table nor hides
+another kind. The log has them all.
+
+What is not there does not count: unknown things and other people's answer 404 alike, far too often to mean anything.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+from fastapi import Request
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.convertors import StringConvertor
+
+from app.accounts.principal import Caller, caller_by_cookie
+from app.accounts.session_cookies import access_name, only
+from app.audit import trail
+from app.http.problems import AppError
+from app.models import User
+from app.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+QUIET_SECONDS = 60
+COUNT_SECONDS = 5
+MAX_REMEMBERED = 10_000
+AWAY = (SQLAlchemyError, RedisError, OSError)
+
+
+class ClosedWord(StringConvertor):
+    """One of few words in a path, each of which names another operation. What anybody may invent is none."""
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What follows a refusal that was written: how many more, and where the last one came from."""
+
+    actor: User
+    code: str
+    target: str
+    until: float
+    origin: trail.Origin
+    more: int = 0
+
+
+class Refusals:
+    """The refusals that a process has written lately, and those that it has counted since."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._counted: OrderedDict[tuple[object, str, str], _Counted] = OrderedDict()
+
+    async def note(self, request: Request, error: AppError) -> None:
+        """Write down that the request was refused, if somebody is known to have sent it. Never fails."""
+        resources: Resources = request.app.state.resources
+        try:
+            caller = await _caller_of(request, resources)
+            if caller is None:
+                return
+            trail.identify(session_id=caller.session_id, token_id=caller.token_id)
+            target = f"{request.method} {request.url.path}"
+            over = self._count(caller.user, error.code, target, _route(request))
+            if over is not None:
+                async with resources.unit_of_work() as session:
+                    trail.record(session, "request_refused", "route", target, actor=caller.user, outcome=error.code)
+                await self._write(resources, over)
+        except AWAY as failure:
+            log.warning("refusal_not_noted", code=error.code, error=type(failure).__name__)
+
+    @asynccontextmanager
+    async def running(self, resources: Resources) -> AsyncIterator[None]:
+        """Write the counts when their minute is over, and what is left of them at the end."""
+        task = asyncio.create_task(self._keep(resources))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await self.flush(resources, everything=True)
+
+    async def flush(self, resources: Resources, *, everything: bool = False) -> None:
+        """Write the counts whose minute is over. Never fails: what cannot be written is lost, and logged."""
+        now = self._clock()
+        over = [key for key, counted in self._counted.items() if everything or counted.until <= now]
+        try:
+            await self._write(resources, [self._counted.pop(key) for key in over])
+        except AWAY as failure:
+            log.warning("refusals_not_counted", error=type(failure).__name__)
+
+    async def _keep(self, resources: Resources) -> None:
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            await self.flush(resources)
+
+    def _count(self, actor: User, code: str, target: str, route: str) -> list[_Counted] | None:
+        """None where the refusal is only counted; else it is to be written, after these counts that are over."""
+        now, key = self._clock(), (actor.id, code, route)
+        before = self._counted.get(key)
+        if before is not None and now < before.until:
+            before.more += 1
+            before.origin = trail.origin.get()
+            return None
+        over = [before] if before is not None else []
+        self._counted[key] = _Counted(actor, code, target, now + QUIET_SECONDS, trail.origin.get())
+        self._counted.move_to_end(key)
+        while len(self._counted) > MAX_REMEMBERED:
+            over.append(self._counted.popitem(last=False)[1])
+        return over
+
+    async def _write(self, resources: Resources, over: list[_Counted]) -> None:
+        counts = [counted for counted in over if counted.more]
+        if not counts:
+            return
+        here = trail.origin.get()
+        try:
+            async with resources.unit_of_work() as session:
+                for counted in counts:
+                    trail.origin.set(counted.origin)
+                    target, detail = counted.target, f"{counted.more} more within {QUIET_SECONDS} s"
+                    actor, code = counted.actor, counted.code
+                    trail.record(session, "request_refused", "route", target, actor=actor, outcome=code, detail=detail)
+        finally:
+            trail.origin.set(here)
+
+
+def _route(request: Request) -> str:
+    """Which operation was asked for: its route, where a word of a closed list in the path names another operation."""
+    route = request.scope.get("route")
+    path: str = getattr(route, "path_format", "")
+    for name, convertor in getattr(route, "param_convertors", {}).items():
+        if isinstance(convertor, ClosedWord):
+            path = path.replace(f"{{{name}}}", str(request.path_params.get(name, "")))
+    return f"{request.method} {path}"
+
+
+async def _caller_of(request: Request, resources: Resources) -> Caller | None:
+    """Who sent the request: known already, or the owner of a cookie that came from elsewhere and was not looked at."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    cookie = only(request, access_name(resources.settings))
+    if caller is None and cookie is not None:
+        caller = await caller_by_cookie(resources, cookie)
+    return caller

@@ -1,0 +1,148 @@
+"""/api/auth: what a person is signed in with, and the tokens of their programs. No token opens any of it."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from app.accounts import api_tokens, session_cookies, sessions
+from app.accounts.api_tokens import TooManyTokens
+from app.accounts.change_limits import TooManyChanges
+from app.accounts.schemas import (
+    SESSION_ID,
+    TOKEN_ID,
+    ApiTokensOut,
+    MadeTokenOut,
+    SessionOut,
+    SessionsOut,
+    TokenIn,
+    view_made_token,
+    view_token,
+)
+from app.accounts.sessions import NotRefreshed
+from app.deps import CallerDep, LocaleDep, ResourcesDep, SessionDep, check_same_origin
+from app.http.problems import (
+    Forbidden,
+    InvalidRequest,
+    NotAdmin,
+    NotFound,
+    RequestStalled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    problems,
+)
+
+router = APIRouter(prefix="/api/auth", tags=["auth"])
+
+SessionPath = Annotated[UUID, Path(description="Of the session.", examples=[SESSION_ID])]
+TokenPath = Annotated[UUID, Path(description="Of the token.", examples=[TOKEN_ID])]
+ENDING = problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable)
+
+
+@router.post(
+    "/refresh",
+    status_code=204,
+    summary="Renew the pages' cookies",
+    operation_id="refresh",
+    response_description="Renewed",
+    responses=problems(NotRefreshed, Forbidden, Unavailable),
+    dependencies=[Depends(check_same_origin)],
+)
+async def refresh(request: Request, resources: ResourcesDep) -> None:
+    """Exchanges the refresh cookie for a new pair; always for the same, until that one is used: an answer may be lost.
+
+    An old refresh cookie that comes back ten seconds after its successor was used is in two hands: its session ends.
+    Pages need not ask: any request of theirs whose session cookie's time is over does the same on its way.
+    """
+    token = session_cookies.only(request, session_cookies.refresh_name(resources.settings)) or ""
+    renewed = await sessions.refresh(resources, token)
+    if renewed is None:
+        session_cookies.take_back(request, resources.settings)
+        raise NotRefreshed
+    session_cookies.hand_out(request, resources.settings, renewed[1])
+
+
+@router.get(
+    "/sessions",
+    summary="List your sessions",
+    operation_id="list_sessions",
+    responses=problems(Unauthorized, Unavailable),
+)
+async def list_sessions(session: SessionDep, caller: CallerDep, locale: LocaleDep) -> SessionsOut:
+    """Everything that is signed in as you, last used first."""
+    found = await sessions.list_sessions(session, caller.user)
+    return SessionsOut(sessions=[SessionOut.of(row, caller.session_id, locale) for row in found])
+
+
+@router.delete(
+    "/sessions/{id}",
+    status_code=204,
+    summary="End one of your sessions",
+    operation_id="end_session",
+    response_description="Ended",
+    responses=ENDING,
+)
+async def end_session(id: SessionPath, session: SessionDep, caller: CallerDep) -> None:
+    """Its tokens, its cookies and the workspaces opened with it are refused from now on."""
+    await sessions.end_session(session, caller.user, id)
+
+
+@router.delete(
+    "/sessions",
+    status_code=204,
+    summary="End all your other sessions",
+    operation_id="end_others",
+    response_description="Ended",
+    responses=problems(Unauthorized, Forbidden, Unavailable),
+)
+async def end_others(session: SessionDep, caller: CallerDep) -> None:
+    """Signs out everywhere else; the session that asks goes on."""
+    await sessions.end_others(session, caller)
+
+
+@router.post(
+    "/tokens",
+    status_code=201,
+    summary="Make a personal token",
+    operation_id="make_token",
+    responses=problems(
+        InvalidRequest,
+        Unauthorized,
+        Forbidden,
+        NotAdmin,
+        TooManyTokens,
+        TooManyChanges,
+        RequestStalled,
+        TooLarge,
+        Unavailable,
+    ),
+)
+async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep) -> MadeTokenOut:
+    """For programs: good for what its scopes name, until it expires or is revoked. The secret is shown this once."""
+    made, secret = await api_tokens.make_token(session, resources, caller.user, body.name, body.scopes, body.end)
+    return view_made_token(made, secret)
+
+
+@router.get(
+    "/tokens",
+    summary="List your personal tokens",
+    operation_id="list_tokens",
+    responses=problems(Unauthorized, Unavailable),
+)
+async def list_tokens(session: SessionDep, caller: CallerDep) -> ApiTokensOut:
+    """Those that are still good, newest first, without their secrets."""
+    return ApiTokensOut(tokens=[view_token(row) for row in await api_tokens.list_tokens(session, caller.user)])
+
+
+@router.delete(
+    "/tokens/{id}",
+    status_code=204,
+    summary="Revoke a personal token",
+    operation_id="revoke_token",
+    response_description="Revoked",
+    responses=ENDING,
+)
+async def revoke_token(id: TokenPath, session: SessionDep, caller: CallerDep) -> None:
+    """It is refused from now on."""
+    await api_tokens.revoke_token(session, caller.user, id)

@@ -1,0 +1,124 @@
+"""What people see of their sessions and tokens, and what they send to make a token."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.accounts.api_tokens import MOST_DAYS
+from app.accounts.principal import Scope
+from app.accounts.user_agents import name_device
+from app.core.i18n import Locale
+from app.models import ApiToken, Session, utcnow
+
+SESSION_ID = "5a1d2f60-6f0b-4a52-9d7e-8b5f4c1f7a10"
+TOKEN_ID = "9c5e1b34-0d7a-4b6c-8f21-3e5d7a9b1c42"  # noqa: S105 # nosec B105 # an id
+
+
+class SessionOut(BaseModel):
+    """One sign-in that lives."""
+
+    id: UUID = Field(examples=[SESSION_ID])
+    device: str = Field(examples=["Firefox on Linux"], description="What signed in, as far as it said so.")
+    address: str = Field(examples=["203.0.113.9"], description="From where it signed in.")
+    created_at: datetime
+    seen_at: datetime = Field(description="When it was used last, to the minute.")
+    current: bool = Field(examples=[True], description="Whether it is the one that asks.")
+
+    @classmethod
+    def of(cls, row: Session, current: UUID | None, locale: Locale) -> Self:
+        """Show a session to its owner."""
+        return cls(
+            id=row.id,
+            device=name_device(row.user_agent, locale),
+            address=row.address,
+            created_at=row.created_at,
+            seen_at=row.seen_at,
+            current=row.id == current,
+        )
+
+
+class SessionsOut(BaseModel):
+    """Everything that is signed in."""
+
+    sessions: list[SessionOut]
+
+
+def _name(value: str) -> str:
+    name = " ".join(value.split())
+    if not name:
+        raise PydanticCustomError("string_too_short", "must not be empty")
+    if not name.isprintable():
+        raise PydanticCustomError("string_unicode", "must be printable")
+    return name
+
+
+TokenName = Annotated[str, Field(min_length=1, max_length=100, examples=["backup"]), AfterValidator(_name)]
+
+
+class TokenIn(BaseModel):
+    """A personal token to make: for so many days, or until a time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "backup", "scopes": ["read"], "days": 30}]}, extra="ignore"
+    )
+    name: TokenName
+    scopes: list[Scope] = Field(
+        min_length=1,
+        max_length=3,
+        description="`read` reads what is yours, `workspaces` changes it too, `admin` is for /api/admin alone.",
+    )
+    days: int | None = Field(None, ge=1, le=MOST_DAYS, description="How long it is good.")
+    expires_at: AwareDatetime | None = Field(
+        None, description=f"Until when it is good, at most {MOST_DAYS} days; instead of `days`."
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.days is None) == (self.expires_at is None):
+            raise PydanticCustomError("one_end", "either days or expires_at")
+        if self.expires_at is not None and not (timedelta(0) < self.expires_at - utcnow() <= timedelta(days=MOST_DAYS)):
+            raise PydanticCustomError("bad_end", "must lie ahead, at most a year")
+        return self
+
+    @property
+    def end(self) -> datetime:
+        """When the token ends."""
+        return self.expires_at or utcnow() + timedelta(days=self.days or 0)
+
+
+class ApiTokenOut(BaseModel):
+    """A personal token, without its secret."""
+
+    id: UUID = Field(examples=[TOKEN_ID])
+    name: str = Field(examples=["backup"])
+    scopes: list[Scope] = Field(examples=[["read"]])
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = Field(description="When it was used last, to the minute.")
+
+
+class MadeTokenOut(ApiTokenOut):
+    """A new personal token. Its secret is shown this once."""
+
+    token: str = Field(
+        examples=["spawner_q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"], description="Send as `Bearer`."
+    )
+
+
+class ApiTokensOut(BaseModel):
+    """The personal tokens that are still good."""
+
+    tokens: list[ApiTokenOut]
+
+
+def view_token(row: ApiToken) -> ApiTokenOut:
+    """Show a token to its owner."""
+    return ApiTokenOut.model_validate(row, from_attributes=True)
+
+
+def view_made_token(row: ApiToken, secret: str) -> MadeTokenOut:
+    """Show a new token, with its secret."""
+    return MadeTokenOut(token=secret, **view_token(row).model_dump())

@@ -1,0 +1,241 @@
+"""Sessions: opened by a sign-in, kept going by the pages' refresh token, listed and ended by their owner.
+
+The pages hold two secrets. The access secret identifies; it is good for PAGE_ACCESS_SECONDS. The refresh token, which
+names its session and proves that we made it, buys the next pair. Its successor follows from it by a keyed hash, so that
+whoever asks again, on whichever process, gets the same pair: tabs that refresh at the same moment, and a browser that
+never got the answer. A refresh token is good until its successor was shown; after that it is in two hands.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import product
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Select, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.principal import Caller, Client, session_lives
+from app.audit import trail
+from app.core.i18n import Text
+from app.http.problems import AppError, NotFound
+from app.models import Session, User, utcnow
+from app.resources import Resources
+from app.security.tokens import Tokens, new_token
+
+# How long a token is still good after its successor was shown, for requests that were under way then; and how old a
+# token must be to be spent.
+GRACE = timedelta(seconds=10)
+# An access secret and its refresh token.
+Pair = tuple[str, str]
+_REFRESH = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}")
+
+
+class NotRefreshed(AppError):
+    code = "not_refreshed"
+    status = 401
+    title = Text("Sign in again", "Bitte neu anmelden")
+    detail = Text(
+        "There is no session to go on with: it has ended, or its refresh token is an old one. Sign in again.",
+        "Es gibt keine Sitzung, die weitergehen könnte: Sie wurde beendet, oder ihr Token ist ein altes. "
+        "Bitte neu anmelden.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+@dataclass(frozen=True, slots=True)
+class PageSecrets:
+    """What the pages' cookies hold, and how long the session may last. Never log it."""
+
+    access: str
+    refresh: str
+    expires_at: datetime
+
+
+async def open_session(
+    session: AsyncSession, resources: Resources, user: User, client: Client
+) -> tuple[UUID, PageSecrets]:
+    """Sign an account in."""
+    tokens, now, session_id = resources.tokens, utcnow(), uuid4()
+    refresh = f"{session_id.hex}.{tokens.derive('family', session_id.hex)[0]}.{new_token()}"
+    expires_at = now + timedelta(seconds=resources.settings.session_seconds)
+    secrets = PageSecrets(tokens.derive("access", refresh)[0], refresh, expires_at)
+    row = Session(
+        id=session_id,
+        user_id=user.id,
+        cookie_hash=tokens.hash("session", secrets.access),
+        refresh_hash=tokens.hash("refresh", refresh),
+        refreshed_at=now,
+        seen_at=now,
+        user_agent=client.user_agent,
+        address=client.address,
+        created_at=now,
+        expires_at=expires_at,
+    )
+    session.add(row)
+    await session.flush()
+    return session_id, secrets
+
+
+async def refresh(resources: Resources, token: str) -> tuple[Caller, PageSecrets] | None:
+    """Exchange a refresh token for the next pair; None unless its session lives. May be repeated.
+
+    The same token gets the same pair, however often and wherever it is shown, until ten seconds after somebody has
+    shown a secret of that pair. After that it is in two hands, and its session ends.
+    """
+    session_id = _session_of(resources.tokens, token)
+    if session_id is None:
+        return None
+    now = utcnow()
+    async with resources.unit_of_work() as session:
+        pair = await _rotate(session, resources.tokens, session_id, token, now)
+        row = (await session.execute(_live(Session.id == session_id).with_for_update(of=Session))).one_or_none()
+        if row is None:
+            return None
+        found, user = row
+        pair = pair or _repeat(resources.tokens, found, token, now)
+        if pair is None:
+            await _end_reused(session, found, user)
+            return None
+    caller = Caller(user, found.id, seen_at=found.seen_at, fresh=True, signed_in_at=found.created_at)
+    return caller, PageSecrets(*pair, found.expires_at)
+
+
+async def _rotate(session: AsyncSession, tokens: Tokens, session_id: UUID, token: str, now: datetime) -> Pair | None:
+    """Spend the current token; None where it is not the current one, or was made a moment ago."""
+    access, following = next(_successors(tokens, token))
+    spent = await session.scalar(
+        update(Session)
+        .where(
+            Session.id == session_id,
+            Session.refresh_hash.in_(tokens.hashes("refresh", token)),
+            Session.refreshed_at <= now - GRACE,
+            Session.ended_at.is_(None),
+            Session.expires_at > now,
+            Session.user_id == User.id,
+            User.blocked_at.is_(None),
+        )
+        .values(
+            cookie_hash=tokens.hash("session", access),
+            spent_refresh_hash=Session.refresh_hash,
+            refresh_hash=tokens.hash("refresh", following),
+            refreshed_at=now,
+            shown_at=None,
+            seen_at=now,
+        )
+        .returning(Session.id)
+        .execution_options(synchronize_session=False)
+    )
+    return (access, following) if spent is not None else None
+
+
+def _repeat(tokens: Tokens, row: Session, token: str, now: datetime) -> Pair | None:
+    """The pair that the session has now, for who shows its token, or the one before while that is still good.
+
+    The row is locked.
+    """
+    if row.refreshed_at is None:
+        return None
+    token_hashes = tokens.hashes("refresh", token)
+    pairs: list[Pair] = []
+    if row.refresh_hash in token_hashes:
+        pairs = [(access, token) for access in tokens.derive("access", token)]
+        row.shown_at = _shown_at(row) or now
+    elif row.spent_refresh_hash in token_hashes:
+        shown_at = _shown_at(row)
+        if shown_at is not None and shown_at <= now - GRACE:
+            return None
+        if shown_at is None:
+            # The answer that brought the pair was lost: its access secret is young again for who gets it now.
+            row.refreshed_at = row.seen_at = now
+        pairs = list(_successors(tokens, token))
+    for access, refresh in pairs:
+        current = row.refresh_hash in tokens.hashes("refresh", refresh)
+        if current and row.cookie_hash in tokens.hashes("session", access):
+            return access, refresh
+    return None
+
+
+def _shown_at(row: Session) -> datetime | None:
+    """When the session's newest pair came back first; a time from before that pair was made is of another one."""
+    if row.shown_at is None or row.refreshed_at is None or row.shown_at < row.refreshed_at:
+        return None
+    return row.shown_at
+
+
+def _successors(tokens: Tokens, token: str) -> Iterator[Pair]:
+    """What may follow a token: under the newest key first, then what another process made before it had that."""
+    name = token.partition(".")[0]
+    for family, secret in product(tokens.derive("family", name), tokens.derive("successor", token)):
+        following = f"{name}.{family}.{secret}"
+        for access in tokens.derive("access", following):
+            yield access, following
+
+
+def _session_of(tokens: Tokens, token: str) -> UUID | None:
+    """The session that a token of ours names; nobody else can make one, nor end a session by guessing."""
+    parts = _REFRESH.fullmatch(token)
+    if parts is None or parts[2] not in tokens.derive("family", parts[1]):
+        return None
+    return UUID(parts[1])
+
+
+async def _end_reused(session: AsyncSession, found: Session, user: User) -> None:
+    """End a session whose token came back, also where another hand is renewing it at this moment."""
+    ended = await session.scalar(
+        update(Session)
+        .where(Session.id == found.id, Session.ended_at.is_(None))
+        .values(ended_at=utcnow())
+        .returning(Session.id)
+        .execution_options(synchronize_session=False)
+    )
+    if ended is not None:
+        trail.record(session, "refresh_reused", "session", str(found.id), actor=user, outcome="unauthorized")
+
+
+def _live(*criteria: ColumnElement[bool]) -> Select[Session, User]:
+    return (
+        select(Session, User)
+        .join(User, User.id == Session.user_id)
+        .where(*criteria, session_lives(), User.blocked_at.is_(None))
+    )
+
+
+async def list_sessions(session: AsyncSession, user: User) -> Sequence[Session]:
+    """The account's live sessions, last seen first."""
+    query = _live(User.id == user.id).with_only_columns(Session).order_by(Session.seen_at.desc(), Session.id)
+    return (await session.scalars(query)).all()
+
+
+async def end_session(session: AsyncSession, user: User, session_id: UUID) -> None:
+    """End one of the account's sessions, with all that was opened with it. Raises `NotFound`."""
+    if not await _end(session, user, Session.id == session_id):
+        raise NotFound
+
+
+async def end_others(session: AsyncSession, caller: Caller) -> int:
+    """End all of the account's sessions but the caller's; returns how many. May be repeated."""
+    return await _end(session, caller.user, Session.id != caller.session_id)
+
+
+async def logout(session: AsyncSession, caller: Caller) -> None:
+    """End the caller's session: its access tokens, its cookies, the workspaces opened with it. May be repeated."""
+    await _end(session, caller.user, Session.id == caller.session_id)
+
+
+async def _end(session: AsyncSession, user: User, which: ColumnElement[bool]) -> int:
+    now = utcnow()
+    ended = await session.scalars(
+        update(Session)
+        .where(Session.user_id == user.id, which, Session.ended_at.is_(None), Session.expires_at > now)
+        .values(ended_at=now)
+        .returning(Session.id)
+        .execution_options(synchronize_session=False)
+    )
+    found = ended.all()
+    for session_id in found:
+        trail.record(session, "session_ended", "session", str(session_id), actor=user)
+    return len(found)

@@ -1,0 +1,93 @@
+"""An account's standing: whether it is blocked, whether it is an admin's. It holds at the account's next request."""
+
+import enum
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit import trail
+from app.core.i18n import Text
+from app.http.problems import AppError, NotFound
+from app.models import Session, User, UserState, utcnow
+
+
+class LastAdmin(AppError):
+    code = "last_admin"
+    status = 409
+    title = Text("The last admin", "Letzter Administrator")
+    detail = Text(
+        "Nobody else could act as an admin: this one cannot be deleted, demoted or blocked. "
+        "Make somebody else an admin first.",
+        "Niemand sonst könnte als Administrator handeln: Dieser kann nicht gelöscht, herabgestuft oder gesperrt "
+        "werden. Ernenne zuerst einen anderen.",
+    )
+    audited = True
+
+
+class Change(enum.StrEnum):
+    """What may become of an account's standing."""
+
+    BLOCK = "block"
+    UNBLOCK = "unblock"
+    PROMOTE = "promote"
+    DEMOTE = "demote"
+
+
+ACTIONS = {
+    Change.BLOCK: "user_blocked",
+    Change.UNBLOCK: "user_unblocked",
+    Change.PROMOTE: "user_promoted",
+    Change.DEMOTE: "user_demoted",
+}
+
+
+async def lock_account(session: AsyncSession, user_id: UUID, *, needed: bool) -> User:
+    """The account, locked until the transaction ends.
+
+    With `needed` an admin is to stop being one who can act: raises `LastAdmin` where nobody else could. Raises
+    `NotFound`.
+    """
+    # All admins at once, in one order: of two that end each other one must see that the other is gone.
+    query = select(User).where((User.id == user_id) | User.is_admin).order_by(User.id).with_for_update()
+    found = {user.id: user for user in await session.scalars(query, execution_options={"populate_existing": True})}
+    user = found.pop(user_id, None)
+    if user is None:
+        raise NotFound
+    if needed and can_act(user) and not any(can_act(other) for other in found.values()):
+        raise LastAdmin
+    return user
+
+
+def can_act(user: User) -> bool:
+    """Whether somebody could sign in as this account and act as an admin."""
+    return user.is_admin and user.blocked_at is None and user.state != UserState.REGISTERED
+
+
+async def change_standing(session: AsyncSession, user_id: UUID, change: Change, *, actor: User | str) -> User:
+    """Change an account's standing, in the name of `actor`. May be repeated.
+
+    Blocking ends every session of the account; its workspaces stay as they are. Raises `NotFound`, and `LastAdmin`
+    where nobody could act as an admin any more.
+    """
+    user = await lock_account(session, user_id, needed=change in (Change.BLOCK, Change.DEMOTE))
+    match change:
+        case Change.BLOCK:
+            user.blocked_at = user.blocked_at or utcnow()
+            await end_sessions(session, user.id)
+        case Change.UNBLOCK:
+            user.blocked_at = None
+        case Change.PROMOTE | Change.DEMOTE:
+            user.is_admin = change is Change.PROMOTE
+    trail.record(session, ACTIONS[change], "user", str(user.id), actor=actor, detail=user.email)
+    await session.flush()
+    return user
+
+
+async def end_sessions(session: AsyncSession, user_id: UUID, *, only: UUID | None = None) -> int:
+    """End the account's sessions, or one of them; says how many were live."""
+    live = update(Session).where(Session.user_id == user_id, Session.ended_at.is_(None), Session.expires_at > utcnow())
+    if only is not None:
+        live = live.where(Session.id == only)
+    ended = await session.scalars(live.values(ended_at=utcnow()).returning(Session.id))
+    return len(ended.all())

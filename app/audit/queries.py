@@ -1,0 +1,101 @@
+"""The audit trail as admins read it: in pages, and as a file."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.admin.schemas import AuditOut
+from app.audit import trail
+from app.audit.export import Format, head, lines
+from app.http.paging import plain
+from app.models import AuditEntry, User
+from app.resources import Resources
+
+# Rows of one export, and of one look at the database while it goes on.
+MOST = 100_000
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows; what is None does not matter. `actor` is an address or the id of an account, times are aware."""
+
+    actor: str | None = None
+    action: str | None = None
+    target_kind: str | None = None
+    target: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def said(self) -> str:
+        """What was asked for, as the trail itself keeps it."""
+        given = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return ", ".join(f"{name}={value}" for name, value in given if value is not None)
+
+
+async def list_entries(session: AsyncSession, wanted: AuditFilter, *, limit: int, before: int | None) -> list[AuditOut]:
+    """A page of the trail, newest first, older than the row `before`."""
+    query = select(AuditEntry).where(*_conditions(wanted))
+    if before is not None:
+        query = query.where(AuditEntry.id < before)
+    rows = await session.scalars(query.order_by(AuditEntry.id.desc()).limit(limit))
+    return [AuditOut.model_validate(row, from_attributes=True) for row in rows]
+
+
+async def begin_export(session: AsyncSession, wanted: AuditFilter, format: Format, *, after: int, admin: User) -> int:
+    """Note in the trail that it is exported; says the id at which the export ends."""
+    last = await session.scalar(select(func.max(AuditEntry.id))) or 0
+    detail = ", ".join(part for part in (wanted.said(), f"after={after}" if after else "") if part)
+    trail.record(session, "audit_exported", "audit", format, actor=admin, detail=detail)
+    return last
+
+
+async def export(
+    resources: Resources, wanted: AuditFilter, format: Format, *, after: int, last: int
+) -> AsyncIterator[str]:
+    """The rows after the id `after` and up to `last`, oldest first, `MOST` at most, as parts of a file.
+
+    No connection is held while a client that reads slowly takes what it got.
+    """
+    yield head(format)
+    left = MOST
+    while left:
+        query = select(AuditEntry).where(*_conditions(wanted), AuditEntry.id > after, AuditEntry.id <= last)
+        async with resources.reads() as session:
+            rows = (await session.scalars(query.order_by(AuditEntry.id).limit(min(BATCH, left)))).all()
+        if not rows:
+            return
+        yield lines(format, [AuditOut.model_validate(row, from_attributes=True) for row in rows])
+        left -= len(rows)
+        after = rows[-1].id
+
+
+def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.actor is not None:
+        found.append(_by(plain(wanted.actor)))
+    for column, value in (
+        (AuditEntry.action, wanted.action),
+        (AuditEntry.target_kind, wanted.target_kind),
+        (AuditEntry.target, wanted.target),
+        (AuditEntry.outcome, wanted.outcome),
+    ):
+        if value is not None:
+            found.append(column == plain(value))
+    if wanted.since is not None:
+        found.append(AuditEntry.at >= wanted.since)
+    if wanted.until is not None:
+        found.append(AuditEntry.at < wanted.until)
+    return found
+
+
+def _by(actor: str) -> ColumnElement[bool]:
+    try:
+        return or_(AuditEntry.actor_id == UUID(actor), AuditEntry.actor == actor)
+    except ValueError:
+        return AuditEntry.actor == actor.lower()

@@ -1,0 +1,53 @@
+"""/api/user."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.audit import activity
+from app.auth import me as service
+from app.auth.me_schemas import ActivityPage, MeOut
+from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep
+from app.http.problems import InvalidRequest, Unauthorized, Unavailable, problems
+from app.workspaces import views
+from app.workspaces.schemas import WorkspacesOut
+
+router = APIRouter(prefix="/api/user", tags=["user"])
+
+
+@router.get(
+    "/me", summary="You and your default workspace", operation_id="me", responses=problems(Unauthorized, Unavailable)
+)
+async def me(session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> MeOut:
+    """Who the token belongs to, and where their default workspace answers, launched or not."""
+    return await service.view_me(session, resources, caller.user)
+
+
+@router.get(
+    "/containers",
+    summary="Every template and your workspace of it",
+    operation_id="list_containers",
+    responses=problems(Unauthorized, Unavailable),
+)
+async def containers(
+    session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+) -> WorkspacesOut:
+    """One entry for each template, launched or not; `job` while one runs, `error` after a failure."""
+    return WorkspacesOut(containers=await views.list_workspaces(session, resources, caller.user, locale))
+
+
+@router.get(
+    "/activity",
+    summary="What you did, and what was done to yours",
+    operation_id="activity",
+    responses=problems(InvalidRequest, Unauthorized, Unavailable),
+)
+async def list_activity(
+    session: SessionDep,
+    caller: OwnerDep,
+    limit: Annotated[int, Query(ge=1, le=100, description="Entries a page.")] = 20,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
+) -> ActivityPage:
+    """With what admins and the platform did to your account and your workspaces. Newest first, in pages."""
+    found = await activity.list_activity(session, caller.user, limit=limit, before=before)
+    return ActivityPage(activity=found, next=found[-1].id if len(found) == limit else None)

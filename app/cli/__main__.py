@@ -1,0 +1,22 @@
+"""The `spawner` program. A probe runs every few seconds and must not load the application for it."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line."""
+    if sys.argv[1:] == ["worker", "live"]:
+        from workers.liveness import probe
+
+        raise SystemExit(probe())
+    from app.catalog.loader import CatalogInvalid
+    from app.cli.workers import app
+
+    try:
+        app(prog_name="spawner")
+    except CatalogInvalid as invalid:
+        raise SystemExit(str(invalid)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The public names of workspaces: the only place that builds them and the only one that reads them.
+
+A route is `{slug}-{template}`. Neither half may hold a hyphen, so no two workspaces share one. In path mode it is
+the first segment of the raw, undecoded path; in host mode the first label of the host.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from app.core.settings.model import Settings
+
+_LABEL = re.compile(r"([a-z0-9]{1,30})(?:-([a-z0-9]{1,20}))?")
+_SEGMENT = re.compile(r"/([a-z0-9-]+)(?=[/?]|\Z)")
+_PORT = re.compile(r":[0-9]*\Z")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One workspace's public name, as a request used it.
+
+    `prefix` is what stands before the workspace's own paths (`/alice-hello`; empty in host mode), `rest` what
+    follows in the raw URI: empty, or beginning with `/` or `?`.
+    """
+
+    slug: str
+    template: str
+    prefix: str
+    rest: str
+
+    @property
+    def name(self) -> str:
+        """`{slug}-{template}`."""
+        return route_of(self.slug, self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A slug alone: stands for the user's workspace of the default template."""
+
+    slug: str
+    rest: str
+
+
+def route_of(slug: str, template: str) -> str:
+    """The route of a user's workspace."""
+    return f"{slug}-{template}"
+
+
+def split_route(route: str) -> tuple[str, str] | None:
+    """Slug and template of a route, or None if it is not the name of any possible workspace."""
+    match = _LABEL.fullmatch(route)
+    return (match[1], match[2]) if match and match[2] else None
+
+
+def base_path(settings: Settings, route: str) -> str:
+    """Where the workspace's own paths begin: `/{route}/`, or `/` in host mode."""
+    return "/" if settings.host_mode else f"/{route}/"
+
+
+def origin_of(settings: Settings, route: str) -> str:
+    """The workspace's origin as browsers write it: lower case, without a default port."""
+    parts = urlsplit(settings.workspace_url)
+    netloc = parts.netloc.lower().replace("{route}", route)
+    return f"{parts.scheme}://{netloc.removesuffix(_DEFAULT_PORTS[parts.scheme])}"
+
+
+def workspace_url(settings: Settings, slug: str, template: str) -> str:
+    """The address of a workspace, with a trailing slash."""
+    route = route_of(slug, template)
+    return origin_of(settings, route) + base_path(settings, route)
+
+
+def address_of(settings: Settings, route: str, rest: str) -> str:
+    """The canonical address of a path within a workspace; `rest` is as `Route` has it."""
+    path = rest if rest.startswith("/") else f"/{rest}"
+    return origin_of(settings, route) + base_path(settings, route).rstrip("/") + path
+
+
+def placeholders(settings: Settings, slug: str, template: str, *, user: str) -> dict[str, str]:
+    """What the placeholders of a template stand for (`app.catalog.placeholders.NAMES`). `user` is a slug."""
+    base = base_path(settings, route_of(slug, template))
+    return {
+        "base_path": base,
+        "prefix": base.rstrip("/"),
+        "workspace_url": workspace_url(settings, slug, template),
+        "public_url": settings.public_url,
+        "user": user,
+    }
+
+
+def parse(settings: Settings, host: str, uri: str) -> Route | Alias | None:
+    """Read the public name of a request; None where there is none. Never raises, decodes nothing."""
+    if not uri.startswith("/"):
+        return None
+    if settings.host_mode:
+        label, prefix, rest = _label_of(settings, host), "", uri
+    else:
+        segment = _SEGMENT.match(uri)
+        label = segment[1] if segment else ""
+        prefix, rest = f"/{label}", uri[len(label) + 1 :]
+    match = _LABEL.fullmatch(label)
+    if match is None:
+        return None
+    return Route(match[1], match[2], prefix, rest) if match[2] else Alias(match[1], rest)
+
+
+def _label_of(settings: Settings, host: str) -> str:
+    """In host mode, the label that stands for `{route}` in a host, with or without a port; empty if it is not ours."""
+    domain = _PORT.sub("", urlsplit(settings.workspace_url).netloc).lower().removeprefix("{route}")
+    name = _PORT.sub("", host).lower()
+    return name.removesuffix(domain) if name.endswith(domain) else ""

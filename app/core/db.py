@@ -1,0 +1,100 @@
+"""The database: one engine a process, one unit of work a request or a job's step.
+
+`commit()` stands here and nowhere else. What must happen only if the commit held (handing a job to the queue,
+waking those who poll) is noted on the session and done right after it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sqlalchemy import DateTime, Dialect, MetaData, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+if TYPE_CHECKING:
+    from app.core.outbox import Outbox
+
+RESTED_SECONDS = 1
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+class Base(DeclarativeBase):
+    """Declarative base; constraint names are derived, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True)}
+
+
+def make_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
+    """An engine whose connections are checked before use if they have rested; a statement may take ten seconds, a lock
+    five.
+    """
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        connect_args={
+            "timeout": 5,
+            "command_timeout": 10,
+            "server_settings": {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s", "timezone": "UTC"},
+        },
+    )
+    event.listen(engine.sync_engine, "checkin", _note_rest)
+    event.listen(engine.sync_engine, "checkout", partial(_check_rested, engine.dialect))
+    return engine
+
+
+def _note_rest(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    record.info["rests_since"] = monotonic()
+
+
+def _check_rested(
+    dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection
+) -> None:
+    """Ask the server whether the connection lives, unless it was used within the last second: a question at each use
+    would cost a busy process a tenth of its statements. The pool replaces one that does not.
+    """
+    if monotonic() - record.info.get("rests_since", monotonic()) < RESTED_SECONDS:
+        return
+    try:
+        alive = dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise DisconnectionError from error
+    if not alive:
+        raise DisconnectionError
+
+
+def make_sessions(engine: AsyncEngine) -> Sessions:
+    """Sessions whose objects stay readable after the commit."""
+    return async_sessionmaker(engine, expire_on_commit=False)
+
+
+def make_reads(engine: AsyncEngine) -> Sessions:
+    """Sessions for single reads: each statement stands alone, so that none pays for BEGIN and ROLLBACK."""
+    return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+
+
+@asynccontextmanager
+async def unit_of_work(sessions: Sessions, outbox: "Outbox") -> AsyncIterator[AsyncSession]:
+    """Commit when the block ends, then send what `app.core.outbox` noted on the session; roll back when it raises."""
+    async with sessions() as session:
+        yield session
+        await session.commit()
+    await outbox.flush(session)

@@ -1,0 +1,114 @@
+"""What production refuses to start with, and what it starts with under protest."""
+
+import ipaddress
+from collections.abc import Iterator
+from email.utils import parseaddr
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from app.http.proxy_headers import read_network
+
+# What examples and images ship with.
+PLACEHOLDERS = {"admin", "changeme", "change-me", "example", "password", "postgres", "redis", "root", "secret", "test"}
+
+
+SHARED_ORIGIN = (
+    "SPAWNER_WORKSPACE_URL with {route} in the path puts all workspaces on one origin, where those that one person "
+    "opens can read each other: put {route} into the host, or set SPAWNER_ALLOW_SHARED_ORIGIN=yes to do without sharing"
+)
+
+NO_PROXY_NAMED = (
+    "SPAWNER_TRUSTED_PROXIES is empty: behind the proxy that ends TLS everybody is one client with its "
+    "limits. Name the proxy's address; `none` where no proxy is"
+)
+
+# How each server's address begins, and one to start from.
+SCHEMES = {
+    "database_url": (("postgresql+asyncpg",), "postgresql+asyncpg://user:password@host/name"),
+    "redis_url": (("redis", "rediss", "unix"), "redis://:password@host:6379/0"),
+    "smtp_url": (("smtp", "smtp+starttls", "smtps"), "smtp+starttls://user:password@host:587"),
+}
+
+
+def check_url(setting: str, value: str) -> None:
+    """Raise `ValueError`, which holds nothing of the value, for an address that the setting's library cannot use."""
+    schemes, example = SCHEMES[setting.replace("_owner", "")]
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and "://" in value and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"must be such as {example}; it begins with {' or '.join(f'{one}://' for one in schemes)}")
+
+
+def check_sender(value: str) -> None:
+    """Raise `ValueError` for a sender without an address."""
+    address = parseaddr(value)[1]
+    local, at, host = address.rpartition("@")
+    if not (local and at and host) or any(character.isspace() for character in address):
+        raise ValueError("must hold an address, such as `Spawner <spawner@example.org>`")
+
+
+def naming(workspace_url: str, public_url: str) -> Iterator[str]:
+    """One line if WORKSPACE_URL names no workspaces, or names them on the origin of PUBLIC_URL."""
+    parts = urlsplit(workspace_url)
+    if workspace_url.count("{route}") != 1 or parts.scheme not in ("http", "https"):
+        yield "SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host"
+    elif "{route}" in parts.netloc:
+        if not parts.netloc.startswith("{route}.") or parts.path.strip("/"):
+            yield "SPAWNER_WORKSPACE_URL with {route} in the host is https://{route}.apps.example.org"
+    elif parts.path != "/{route}":
+        yield "SPAWNER_WORKSPACE_URL with {route} in the path is https://apps.example.org/{route}"
+    elif f"{parts.scheme}://{parts.netloc.lower()}" == public_url:
+        yield (
+            "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: "
+            "a workspace could act as its visitor"
+        )
+
+
+def complaints(urls: dict[str, str]) -> Iterator[str]:
+    """One line for each of the URLs, by their settings' names, that no production should start with."""
+    for name in ("PUBLIC_URL", "WORKSPACE_URL"):
+        parts = urlsplit(urls[name].replace("{route}", "route"))
+        if parts.scheme == "http" and not _is_here(parts):
+            yield f"SPAWNER_{name} must begin with https:// in production: http shows every session on its way"
+    for name in ("DATABASE_URL", "REDIS_URL", "SMTP_URL"):
+        parts = urlsplit(urls[name])
+        password = unquote(parts.password or "")
+        if password and (password.lower() in PLACEHOLDERS or password == unquote(parts.username or "")):
+            yield f"SPAWNER_{name} holds a password that is none: choose a random one"
+    smtp = urlsplit(urls["SMTP_URL"])
+    if smtp.scheme == "smtp" and smtp.password and not _is_here(smtp):
+        yield (
+            "SPAWNER_SMTP_URL would send its password in the clear where the server offers no TLS: "
+            "begin it with smtp+starttls:// or smtps://"
+        )
+
+
+def concerns(urls: dict[str, str]) -> Iterator[str]:
+    """One line for each URL that trusts its network: right on a private one, wrong on any other."""
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        parts = urlsplit(urls[name])
+        if parts.hostname and not parts.password and not _is_here(parts):
+            yield f"SPAWNER_{name} holds no password: whoever reaches {parts.hostname} reads and changes everything"
+
+
+def networks(texts: list[str]) -> list[str]:
+    """The texts, each of which must be an address or a network."""
+    for text in texts:
+        try:
+            read_network(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no address and no network such as 203.0.113.0/24") from None
+    return texts
+
+
+def _is_here(parts: SplitResult) -> bool:
+    """Whether the host is this machine's loopback."""
+    host = (parts.hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,350 @@
+"""Every setting of Spawner, read from the environment (prefix `SPAWNER_`) and from `.env`."""
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from app.core.settings import checks
+from app.core.settings.sources import FileSource
+from app.core.shipped import shipped
+from app.runtime.docker.policy import GRANTABLE, Allowed, forbidden_path
+
+LOCAL_DOCKER = "unix:///var/run/docker.sock"
+DEVELOPMENT_SECRET = Path(".spawner/secret_key")
+# TRUSTED_PROXIES of who means it.
+NO_PROXY = "none"
+# As browsers write it: lower case, no path, no default port.
+EXACT_ORIGIN = re.compile(
+    r"(?:http://(?!.*:80$)|https://(?!.*:443$))(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?"
+)
+
+CommaList = Annotated[list[str], NoDecode]
+
+
+def split_secrets(text: str) -> list[str]:
+    """Secrets, one a line, newest first; raises `ValueError` unless there is one and all are strong."""
+    secrets = [line.strip() for line in text.splitlines() if line.strip()]
+    if not secrets or any(len(secret) < 32 or len(set(secret)) < 10 for secret in secrets):
+        raise ValueError(
+            "SPAWNER_SECRET_KEY is missing or weak: set it, or SPAWNER_SECRET_KEY_FILE, to 32 or more random "
+            "characters, such as those of `openssl rand -base64 48`"
+        )
+    return secrets
+
+
+class Settings(BaseSettings):
+    """One object for API, workers and the command line. A secret has no default outside development."""
+
+    model_config = SettingsConfigDict(env_prefix="SPAWNER_", env_file=".env", extra="ignore", hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = Field(
+        "production", description="development relaxes secrets and counts no loopback client."
+    )
+    instance: str = Field(
+        "spawner",
+        pattern=r"^[a-z0-9]{1,20}$",
+        description="Name of this installation on its engine; objects of others are never touched.",
+    )
+    public_url: str = Field("http://localhost:8080", description="Origin of the API and the pages.")
+    workspace_url: str = Field(
+        "http://{route}.localhost:8080",
+        description="Where workspaces answer: `{route}` in the host, or in the path; never the origin of PUBLIC_URL.",
+    )
+    allow_shared_origin: bool = Field(
+        False, description="Let production start with `{route}` in the path, where all workspaces share one origin."
+    )
+    database_url: str = Field(
+        "postgresql+asyncpg://postgres@localhost/spawner", repr=False, description="PostgreSQL 15 or later."
+    )
+    database_owner_url: str = Field(
+        "",
+        repr=False,
+        description="DATABASE_URL as the role that owns the tables, for migrations alone; empty where it is the same.",
+    )
+    database_pool: int = Field(20, ge=1, description="Database connections of one process.")
+    redis_url: str = Field(
+        "redis://localhost:6379/0", repr=False, description="Redis 6.2 or later; `redis://`, `rediss://` or `unix://`."
+    )
+    docker_url: str = Field("", description="Docker Engine; empty means DOCKER_HOST, else the local socket.")
+    docker_publish: Literal["never", "loopback"] = Field(
+        "never",
+        description="`loopback` publishes each workspace on a loopback port, where the bridges cannot be reached.",
+    )
+    network_range: str = Field("10.213.0.0/16", description="Range that workspaces' /28 networks are cut from.")
+    egress_resolvers: CommaList = Field(
+        [],
+        description="Name servers that workspaces may ask, beside the host's: those that the engine itself was told.",
+    )
+    allowed_mounts: CommaList = Field(
+        [], description="Host paths, exact, that templates may mount: read only, unless `:rw` follows."
+    )
+    allowed_capabilities: CommaList = Field([], description="Linux capabilities that templates may add, such as CHOWN.")
+    allowed_runtimes: CommaList = Field(
+        [], description="OCI runtimes of the engine, such as runsc, that templates may name beside its default."
+    )
+    seccomp_file: str = Field(
+        "",
+        pattern=r"^(/[^:]+)?$",
+        description="Copy of app/runtime/docker/seccomp.json on the engine's host, for Podman; empty sends the profile.",
+    )
+    require_digests: bool = Field(
+        False, description="Refuse a catalogue whose images are not named by digest (`name@sha256:…`)."
+    )
+    smtp_url: str = Field(
+        "smtp://localhost:25",
+        repr=False,
+        description="`smtp://` (STARTTLS if offered), `smtp+starttls://` or `smtps://`, with user and password.",
+    )
+    mail_from: str = Field("Spawner <spawner@localhost>", description="Sender of mails.")
+    secret_key: str = Field("", repr=False, description="At least 32 random characters; signs tokens and keys hashes.")
+    secret_key_file: Path | None = Field(
+        None, description="File to read SECRET_KEY from; several, one a line: the first signs, the others still verify."
+    )
+    access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
+    page_access_seconds: int = Field(900, ge=60, description="How often the pages' cookies are exchanged for new ones.")
+    session_seconds: int = Field(43200, ge=60, description="Life of a sign-in; access tokens and cookies end with it.")
+    magic_link_seconds: int = Field(600, ge=30, le=86400, description="Life of a link, a day at most.")
+    invitation_seconds: int = Field(604800, ge=60, description="Life of an invitation.")
+    magic_links_per_hour: int = Field(3, ge=1, description="Links one address may ask for in an hour.")
+    magic_links_per_hour_client: int = Field(
+        600, ge=1, description="Links that may be asked for from one client address in an hour: a whole class, perhaps."
+    )
+    magic_links_exempt_networks: CommaList = Field(
+        [], description="Addresses or networks without that limit, such as 203.0.113.0/24."
+    )
+    cors_origins: CommaList = Field([], description="Origins, exact, that may call the API from a browser.")
+    frame_ancestors: CommaList = Field(
+        [],
+        description="Origins, exact, whose pages may show workspaces in a frame; from other sites that takes https.",
+    )
+    trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
+    relay_bind: str = Field(
+        "127.0.0.1", description="Address that each API process's relay listens on, at a port that it picks."
+    )
+    relay_host: str = Field("", description="Host at which Caddy reaches this API process's relay; empty: RELAY_BIND.")
+    api_leave_seconds: float = Field(
+        5, ge=0, description="After SIGTERM an API process answers this long, for Caddy to notice and ask the others."
+    )
+    admin_access_seconds: int = Field(
+        3600, ge=60, description="How long an admin who gave a reason may enter somebody's workspace."
+    )
+    docs: Literal["open", "closed"] = Field("open", description="Whether /docs and /openapi.json answer.")
+    catalog: Path = Field(
+        default_factory=lambda: shipped("catalog.yaml"), description="The templates; unless set, the sample that ships."
+    )
+    default_locale: Literal["en", "de"] = Field("en", description="Language where Accept-Language names none of ours.")
+    signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")
+    signup_domains: CommaList = Field([], description="Mail domains that may sign up when SIGNUP=domains.")
+    launch_seconds: int = Field(
+        300, ge=5, description="Deadline of a launch or restart, from acceptance; a pull that moves extends it."
+    )
+    queue_seconds: int = Field(3600, ge=5, description="How long a launch waits for room at most.")
+    user_changes_per_hour: int = Field(
+        120, ge=1, description="Launches, stops, restarts, deletions, shares and tokens that one account may ask for."
+    )
+    user_streams: int = Field(
+        50, ge=1, description="Event streams and waiting requests that one account may have open at one API process."
+    )
+    user_websockets: int = Field(
+        200, ge=1, description="Websockets and requests with a body that an account may have open at one API process."
+    )
+    queue_limit: int = Field(200, ge=0, description="Launches that may wait for room; more are refused.")
+    launches_at_once: int = Field(32, ge=1, description="Launches in progress at the engine; others wait their turn.")
+    running_limit: int = Field(0, ge=0, description="Workspaces that run at once; 0 sets no limit.")
+    user_running_limit: int = Field(
+        10, ge=0, description="Workspaces of one user that run at once, unless an admin set another; 0 sets no limit."
+    )
+    memory_overcommit: float = Field(
+        1.0, gt=0, description="Memory that may be promised to workspaces, as a multiple of what the engine has."
+    )
+    cpu_overcommit: float = Field(10.0, gt=0, description="The same for processors.")
+    min_free_disk_mb: int = Field(1024, ge=0, description="With less free on the engine's disk, launches wait.")
+    network_pool: int = Field(16, ge=0, description="Networks kept ready for the next launches.")
+    volume_retention_days: int = Field(30, ge=0, description="How long files outlive a workspace that was deleted.")
+    audit_days: int = Field(365, ge=30, description="How long the audit trail is kept.")
+    orphan_seconds: int = Field(
+        30, ge=0, description="How long something of ours on the engine that no row wants is left alone."
+    )
+    lease_seconds: float = Field(15, ge=1, description="A worker that is silent this long has lost its job.")
+    drain_seconds: int = Field(
+        10, ge=0, description="After SIGTERM a worker's jobs get this long to finish; then others take them over."
+    )
+    heartbeat_dir: Path = Field(
+        Path("/tmp/spawner-workers"),  # noqa: S108 # nosec B108 # its owner is checked
+        description="Folder in which workers say that they live, for `spawner worker live`.",
+    )
+    worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
+    engine_starts: int = Field(2, ge=1, description="Containers one worker makes or starts at the engine at once.")
+    usage_seconds: float = Field(
+        30, ge=1, description="Interval at which the counters of workspaces with an idle limit are read."
+    )
+    reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add `SPAWNER_X_FILE` for each secret X."""
+        assert isinstance(env_settings, EnvSettingsSource)  # nosec B101 # narrows the type
+        assert isinstance(dotenv_settings, EnvSettingsSource)  # nosec B101 # narrows the type
+        files = FileSource(settings_cls, {**dotenv_settings.env_vars, **env_settings.env_vars})
+        return init_settings, env_settings, dotenv_settings, files, file_secret_settings
+
+    @field_validator(
+        *("cors_origins", "frame_ancestors", "trusted_proxies", "signup_domains", "magic_links_exempt_networks"),
+        *("egress_resolvers", "allowed_mounts", "allowed_capabilities", "allowed_runtimes"),
+        mode="before",
+    )
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+            raise ValueError("must be an origin such as https://spawner.example.org")
+        return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @field_validator("cors_origins", "frame_ancestors")
+    @classmethod
+    def _exact_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not EXACT_ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is no exact origin such as https://app.example.org")
+        return value
+
+    @field_validator("trusted_proxies", "magic_links_exempt_networks")
+    @classmethod
+    def _networks(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        no_proxy = info.field_name == "trusted_proxies" and value == [NO_PROXY]
+        return value if no_proxy else checks.networks(value)
+
+    @field_validator("database_url", "database_owner_url", "redis_url", "smtp_url")
+    @classmethod
+    def _addresses_of_servers(cls, value: str, info: ValidationInfo) -> str:
+        if value or info.field_name != "database_owner_url":
+            checks.check_url(str(info.field_name), value)
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        checks.check_sender(value)
+        return value
+
+    @field_validator("network_range")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        if ipaddress.IPv4Network(value).prefixlen > 28:
+            raise ValueError("must hold at least one /28 network")
+        return value
+
+    @field_validator("egress_resolvers")
+    @classmethod
+    def _addresses(cls, values: list[str]) -> list[str]:
+        return [str(ipaddress.IPv4Address(value)) for value in values]
+
+    @field_validator("allowed_mounts")
+    @classmethod
+    def _host_paths(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if reason := forbidden_path(value.removesuffix(":rw")):
+                raise ValueError(f"{value} {reason}")
+        return values
+
+    @field_validator("allowed_capabilities")
+    @classmethod
+    def _grantable(cls, values: list[str]) -> list[str]:
+        if wrong := sorted(set(values) - GRANTABLE):
+            raise ValueError(f"{wrong[0]} is never given; these may be: {', '.join(sorted(GRANTABLE))}")
+        return values
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        self.docker_url = self.docker_url or os.environ.get("DOCKER_HOST", "") or LOCAL_DOCKER
+        wrong = list(checks.naming(self.workspace_url, self.public_url))
+        named = not wrong
+        if self.signup == "domains" and not self.signup_domains:
+            wrong.append("SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS")
+        try:
+            self.secret_key = self._read_secret()
+        except ValueError as error:
+            wrong.append(str(error))
+        if self.environment == "production":
+            if self.secure_cookies and not self.trusted_proxies:
+                wrong.append(checks.NO_PROXY_NAMED)
+            wrong += checks.complaints(self._urls)
+            if named and not self.host_mode and not self.allow_shared_origin:
+                wrong.append(checks.SHARED_ORIGIN)
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    @property
+    def _urls(self) -> dict[str, str]:
+        names = ("public_url", "workspace_url", "database_url", "redis_url", "smtp_url")
+        return {name.upper(): getattr(self, name) for name in names}
+
+    @property
+    def proxies(self) -> list[str]:
+        """TRUSTED_PROXIES that are any."""
+        return [] if self.trusted_proxies == [NO_PROXY] else self.trusted_proxies
+
+    @property
+    def concerns(self) -> list[str]:
+        """What an operator should hear of at the start, in production."""
+        return list(checks.concerns(self._urls)) if self.environment == "production" else []
+
+    def _read_secret(self) -> str:
+        """SECRET_KEY's lines; `secret_key_file` is left to say where they came from, if it was a file."""
+        path = self_named = self.secret_key_file
+        if path is None and not self.secret_key and self.environment == "development":
+            path = DEVELOPMENT_SECRET
+        self.secret_key_file, text = None, self.secret_key
+        if path is not None and (path == self_named or path.exists()):
+            try:
+                text, self.secret_key_file = path.read_text("utf-8"), path
+            except UnicodeDecodeError:
+                raise ValueError("SPAWNER_SECRET_KEY_FILE: the file holds no text") from None
+            except OSError as error:
+                if not self.secret_key:
+                    raise ValueError(f"SPAWNER_SECRET_KEY_FILE: the file cannot be read: {error.strerror}") from None
+        return "\n".join(split_secrets(text))
+
+    @property
+    def allowed(self) -> Allowed:
+        """What templates may have beyond the rest."""
+        mounts = {value.removesuffix(":rw"): value.endswith(":rw") for value in self.allowed_mounts}
+        socket = urlsplit(self.docker_url)
+        path = socket.path if socket.scheme == "unix" else ""
+        runtimes = frozenset(self.allowed_runtimes)
+        return Allowed(mounts, frozenset(self.allowed_capabilities), path, runtimes, self.seccomp_file)
+
+    @property
+    def host_mode(self) -> bool:
+        """Whether `{route}` stands in the host, so that each workspace has its own origin."""
+        return "{route}" in urlsplit(self.workspace_url).netloc
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether browsers come over TLS."""
+        return self.public_url.startswith("https://")

@@ -1,0 +1,224 @@
+"""What a workspace cookie or a personal token opens, and whether what it opened is still open to its holder."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, ColumnElement, Integer, Select, Uuid, and_, any_, column, func, literal, or_, select
+from sqlalchemy.orm import aliased
+
+from app.access.policy import may_enter
+from app.accounts.principal import Scope, session_lives, token_lives
+from app.core.addresses import Route
+from app.core.settings.model import Settings
+from app.gateway.errors import TokenRefused
+from app.http.problems import InsufficientScope, NotFound
+from app.models import (
+    LIVE_STATES,
+    ApiToken,
+    Job,
+    JobKind,
+    Session,
+    User,
+    Workspace,
+    WorkspaceCookie,
+    WorkspaceStatus,
+)
+from app.resources import Resources
+from app.workspaces.states import ALIVE, RELEASED
+
+_visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
+_sibling = aliased(Workspace, name="sibling")
+_containers = (
+    select(func.count()).where(_sibling.user_id == _owner.id, _sibling.status.not_in(RELEASED)).scalar_subquery()
+)
+
+# A `Grant` but for its holder.
+_GRANTED: tuple[Any, ...] = (
+    Workspace.id,
+    Workspace.incarnation,
+    _owner.id,
+    _visitor.id,
+    Workspace.generation,
+    _owner.slug,
+    _visitor.slug,
+    Workspace.template,
+    Workspace.status,
+    Workspace.status_at,
+    Workspace.host,
+    Workspace.port,
+    Job.id,
+    Job.kind,
+    Job.was,
+    _containers,
+)
+_live_job = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """That a session, or a personal token, was let into one container of a workspace.
+
+    `holder_id` is its id, `visitor_id` its account's.
+    """
+
+    holder_id: UUID
+    workspace_id: UUID
+    incarnation: int
+    visitor_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a cookie or a token opens and for whom, with its workspace's live job, if any.
+
+    `owner` and `visitor` are slugs; they differ where the workspace is shared. `containers` counts the
+    workspaces of its owner that may have a container, this one included.
+    """
+
+    holder_id: UUID
+    workspace_id: UUID
+    incarnation: int
+    owner_id: UUID
+    visitor_id: UUID
+    generation: int
+    owner: str
+    visitor: str
+    template: str
+    status: WorkspaceStatus
+    status_at: datetime
+    host: str | None
+    port: int | None
+    job_id: UUID | None
+    job: JobKind | None
+    was: WorkspaceStatus | None
+    containers: int
+
+    @property
+    def entry(self) -> Entry:
+        """What a connection that outlasts this request holds on to."""
+        return Entry(self.holder_id, self.workspace_id, self.incarnation, self.visitor_id)
+
+    @property
+    def own(self) -> bool:
+        """Whether the visitor is the owner."""
+        return self.visitor == self.owner
+
+    @property
+    def running(self) -> bool:
+        """It runs, and nothing is about to freeze it."""
+        return self.status is WorkspaceStatus.RUNNING and self.job is not JobKind.PAUSE
+
+    @property
+    def waking(self) -> bool:
+        """A launch brings it back to what it was a moment ago."""
+        return self.job is JobKind.LAUNCH and self.was in ALIVE and self.status is not WorkspaceStatus.RUNNING
+
+    @property
+    def asleep(self) -> bool:
+        """It is frozen, or about to be."""
+        return self.status is WorkspaceStatus.PAUSED or self.job is JobKind.PAUSE
+
+
+async def find_grant(resources: Resources, shown: Collection[str], route: Route) -> Grant | None:
+    """What one of the values of the workspace cookie opens; None where nobody whose session lives is signed in.
+
+    Raises `NotFound` where they open other workspaces only.
+    """
+    if not shown:
+        return None
+    digests = [digest for value in shown for digest in resources.tokens.hashes("workspace", value)]
+    query = (
+        select(Session.id, *_GRANTED)
+        .select_from(WorkspaceCookie)
+        .join(Session, Session.id == WorkspaceCookie.session_id)
+        .join(_visitor, _visitor.id == Session.user_id)
+        .join(Workspace, Workspace.id == WorkspaceCookie.workspace_id)
+        .join(_owner, _owner.id == Workspace.user_id)
+        .outerjoin(Job, _live_job)
+        .where(WorkspaceCookie.token_hash.in_(digests), session_lives(), _may_still_enter(resources.settings))
+    )
+    async with resources.reads() as session:
+        rows = (await session.execute(query)).all()
+    grants = [Grant(*columns) for columns in map(tuple[Any, ...], rows)]
+    for grant in grants:
+        if (grant.owner, grant.template) == (route.slug, route.template):
+            return grant
+    if grants:
+        raise NotFound
+    return None
+
+
+async def find_token_grant(resources: Resources, token: str, route: Route) -> tuple[Grant, datetime | None]:
+    """What a personal token opens: a workspace of its owner's own, not what others share with them. Also when the token
+    was last used.
+
+    Raises `TokenRefused` unless the token lives, `InsufficientScope`, and `NotFound` where its owner has no such
+    workspace.
+    """
+    named = (Workspace.user_id == _owner.id) & (Workspace.template == route.template) & (_owner.slug == route.slug)
+    query = (
+        select(ApiToken.scopes, ApiToken.used_at, ApiToken.id, *_GRANTED)
+        .select_from(ApiToken)
+        .join(_owner, _owner.id == ApiToken.user_id)
+        .join(_visitor, _visitor.id == _owner.id)
+        .outerjoin(Workspace, named)
+        .outerjoin(Job, _live_job)
+        .where(
+            ApiToken.token_hash.in_(resources.tokens.hashes("token", token)),
+            token_lives(),
+            _visitor.blocked_at.is_(None),
+        )
+    )
+    async with resources.reads() as session:
+        row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise TokenRefused
+    scopes, used_at, *columns = tuple[Any, ...](row)
+    if Scope.WORKSPACES not in scopes:
+        raise InsufficientScope(Scope.WORKSPACES)
+    if columns[1] is None:
+        raise NotFound
+    return Grant(*columns), used_at
+
+
+async def still_held(resources: Resources, entries: Collection[Entry]) -> set[Entry]:
+    """Those of the entries whose session or token lives, whose account is not blocked, whose visitor may still enter,
+    and whose container has not been stopped or replaced."""
+    async with resources.reads() as session:
+        rows = await session.execute(_still(resources.settings, entries))
+    return {Entry(*columns) for columns in rows}
+
+
+def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID, int, UUID]:
+    arrays = func.unnest(
+        literal([entry.holder_id for entry in entries], ARRAY(Uuid)),
+        literal([entry.workspace_id for entry in entries], ARRAY(Uuid)),
+        literal([entry.incarnation for entry in entries], ARRAY(Integer)),
+    )
+    held = arrays.table_valued(
+        column("holder_id", Uuid), column("workspace_id", Uuid), column("incarnation", Integer), name="held"
+    ).render_derived()
+    by_token = and_(
+        token_lives(), literal(Scope.WORKSPACES.value) == any_(ApiToken.scopes), Workspace.user_id == _visitor.id
+    )
+    return (
+        select(held.c.holder_id, held.c.workspace_id, held.c.incarnation, _visitor.id)
+        .outerjoin(Session, Session.id == held.c.holder_id)
+        .outerjoin(ApiToken, ApiToken.id == held.c.holder_id)
+        .join(_visitor, _visitor.id == func.coalesce(Session.user_id, ApiToken.user_id))
+        .join(
+            Workspace,
+            (Workspace.id == held.c.workspace_id)
+            & (Workspace.incarnation == held.c.incarnation)
+            & Workspace.status.not_in(RELEASED),
+        )
+        .join(_owner, _owner.id == Workspace.user_id)
+        .where(or_(session_lives(), by_token), _may_still_enter(settings))
+    )
+
+
+def _may_still_enter(settings: Settings) -> ColumnElement[bool]:
+    return and_(_visitor.blocked_at.is_(None), may_enter(settings, _visitor, _owner))

@@ -1,0 +1,335 @@
+"""Who may go where. The reverse proxy asks this for every request at a workspace's origin.
+
+A good workspace cookie opens the one workspace that it was made for, while the session behind it lives and its account
+may enter there. A program's personal token opens its owner's own workspaces. Nothing of others is looked up by the
+route, so a stranger's workspace and one that does not exist cannot be told apart.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.principal import note_token
+from app.catalog.loader import Template
+from app.catalog.placeholders import fill
+from app.core.addresses import Alias, Route, address_of, base_path, parse, placeholders, route_of
+from app.core.settings.model import Settings
+from app.gateway import cookies, origin_handoff, wake
+from app.gateway.authorization import Grant, find_grant, find_token_grant
+from app.gateway.cookies import Cookie
+from app.gateway.credentials import Shown, read_credentials
+from app.gateway.errors import (
+    FAILURES,
+    CookiesTooLarge,
+    InvalidHandoff,
+    NotEntered,
+    OpenInTab,
+    SentFromElsewhere,
+    SharedNotRunning,
+    TokenRefused,
+    WorkspaceNotRunning,
+    WorkspaceUnreachable,
+)
+from app.gateway.last_activity import Activity
+from app.gateway.origins import SAFE_METHODS, check_page, check_program, crosses_sites
+from app.gateway.proxied_request import Visit
+from app.gateway.token_entries import TokenEntries
+from app.gateway.websocket_relay import Relay
+from app.http.middleware import MAX_HEAD, HeadersTooLarge
+from app.http.problems import AppError, Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
+from app.models import User, Workspace, WorkspaceStatus, utcnow
+from app.resources import Resources
+from app.security.tokens import new_token
+from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.states import RELEASED
+
+# Time to read a mail and come back: as long as it takes to sign in.
+ENTRY_SECONDS = 900
+# Up to how many containers of one account each tier reaches. The proxy bounds requests in flight for a container by its
+# tier; the last one has no name here.
+TIERS = ((1, ""), (4, "few"))
+LAST_TIER = "many"
+# How often a row that keeps changing is looked at for one request.
+LOOKS = 3
+MOVING = (
+    WorkspaceStatus.QUEUED,
+    WorkspaceStatus.PULLING,
+    WorkspaceStatus.CREATING,
+    WorkspaceStatus.STARTING,
+    WorkspaceStatus.PROBING,
+    WorkspaceStatus.STOPPING,
+    WorkspaceStatus.DELETING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` and `authorization` for headers, and
+    `headers` that its template adds.
+
+    `base` is the path that the workspace's own cookies are held to; empty where it has a host of its own. A `ticket`
+    says that the upstream is this process's relay, and must be shown there; `clean_query` that a token of ours is to be
+    struck out of the query; `tier` how many containers share what their owner may have in flight.
+    """
+
+    upstream: str
+    prefix: str
+    base: str
+    user: str
+    cookie: str
+    authorization: str
+    headers: tuple[tuple[str, str], ...] = ()
+    clean_query: bool = False
+    ticket: str = ""
+    tier: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Go elsewhere, perhaps with a cookie."""
+
+    location: str
+    status: int
+    cookie: Cookie | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Tell a person, on a page, what is the matter and where to go on.
+
+    `status` is what the workspace is doing, `cookies` are values of Set-Cookie; `framed` says that the page stands in a
+    frame.
+    """
+
+    error: AppError
+    route: Route
+    status: WorkspaceStatus | None = None
+    cookies: tuple[str, ...] = ()
+    framed: bool = False
+
+
+Answer = Pass | Redirect | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What one process judges requests with."""
+
+    resources: Resources
+    watch: JobWatch
+    activity: Activity
+    relay: Relay
+    token_entries: TokenEntries
+
+
+async def answer(desk: Desk, visit: Visit) -> Answer:
+    """Judge one request. One to a paused workspace waits until that is awake, with no session open.
+
+    Raises `NotFound`, `Unauthorized`, `Forbidden`, `InsufficientScope`, `InvalidRequest`, `MethodNotAllowed`,
+    `Unavailable`, the gateway's own errors and what may refuse a launch; where a person would see them at a workspace's
+    name they are a `Refusal`.
+    """
+    resources = desk.resources
+    settings = resources.settings
+    route = parse(settings, visit.host, visit.uri)
+    if route is None:
+        return _outside(settings, visit)
+    if isinstance(route, Alias):
+        return Redirect(address_of(settings, route_of(route.slug, resources.catalog.default.key), route.rest), 307)
+    if not route.rest.startswith("/"):
+        if visit.method not in ("GET", "HEAD"):
+            raise NotFound
+        return Redirect(address_of(settings, route.name, route.rest), 308)
+    if visit.size > MAX_HEAD:
+        return _too_large(settings, visit, route)
+    if route.rest.partition("?")[0] == origin_handoff.ENTER_PATH:
+        return await _enter(resources, visit, route)
+    shown = read_credentials(resources.tokens, visit)
+    if shown.token is not None:
+        # A person would be asked to sign in, shown a page, or have a workspace started: none of that helps a program.
+        visit = replace(visit, page=False)
+    try:
+        return await _judge(desk, visit, route, shown)
+    except AppError as error:
+        return _refuse(visit, route, error)
+
+
+async def _judge(desk: Desk, visit: Visit, route: Route, shown: Shown) -> Answer:
+    """Judge a request for a path of a workspace."""
+    resources, template = desk.resources, desk.resources.catalog.get(route.template)
+    if shown.token is None:
+        check_page(resources.settings, visit, route, template)
+    else:
+        check_program(visit)
+    until = asyncio.get_running_loop().time() + wake.WAKE_SECONDS
+    grant = await _find_grant(resources, visit, route, shown)
+    for _ in range(LOOKS):
+        if grant is None or not await _rouse(desk, visit, grant, until):
+            break
+        grant = await _find_grant(resources, visit, route, shown)
+    if grant is None:
+        return _sign_in(resources.settings, visit, route)
+    answer = _admit(desk, visit, route, grant, shown, template)
+    if shown.token is not None:
+        await desk.token_entries.record(resources, grant)
+    return answer
+
+
+async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:
+    """Whether a certificate may be asked for this host: the public one, the workspaces', or a workspace's own."""
+    settings, host = resources.settings, host.lower()
+    if host == urlsplit(settings.public_url).hostname:
+        return True
+    if not settings.host_mode:
+        return host == urlsplit(settings.workspace_url).hostname
+    route = parse(settings, host, "/")
+    if route is None:
+        return False
+    template = route.template if isinstance(route, Route) else resources.catalog.default.key
+    query = select(Workspace.id).join(User).where(User.slug == route.slug, Workspace.template == template)
+    return await session.scalar(query) is not None
+
+
+def _outside(settings: Settings, visit: Visit) -> Answer:
+    """No workspace's name: a person who typed the bare origin is brought to the front door."""
+    if visit.navigates and visit.uri == "/":
+        return Redirect(f"{settings.public_url}/", 302)
+    raise NotFound
+
+
+async def _find_grant(resources: Resources, visit: Visit, route: Route, shown: Shown) -> Grant | None:
+    if shown.token is None:
+        return await find_grant(resources, cookies.values(visit.cookies, cookies.grant_name(resources.settings)), route)
+    grant, used_at = await find_token_grant(resources, shown.token, route)
+    await note_token(resources, grant.holder_id, used_at)
+    return grant
+
+
+async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
+    """Note the visit, wake what is asleep, start what a visit may start. True where the row is to be read again.
+
+    Who is let in by a share may wake it, but not start it: that would count against its owner. Raises `Refused`.
+    """
+    resources, template = desk.resources, desk.resources.catalog.get(grant.template)
+    if template is None or visit.unreachable or asyncio.get_running_loop().time() >= until:
+        return False
+    if grant.running:
+        return not await desk.activity.note(resources, grant.workspace_id, grant.generation, template)
+    if grant.waking or grant.asleep:
+        job_id = grant.job_id if grant.waking else await wake.launch(resources, grant.owner_id, template.key)
+        if job_id is not None:
+            await wake.ended(resources, desk.watch, job_id, until)
+        return True
+    failed_now = grant.status is WorkspaceStatus.ERROR and utcnow() - grant.status_at < wake.CALM
+    if grant.own and template.start_on_visit and visit.navigates and grant.status in RELEASED and not failed_now:
+        # What runs in it can end it as often as somebody opens it.
+        await wake.launch(resources, grant.owner_id, template.key, counted=True)
+        return True
+    return False
+
+
+def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown, template: Template | None) -> Answer:
+    """Whoever may enter is here: let through if the workspace runs."""
+    if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
+        error = WorkspaceNotRunning if grant.own or grant.status in MOVING else SharedNotRunning
+        seconds = "3" if grant.status in MOVING else "30"
+        return _refuse(visit, route, error(headers={"Retry-After": seconds}), grant.status)
+    if visit.unreachable:
+        failure = FAILURES.get(visit.unreachable, WorkspaceUnreachable)
+        return _refuse(visit, route, failure(headers={"Retry-After": "5"}), grant.status)
+    settings = desk.resources.settings
+    host = f"[{grant.host}]" if ":" in grant.host else grant.host
+    # A container may answer before it has read a body, and close: the proxy's client then loses the answer, our relay
+    # does not.
+    relayed = visit.upgrade or visit.method not in SAFE_METHODS
+    passage = None
+    if relayed:
+        passage = desk.relay.issue(grant.entry, grant.host, grant.port, upgrade=visit.upgrade, patience=visit.patience)
+    return Pass(
+        upstream=passage.upstream if passage else f"{host}:{grant.port}",
+        prefix=route.prefix if template is not None and template.strip_prefix else "",
+        base="" if settings.host_mode else base_path(settings, route.name),
+        user=grant.visitor,
+        cookie=cookies.without_ours(visit.cookies),
+        authorization=shown.authorization,
+        headers=tuple(_headers(settings, visit, route, template, grant)),
+        clean_query=shown.in_query,
+        ticket=passage.ticket if passage else "",
+        tier=next((name for most, name in TIERS if grant.containers <= most), LAST_TIER),
+    )
+
+
+def _headers(
+    settings: Settings, visit: Visit, route: Route, template: Template | None, grant: Grant
+) -> Iterator[tuple[str, str]]:
+    """What the template adds to a request; nobody's value counts but its own, which may be empty.
+
+    Raises `InvalidRequest` for another spelling of such a name, which some servers take for the same: the proxy
+    overwrites a name as it is.
+    """
+    added = template.headers if template is not None else {}
+    names = {name.lower() for name in added}
+    if any(re.sub(r"[^a-z0-9]", "-", name) in names for name in visit.names - names):
+        raise InvalidRequest
+    values = placeholders(settings, route.slug, route.template, user=grant.visitor)
+    yield from ((name, fill(text, values)) for name, text in added.items())
+
+
+def _too_large(settings: Settings, visit: Visit, route: Route) -> Refusal:
+    """The head holds more than may pass on. Where that is cookies' doing, the browser forgets them."""
+    if not visit.navigates or sum(map(len, visit.cookies)) < MAX_HEAD // 2:
+        return _refuse(visit, route, HeadersTooLarge())
+    return Refusal(CookiesTooLarge(), route, cookies=tuple(cookies.expired(settings, route, visit.cookies)))
+
+
+def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> Refusal:
+    """Say it on a page where a person would see it. In another site's frame all that a page can do is to lead out."""
+    if not visit.page:
+        raise error
+    if isinstance(error, Forbidden):
+        error = OpenInTab() if visit.framed else SentFromElsewhere()
+    return Refusal(error, route, status, framed=visit.framed)
+
+
+def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
+    """Nobody is signed in at this origin: send a person through the public one, and back with a code.
+
+    Not in a frame: the public one may stand in none.
+    """
+    if not visit.page:
+        raise Unauthorized if visit.browser else TokenRefused
+    if visit.framed:
+        raise OpenInTab
+    if not visit.navigates:
+        raise NotEntered
+    name = cookies.entry_name(settings)
+    # Another tab may be on its way with the state that it was given: both can come back with the same one.
+    state = next(filter(origin_handoff.is_token, cookies.values(visit.cookies, name)), None) or new_token()
+    query = urlencode({"next": route.rest, "state": state}, encoding="latin-1")
+    cookie = cookies.make(settings, route, name, state, seconds=ENTRY_SECONDS)
+    return Redirect(f"{settings.public_url}/open/{route.name}?{query}", 302, cookie)
+
+
+async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
+    """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing, nor does a question that may
+    come again after its answer was lost."""
+    if visit.method != "GET" or visit.repeatable:
+        raise MethodNotAllowed
+    settings = resources.settings
+    query = parse_qs(route.rest.partition("?")[2])
+    code, path = query.get("code", [""])[0], query.get("next", ["/"])[0]
+    states = cookies.values(visit.cookies, cookies.entry_name(settings))
+    value = None
+    if states and origin_handoff.is_token(code):
+        async with resources.unit_of_work() as session:
+            value = await origin_handoff.exchange(session, resources, route, code, states)
+    if value is None:
+        return _refuse(visit, route, InvalidHandoff())
+    anywhere = crosses_sites(settings, resources.catalog.get(route.template))
+    cookie = cookies.make(settings, route, cookies.grant_name(settings), value, anywhere=anywhere)
+    return Redirect(address_of(settings, route.name, origin_handoff.safe_path(path)), 303, cookie)

@@ -1,0 +1,164 @@
+"""How a session gets from the platform's origin to a workspace's, which shares no cookie with it.
+
+The workspace's origin gives the browser a random entry cookie and sends it to `{PUBLIC_URL}/open/{route}` with the
+same value as `state`. There whoever may enter gets a one-use code, whose hash covers that state; back at the
+workspace's origin code and cookie together buy the workspace cookie. Without the entry cookie, a stranger could send a
+link with a code of their own and have their page run in somebody else's browser, beside that person's workspaces.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from urllib.parse import urlencode
+from uuid import UUID
+
+from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.access.policy import entered_as, may_enter
+from app.accounts.principal import Caller, session_lives
+from app.audit import trail
+from app.core.addresses import Route, base_path, origin_of, split_route
+from app.gateway.errors import TooManyEntries
+from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
+from app.resources import Resources
+from app.security.tokens import new_token
+
+CODE_LIFE = timedelta(seconds=60)
+# Of a session within that time, spent or not: each that is spent leaves a cookie and a line of the audit trail.
+MOST_CODES = 50
+ENTER_PATH = "/.spawner/enter"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+# Backslashes count as slashes in browsers, and control characters and spaces are dropped: none may pass.
+_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\U0010ffff]*")
+_visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
+_DOTS = re.compile(r"/(\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
+
+
+def is_token(value: str) -> bool:
+    """Whether this has the form of our random tokens."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def safe_path(path: str) -> str:
+    """A path within the workspace, with its query, as it was if it cannot lead out of it; else `/`."""
+    before_query = path.partition("?")[0].partition("#")[0]
+    return path if _PATH.fullmatch(path) and not _DOTS.search(before_query) else "/"
+
+
+async def make_code(
+    session: AsyncSession, resources: Resources, caller: Caller, slug: str, template: str, state: str
+) -> str | None:
+    """A code that buys one workspace cookie within a minute, in the browser that holds `state`.
+
+    None if there is no such workspace that the caller may enter. Raises `TooManyEntries` where the session has asked
+    for more codes within a minute than a person can.
+    """
+    workspace_id = await _find_enterable(session, resources, caller, slug, template)
+    if workspace_id is None:
+        return None
+    # Of requests at the same moment each must see the other's.
+    await session.execute(select(Session.id).where(Session.id == caller.session_id).with_for_update(key_share=True))
+    lately = and_(Handoff.session_id == caller.session_id, Handoff.expires_at > utcnow())
+    if (await session.scalar(select(func.count()).where(lately)) or 0) >= MOST_CODES:
+        raise TooManyEntries(headers={"Retry-After": str(int(CODE_LIFE.total_seconds()))})
+    code = new_token()
+    session.add(
+        Handoff(
+            code_hash=resources.tokens.hash("handoff", f"{code}.{state}"),
+            session_id=caller.session_id,
+            workspace_id=workspace_id,
+            expires_at=utcnow() + CODE_LIFE,
+        )
+    )
+    return code
+
+
+async def _find_enterable(
+    session: AsyncSession, resources: Resources, caller: Caller, slug: str, template: str
+) -> UUID | None:
+    """The workspace of this name, if the caller may enter it."""
+    query = (
+        select(Workspace.id)
+        .join(_owner, _owner.id == Workspace.user_id)
+        .join(_visitor, _visitor.id == caller.user.id)
+        .where(_owner.slug == slug, Workspace.template == template, may_enter(resources.settings, _visitor, _owner))
+    )
+    return await session.scalar(query)
+
+
+async def enter_url(
+    session: AsyncSession, resources: Resources, caller: Caller, route: str, next_path: str, state: str | None
+) -> str | None:
+    """Where to send the caller's browser so that it ends at `next_path` of this workspace, signed in.
+
+    `next_path` and `state` are the query of `/open/{route}` as it came. Without a state the browser has not been at
+    the workspace's origin yet: it goes there first, gets one, and comes back. None if the route is unknown or not
+    the caller's. Only with a state is anything written.
+    """
+    names = split_route(route)
+    if names is None:
+        return None
+    origin, base = origin_of(resources.settings, route), base_path(resources.settings, route).rstrip("/")
+    known = state if state is not None and is_token(state) else None
+    path = safe_path(next_path)
+    if known is None:
+        found = await _find_enterable(session, resources, caller, *names)
+        return f"{origin}{base}{path}" if found is not None else None
+    code = await make_code(session, resources, caller, *names, known)
+    if code is None:
+        return None
+    return f"{origin}{base}{ENTER_PATH}?{urlencode({'code': code, 'next': path})}"
+
+
+async def exchange(
+    session: AsyncSession, resources: Resources, route: Route, code: str, states: Iterable[str]
+) -> str | None:
+    """Spend a code for the workspace cookie's value; None unless it is unspent, in time, for this route and one of
+    these states, and its session lives. One statement looks for all of them: anybody may show many."""
+    hashes = [digest for state in states for digest in resources.tokens.hashes("handoff", f"{code}.{state}")]
+    spent = await session.execute(
+        update(Handoff)
+        .where(
+            Handoff.code_hash.in_(hashes),
+            Handoff.spent_at.is_(None),
+            Handoff.expires_at > utcnow(),
+            Handoff.session_id == Session.id,
+            Handoff.workspace_id == Workspace.id,
+            Workspace.template == route.template,
+            Workspace.user_id == _owner.id,
+            _owner.slug == route.slug,
+            Session.user_id == _visitor.id,
+            _visitor.blocked_at.is_(None),
+            may_enter(resources.settings, _visitor, _owner),
+            session_lives(),
+        )
+        .values(spent_at=utcnow())
+        .returning(Handoff.session_id, Handoff.workspace_id, _visitor.id, Workspace.user_id)
+        .execution_options(synchronize_session=False)
+    )
+    row = spent.one_or_none()
+    if row is None:
+        return None
+    session_id, workspace_id, visitor_id, owner_id = row
+    value = new_token()
+    digest = resources.tokens.hash("workspace", value)
+    session.add(WorkspaceCookie(token_hash=digest, session_id=session_id, workspace_id=workspace_id))
+    visitor = await session.get_one(User, visitor_id)
+    how = "owner" if visitor_id == owner_id else await entered_as(session, workspace_id, visitor)
+    trail.identify(session_id=session_id)
+    trail.record(
+        session, "workspace_entered", "workspace", str(workspace_id), actor=visitor, detail=f"{route.template}: {how}"
+    )
+    return value
+
+
+async def purge(session: AsyncSession) -> None:
+    """Delete codes whose minute is over, and cookies whose session is. May be repeated."""
+    now = utcnow()
+    await session.execute(delete(Handoff).where(Handoff.expires_at < now))
+    over = exists().where(
+        Session.id == WorkspaceCookie.session_id, or_(Session.ended_at.is_not(None), Session.expires_at < now)
+    )
+    await session.execute(delete(WorkspaceCookie).where(over).execution_options(synchronize_session=False))

@@ -1,0 +1,51 @@
+"""Waking a paused workspace for a request that waits, and starting a stopped one for a person who opens it."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import LIVE_STATES, Job, User
+from app.resources import Resources
+from app.workspaces import service
+from app.workspaces.jobs.subscriptions import JobWatch
+
+# How long a request waits for a workspace to wake: below the time that the proxy waits for the gateway.
+WAKE_SECONDS = 10.0
+# News of a job may be lost; then its row says it.
+LOOK_SECONDS = 1.0
+# A workspace that failed so lately is not started again by the mere reload of its page.
+CALM = timedelta(minutes=1)
+
+
+async def launch(resources: Resources, user_id: UUID, template: str, *, counted: bool = False) -> UUID | None:
+    """Ask for a launch as the owner's own visit; the job, or None where it runs by now. Raises what refuses it.
+
+    Waking is not `counted`: many requests come to one workspace, guests' too.
+    """
+    async with resources.unit_of_work() as session:
+        user = await session.get_one(User, user_id)
+        accepted = await service.request(session, resources, user, template, counted=counted)
+        return accepted.job.id if accepted.job is not None else None
+
+
+async def ended(resources: Resources, watch: JobWatch, job_id: UUID, until: float) -> None:
+    """Return once the job has ended, or the loop's clock says `until`. No session is open meanwhile."""
+    clock = asyncio.get_running_loop().time
+    with watch.changes(job_id) as changed:
+        while (left := until - clock()) > 0 and not watch.closing:
+            async with resources.reads() as session:
+                if not await _lives(session, job_id):
+                    return
+            try:
+                async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+            changed.clear()
+
+
+async def _lives(session: AsyncSession, job_id: UUID) -> bool:
+    return await session.scalar(select(Job.state).where(Job.id == job_id)) in LIVE_STATES

@@ -1,0 +1,216 @@
+"""Carries websockets, and requests that may have a body, between the proxy and the containers.
+
+The proxy cannot close one of its connections, and a websocket outlives the request that was judged. So the gateway
+names this process as the upstream of a request for one, with a ticket that is good once and for ten seconds; every
+second, whatever is open is asked for again: does its session live, may its account still enter?
+"""
+
+import asyncio
+import resource
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.fair_share import FairShare
+from app.core.logging import cause
+from app.core.pubsub import beside
+from app.gateway.authorization import Entry, still_held
+from app.gateway.errors import TooManySockets, WorkspaceBusy
+from app.gateway.tunnel import Admission, Pipe
+from app.http.problems import Unavailable
+from app.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+TICKET_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+# A process that cannot ask for so long trusts no answer of before. A restart of the database is shorter.
+BLIND_SECONDS = 30.0
+# Connections that have shown no ticket yet. The proxy shows it at once: it is others whom the oldest belongs to.
+MOST_WAITING = 1000
+# How long requests under way may take once the process stops: as long as the server gives those to the API.
+FINISH_SECONDS = 10.0
+FINISH_LOOK_SECONDS = 0.05
+# File descriptors that are left for everything else, and those of one request: the proxy's, the container's, and for
+# other requests than websockets a second one of the container's.
+SPARE = 256
+DESCRIPTORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Where the proxy finds the relay, and what it must show there."""
+
+    upstream: str
+    ticket: str
+
+
+class Relay:
+    """The websockets of one process."""
+
+    def __init__(self) -> None:
+        self._tickets: dict[str, tuple[Admission, float]] = {}
+        # By account: open connections, and tickets for those to come.
+        self._places: FairShare[UUID] = FairShare(0)
+        self._most_each = 0
+        self._waiting: dict[Pipe, None] = {}
+        self._open: defaultdict[Entry, set[Pipe]] = defaultdict(set)
+        self._address = ""
+        self._count = 0
+        self._closing = False
+        self._until = 0.0
+
+    @property
+    def address(self) -> str:
+        """Where the proxy reaches it; empty until it listens."""
+        return self._address
+
+    def __len__(self) -> int:
+        return self._count
+
+    @asynccontextmanager
+    async def running(self, resources: Resources) -> AsyncIterator[None]:
+        """Listen while the block runs; at its end whatever is open is cut."""
+        settings = resources.settings
+        server = await asyncio.get_running_loop().create_server(self._accept, settings.relay_bind, 0, backlog=1024)
+        port = server.sockets[0].getsockname()[1]
+        host = settings.relay_host or settings.relay_bind
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._places.total = (_file_limit() - SPARE) // DESCRIPTORS
+        self._most_each = settings.user_websockets
+        try:
+            async with beside(asyncio.create_task(self._watch(resources))):
+                yield
+        finally:
+            self.close()
+            server.close()
+            await self._finish()
+            for pipe in self._all():
+                pipe.cut()
+
+    def issue(
+        self, entry: Entry, host: str, port: int, *, upgrade: bool = True, patience: float | None = None
+    ) -> Passage:
+        """A way for one connection to a container, for a websocket or, without `upgrade`, for any other request, whose
+        body may stand still for `patience` seconds.
+
+        Raises `TooManySockets`, `WorkspaceBusy` for other requests, and `Unavailable` at shutdown.
+        """
+        if self._closing or not self._address:
+            raise Unavailable
+        self._forget_tickets()
+        if len(self._places) + len(self._waiting) >= self._places.total:
+            log.error("relay_full", open=self._count)
+            raise Unavailable
+        if not self._places.take(entry.visitor_id, self._most_each):
+            raise (TooManySockets if upgrade else WorkspaceBusy)(headers={"Retry-After": "5"})
+        ticket = secrets.token_urlsafe(32)
+        self._tickets[ticket] = (Admission(entry, host, port, upgrade, patience), time.monotonic() + TICKET_SECONDS)
+        return Passage(self._address, ticket)
+
+    def close(self) -> None:
+        """The process is told to stop: end every websocket, and let nobody in any more. May be repeated."""
+        if not self._closing:
+            self._until = time.monotonic() + FINISH_SECONDS
+        self._closing = True
+        for admission, _ in self._tickets.values():
+            self._places.give_back(admission.entry.visitor_id)
+        self._tickets.clear()
+        for pipe in self._all():
+            if pipe.upgrade:
+                pipe.close()
+
+    async def _finish(self) -> None:
+        """Let other requests come to their end, until `FINISH_SECONDS` after the process was told to stop."""
+        for _ in range(int((self._until - time.monotonic()) / FINISH_LOOK_SECONDS)):
+            if all(pipe.upgrade for pipe in self._all()):
+                return
+            await asyncio.sleep(FINISH_LOOK_SECONDS)
+
+    async def look(self, resources: Resources) -> None:
+        """End every connection whose holder may not have it any more."""
+        entries = list(self._open)
+        if not entries:
+            return
+        held = await still_held(resources, entries)
+        for entry in entries:
+            if entry not in held:
+                self._cut(entry)
+
+    async def _watch(self, resources: Resources) -> None:
+        asked = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._forget_tickets()
+            try:
+                await self.look(resources)
+                asked = time.monotonic()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("relay_not_checked", **cause(error))
+                if time.monotonic() - asked > BLIND_SECONDS:
+                    for entry in list(self._open):
+                        self._cut(entry)
+
+    def _cut(self, entry: Entry) -> None:
+        pipes = list(self._open.get(entry, ()))
+        for pipe in pipes:
+            pipe.cut()
+        if pipes:
+            log.info("websockets_ended", count=len(pipes), workspace_id=str(entry.workspace_id))
+
+    def _accept(self) -> asyncio.Protocol:
+        if len(self._waiting) >= MOST_WAITING:
+            next(iter(self._waiting)).cut()
+        pipe = Pipe(self._redeem, self._forget)
+        self._waiting[pipe] = None
+        return pipe.near
+
+    def _redeem(self, pipe: Pipe, ticket: str) -> Admission | None:
+        self._forget_tickets()
+        admission, _ = self._tickets.pop(ticket, (None, 0.0))
+        if admission is None:
+            return None
+        self._waiting.pop(pipe, None)
+        self._open[admission.entry].add(pipe)
+        self._count += 1
+        return admission
+
+    def _forget(self, pipe: Pipe) -> None:
+        self._waiting.pop(pipe, None)
+        entry = pipe.admission.entry if pipe.admission is not None else None
+        if entry is None or pipe not in self._open.get(entry, ()):
+            return
+        self._count -= 1
+        self._places.give_back(entry.visitor_id)
+        self._open[entry].discard(pipe)
+        if not self._open[entry]:
+            del self._open[entry]
+
+    def _forget_tickets(self) -> None:
+        """Tickets are kept in the order of their end."""
+        now = time.monotonic()
+        while self._tickets:
+            ticket = next(iter(self._tickets))
+            admission, until = self._tickets[ticket]
+            if until > now:
+                return
+            del self._tickets[ticket]
+            self._places.give_back(admission.entry.visitor_id)
+
+    def _all(self) -> list[Pipe]:
+        return [*self._waiting, *(pipe for pipes in self._open.values() for pipe in pipes)]
+
+
+def _file_limit() -> int:
+    """Raise this process's limit of open files as far as it may go, as Go's programs do; says what it is then."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most

@@ -1,0 +1,191 @@
+"""The OpenAPI document: what FastAPI derives, completed by examples, headers and how to authenticate.
+
+FastAPI's 422 goes: this API answers 400 to what is invalid.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+
+from app.http.problems import MEDIA_TYPE, Problem
+from app.openapi import examples, examples_access, examples_accounts, examples_admin
+
+PARTS = (examples, examples_accounts, examples_admin, examples_access)
+ANSWERS: dict[str, Any] = {key: value for part in PARTS for key, value in part.ANSWERS.items()}
+INVALID: dict[str, Any] = {key: value for part in PARTS for key, value in part.INVALID.items()}
+
+DESCRIPTION = """
+Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
+
+**Who calls.** Send `Authorization: Bearer <access_token>`, or a personal token in its place: `read` lets it read what
+is yours, `workspaces` change it too, `admin` use `/api/admin`; for anything else it is refused with
+`insufficient_scope`. The pages' own cookies are accepted as well; with them, a request that changes something must come
+from the pages' origin, or it is refused with `cross_site`.
+
+**Errors** are `application/problem+json` (RFC 9457): switch on `code`, show `detail`. Invalid input is 400 and names
+each field in `errors`. An unknown address is 404 `not_found`, a method that it does not know 405 `method_not_allowed`.
+A fault on our side is 500 `internal`: give its `request_id`, which every answer carries as `X-Request-ID`, to the
+operator.
+
+**Languages.** Texts follow `Accept-Language`: English or German.
+
+**Repeating.** Launch, restart, stop and delete accept `Idempotency-Key`: the same key and request answer the same job.
+"""
+
+TAGS = [
+    {"name": "auth", "description": "Links, sessions, tokens."},
+    {"name": "user", "description": "The caller."},
+    {"name": "catalogue", "description": "What may be launched."},
+    {"name": "container", "description": "Workspaces of the caller."},
+    {"name": "jobs", "description": "Accepted requests and how far they are."},
+    {"name": "sharing", "description": "Letting others into a workspace, and what others share."},
+    {"name": "volumes", "description": "Files that outlive their workspaces."},
+    {"name": "admin", "description": "For admins of the installation."},
+    {"name": "health", "description": "For probes."},
+]
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "description": "Names this request in the operator's logs.",
+        "schema": {"type": "string"},
+        "example": "5f0c2d9e1b7a4c38",
+    },
+    "Retry-After": {
+        "description": "Seconds until trying again makes sense.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 5,
+    },
+    "WWW-Authenticate": {
+        "description": "The scheme to authenticate with.",
+        "schema": {"type": "string", "const": "Bearer"},
+        "example": "Bearer",
+    },
+    "ETag": {
+        "description": "Names this state of the job; send it back as `If-None-Match`.",
+        "schema": {"type": "string"},
+        "example": '"3.1.0.6.en"',
+    },
+    "Content-Disposition": {
+        "description": "The file's name.",
+        "schema": {"type": "string"},
+        "example": 'attachment; filename="audit.csv"',
+    },
+    "Location": {
+        "description": "The page where a person confirms; the token stays in the fragment.",
+        "schema": {"type": "string", "format": "uri"},
+        "example": "http://localhost:8080/auth/confirm#token=q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI",
+    },
+    "Set-Cookie": {
+        "description": "The pages' cookies, out of reach of scripts. Programs need not keep them.",
+        "schema": {"type": "string"},
+        "example": "spawner_session=0wV…; HttpOnly; Max-Age=900; Path=/; SameSite=lax",
+    },
+}
+PROBLEM_HEADERS = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
+OTHER_HEADERS = {
+    ("signup", "200"): "Set-Cookie",
+    ("login", "200"): "Set-Cookie",
+    ("verify", "200"): "Set-Cookie",
+    ("verify_code", "200"): "Set-Cookie",
+    ("logout", "200"): "Set-Cookie",
+    ("refresh", "204"): "Set-Cookie",
+    ("export_audit", "200"): "Content-Disposition",
+    ("get_job", "200"): "ETag",
+    ("get_job", "304"): "ETag",
+    ("verify_signup", "303"): "Location",
+    ("verify_login", "303"): "Location",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Replace the app's generator by one that completes what it derives."""
+    derive = app.openapi
+
+    def generate() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(derive())
+        return app.openapi_schema
+
+    app.openapi = generate  # type: ignore[method-assign]
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every operation with its method and path."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**problem.pop("$defs"), "Problem": problem}
+    for name, schema in schemas.items():
+        if schema["type"] == "object" and not name.endswith("In"):
+            # Answers hold every field, those with a default too.
+            schema["required"] = list(schema["properties"])
+    for _, _, operation in operations(document):
+        operation["responses"].pop("422", None)
+        if "401" in operation["responses"]:
+            operation["security"] = [{"cookie" if operation["operationId"] == "refresh" else "bearer": []}]
+        for body in operation.get("requestBody", {}).get("content", {}).values():
+            example = schemas[_name(body["schema"])]["examples"][0]
+            body["examples"] = {"request": {"value": example}}
+        for status, response in operation["responses"].items():
+            _complete_response(operation["operationId"], status, response, schemas)
+        # In order, whatever order the routes name them in.
+        operation["responses"] = dict(sorted(operation["responses"].items()))
+    components["schemas"] = dict(sorted(schemas.items()))
+    components["headers"] = HEADERS
+    components["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "`access_token` of a token body, which ends with its session, at sign-out at the latest; or "
+            "a personal token, which is good for what its scopes name.",
+        },
+        "cookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "__Host-spawner_refresh",
+            "description": "What the pages renew their sign-in with. Without TLS its name is `spawner_refresh`.",
+        },
+    }
+    return document
+
+
+def _complete_response(name: str, status: str, response: dict[str, Any], schemas: dict[str, Any]) -> None:
+    content = response.get("content", {})
+    headers = ["X-Request-ID"]
+    if MEDIA_TYPE in content:
+        headers += [PROBLEM_HEADERS[status]] if status in PROBLEM_HEADERS else []
+        invalid = content[MEDIA_TYPE]["examples"].get("invalid_request")
+        if invalid is not None:
+            # The routes of one `responses=` share it: each operation gets an example of its own.
+            value = {**invalid["value"], "errors": [INVALID[name].model_dump()]}
+            content[MEDIA_TYPE]["examples"] |= {"invalid_request": {**invalid, "value": value}}
+    headers += [OTHER_HEADERS[name, status]] if (name, status) in OTHER_HEADERS else []
+    response["headers"] = {header: {"$ref": f"#/components/headers/{header}"} for header in headers}
+    if "application/json" in content:
+        body = content["application/json"]
+        if response["description"] == "Successful Response":
+            response["description"] = schemas[_name(body["schema"])]["description"].rstrip(".")
+        body["examples"] = {
+            shown: {"value": jsonable_encoder(example)} for shown, example in ANSWERS[name][status].items()
+        }
+    for media_type, file in examples_admin.FILES.get(name, {}).items():
+        if media_type in content:
+            content[media_type]["examples"] = {"rows": {"value": file}}
+    if "text/event-stream" in content:
+        content["text/event-stream"]["examples"] = {"events": {"value": examples.STREAMS[name]}}
+
+
+def _name(schema: dict[str, Any]) -> str:
+    """The name of the component that a schema refers to; that of a body which may be left out is one of two."""
+    reference: str = schema.get("anyOf", [schema])[0]["$ref"]
+    return reference.rpartition("/")[2]

@@ -1,0 +1,81 @@
+"""Answers of the engine that go on: pulls, logs, events.
+
+The client library's own readers neither close what they leave nor tell an end from a break, so these use its session.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiodocker
+from aiohttp import ClientTimeout, StreamReader
+
+from app.runtime.docker.calls import EngineRefused, engine_errors
+
+FRAME_HEADER: Final = 8
+# Bytes. What a container writes without ever ending the line must not fill the memory.
+LONGEST_LINE: Final = 64 * 1024
+
+
+@asynccontextmanager
+async def stream(
+    docker: aiodocker.Docker,
+    method: str,
+    path: str,
+    params: Mapping[str, str],
+    *,
+    answer_seconds: float | None,
+    silence_seconds: float | None = None,
+) -> AsyncIterator[StreamReader]:
+    """Open an answer that goes on, and close the connection at the end, which tells the engine to stop.
+
+    Raises `EngineUnavailable` if no answer begins in time and `EngineRefused` if it is an error.
+    """
+    with engine_errors():
+        async with asyncio.timeout(answer_seconds):
+            if docker.api_version == "auto":
+                await docker.version()
+            url = f"{docker.docker_host}/{docker.api_version}/{path}"
+            timeout = ClientTimeout(sock_read=silence_seconds)
+            response = await docker.session.request(method, url, params=params, timeout=timeout)
+    try:
+        if response.status >= 400:
+            with engine_errors():
+                message = (await response.json(content_type=None))["message"]
+            raise EngineRefused(response.status, message)
+        yield response.content
+    finally:
+        response.close()
+
+
+async def next_object(content: StreamReader) -> dict[str, Any] | None:
+    """Read one line of JSON; None at the end. A break is `EngineUnavailable`, an error in it `EngineRefused`."""
+    with engine_errors():
+        line = await content.readline()
+        data: dict[str, Any] | None = json.loads(line) if line.strip() else None
+    if data is not None and "error" in data:
+        raise EngineRefused(0, str(data["error"]))
+    return data
+
+
+async def log_lines(content: StreamReader) -> AsyncIterator[str]:
+    """Split frames of both output streams into lines, the last of which may lack its end; what is too long is cut.
+
+    A frame may hold a part of a line, and one of the other stream may come before the rest.
+    """
+    pending: dict[int, bytes] = {}
+    while True:
+        with engine_errors():
+            try:
+                header = await content.readexactly(FRAME_HEADER)
+                chunk = await content.readexactly(int.from_bytes(header[4:], "big"))
+            except asyncio.IncompleteReadError:
+                break
+        *lines, rest = (pending.get(header[0], b"") + chunk).split(b"\n")
+        for line in lines:
+            yield line[:LONGEST_LINE].decode(errors="replace")
+        pending[header[0]] = rest[:LONGEST_LINE]
+    for rest in filter(None, pending.values()):
+        yield rest.decode(errors="replace")

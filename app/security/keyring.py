@@ -1,0 +1,171 @@
+"""The secrets that sign and hash, and what is derived from them.
+
+HKDF (RFC 5869) derives from a secret a key for each purpose, so that a hash made for a link is worth nothing as a
+session, and the P-256 key that signs access tokens (ES256, RFC 7518). Of several secrets the first signs and hashes;
+the others still verify and are searched, until they are dropped.
+"""
+
+import base64
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from app.core.logging import cause
+from app.core.settings.model import Settings, split_secrets
+
+log = structlog.get_logger(__name__)
+
+# Order of the P-256 group (SEC 2, 2.4.2).
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+ACCESS_LIST = "system.posix_acl_access"
+
+Purpose = Literal[
+    "link", "code", "browser", "known", "session", "refresh", "handoff", "workspace", "limit", "token", "share"
+]
+# What is derived from another token rather than compared with a stored hash.
+Derived = Literal["family", "successor", "access"]
+
+
+class Key:
+    """Everything that is derived from one secret, when it is first asked for. Never log it."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+        self._macs: dict[str, bytes] = {}
+
+    def _derive(self, label: str, length: int) -> bytes:
+        return HKDF(SHA256(), length, salt=None, info=f"spawner {label}".encode()).derive(self.secret.encode())
+
+    def mac(self, purpose: Purpose | Derived, text: str) -> bytes:
+        """HMAC-SHA256 under the key of this purpose."""
+        if purpose not in self._macs:
+            self._macs[purpose] = self._derive(purpose, 32)
+        return hmac.digest(self._macs[purpose], text.encode(), "sha256")
+
+    @cached_property
+    def private(self) -> ec.EllipticCurvePrivateKey:
+        """What signs access tokens."""
+        # 64 bytes reduced modulo the order: the bias is below 2^-256 (FIPS 186-5, A.2.1).
+        scalar = int.from_bytes(self._derive("jwt", 64), "big") % (P256_ORDER - 1) + 1
+        return ec.derive_private_key(scalar, ec.SECP256R1())
+
+    @cached_property
+    def public(self) -> ec.EllipticCurvePublicKey:
+        """What verifies them."""
+        return self.private.public_key()
+
+    @cached_property
+    def kid(self) -> str:
+        """Names the pair in a token's header."""
+        encoded = self.public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(encoded).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The file as it was when it was read last."""
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "_Seen":
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class Keyring:
+    """The keys as they are now, newest first.
+
+    The file is looked at whenever keys are asked for, which costs a microsecond: a process that has the new secret
+    can have made nothing with it before the others can see it. A file that cannot be used changes nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.secret_key_file
+        self._seen: _Seen | None = None
+        self._lost = False
+        self._keys = [Key(secret) for secret in settings.secret_key.splitlines()]
+
+    def __call__(self) -> list[Key]:
+        """The keys, at least one."""
+        if self._path is not None:
+            self._look(self._path)
+        return self._keys
+
+    def _look(self, path: Path) -> None:
+        try:
+            if _Seen.of(path.stat()) == self._seen:
+                return
+            with path.open() as file:
+                # Of what is read: the file may have been replaced since.
+                self._seen = _Seen.of(os.fstat(file.fileno()))
+                found = split_secrets(file.read())
+        except (OSError, ValueError) as error:
+            # Set before the line is logged: the logger asks for the keys, to remove them from it.
+            said, self._lost = self._lost, True
+            if not said:
+                log.warning("secret_key_file_unusable", **cause(error))
+            return
+        self._lost = False
+        known = {key.secret: key for key in self._keys}
+        self._keys = [known.get(secret) or Key(secret) for secret in found]
+
+
+def _access_list(path: Path) -> bytes | None:
+    """The file's POSIX access list; None where it has none, or its file system."""
+    try:
+        return os.getxattr(path, ACCESS_LIST)
+    except (OSError, AttributeError):
+        return None
+
+
+def rotate(path: Path, keep: int) -> int:
+    """Put a fresh secret first and drop all but the newest `keep`; returns how many there are now.
+
+    A reader sees the old content or the new one. Owner, group, mode and access list stay; where they cannot, raises
+    `OSError` and leaves the file as it is. Raises `ValueError` for a file whose secrets are not usable.
+    """
+    # The file may be a link, as orchestrators mount secrets: what it leads to is replaced.
+    path = path.resolve(strict=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        lines = [base64.b64encode(secrets.token_bytes(48)).decode(), *split_secrets(path.read_text())][:keep]
+        owner = path.stat()
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                made = os.fstat(descriptor)
+                if (owner.st_uid, owner.st_gid) != (made.st_uid, made.st_gid):
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
+                if (listed := _access_list(path)) is not None:
+                    os.setxattr(descriptor, ACCESS_LIST, listed)
+                file.write("\n".join(lines) + "\n")
+                file.flush()
+                os.fsync(descriptor)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return len(lines)

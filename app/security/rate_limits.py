@@ -1,0 +1,140 @@
+"""How often links may be asked for; the counts live in Redis, where no address stands in clear."""
+
+import ipaddress
+import math
+import time
+
+from limits import RateLimitItemPerHour
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.core.i18n import Text
+from app.core.settings.model import Settings
+from app.http.problems import AppError, Unavailable
+from app.http.proxy_headers import read_network
+from app.security.tokens import Tokens
+
+RENEWAL_SECONDS = 60
+# Browsers of one address that ask as often as they may. Each link makes another browser known.
+MOST_BROWSERS = 10
+# Subscriber networks of one IPv6 site that ask as often as they may: whoever has a /48 has 65,536 of them.
+MOST_NETWORKS = 10
+
+
+class RateLimited(AppError):
+    code = "rate_limited"
+    status = 429
+    title = Text("Too many requests", "Zu viele Anfragen")
+    detail = Text(
+        "No further mail is sent to this address for now. If it can sign in here, use the newest mail "
+        "of the last hour, whoever asked for it: its link is good again.",
+        "An diese Adresse geht vorerst keine weitere Mail. Wenn sie sich hier anmelden kann, nimm die neueste Mail der "
+        "letzten Stunde, wer auch immer sie angefordert hat: Ihr Link gilt wieder.",
+    )
+
+
+class ClientRateLimited(AppError):
+    code = "rate_limited_client"
+    status = 429
+    title = Text("Too many requests from this place", "Zu viele Anfragen von diesem Ort")
+    detail = Text(
+        "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
+        "Try again later, or ask your operator to allow more.",
+        "Von diesem Ort, vielleicht einem ganzen Netz, wurden zu viele Links angefordert. Es wurde keine Mail "
+        "verschickt. Versuche es später noch einmal, oder bitte den Betreiber, mehr zu erlauben.",
+    )
+
+
+class LinkLimits:
+    """Counts requests for links in windows that move: so many an hour for a mail address and for a client.
+
+    A client is an address, behind which a whole class may sit: its limit is far above what one person needs, and
+    networks can be exempt.
+
+    A browser in which somebody has signed in as an address before has a count of its own for that address: whoever
+    floods it with requests keeps strangers from getting new mails sent to it, but not its owner. All such browsers of
+    an address have a count together, so that no reader of a mailbox multiplies mails.
+    """
+
+    def __init__(self, settings: Settings, tokens: Tokens, redis: Redis) -> None:
+        self._tokens = tokens
+        self._redis = redis
+        self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
+        self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
+        self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
+        site = settings.magic_links_per_hour_client * MOST_NETWORKS
+        self._by_site = RateLimitItemPerHour(site, namespace="links-site")
+        together = settings.magic_links_per_hour * MOST_BROWSERS
+        self._by_browsers = RateLimitItemPerHour(together, namespace="links-browsers")
+        exempt = settings.magic_links_exempt_networks
+        if settings.environment == "development":
+            exempt = [*exempt, "127.0.0.0/8", "::1"]
+        self._exempt = [read_network(text) for text in exempt]
+        # The URI only chooses the driver: with a pool given, nothing is dialled by it.
+        storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix="spawner:limits",
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # documented, but not annotated
+        )
+        self._limiter = MovingWindowRateLimiter(storage)
+
+    async def count(self, address: str, client: str, *, known_browser: str | None = None) -> None:
+        """Count one request for a link to a normalised mail address from a client's IP address.
+
+        `known_browser` is the token of a browser that has signed in as this very address before.
+
+        Raises `ClientRateLimited` and `RateLimited`, which say when to come back, and `Unavailable` where Redis does
+        not answer: a count that cannot be taken is never taken for zero.
+        """
+        try:
+            if known_browser is not None:
+                await self._hit(self._by_browser, f"{known_browser} {address}", RateLimited)
+                return await self._hit(self._by_browsers, address, RateLimited)
+            # The client first: one that is over its limit must not use up the limit of somebody's address.
+            if not self._is_exempt(client):
+                network, site = _network(client, 64), _network(client, 48)
+                await self._hit(self._by_client, network, ClientRateLimited)
+                if site != network:
+                    await self._hit(self._by_site, site, ClientRateLimited)
+            await self._hit(self._by_address, address, RateLimited)
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+
+    async def may_renew(self, address: str) -> bool:
+        """Whether a mailed link of a normalised address may be made good again: once a minute. Raises `Unavailable`."""
+        key = f"spawner:limits:renewal:{self._tokens.hash('limit', address).hex()}"
+        try:
+            return bool(await self._redis.set(key, 1, nx=True, ex=RENEWAL_SECONDS))
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+
+    def _is_exempt(self, client: str) -> bool:
+        try:
+            # An IPv4 client of a socket that listens on both families looks like an IPv6 one.
+            address = read_network(client)[0]
+        except ValueError:
+            return False
+        return any(address in network for network in self._exempt)
+
+    async def _hit(self, limit: RateLimitItemPerHour, who: str, refusal: type[AppError]) -> None:
+        key = self._tokens.hash("limit", who).hex()
+        if not await self._limiter.hit(limit, key):
+            window = await self._limiter.get_window_stats(limit, key)
+            seconds = max(1, math.ceil(window.reset_time - time.time()))
+            raise refusal(headers={"Retry-After": str(seconds)})
+
+
+def _network(client: str, prefix: int) -> str:
+    """Whom to count: an IPv4 address, or the network that one IPv6 subscriber (/64) or site (/48) chooses from."""
+    try:
+        parsed = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), prefix), strict=False))

@@ -1,0 +1,44 @@
+"""Removing what nobody may read from texts that come out of containers, before they are kept or shown."""
+
+import re
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from app.core.settings.model import Settings
+from app.security.keyring import Key, Keyring
+
+REMOVED = "[removed]"
+# Shorter ones occur by chance; their absence would give them away.
+SHORTEST = 4
+# C0 and C1 without tab and line feed, and DEL: what terminals obey and PostgreSQL refuses.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Redactor:
+    """Knows the platform's secrets, as they are and as addresses spell them. Follows the keyring.
+
+    A secret that was dropped is removed as long as the process lives.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._keyring = Keyring(settings)
+        self._seen: list[Key] = []
+        self._known: set[str] = set()
+        self._pattern = _any_of(self._known)
+        for url in (settings.database_url, settings.database_owner_url, settings.redis_url, settings.smtp_url):
+            parts = urlsplit(url)
+            for spelled in (parts.password or "", *parse_qs(parts.query).get("password", [])):
+                self._known |= {spelled, unquote(spelled), quote(unquote(spelled), safe="")}
+
+    def redact(self, text: str) -> str:
+        """The text without secrets; a control character other than tab and line feed becomes U+FFFD."""
+        keys = self._keyring()
+        if keys is not self._seen:
+            self._known |= {key.secret for key in keys}
+            self._pattern, self._seen = _any_of(self._known), keys
+        return _CONTROL.sub("\ufffd", self._pattern.sub(REMOVED, text))
+
+
+def _any_of(secrets: set[str]) -> re.Pattern[str]:
+    """Finds each that is long enough, the longest first: a secret may begin with another one. Without one, nothing."""
+    known = sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, known)) or r"(?!)")

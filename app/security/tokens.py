@@ -1,0 +1,131 @@
+"""Secrets that sign people in: random tokens kept as keyed hashes, and access tokens (JWT, RFC 9068's claims)."""
+
+import base64
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, get_args
+from uuid import UUID, uuid4
+
+import jwt
+
+from app.core import clock
+from app.core.settings.model import Settings
+from app.security.keyring import Derived, Keyring, Purpose
+
+ALGORITHM = "ES256"
+AUDIENCE = "spawner-api"
+TYPE = "at+jwt"
+LONGEST = 4096
+# By how much the clock of another machine of ours may be ahead.
+LEEWAY = timedelta(seconds=30)
+# The last character of 64 bytes in base64url carries two bits: any other spells the same signature once more.
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
+_REQUIRED = ["exp", "iat", "aud", "iss", "sub", "sid", "jti"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a valid access token says. Whether its session still lives is the database's to say."""
+
+    user_id: UUID
+    session_id: UUID
+    is_admin: bool
+
+
+class InvalidToken(Exception):
+    """The token is not one of ours, or its time is over."""
+
+
+def new_token() -> str:
+    """256 random bits, as 43 URL-safe characters."""
+    return secrets.token_urlsafe(32)
+
+
+class Tokens:
+    """Makes and checks tokens. Holds keys: never log it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = Keyring(settings)
+        self._issuer = settings.public_url
+        self._life = timedelta(seconds=settings.access_token_seconds)
+
+    def hash(self, purpose: Purpose, token: str) -> bytes:
+        """The keyed hash that the database keeps: without SECRET_KEY a dump cannot even be searched."""
+        return self._keys()[0].mac(purpose, token)
+
+    def hashes(self, purpose: Purpose, token: str) -> list[bytes]:
+        """Every hash under which the database may know the token: search with this, and keep `hash`."""
+        return [key.mac(purpose, token) for key in self._keys()]
+
+    def derive(self, purpose: Derived, text: str) -> list[str]:
+        """A token that follows from a text, under each key, the newest first: whoever asks gets the same."""
+        return [_spell(key.mac(purpose, text)) for key in self._keys()]
+
+    def issue(self, user_id: UUID, session_id: UUID, *, is_admin: bool) -> str:
+        """Sign an access token that lives ACCESS_TOKEN_SECONDS."""
+        key, now = self._keys()[0], clock.source()
+        claims = {
+            "iss": self._issuer,
+            "aud": AUDIENCE,
+            "sub": str(user_id),
+            "sid": str(session_id),
+            "jti": str(uuid4()),
+            "iat": now,
+            "exp": now + self._life,
+            "is_admin": is_admin,
+        }
+        return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.kid, "typ": TYPE})
+
+    def read(self, token: str) -> Access:
+        """Check signature, header and claims; raise `InvalidToken` for what we did not issue or what expired."""
+        if len(token) > LONGEST or not _FORM.fullmatch(token):
+            raise InvalidToken
+        try:
+            header = jwt.get_unverified_header(token)
+            known = {key.kid: key for key in self._keys()}
+            key = known.get(str(header.get("kid")))
+            if key is None or header != {"alg": ALGORITHM, "kid": key.kid, "typ": TYPE}:
+                raise InvalidToken
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.public,
+                [ALGORITHM],
+                audience=AUDIENCE,
+                issuer=self._issuer,
+                # Times are checked below, by the platform's clock.
+                options={
+                    "require": _REQUIRED,
+                    "strict_aud": True,
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
+            )
+            _check_times(claims)
+            return Access(UUID(str(claims["sub"])), UUID(str(claims["sid"])), bool(claims.get("is_admin")))
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
+            raise InvalidToken from error
+
+    def is_ours(self, token: str) -> bool:
+        """Whether this names one of our keys, as access tokens do. Nothing is verified: it may be over, or forged."""
+        if token.count(".") != 2 or len(token) > LONGEST:
+            return False
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+        except jwt.PyJWTError:
+            return False
+        return any(key.kid == kid for key in self._keys())
+
+
+def _check_times(claims: dict[str, Any]) -> None:
+    now, soon = clock.source().timestamp(), (clock.source() + LEEWAY).timestamp()
+    expires, begins = claims["exp"], [claims["iat"], *([claims["nbf"]] if "nbf" in claims else [])]
+    if not all(type(time) is int for time in (expires, *begins)) or expires <= now or max(begins) > soon:
+        raise InvalidToken
+
+
+def _spell(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,1 +1,0 @@
-"""Letting other people into one workspace, on purpose."""

@@ -1,0 +1,38 @@
+"""Errors as people see them: a page in place of a problem document."""
+
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.auth.return_to import HOME, read_local
+from app.http.problems import Problem
+from app.web.rendering import page
+
+PROGRAMS = ("/api/", "/internal/", "/static/")
+
+
+def is_htmx(request: Request) -> bool:
+    """Whether a page's own element asks, rather than the browser as a whole."""
+    return request.headers.get("hx-request") == "true"
+
+
+def _sign_in(request: Request) -> str:
+    """The form, which leads back to the page that the person sees: the one that asks, or whose element does."""
+    if is_htmx(request):
+        shown = urlsplit(request.headers.get("hx-current-url", ""))
+        return read_local(f"{shown.path}?{shown.query}").sign_in
+    return read_local(f"{request.url.path}?{request.url.query}").sign_in if request.method == "GET" else HOME.sign_in
+
+
+def error_page(request: Request, problem: Problem) -> Response | None:
+    """The page for a problem, or None where no person would see it. Who is not signed in goes where they can."""
+    if request.url.path.startswith(PROGRAMS):
+        return None
+    if is_htmx(request):
+        return Response(status_code=401, headers={"HX-Redirect": _sign_in(request)}) if problem.status == 401 else None
+    if "text/html" not in request.headers.get("accept", ""):
+        return None
+    if problem.status == 401:
+        return RedirectResponse(_sign_in(request), 303)
+    return page(request, "problem.html", status=problem.status, caller=None, problem=problem)

@@ -1,0 +1,16 @@
+"""What the pages say about keeping a workspace awake, in both languages."""
+
+from app.core.i18n import Text
+
+REST: dict[str, Text] = {
+    "kept_until": Text("Kept awake until {until} UTC.", "Bleibt wach bis {until} UTC."),
+    "keep_awake": Text("Keep awake", "Wach halten"),
+    "keep_awake_lead": Text(
+        "Requests, traffic of open pages, and more than {percent} % of a processor core count as use. A program that "
+        "sleeps, or waits for a database, does not: keep the workspace awake for it. Its longest life stays as it is.",
+        "Als Benutzung zählen Anfragen, Verkehr offener Seiten und mehr als {percent} % eines Prozessorkerns. Ein "
+        "Programm, das schläft oder auf eine Datenbank wartet, zählt nicht: Halte den Arbeitsplatz dafür wach. An "
+        "seiner längsten Laufzeit ändert das nichts.",
+    ),
+    "keep_awake_for": Text("For", "Für"),
+}

@@ -1,0 +1,118 @@
+"""The way into a workspace: on to it where it runs, else a page that starts it and then goes there."""
+
+from dataclasses import replace
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.access.shares import find_shared
+from app.accounts.principal import Caller
+from app.auth.return_to import place_in
+from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
+from app.gateway.origin_handoff import enter_url
+from app.http.negotiation import opens_page
+from app.http.problems import NotFound
+from app.resources import Resources
+from app.web.cards import Card, attempt, find_card, wait_for_news
+from app.web.destination import Destination, DestinationDep
+from app.web.error_pages import is_htmx
+from app.web.home import SeenDep
+from app.web.rendering import page
+from app.workspaces import service
+from app.workspaces.service import find_template
+from app.workspaces.states import ALIVE
+from app.workspaces.views import find_workspace, status_of
+
+router = APIRouter(prefix="/open/{route}", include_in_schema=False, dependencies=[Depends(check_same_origin)])
+
+
+@router.get("")
+async def open_workspace(
+    request: Request,
+    resources: ResourcesDep,
+    caller: MaybeCallerDep,
+    locale: LocaleDep,
+    to: DestinationDep,
+) -> Response:
+    """Go there, or show why not yet. A stranger's workspace is as unknown as one that does not exist.
+
+    The way leads over a row of the database: an image, a frame or a prefetch of this address gets nothing.
+    """
+    if not opens_page(request.headers):
+        return Response(status_code=204)
+    if caller is None:
+        return RedirectResponse(place_in(to.route, to.path).sign_in, 303)
+    url = await _way_in(resources, caller, to)
+    if url is not None:
+        return RedirectResponse(url, 303)
+    if to.slug == caller.user.slug:
+        card = await find_card(resources, caller, locale, to.template)
+        return page(request, "opening.html", caller=caller, card=card, to=to)
+    name = find_template(resources, to.template).name.say(locale)
+    return page(request, "shared_waits.html", caller=caller, name=name)
+
+
+@router.get("/progress")
+async def follow(
+    request: Request,
+    resources: ResourcesDep,
+    watch: WatchDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    to: DestinationDep,
+    seen: SeenDep,
+) -> Response:
+    """The page's panel anew, as soon as the job has moved; once the workspace runs, the browser goes on by itself."""
+    _check_owner(caller, to)
+    await wait_for_news(resources, watch, caller, locale, seen)
+    card = await find_card(resources, caller, locale, to.template)
+    return _panel(request, card, to, seen.said)
+
+
+@router.post("")
+async def start(
+    request: Request,
+    resources: ResourcesDep,
+    caller: CallerDep,
+    locale: LocaleDep,
+    to: DestinationDep,
+) -> Response:
+    """Start the workspace and show how far it is.
+
+    The answer is a page rather than a redirect: a form's redirects may not lead to another origin.
+    """
+    _check_owner(caller, to)
+    refusal = await attempt(resources, lambda session: service.request(session, resources, caller.user, to.template))
+    card = await find_card(resources, caller, locale, to.template)
+    if refusal is not None:
+        card = replace(card, refused=refusal.detail.say(locale, **refusal.values))
+    if is_htmx(request):
+        return _panel(request, card, to, "")
+    status, headers = (refusal.status, refusal.headers) if refusal else (200, {})
+    return page(request, "opening.html", status=status, headers=headers, caller=caller, card=card, to=to)
+
+
+async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str | None:
+    """The address that leads into the workspace while it lives; raises `NotFound` where the caller may not enter."""
+    async with resources.unit_of_work() as session:
+        if to.slug == caller.user.slug:
+            workspace = await find_workspace(session, caller.user.id, to.template)
+        else:
+            workspace = await find_shared(session, resources, caller.user, to.slug, to.template)
+            if workspace is None:
+                raise NotFound
+        # A paused one wakes at the gateway.
+        if status_of(workspace) not in ALIVE:
+            return None
+        return await enter_url(session, resources, caller, to.route, to.path, to.state)
+
+
+def _check_owner(caller: Caller, to: Destination) -> None:
+    if to.slug != caller.user.slug:
+        raise NotFound
+
+
+def _panel(request: Request, card: Card, to: Destination, said: str) -> Response:
+    if card.alive:
+        return Response(headers={"HX-Redirect": to.local})
+    return page(request, "panel.html", card=card, to=to, speak=card.said != said)

@@ -1,0 +1,249 @@
+"""Who works on a job: claims, leases, and the way back into the queue.
+
+A worker holds a job by its lease. Another job of the same workspace is claimed only when no lease is left, so that no
+two workers ever act on one workspace: a job that was ended from outside keeps its lease until its worker has let go.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import func, insert, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.core.outbox import JobName, announce, enqueue, revoke
+from app.models import LIVE_STATES, Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, utcnow
+from app.resources import Resources
+from app.workspaces import networks, volumes
+from app.workspaces.container_spec import container_name
+from app.workspaces.networks import NoSubnet
+from app.workspaces.states import PROGRESS_AT, STARTING
+
+log = structlog.get_logger(__name__)
+
+# Nobody reads these rows through the session afterwards: nothing in it has to follow the update.
+PLAIN = {"synchronize_session": False}
+
+
+class LeaseLost(Exception):
+    """Somebody else has the job now, or it has ended: stop, and touch nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job in this worker's hands. `network` and `volume` are for a container that is to run; a range without a free
+    subnet gives no network.
+    """
+
+    job_id: UUID
+    lease: UUID
+    attempt: int
+    kind: JobKind
+    generation: int
+    workspace: Workspace
+    slug: str
+    container: str
+    network: int | None
+    volume: str | None
+    deadline: datetime
+
+
+async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Claim | None:
+    """Take a job that waits, or whose worker went silent; None when there is nothing to do (any more)."""
+    found = (
+        await session.execute(
+            select(Workspace, User.slug, Network.index)
+            .join(Job, Job.workspace_id == Workspace.id)
+            .join(User, User.id == Workspace.user_id)
+            .outerjoin(Network, Network.workspace_id == Workspace.id)
+            .where(Job.id == job_id, Job.state.in_(LIVE_STATES))
+            .with_for_update(of=Workspace, key_share=True)
+        )
+    ).one_or_none()
+    if found is None:
+        return None
+    workspace, slug, network = found
+    job = await _take(session, resources, job_id)
+    if job is None:
+        return None
+    session.add(JobEvent(job_id=job_id, step=JobStep.CLAIMED))
+    announce(session, job_id)
+    if job.kind == JobKind.RESTART and job.attempts == 1:
+        workspace.incarnation = max(workspace.incarnation + 1, job.generation)
+    container = container_name(resources.settings, slug, workspace.template)
+    held = Claim(
+        job_id=job_id,
+        lease=job.lease,  # type: ignore[arg-type]  # just set
+        attempt=job.attempts,
+        kind=job.kind,
+        generation=job.generation,
+        workspace=workspace,
+        slug=slug,
+        container=container,
+        network=network,
+        volume=None,
+        deadline=job.deadline,
+    )
+    template = resources.catalog.get(workspace.template)
+    if job.kind not in STARTING or template is None:
+        return held
+    volume = await volumes.attach(session, workspace, container) if template.volume else None
+    if network is None:
+        with suppress(NoSubnet):
+            network = await networks.allocate(session, resources, workspace.id)
+    return replace(held, network=network, volume=volume)
+
+
+async def _take(session: AsyncSession, resources: Resources, job_id: UUID) -> Job | None:
+    now = utcnow()
+    due = (Job.state == JobState.QUEUED) & (Job.run_at <= now) & Job.admitted_at.is_not(None)
+    orphaned = (Job.state == JobState.RUNNING) & (Job.lease_until < now)
+    other = aliased(Job)
+    held = select(other.id).where(other.workspace_id == Job.workspace_id, other.id != Job.id, other.lease_until > now)
+    return await session.scalar(
+        update(Job)
+        .where(Job.id == job_id, Job.deadline > now, or_(due, orphaned), ~held.exists())
+        .values(
+            state=JobState.RUNNING,
+            step=JobStep.CLAIMED,
+            progress=PROGRESS_AT[JobStep.CLAIMED],
+            touched=True,
+            attempts=Job.attempts + 1,
+            version=Job.version + 1,
+            started_at=func.coalesce(Job.started_at, now),
+            lease=uuid4(),
+            lease_until=now + timedelta(seconds=resources.settings.lease_seconds),
+        )
+        .returning(Job)
+    )
+
+
+async def renew(session: AsyncSession, resources: Resources, held: Claim) -> bool:
+    """Keep the lease. False says that the job is over, its deadline included: let go of the engine, then `release`.
+
+    Raises `LeaseLost` once the lease has run out.
+    """
+    now = utcnow()
+    row = (
+        update(Job)
+        .where(Job.id == held.job_id, Job.lease == held.lease, Job.lease_until > now)
+        .values(lease_until=now + timedelta(seconds=resources.settings.lease_seconds))
+        .returning(Job.state, Job.deadline)
+    )
+    found = (await session.execute(row, execution_options=PLAIN)).one_or_none()
+    if found is None:
+        raise LeaseLost
+    state, deadline = found
+    return bool(state == JobState.RUNNING and deadline > now)
+
+
+async def release(session: AsyncSession, held: Claim) -> None:
+    """This worker has let go of the job: the workspace's next one may begin. May be repeated.
+
+    A job that is not over, whose lease only ran out, is then anybody's: its row says since when.
+    """
+    await session.execute(
+        update(Job).where(Job.id == held.job_id, Job.lease == held.lease).values(lease=None, lease_until=utcnow()),
+        execution_options=PLAIN,
+    )
+    following = select(Job.id, Job.attempts).where(
+        Job.workspace_id == held.workspace.id,
+        Job.id != held.job_id,
+        Job.state == JobState.QUEUED,
+        Job.admitted_at.is_not(None),
+        Job.run_at <= utcnow(),
+    )
+    for job_id, attempts in await session.execute(following):
+        # Not under the id of its first message, which may just now find the lease held and be taken for this one.
+        enqueue(session, JobName.DRIVE, job_id, attempt=-1 - attempts)
+
+
+async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail: str) -> None:
+    """Put the job back in the queue for later."""
+    await write(
+        session,
+        held,
+        state=JobState.QUEUED,
+        step=JobStep.RETRYING,
+        run_at=utcnow() + delay,
+        lease=None,
+        lease_until=None,
+        event=JobStep.RETRYING,
+        detail=detail,
+    )
+    announce(session, held.job_id)
+    # Without a delay it is news for idle workers, who look at once.
+    enqueue(session, JobName.DRIVE, held.job_id, attempt=held.attempt, defer=delay or None)
+
+
+async def requeue(session: AsyncSession) -> int:
+    """Send what waits and may have missed the queue, and what silent workers left; says how many rows."""
+    now = utcnow()
+    abandoned = await session.scalars(
+        update(Job)
+        .where(Job.state == JobState.RUNNING, Job.lease_until < now, Job.deadline > now)
+        .values(state=JobState.QUEUED, step=JobStep.RETRYING, run_at=now, lease=None, version=Job.version + 1)
+        .returning(Job.id)
+    )
+    for job_id in abandoned:
+        session.add(JobEvent(job_id=job_id, step=JobStep.RETRYING, detail="worker_lost"))
+        announce(session, job_id)
+    await session.flush()
+    waiting = await session.execute(
+        select(Job.id, Job.attempts)
+        .where(Job.state == JobState.QUEUED, Job.run_at <= now, Job.admitted_at.is_not(None))
+        .order_by(Job.admitted_at)
+    )
+    rows = waiting.all()
+    for job_id, attempts in rows:
+        enqueue(session, JobName.DRIVE, job_id, attempt=attempts)
+    return len(rows)
+
+
+async def write(
+    session: AsyncSession,
+    held: Claim,
+    *conditions: Any,
+    event: JobStep | None = None,
+    detail: str | None = None,
+    **values: Any,
+) -> None:
+    """Write the job's row while it is ours, and with `event` a line of its timeline. Raises `LeaseLost`.
+
+    What a transaction writes to the workspace it writes before this: rows are locked in one order everywhere.
+    """
+    values.setdefault("version", Job.version + 1)
+    ours = (Job.id == held.job_id, Job.lease == held.lease, Job.state == JobState.RUNNING)
+    row = update(Job).where(*ours, *conditions).values(**values).returning(Job.id)
+    if event is None:
+        found = await session.scalar(row, execution_options=PLAIN)
+    else:
+        # One statement for both: a timeline is written at every step of every launch.
+        changed = row.cte("changed")
+        line = select(
+            changed.c.id, literal(utcnow()), literal(event, JobEvent.step.type), literal(detail, JobEvent.detail.type)
+        )
+        columns = [JobEvent.job_id, JobEvent.at, JobEvent.step, JobEvent.detail]
+        found = await session.scalar(insert(JobEvent).from_select(columns, line).returning(JobEvent.job_id))
+    if found is None:
+        raise LeaseLost
+
+
+async def overdue(session: AsyncSession) -> list[Job]:
+    """Live jobs past their deadline, locked with their workspaces; what somebody else has locked comes next time."""
+    query = (
+        select(Job)
+        .join(Workspace, Workspace.id == Job.workspace_id)
+        .where(Job.state.in_(LIVE_STATES), Job.deadline <= utcnow())
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    jobs = list(await session.scalars(query))
+    for job in jobs:
+        log.warning("job_overdue", job_id=str(job.id), attempts=job.attempts)
+        if job.lease is not None:
+            revoke(session, job.id)
+    return jobs

@@ -1,0 +1,163 @@
+"""What workers write about a job on its way and at its end. Every write is guarded by lease and generation.
+
+A worker that lost its lease, or whose job was ended from outside, gets `LeaseLost` and changes nothing.
+"""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import case, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.outbox import announce
+from app.models import (
+    Job,
+    JobEvent,
+    JobKind,
+    JobState,
+    JobStep,
+    Wanted,
+    Workspace,
+    WorkspaceStatus,
+    utcnow,
+)
+from app.resources import Resources
+from app.runtime.base import Endpoint
+from app.workspaces import networks
+from app.workspaces.jobs.leases import Claim, overdue, write
+from app.workspaces.states import PROGRESS_AT, STARTING, STATUS_AT, WANTED_AT, move
+
+
+async def step(session: AsyncSession, held: Claim, step: JobStep) -> None:
+    """Record that the job is at a step, and what that makes of the workspace."""
+    if step in STATUS_AT:
+        await _move(session, held, STATUS_AT[step])
+    await write(session, held, step=step, progress=PROGRESS_AT[step], event=step)
+    announce(session, held.job_id)
+
+
+async def pull_moved(session: AsyncSession, resources: Resources, held: Claim, progress: int, detail: str) -> None:
+    """Record bytes of a pull on its timeline entry. A pull that moves extends the job's deadline."""
+    extended = utcnow() + timedelta(seconds=resources.settings.launch_seconds)
+    await write(session, held, progress=progress, deadline=func.greatest(Job.deadline, extended))
+    last = select(func.max(JobEvent.id)).where(JobEvent.job_id == held.job_id).scalar_subquery()
+    await session.execute(
+        update(JobEvent).where(JobEvent.id == last, JobEvent.step == JobStep.PULLING).values(detail=detail)
+    )
+    announce(session, held.job_id)
+
+
+async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> None:
+    """The probe answered: the workspace runs, and here is where."""
+    now = utcnow()
+    # One that was paused, or was found running, is the same run of the same container.
+    continues = (Workspace.started_at.is_not(None), Workspace.memory_kills)
+    await _move(
+        session,
+        held,
+        WorkspaceStatus.RUNNING,
+        host=endpoint.host,
+        port=endpoint.port,
+        container_id=endpoint.container_id,
+        image_digest=endpoint.image_digest,
+        memory_kills=0 if held.kind == JobKind.RESTART else case(continues, else_=0),
+        started_at=now if held.kind == JobKind.RESTART else func.coalesce(Workspace.started_at, now),
+        active_at=func.greatest(Workspace.active_at, now),
+    )
+    await _finish(session, held, JobStep.READY)
+
+
+async def paused(session: AsyncSession, held: Claim) -> None:
+    """The container is frozen; it keeps its place and its address."""
+    await _move(session, held, WorkspaceStatus.PAUSED)
+    await _finish(session, held, JobStep.DONE)
+
+
+async def stopped(session: AsyncSession, held: Claim) -> None:
+    """The container has ended and is kept."""
+    await _move(session, held, WorkspaceStatus.STOPPED)
+    await _finish(session, held, JobStep.DONE)
+
+
+async def removed(session: AsyncSession, held: Claim) -> None:
+    """The container is gone, and its network is free."""
+    gone = ("container_id", "image_digest", "last_exit", "last_exit_at", "last_exit_status", "memory_kill_at")
+    await _move(session, held, WorkspaceStatus.NOT_CREATED, memory_kills=0, **dict.fromkeys(gone))
+    await networks.give_back(session, held.workspace.id)
+    await _finish(session, held, JobStep.DONE)
+
+
+async def unchanged(session: AsyncSession, held: Claim) -> None:
+    """The job's wish had no object any more; what the engine has instead is noticed by who watches it."""
+    await _finish(session, held, JobStep.DONE)
+
+
+async def fail(
+    session: AsyncSession,
+    held: Claim,
+    code: str,
+    *,
+    detail: str | None = None,
+    exit_code: int | None = None,
+    log_tail: str | None = None,
+    cause: str | None = None,
+) -> None:
+    """Give the job up. The workspace shows `error` and the code; admins read the `cause`, without secrets."""
+    await _give_up(session, held.workspace.id, held.generation, held.kind, code, exit_code)
+    await write(
+        session,
+        held,
+        **_ended(JobState.FAILED, JobStep.FAILED),
+        error_code=code,
+        exit_code=exit_code,
+        log_tail=log_tail,
+        cause=cause,
+        event=JobStep.FAILED,
+        detail=detail or code,
+    )
+    announce(session, held.job_id, ended=True)
+
+
+async def fail_overdue(session: AsyncSession) -> int:
+    """End every live job whose deadline has passed; says how many. Their workers are told to let go."""
+    jobs = await overdue(session)
+    for job in jobs:
+        code = job.waits_for or "deadline"
+        await _give_up(session, job.workspace_id, job.generation, job.kind, code, None)
+        # The lease stays: nobody else begins while the worker may still be at it.
+        job.state, job.step, job.error_code, job.finished_at = JobState.FAILED, JobStep.FAILED, code, utcnow()
+        job.version += 1
+        session.add(JobEvent(job_id=job.id, step=JobStep.FAILED, detail=code))
+        announce(session, job.id, ended=True)
+    await session.flush()
+    return len(jobs)
+
+
+async def _give_up(
+    session: AsyncSession, workspace_id: UUID, generation: int, kind: JobKind, code: str, exit_code: int | None
+) -> None:
+    """What failed to start is wanted no more; what failed to stop or to go still is to. A failed pause is no matter."""
+    values: dict[str, Any] = {}
+    if kind in STARTING:
+        values["wanted"] = Wanted.STOPPED
+    if kind == JobKind.PAUSE:
+        await move(session, workspace_id, generation, WorkspaceStatus.RUNNING, wanted=Wanted.RUNNING)
+    else:
+        values |= {"error_code": code, "exit_code": exit_code}
+        await move(session, workspace_id, generation, WorkspaceStatus.ERROR, **values)
+
+
+def _ended(state: JobState, step: JobStep) -> dict[str, Any]:
+    return {"state": state, "step": step, "finished_at": utcnow(), "lease": None, "lease_until": None}
+
+
+async def _move(session: AsyncSession, held: Claim, status: WorkspaceStatus, **values: Any) -> None:
+    if status in WANTED_AT:
+        values["wanted"] = WANTED_AT[status]
+    await move(session, held.workspace.id, held.generation, status, **values)
+
+
+async def _finish(session: AsyncSession, held: Claim, step: JobStep) -> None:
+    await write(session, held, **_ended(JobState.SUCCEEDED, step), progress=100, event=step)
+    announce(session, held.job_id, ended=True)

@@ -1,0 +1,42 @@
+"""What the queue looks like to those who wait in it."""
+
+import math
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.settings.model import Settings
+from app.models import LIVE_STATES, Job, JobState, utcnow
+from app.workspaces.admission import turns
+
+
+async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """The places of queued jobs, from 1: those that are let in already come first, then whose turn it is."""
+    if not job_ids:
+        return {}
+    order = turns()
+    place = func.row_number().over(order_by=(Job.admitted_at.asc().nulls_last(), order.c.turn, order.c.since, Job.id))
+    line = (
+        select(Job.id, place.label("place"))
+        .outerjoin(order, order.c.id == Job.id)
+        .where(Job.state == JobState.QUEUED)
+        .subquery()
+    )
+    rows = await session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(job_ids)))
+    return dict(rows.all())
+
+
+def eta(settings: Settings, job: Job, position: int | None) -> float | None:
+    """Seconds until the job has probably ended, by what recent launches took; None where nobody can say.
+
+    Who waits for a turn at the engine is let in as launches end; who waits for room is let in when somebody stops.
+    """
+    if job.state not in LIVE_STATES or job.expected_seconds is None:
+        return None
+    if job.admitted_at is not None:
+        return round(max(job.expected_seconds - (utcnow() - job.admitted_at).total_seconds(), 0.0), 1)
+    if job.waits_for != "capacity_launches" or position is None:
+        return None
+    return round(job.expected_seconds * (1 + math.ceil(position / settings.launches_at_once)), 1)

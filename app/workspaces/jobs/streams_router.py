@@ -1,0 +1,117 @@
+"""What goes on for a while: a job's events, and a container's log."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from app.accounts.principal import confirm
+from app.deps import LocaleDep, OwnerDep, ResourcesDep, WatchDep
+from app.http.problems import InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.http.sse import KEEP_ALIVE, answer, event
+from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams, UnknownTemplate
+from app.workspaces.history import read_log_or_kept
+from app.workspaces.jobs.follow import LONGEST_SECONDS, follow_job
+from app.workspaces.logs import LogLine, follow_log
+from app.workspaces.schemas import JOB_ID, JobOut, LogOut
+
+router = APIRouter()
+
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", max_length=200, description="`id` of the last event seen; browsers send it."),
+]
+# The id of a log's last event: whoever comes back with it is told that nothing more comes.
+END_ID = "end"
+STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+@router.get(
+    "/api/jobs/{id}/events",
+    tags=["jobs"],
+    response_class=Response,
+    summary="Follow one job by events",
+    operation_id="job_events",
+    responses={
+        200: {"description": "Server-Sent Events, until the job has ended", "content": STREAM},
+        204: {"description": "The job has ended, and Last-Event-ID names its last event: do not come back"},
+        **problems(InvalidRequest, Unauthorized, NotFound, TooManyStreams, Unavailable),
+    },
+)
+async def job_events(
+    id: Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])],
+    resources: ResourcesDep,
+    watch: WatchDep,
+    caller: OwnerDep,
+    locale: LocaleDep,
+    seen: LastEventId = None,
+) -> Response:
+    """An event `job` at each change: `data` is what `GET /api/jobs/{id}` answers, `id` its ETag.
+
+    Begins with the job as it is, unless `Last-Event-ID` has that already. Ends after the event of the job's end; after
+    ten minutes, at a restart of the service, and once the session has ended, it ends early.
+    """
+    return await answer(
+        _job_events(follow_job(resources, watch, caller, id, locale, seen=seen)), seconds=LONGEST_SECONDS
+    )
+
+
+async def _job_events(news: AsyncGenerator[tuple[JobOut, str] | None, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(news):
+        async for one in news:
+            yield event("job", one[0].model_dump_json(), one[1]) if one else KEEP_ALIVE
+
+
+@router.get(
+    "/api/container/{type}/logs",
+    tags=["container"],
+    response_model=LogOut,
+    summary="Read or follow a container's log",
+    operation_id="container_logs",
+    responses={
+        200: {"content": STREAM},
+        204: {"description": "Last-Event-ID names the log's last event: do not come back"},
+        **problems(
+            InvalidRequest, UnknownTemplate, Unauthorized, NoContainer, TooManyStreams, LogsUnavailable, Unavailable
+        ),
+    },
+)
+async def container_logs(
+    type: Annotated[str, Path(description="Key of a template.", examples=["hello"])],
+    resources: ResourcesDep,
+    watch: WatchDep,
+    caller: OwnerDep,
+    *,
+    tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
+    follow: Annotated[bool, Query(description="Answer by events, and go on with the lines that come.")] = False,
+    seen: LastEventId = None,
+) -> Response:
+    """What the container wrote, oldest first, at most 4,096 characters of a line, without the platform's secrets.
+
+    A workspace that failed and has no container any more answers the lines that were kept of it.
+
+    With `follow`, an event `log` for each line, whose ids grow, and `end` when the container ends. Every connection
+    begins with `tail` lines again; after ten minutes, at a restart of the service, and once the session has ended, it
+    ends without `end`.
+    """
+    if not follow:
+        log = LogOut(lines=await read_log_or_kept(resources, caller.user.id, type, tail=tail))
+        # A worker may have taken its time.
+        await confirm(resources, caller)
+        return Response(log.model_dump_json(), media_type="application/json")
+    if seen == END_ID:
+        return Response(status_code=204)
+    return await answer(_log_events(follow_log(resources, watch, caller, type, tail=tail)), seconds=LONGEST_SECONDS)
+
+
+async def _log_events(batches: AsyncGenerator[list[LogLine] | None, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(batches):
+        async for lines in batches:
+            if lines is None:
+                yield event("end", "{}", END_ID)
+            else:
+                chunks = [event("log", json.dumps({"line": line.text}), line.id) for line in lines]
+                yield b"".join(chunks) or KEEP_ALIVE

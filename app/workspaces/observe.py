@@ -1,0 +1,152 @@
+"""What a look at the engine makes of a workspace's row: deaths, hands that paused or removed, rows from a backup."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit import trail
+from app.models import LIVE_STATES, Job, JobKind, Wanted, Workspace, WorkspaceStatus, utcnow
+from app.resources import Resources
+from app.runtime.base import RunState, Status
+from app.workspaces import admission, exits, networks
+from app.workspaces.errors import Refused
+from app.workspaces.jobs.leases import Claim
+from app.workspaces.service import begin
+from app.workspaces.states import Verdict, judge, move
+
+log = structlog.get_logger(__name__)
+
+# A workspace that dies is started again after 1, 2, 4 … seconds, and given up after so many times in a row.
+RESTARTS = 5
+# One that held this long starts counting anew.
+HELD = timedelta(minutes=10)
+
+BEGIN = {Verdict.LAUNCH: JobKind.LAUNCH, Verdict.STOP: JobKind.STOP, Verdict.DELETE: JobKind.DELETE}
+
+
+async def look(
+    session: AsyncSession, resources: Resources, workspace_id: UUID, generation: int, status: Status
+) -> bool:
+    """Compare a workspace's row with its container, and write or begin what follows. May be repeated.
+
+    `generation` is the row's from before the engine was asked. False where a job has begun since, or is live: its
+    worker writes what it sees, and whoever wants to be sure looks again afterwards.
+    """
+    query = select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
+    workspace = await session.scalar(query)
+    if workspace is None:
+        return True
+    live = select(Job.id).where(Job.workspace_id == workspace_id, Job.state.in_(LIVE_STATES))
+    if workspace.generation != generation or await session.scalar(live) is not None:
+        return False
+    match judge(workspace.status, workspace.wanted, status.state):
+        case Verdict.AS_IT_IS:
+            pass
+        case Verdict.RUNS:
+            await _runs(session, resources, workspace, status)
+        case Verdict.IS_PAUSED:
+            if workspace.status != WorkspaceStatus.PAUSED:
+                paused = WorkspaceStatus.PAUSED
+                await move(session, workspace.id, workspace.generation, paused, wanted=Wanted.PAUSED)
+        case Verdict.DIED:
+            await _died(session, resources, workspace, status)
+        case verdict:
+            log.info("driven", workspace_id=str(workspace_id), status=workspace.status, seen=status.state)
+            await _begin(session, resources, workspace, BEGIN[verdict])
+    return True
+
+
+async def learn_incarnation(session: AsyncSession, held: Claim, incarnation: int) -> None:
+    """The engine has a later container than the row knows of."""
+    workspace = await session.get_one(Workspace, held.workspace.id, with_for_update={"key_share": True})
+    workspace.incarnation = max(workspace.incarnation, incarnation + (held.kind == JobKind.RESTART))
+
+
+async def _runs(session: AsyncSession, resources: Resources, workspace: Workspace, status: Status) -> None:
+    endpoint = status.endpoint
+    if endpoint is None:
+        return
+    place = (endpoint.host, endpoint.port, endpoint.container_id)
+    known = (workspace.host, workspace.port, workspace.container_id)
+    counted = workspace.reserved_memory is not None
+    if workspace.status == WorkspaceStatus.RUNNING and place == known and counted:
+        return
+    await move(
+        session,
+        workspace.id,
+        workspace.generation,
+        WorkspaceStatus.RUNNING,
+        wanted=Wanted.RUNNING,
+        host=endpoint.host,
+        port=endpoint.port,
+        container_id=endpoint.container_id,
+        image_digest=endpoint.image_digest,
+        active_at=utcnow(),
+        **({} if counted else admission.reservation(resources, workspace.template)),
+    )
+
+
+async def _died(session: AsyncSession, resources: Resources, workspace: Workspace, status: Status) -> None:
+    """Nobody asked for it. One that ended in order is stopped; else the template says whether it is started again."""
+    code = cause(status)
+    exits.record_exit(workspace, status, code)
+    log.warning("workspace_died", workspace_id=str(workspace.id), code=code, exit_code=status.exit_code)
+    if code is None:
+        await move(session, workspace.id, workspace.generation, WorkspaceStatus.STOPPED, wanted=Wanted.STOPPED)
+        await admission.admit(session, resources)
+        return
+    if status.state is RunState.ABSENT:
+        await networks.give_back(session, workspace.id)
+    now = utcnow()
+    if workspace.started_at is not None and now - workspace.started_at > HELD:
+        workspace.restarts = 0
+    template = resources.catalog.get(workspace.template)
+    if template is not None and template.restart == "on-failure" and workspace.restarts < RESTARTS:
+        pause = timedelta(seconds=2**workspace.restarts)
+        workspace.restarts += 1
+        exits.record_restart(session, workspace, code)
+        await move(session, workspace.id, workspace.generation, WorkspaceStatus.QUEUED, started_at=None)
+        await _begin(session, resources, workspace, JobKind.LAUNCH, defer=pause, code=code, exit_code=status.exit_code)
+        return
+    await _failed(session, resources, workspace, code, status.exit_code)
+
+
+async def _begin(
+    session: AsyncSession,
+    resources: Resources,
+    workspace: Workspace,
+    kind: JobKind,
+    *,
+    defer: timedelta | None = None,
+    code: str | None = None,
+    exit_code: int | None = None,
+) -> None:
+    """Begin a job, or say in the row what is in its way."""
+    try:
+        async with session.begin_nested():
+            await begin(session, resources, workspace, kind, defer=defer)
+    except Refused as refused:
+        await session.refresh(workspace)
+        await _failed(session, resources, workspace, code or refused.code, exit_code)
+
+
+async def _failed(
+    session: AsyncSession, resources: Resources, workspace: Workspace, code: str, exit_code: int | None
+) -> None:
+    error = WorkspaceStatus.ERROR
+    values = {"wanted": Wanted.STOPPED, "error_code": code, "exit_code": exit_code}
+    await move(session, workspace.id, workspace.generation, error, **values)
+    trail.record(session, "workspace_given_up", "workspace", str(workspace.id), actor=trail.SYSTEM, detail=code)
+    await admission.admit(session, resources)
+
+
+def cause(status: Status) -> str | None:
+    """Why a container does not run any more, as a code; None where it ended in order."""
+    if status.state is RunState.ABSENT:
+        return "removed"
+    if status.out_of_memory:
+        return "out_of_memory"
+    return None if status.exit_code == 0 else "exited"

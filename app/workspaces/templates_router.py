@@ -1,0 +1,18 @@
+"""/api/templates."""
+
+from fastapi import APIRouter
+
+from app.catalog.images import image_states
+from app.catalog.schemas import TemplateOut, TemplatesOut
+from app.deps import LocaleDep, OwnerDep, ResourcesDep
+from app.http.problems import Unauthorized, Unavailable, problems
+
+router = APIRouter(prefix="/api/templates", tags=["catalogue"])
+
+
+@router.get("", summary="The catalogue", operation_id="list_templates", responses=problems(Unauthorized, Unavailable))
+async def templates(resources: ResourcesDep, locale: LocaleDep, _: OwnerDep) -> TemplatesOut:
+    """What may be launched, in the catalogue's order."""
+    catalog = resources.catalog.templates
+    states = await image_states(resources.redis, [template.image for template in catalog])
+    return TemplatesOut(templates=[TemplateOut.of(template, locale, states) for template in catalog])

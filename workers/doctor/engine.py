@@ -1,0 +1,150 @@
+"""What the doctor finds at the engine and at the kernel of its host."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Final
+
+from app.core.settings.model import Settings
+from app.models import utcnow
+from app.resources import Resources
+from app.runtime.base import EgressUnenforceable, EngineReport, EngineSize, Runtime
+from app.runtime.docker.kernel import Demand, lacking
+from workers.doctor.findings import Finding, judged
+
+# When the project that makes Docker Engine ended each version; nobody says when versions that are not here end.
+# Distributions may mend one for longer.
+SUPPORT_ENDED: Final = {
+    "18.09": date(2019, 8, 22),
+    "19.03": date(2021, 1, 8),
+    "20.10": date(2023, 12, 10),
+    "23.0": date(2025, 5, 19),
+    "24.0": date(2024, 6, 8),
+    "26.0": date(2024, 6, 8),
+    "26.1": date(2025, 2, 17),
+    "27": date(2025, 5, 3),
+}
+
+PODMAN: Final = "Podman"
+
+
+def engine_findings(report: EngineReport) -> Iterator[Finding]:
+    """What an engine can enforce."""
+    ended = support_ended(report.version) if report.product != PODMAN else None
+    yield judged(
+        "engine", ended is None or ended > utcnow().date(), f"{report.product} {report.version}",
+        f"{report.product} {report.version} is out of support since {ended}: flaws found since are mended by nobody",
+        "Install a later one, or make sure that your distribution mends it",
+    )  # fmt: skip
+    yield judged(
+        "user namespaces", report.user_namespaces, "root in a container is nobody on the host",
+        "root in a container is root on the host, short of its capabilities",
+        'Set "userns-remap": "default" in daemon.json, or run the engine rootless',
+    )  # fmt: skip
+    yield judged(
+        "seccomp", report.seccomp, "the engine filters system calls", "the engine filters no system calls",
+        "Use a kernel with seccomp and the engine's default profile", level="fail",
+    )  # fmt: skip
+    yield judged(
+        "access control", report.apparmor or report.selinux,
+        "SELinux confines containers; what a template mounts needs a label that containers may read"
+        if report.selinux else "AppArmor confines containers",
+        "neither AppArmor nor SELinux confines containers: files of the kernel that /proc and /sys show are kept from "
+        "root in a workspace by read-only mounts alone",
+        "Install apparmor and restart the engine, or turn SELinux on and set \"selinux-enabled\": true in daemon.json",
+    )  # fmt: skip
+    missing = sorted(name for name, there in report.limits.items() if not there)
+    yield judged(
+        "limits", not missing, f"memory, swap, processes and processors are limited (cgroup v{report.cgroup_version})",
+        f"the kernel does not limit {', '.join(missing)}", "Boot with cgroup_enable=memory swapaccount=1, or cgroup v2",
+        level="warn" if missing == ["swap"] else "fail",
+    )  # fmt: skip
+    yield judged(
+        "cgroup", report.cgroup_version == "2", "cgroup v2",
+        f"cgroup v{report.cgroup_version}: nobody limits what a workspace writes through the page cache to disk, and "
+        "kernel and engines are giving it up",
+        "Boot with systemd.unified_cgroup_hierarchy=1",
+    )  # fmt: skip
+    yield judged(
+        "disk", bool(report.disk_quota), "the engine's storage has quotas: set overlay2.size in daemon.json",
+        "disk use is not limited",
+        'Put the engine\'s folder on xfs with pquota and set "storage-opts": ["overlay2.size=10G"] in daemon.json',
+    )  # fmt: skip
+    yield judged(
+        "live restore", report.live_restore, "workspaces outlive a restart of the engine",
+        "a restart of the engine stops every workspace", 'Set "live-restore": true in daemon.json',
+    )  # fmt: skip
+    yield Finding("icc", "ok", f"the default bridge, which no workspace uses, has icc {'on' if report.icc else 'off'}")
+
+
+def product_findings(settings: Settings, report: EngineReport) -> Iterator[Finding]:
+    """What the kinds of engine do not have in common."""
+    podman = report.product == PODMAN
+    yield judged(
+        "system calls", podman == bool(settings.seccomp_file), "workspaces make the system calls that are listed",
+        "Podman reads the list of system calls from a file, and none is named: no workspace starts"
+        if podman else "Docker reads the list of system calls from no file: no workspace starts",
+        "Copy app/runtime/docker/seccomp.json to the engine's host and name it in SECCOMP_FILE"
+        if podman else "Leave SECCOMP_FILE empty",
+        level="fail",
+    )  # fmt: skip
+    yield judged(
+        "terminals", not podman, "each workspace has terminals of its own number",
+        "Podman does not bound a workspace's terminals: one can take all that kernel.pty.max allows for the machine",
+        "Let workspaces of one machine be of people who trust each other, or use Docker",
+    )  # fmt: skip
+    if not report.tells_memory_kills:
+        yield Finding(
+            "memory kills", "warn", f"{report.product} does not tell of programs that the kernel killed for want of "
+            "memory: they are not counted where the workspace goes on", "Use Docker where that matters",
+        )  # fmt: skip
+
+
+async def egress_findings(runtime: Runtime) -> list[Finding]:
+    """Whether anybody sees to where workspaces connect."""
+    try:
+        in_force = await runtime.check_egress()
+    except EgressUnenforceable as fault:
+        return [
+            Finding(
+                "egress", "warn", f"workspaces reach the host and private networks: {fault}",
+                "Install nftables and run workers on the engine's host with CAP_NET_ADMIN",
+            )
+        ]  # fmt: skip
+    return [
+        judged(
+            "egress", in_force, "workspaces reach neither the host nor private networks that no template lists",
+            "the rules about where workspaces connect are not in force", "Start a worker: it makes them", level="fail",
+        )
+    ]  # fmt: skip
+
+
+def support_ended(version: str) -> date | None:
+    """When the version went out of support, by its first two numbers or its first."""
+    numbers = version.split(".")
+    return SUPPORT_ENDED.get(".".join(numbers[:2])) or SUPPORT_ENDED.get(numbers[0])
+
+
+def kernel_findings(resources: Resources, size: EngineSize) -> Iterator[Finding]:
+    """Which counters of the kernel one workspace can use up for all, where the engine's host is this one."""
+    if not resources.settings.docker_url.startswith("unix:"):
+        return
+    low = list(lacking(demand_of(resources, size)))
+    if not low:
+        yield Finding("kernel", "ok", "no workspace can use up what the kernel counts for all")
+    for bound, value, need in low:
+        yield Finding(
+            "kernel", "warn", f"{bound.name} is {value}: once one workspace holds all of it, {bound.loses}",
+            f"Put {bound.name} = {need} into a file of /etc/sysctl.d",
+        )  # fmt: skip
+
+
+def demand_of(resources: Resources, size: EngineSize) -> Demand:
+    """The most that may run at once: of each template as many workspaces as memory and the limit allow."""
+    settings = resources.settings
+    memory = round(size.memory_bytes * settings.memory_overcommit)
+    limits = [template.limits for template in resources.catalog.templates]
+    counts = [memory // limit.memory for limit in limits]
+    if settings.running_limit:
+        counts = [min(count, settings.running_limit) for count in counts]
+    processes = max(count * limit.pids for count, limit in zip(counts, limits, strict=True))
+    return Demand(memory, max(counts), processes)

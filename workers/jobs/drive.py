@@ -1,0 +1,166 @@
+"""Drives workspaces: claim a job, act on the engine with no session open, write what came of it."""
+
+import asyncio
+import contextlib
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.logging import cause
+from app.core.printable import printable
+from app.core.pubsub import beside
+from app.models import JobKind, utcnow
+from app.runtime.base import RuntimeFault
+from app.security.redaction import Redactor
+from app.workspaces.jobs import leases, outcomes
+from app.workspaces.jobs.leases import Claim, LeaseLost
+from app.workspaces.states import STARTING
+from workers.context import WorkerContext, context_of
+from workers.jobs import stop
+from workers.jobs.checkpoints import Checkpoint, reached
+from workers.jobs.launch import launch
+from workers.loops.admit import let_in
+
+log = structlog.get_logger(__name__)
+
+LONGEST_BACKOFF = 30
+MAX_CAUSE = 500
+
+
+async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
+    """Bring one workspace where its job wants it. Safe to run twice at once: the claim lets one through."""
+    context = context_of(ctx)
+    structlog.contextvars.bind_contextvars(job_id=id)
+    async with context.resources.unit_of_work() as session:
+        held = await leases.claim(session, context.resources, UUID(id))
+    if held is None:
+        return
+    workspace = held.workspace
+    structlog.contextvars.bind_contextvars(
+        kind=held.kind, workspace_id=str(workspace.id), user_id=str(workspace.user_id), attempt=held.attempt
+    )
+    began, ended = time.monotonic(), "failed"
+    await reached(Checkpoint.CLAIMED, held)
+    try:
+        await context.resources.outbox.take(ctx["job_id"])
+        await _with_lease(context, held)
+        ended = "driven"
+    except LeaseLost:
+        ended = "lease_lost"
+        await _let_go(context, held)
+    except asyncio.CancelledError:
+        ended = "handed_back"
+        await asyncio.shield(_hand_back(context, held))
+        raise
+    finally:
+        log.info("job_attempt_ended", how=ended, ms=round((time.monotonic() - began) * 1000, 1))
+
+
+async def _with_lease(context: WorkerContext, held: Claim) -> None:
+    """Drive while the lease is renewed beside it.
+
+    Where the job is over before its work is, the driving is cancelled, which waits for what was already asked of the
+    engine; the lease is kept until then, so that nobody else begins.
+    """
+    with context.revocations.of(held.job_id) as revoked:
+        over = asyncio.Event()
+        ended = asyncio.create_task(over.wait())
+        renewal = asyncio.create_task(_renew(context, held, revoked, over))
+        drive = asyncio.create_task(_drive(context, held))
+        drive.add_done_callback(_look_at)
+        async with beside(ended), beside(renewal), beside(drive):
+            await asyncio.wait({drive, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not drive.done():
+                raise LeaseLost
+            await drive
+
+
+def _look_at(drive: asyncio.Task[None]) -> None:
+    """What the work of a lost job ended with concerns nobody; asyncio would complain that nobody looked."""
+    if not drive.cancelled():
+        drive.exception()
+
+
+async def _renew(context: WorkerContext, held: Claim, revoked: asyncio.Event, over: asyncio.Event) -> None:
+    """Keep the lease until cancelled; set `over` once the job is, or the lease is lost.
+
+    A database that is away is asked again until the lease would have run out.
+    """
+    pause = context.resources.settings.lease_seconds / 3
+    failures = 0
+    while True:
+        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes together with the event.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await revoked.wait()
+        revoked.clear()
+        try:
+            async with context.resources.unit_of_work() as session:
+                if not await leases.renew(session, context.resources, held):
+                    over.set()
+            failures = 0
+        except LeaseLost:
+            over.set()
+            return
+        except (SQLAlchemyError, OSError) as error:
+            failures += 1
+            log.warning("lease_not_renewed", **cause(error))
+            if failures == 3:
+                over.set()
+
+
+async def _hand_back(context: WorkerContext, held: Claim) -> None:
+    """This worker is told to stop: another one takes the job at once."""
+    with contextlib.suppress(SQLAlchemyError, OSError):
+        try:
+            async with context.resources.unit_of_work() as session:
+                await leases.retry(session, held, delay=timedelta(0), detail="worker_stopping")
+        except LeaseLost:
+            await _let_go(context, held)
+
+
+async def _let_go(context: WorkerContext, held: Claim) -> None:
+    """The job is over and nothing of ours is on its way to the engine. Should this fail, the lease runs out."""
+    with contextlib.suppress(SQLAlchemyError, OSError):
+        async with context.resources.unit_of_work() as session:
+            await leases.release(session, held)
+
+
+async def _drive(context: WorkerContext, held: Claim) -> None:
+    """Do what the job asks and write the outcome; every engine error becomes a retry or a failure with a code."""
+    try:
+        if held.kind in STARTING:
+            await launch(context, held)
+        else:
+            await ENDINGS[held.kind](context, held)
+    except RuntimeFault as fault:
+        if fault.transient:
+            await _retry(context, held, fault)
+        else:
+            log.warning("job_failed", kind=held.kind, code=fault.code, error=str(fault))
+            async with context.resources.unit_of_work() as session:
+                await outcomes.fail(session, held, fault.code, cause=_cause(context, fault))
+    await reached(Checkpoint.WRITTEN, held)
+    await let_in(context)
+
+
+ENDINGS = {JobKind.PAUSE: stop.pause, JobKind.STOP: stop.stop, JobKind.DELETE: stop.delete}
+
+
+def _cause(context: WorkerContext, fault: RuntimeFault) -> str | None:
+    """What the engine said, as admins may read it."""
+    return printable(Redactor(context.resources.settings).redact(str(fault)), MAX_CAUSE) or None
+
+
+async def _retry(context: WorkerContext, held: Claim, fault: RuntimeFault) -> None:
+    """Try again after 1, 2, 4 … 30 seconds; where that would pass the deadline, fail now with the true cause."""
+    delay = timedelta(seconds=min(2 ** (held.attempt - 1), LONGEST_BACKOFF))
+    async with context.resources.unit_of_work() as session:
+        if utcnow() + delay >= held.deadline:
+            await outcomes.fail(session, held, fault.code, cause=_cause(context, fault))
+        else:
+            await leases.retry(session, held, delay=delay, detail=fault.code)

@@ -1,0 +1,166 @@
+"""Brings a workspace up: image, container, probe."""
+
+import contextlib
+
+import structlog
+
+from app.catalog.images import BUILDING, image_states
+from app.catalog.loader import Template
+from app.core.addresses import route_of
+from app.models import JobKind, JobStep
+from app.runtime.base import (
+    ContainerExited,
+    Endpoint,
+    ImageMissing,
+    ImagePullFailed,
+    Report,
+    RunState,
+    RuntimeFault,
+    Status,
+    SubnetTaken,
+    Superseded,
+)
+from app.security.redaction import Redactor
+from app.workspaces import networks, observe
+from app.workspaces.container_spec import build_spec, probe_path
+from app.workspaces.jobs import leases, outcomes
+from app.workspaces.jobs.leases import Claim, LeaseLost
+from app.workspaces.networks import NoSubnet
+from app.workspaces.ownership import installation_id
+from workers.context import WorkerContext
+from workers.jobs.checkpoints import Checkpoint, reached
+from workers.jobs.probe import ProbeFailed, ProbeTimeout, wait_ready
+from workers.jobs.progress import timeline
+from workers.jobs.pull import pull
+
+log = structlog.get_logger(__name__)
+
+SUBNET_TRIES = 12
+TAIL_LINES = 200
+
+
+async def launch(context: WorkerContext, held: Claim) -> None:
+    """Run the workspace and write the outcome. Raises what `RuntimeFault` the caller is to judge."""
+    template = context.resources.catalog.get(held.workspace.template)
+    if template is None:
+        await _fail(context, held, "template_gone")
+        return
+    try:
+        endpoint = await _run(context, held, template)
+    except ProbeFailed as failed:
+        await _give_up(context, held, failed)
+    except ContainerExited:
+        await _give_up(context, held)
+    except NoSubnet:
+        await _fail(context, held, "no_subnet")
+    except Superseded as newer:
+        await _catch_up(context, held, newer)
+    else:
+        async with context.resources.unit_of_work() as session:
+            await outcomes.started(session, held, endpoint)
+
+
+async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpoint:
+    """Container up, then probed; the timeline is written beside it."""
+    async with timeline(context.resources, held) as report:
+        endpoint = await _ensure_running(context, held, template, report)
+        await reached(Checkpoint.RUNNING, held)
+        if report.touched:
+            report.note(JobStep.PROBING)
+        path = probe_path(context.resources.settings, template, route_of(held.slug, template.key))
+        seconds = template.probe.deadline_seconds
+        await wait_ready(
+            context.http, context.runtime, held.container, endpoint, path, port=template.port, seconds=seconds
+        )
+        await reached(Checkpoint.PROBED, held)
+    return endpoint
+
+
+async def _ensure_running(context: WorkerContext, held: Claim, template: Template, report: Report) -> Endpoint:
+    """Ask the runtime for the container; fetch the image where it is missing.
+
+    A subnet that something else on the host uses is passed over, in growing strides: whoever else takes networks from
+    the same range has taken neighbours of it too. Raises `NoSubnet` when the tries are used up, or the range.
+    """
+    resources = context.resources
+    index, pulled = held.network, False
+    async with resources.reads() as session:
+        installation = await installation_id(session)
+    for attempt in range(SUBNET_TRIES):
+        if index is None:
+            break
+        spec = build_spec(
+            resources.settings,
+            template,
+            held.workspace,
+            held.slug,
+            index=index,
+            volume=held.volume,
+            installation=installation,
+        )
+        try:
+            try:
+                return await context.runtime.ensure_running(spec, report)
+            except ImageMissing:
+                if pulled or await _being_built(context, template):
+                    raise
+            await pull(context, template.image, report)
+            pulled = True
+            await reached(Checkpoint.PULLED, held)
+            return await context.runtime.ensure_running(spec, report)
+        except SubnetTaken:
+            log.warning("subnet_taken", subnet=spec.network.subnet)
+        async with resources.unit_of_work() as session:
+            after = index + (1 << attempt) - 1
+            index = await networks.replace(session, resources, held.workspace.id, index, after=after)
+    raise NoSubnet
+
+
+async def _being_built(context: WorkerContext, template: Template) -> bool:
+    """Whether the image is on its way by another road than a pull: then the launch is tried again later."""
+    states = await image_states(context.resources.redis, [template.image])
+    if states.get(template.image) == BUILDING:
+        raise ImageBeingBuilt
+    return False
+
+
+class ImageBeingBuilt(ImagePullFailed):
+    """The image is being built on this machine."""
+
+    code = "image_missing"
+
+
+async def _catch_up(context: WorkerContext, held: Claim, newer: Superseded) -> None:
+    """The engine has a later container than the row knows of: rows from a backup. The row learns its number."""
+    async with context.resources.unit_of_work() as session:
+        await observe.learn_incarnation(session, held, newer.incarnation)
+    held.workspace.incarnation = newer.incarnation + (held.kind == JobKind.RESTART)
+    await launch(context, held)
+
+
+async def _fail(context: WorkerContext, held: Claim, code: str) -> None:
+    async with context.resources.unit_of_work() as session:
+        await outcomes.fail(session, held, code)
+
+
+async def _give_up(context: WorkerContext, held: Claim, failed: ProbeFailed | None = None) -> None:
+    """The container ended, or its probe `failed`: note why and its last lines, take it away, fail the job.
+
+    What cannot be removed now is stopped by the reconciler, or replaced by the next launch.
+    """
+    async with context.resources.unit_of_work() as session:
+        if not await leases.renew(session, context.resources, held):
+            raise LeaseLost
+    status, tail = Status(RunState.RUNNING), None
+    with contextlib.suppress(RuntimeFault):
+        status = await context.runtime.status(held.container)
+        lines = [line async for line in context.runtime.logs(held.container, tail=TAIL_LINES)]
+        tail = Redactor(context.resources.settings).redact("\n".join(lines))
+    with contextlib.suppress(RuntimeFault):
+        await context.runtime.ensure_absent(held.container, held.workspace.id)
+    code, detail = (failed.code, failed.detail) if failed is not None else (ProbeTimeout.code, None)
+    if status.state is not RunState.RUNNING:
+        code = "out_of_memory" if status.out_of_memory else "exited"
+        detail = f"exit code {status.exit_code}"
+    async with context.resources.unit_of_work() as session:
+        await outcomes.fail(session, held, code, detail=detail, exit_code=status.exit_code, log_tail=tail)

@@ -1,0 +1,230 @@
+"""Reads containers' logs for whoever asks through Redis (`app.workspaces.logs`); beside the jobs, in no job's place."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
+
+import structlog
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+from redis.typing import EncodableT, FieldT
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.logging import cause
+from app.core.pubsub import beside, listen
+from app.models import User, Workspace
+from app.runtime.base import RuntimeFault
+from app.security.redaction import Redactor
+from app.workspaces.container_spec import container_name
+from app.workspaces.logs import (
+    BEGUN,
+    END,
+    ENDED,
+    LINE,
+    LOGS_CHANNEL,
+    SIDE_LIFE,
+    STREAM_LIFE,
+    LogKeys,
+    LogRequest,
+    log_keys,
+)
+from workers.context import WorkerContext
+from workers.identity import worker_name
+
+log = structlog.get_logger(__name__)
+
+MAX_READINGS = 50
+LINE_CHARACTERS = 4096
+# Lines and bytes that a reader may be behind before the engine is read no further, and the stream's cap above that.
+MAX_BEHIND = 1000
+MAX_BEHIND_BYTES = 256 * 1024
+MAX_STREAM = 2000
+BATCH = 200
+LOOK_SECONDS = 1
+# Between two looks at a reader that is too far behind.
+BEHIND_SECONDS = 0.2
+# Between two batches of a log that is followed: at most 4,000 lines a second, and time for the worker's jobs.
+PAUSE_SECONDS = 0.05
+
+STOPPING = "worker_stopping"
+FAILED = "failed"
+
+
+Entry = dict[FieldT, EncodableT]
+
+
+class _ReaderGone(Exception):
+    """Nobody reads any more."""
+
+
+async def serve_logs(context: WorkerContext) -> None:
+    """Take requests until cancelled; those that come while this worker is full are left to others."""
+    redis = context.resources.redis
+    redactor = Redactor(context.resources.settings)
+    readings: set[asyncio.Task[None]] = set()
+    try:
+        async for news in listen(redis, LOGS_CHANNEL):
+            if not news.text or len(readings) >= MAX_READINGS:
+                continue
+            with suppress(RedisError, OSError, ValidationError):
+                request = await _take(context, log_keys(news.text))
+                if request is not None:
+                    reading = _Reading(context, redactor, log_keys(news.text), request)
+                    task = asyncio.create_task(reading.run())
+                    readings.add(task)
+                    task.add_done_callback(readings.discard)
+    finally:
+        for task in tuple(readings):
+            task.cancel()
+        await asyncio.gather(*readings, return_exceptions=True)
+
+
+async def _take(context: WorkerContext, keys: LogKeys) -> LogRequest | None:
+    """The request, if it still stands and this worker is the first to take it."""
+    redis = context.resources.redis
+    asked = await redis.get(keys.request)
+    if asked is None:
+        return None
+    request = LogRequest.model_validate_json(asked)
+    return request if await redis.set(keys.worker, worker_name(), nx=True, ex=SIDE_LIFE) else None
+
+
+class _Reading:
+    """One log on its way from the engine to its reader.
+
+    One task reads from the engine into a short queue, another one writes to Redis: while the writer waits for the
+    reader, the queue is full, and the engine is not read.
+    """
+
+    def __init__(self, context: WorkerContext, redactor: Redactor, keys: LogKeys, request: LogRequest) -> None:
+        self._context = context
+        self._redis = context.resources.redis
+        self._redactor = redactor
+        self._keys = keys
+        self._request = request
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue(BATCH)
+        # The sizes of what the stream holds, oldest first: its reader takes from the front.
+        self._sizes: deque[int] = deque()
+
+    async def run(self) -> None:
+        """Read until the log has ended, or nobody reads any more. Raises nothing."""
+        reason = STOPPING
+        try:
+            name = await self._name()
+            if name is not None:
+                await self._context.runtime.status(name)
+            await self._write(_entry(BEGUN, ""))
+            reason = ENDED if name is None else await self._pass_on(name)
+        except _ReaderGone:
+            return
+        except RuntimeFault as fault:
+            log.info("log_not_read", code=fault.code, error=str(fault))
+            reason = fault.code
+        except (RedisError, SQLAlchemyError, OSError) as error:
+            log.warning("log_reading_failed", **cause(error))
+            reason = FAILED
+        except Exception:
+            log.exception("log_reading_failed")
+            reason = FAILED
+        finally:
+            with suppress(_ReaderGone, RedisError, OSError):
+                await self._append(_entry(END, reason))
+
+    async def _name(self) -> str | None:
+        """The container's name; None if the workspace is gone."""
+        resources = self._context.resources
+        query = select(User.slug, Workspace.template).join(User, User.id == Workspace.user_id)
+        async with resources.reads() as session:
+            row = (await session.execute(query.where(Workspace.id == self._request.workspace_id))).one_or_none()
+        return container_name(resources.settings, row.slug, row.template) if row else None
+
+    async def _pass_on(self, name: str) -> str:
+        """Pass the log on to its end; returns the reason."""
+        engine = asyncio.create_task(self._read(name))
+        async with beside(engine):
+            while True:
+                lines = await self._next()
+                await self._write(*(_entry(LINE, line) for line in lines if line is not None))
+                if None in lines:
+                    await engine
+                    return ENDED
+                if self._request.follow:
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _read(self, name: str) -> None:
+        """Read from the engine; at the end, also at a bad one, None."""
+        request = self._request
+        try:
+            async with aclosing(self._context.runtime.logs(name, tail=request.tail, follow=request.follow)) as lines:
+                async for line in lines:
+                    await self._queue.put(line)
+        except Exception:
+            await self._queue.put(None)
+            raise
+        await self._queue.put(None)
+
+    async def _next(self) -> list[str | None]:
+        """What has come by now; none if a second passes without. None stands at the end of the log."""
+        lines: list[str | None] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                lines.append(self._shown(await self._queue.get()))
+            while not self._queue.empty():
+                lines.append(self._shown(self._queue.get_nowait()))
+        return lines
+
+    def _shown(self, line: str | None) -> str | None:
+        """The line as its owner may see it. Secrets go first: cut in two they would be none."""
+        if line is None:
+            return None
+        text = self._redactor.redact(line.removesuffix("\r"))
+        return text if len(text) <= LINE_CHARACTERS else text[:LINE_CHARACTERS] + " …"
+
+    async def _write(self, *entries: Entry) -> None:
+        """Append, a part at a time, and wait while the reader is too far behind. Raises `_ReaderGone`."""
+        for part in _parts(entries):
+            await self._append(*part)
+            while len(self._sizes) >= MAX_BEHIND or sum(self._sizes) >= MAX_BEHIND_BYTES:
+                await asyncio.sleep(BEHIND_SECONDS)
+                await self._append()
+
+    async def _append(self, *entries: Entry) -> None:
+        """Append to the stream, keep it alive, and note how far the reader is behind. Raises `_ReaderGone`."""
+        keys = self._keys
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for entry in entries:
+                pipe.xadd(keys.stream, entry, maxlen=MAX_STREAM, approximate=True)
+            pipe.expire(keys.stream, STREAM_LIFE)
+            pipe.expire(keys.worker, SIDE_LIFE)
+            pipe.xlen(keys.stream)
+            pipe.exists(keys.reader)
+            *_, behind, read = await pipe.execute()
+        if not read:
+            await self._redis.delete(keys.stream, keys.worker)
+            raise _ReaderGone
+        self._sizes.extend(_size(entry) for entry in entries)
+        while len(self._sizes) > behind:
+            self._sizes.popleft()
+
+
+def _size(entry: Entry) -> int:
+    return sum(len(str(value).encode()) for value in entry.values())
+
+
+def _parts(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
+    """The entries in parts, each of which one line may make larger than what a reader may be behind. One at least."""
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if part and size + _size(entry) > MAX_BEHIND_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += _size(entry)
+    yield part
+
+
+def _entry(kind: str, text: str) -> Entry:
+    return {kind: text}

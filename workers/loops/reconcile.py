@@ -1,0 +1,180 @@
+"""Makes jobs durable, and keeps rows and engine true to each other.
+
+What the queue lost is sent again, what a dead worker held is taken from it, who waits for room is let in; then
+everything on the engine is compared with the rows. Every part may be repeated, and a part that fails keeps no other
+from being done.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy import delete, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.access.shares import purge as purge_shares
+from app.accounts.users import purge_unconfirmed
+from app.auth.magic_links import requeue_links
+from app.core.logging import cause
+from app.gateway.origin_handoff import purge
+from app.models import (
+    EngineFacts,
+    IdempotencyKey,
+    Image,
+    Invitation,
+    LinkRequest,
+    MagicLink,
+    RetiredWorkspace,
+    Session,
+    utcnow,
+)
+from app.runtime.base import EgressUnenforceable, EngineSize, Inventory, RuntimeFault
+from app.workspaces.admission import admit
+from app.workspaces.jobs.leases import requeue
+from app.workspaces.jobs.outcomes import fail_overdue
+from workers.context import WorkerContext
+from workers.loops.engine_events import compare
+from workers.loops.idle import keep_idle
+from workers.loops.network_pool import keep_networks
+from workers.loops.orphans import remove_orphans, remove_volumes
+
+log = structlog.get_logger(__name__)
+
+# One number for the whole database: one pass over the rows at a time, however many workers there are.
+RECONCILE_LOCK = 7_201_001
+# How long one pass may take. What it did not come to, the next one does.
+PASS_SECONDS = 30
+
+# Rows that have had their time: what is counted from, and how much longer they are kept.
+EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
+    (IdempotencyKey.created_at, timedelta(days=1)),
+    # A link that is made in its last hour, and made good again within another, may live for a day from then.
+    (LinkRequest.expires_at, timedelta(days=2)),
+    (MagicLink.expires_at, timedelta(days=1)),
+    (Invitation.expires_at, timedelta(days=30)),
+    (Session.expires_at, timedelta(days=7)),
+    # Long after the engine's last container of such an account went.
+    (RetiredWorkspace.retired_at, timedelta(days=90)),
+)
+
+
+async def keep_rows(context: WorkerContext) -> None:
+    """Take the rows' passes until cancelled."""
+    await _keep(context, "rows", reconcile_rows)
+
+
+async def keep_engine(context: WorkerContext) -> None:
+    """Take the engine's passes until cancelled: beside those over the rows, which never wait for an engine."""
+    await _keep(context, "engine", reconcile_engine)
+
+
+async def _keep(context: WorkerContext, part: str, one_pass: Callable[[WorkerContext], Awaitable[None]]) -> None:
+    every = context.resources.settings.reconcile_seconds
+    while True:
+        await asyncio.sleep(every - time.time() % every)
+        try:
+            if await is_ours(context, part):
+                async with asyncio.timeout(PASS_SECONDS):
+                    await one_pass(context)
+        except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
+            log.warning("not_reconciled", part=part, **cause(error))
+        except Exception:
+            # Whatever it was, the next interval needs a reconciler.
+            log.exception("not_reconciled", part=part)
+
+
+async def is_ours(context: WorkerContext, part: str) -> bool:
+    """Whether this worker takes the interval's pass: the first that asks does.
+
+    While Redis does not answer each of them does, since jobs have deadlines then too; passes may meet.
+    """
+    every = context.resources.settings.reconcile_seconds
+    key = f"spawner:reconcile:{part}:{round(time.time() / every)}"
+    try:
+        return bool(await context.resources.redis.set(key, 1, nx=True, ex=2 * every))
+    except (RedisError, OSError):
+        return True
+
+
+async def reconcile_rows(context: WorkerContext) -> None:
+    """What needs no engine. A pass that finds another one under way does nothing."""
+    resources = context.resources
+    async with resources.unit_of_work() as session:
+        if not await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": RECONCILE_LOCK}):
+            return
+        waiting = await requeue(session)
+        overdue = await fail_overdue(session)
+        links = await requeue_links(session)
+        await purge(session)
+        await purge_shares(session)
+        await purge_unconfirmed(session)
+        for column, kept in EXPIRED:
+            await session.execute(delete(column.class_).where(column < utcnow() - kept))
+        admitted = await admit(session, resources)
+    if overdue or waiting or links or admitted:
+        log.info("reconciled", overdue=overdue, waiting=waiting, links=links, admitted=admitted)
+
+
+async def reconcile_engine(context: WorkerContext) -> None:
+    """Compare everything of ours on the engine with the rows. An engine that is away is asked the next time."""
+    settings = context.resources.settings
+    try:
+        size = await context.runtime.size()
+        images = {
+            template.image: await context.runtime.image_digest(template.image)
+            for template in context.resources.catalog.templates
+        }
+        inventory = await context.runtime.list_owned(settings.instance)
+    except RuntimeFault as fault:
+        log.warning("engine_not_compared", code=fault.code)
+        return
+    async with context.resources.unit_of_work() as session:
+        await _note(session, size, images)
+    parts: list[Callable[[WorkerContext, Inventory], Awaitable[int]]] = [
+        keep_egress,
+        compare,
+        remove_orphans,
+        remove_volumes,
+        keep_networks,
+        keep_idle,
+    ]
+    for part in parts:
+        try:
+            count = await part(context, inventory)
+        except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
+            log.warning("not_reconciled", part=part.__name__, **cause(error))
+        else:
+            if count:
+                log.info("reconciled", part=part.__name__, count=count)
+
+
+async def keep_egress(context: WorkerContext, _: Inventory) -> int:
+    """Put back rules that somebody flushed. Where none can be made, that was said at the start."""
+    with contextlib.suppress(EgressUnenforceable):
+        return await context.runtime.keep_egress(context.resources.settings.instance)
+    return 0
+
+
+async def _note(session: AsyncSession, size: EngineSize, images: dict[str, str | None]) -> None:
+    """Write down what the engine has: admission counts against it, and lists say which image is newer."""
+    facts = {
+        "memory_bytes": size.memory_bytes,
+        "cpus": size.cpus,
+        "disk_free_bytes": size.disk_free_bytes,
+        "seen_at": utcnow(),
+    }
+    row = insert(EngineFacts).values(id=1, **facts)
+    await session.execute(row.on_conflict_do_update(index_elements=["id"], set_=facts))
+    for name, digest in images.items():
+        if digest is not None:
+            row = insert(Image).values(name=name, digest=digest, seen_at=utcnow())
+            await session.execute(
+                row.on_conflict_do_update(index_elements=["name"], set_={"digest": digest, "seen_at": utcnow()})
+            )

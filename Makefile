@@ -47,6 +47,7 @@ lint: bootstrap audit ## lint, types, bandit, and the audit of what is locked
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict $(CODE)
+	.venv/bin/lint-imports
 	.venv/bin/bandit -q -c pyproject.toml -r app workers
 	@# The stack's scripts are there to run programs. None goes through a shell: that is looked for.
 	.venv/bin/bandit -q -c pyproject.toml -r deploy -s B404,B603,B607

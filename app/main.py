@@ -1,11 +1,8 @@
 """The API process: `uvicorn app.main:create_app --factory`."""
 
 import asyncio
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from types import FrameType
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
@@ -24,11 +21,11 @@ from app.auth.me_router import router as users
 from app.auth.router import router as auth
 from app.catalog.loader import CatalogInvalid
 from app.core import logging
-from app.core.pubsub import beside
 from app.core.schema import SchemaUnfit, require_schema
 from app.core.settings.model import Settings
 from app.core.settings.reading import load_settings
 from app.core.startup import PlainStart, StartRefused
+from app.core.supervise import background_task, on_shutdown_signal
 from app.gateway.last_activity import Activity
 from app.gateway.router import router as gateway
 from app.gateway.token_entries import TokenEntries
@@ -113,55 +110,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
             refusals: Refusals = app.state.refusals
-            registered = beside(asyncio.create_task(register(resources, "api")))
+            registered = background_task(asyncio.create_task(register(resources, "api")))
             async with watch.running(resources), relay.running(resources), refusals.running(resources), registered:
-                with told_to_stop(leave, stop, app.state.settings.api_leave_seconds):
+                with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
                     yield
         finally:
             # It ends by itself: a connection that is being made would be left open.
             await protected
-
-
-@contextmanager
-def told_to_stop(leave: Callable[[], None], stop: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Call both on the event loop when the process is told to stop, before the server acts on it. May call twice.
-
-    Between the two the process goes on as before for some `seconds`, so that the proxy can notice and send requests
-    elsewhere. SIGINT and a second signal do not wait. The server waits for open requests before it ends the lifespan:
-    long-polls must be let go earlier. Outside of the main thread no signal arrives, and nothing is done.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    told = 0
-
-    def finish(number: int) -> None:
-        stop()
-        handler = previous[signal.Signals(number)]
-        if callable(handler):
-            handler(number, None)
-
-    def begin(number: int) -> None:
-        nonlocal told
-        told += 1
-        leave()
-        loop.call_later(seconds if number == signal.SIGTERM and told == 1 else 0, finish, number)
-
-    def heard(number: int, _: FrameType | None) -> None:
-        loop.call_soon_threadsafe(begin, number)
-
-    # Only where a server handles signals: elsewhere this would take their default effect away.
-    ours = [number for number, handler in previous.items() if callable(handler)]
-    for number in ours:
-        signal.signal(number, heard)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, previous[number])
 
 
 def _warn(settings: Settings) -> None:

@@ -9,7 +9,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.catalog.loader import Catalog, load_catalog
+from app.catalog.loader import load_catalog
+from app.catalog.templates import Catalog
 from app.core.db import Sessions, make_engine, make_reads, make_sessions, unit_of_work
 from app.core.outbox import Outbox
 from app.core.settings.model import Settings

@@ -21,8 +21,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from app.core import clock
 from app.core.outbox import QUEUE
-from app.core.pubsub import beside
 from app.core.settings.model import Settings
+from app.core.supervise import background_task
 from app.mail.sender import SmtpMailer
 from app.main import create_app
 from app.resources import Resources, open_resources
@@ -258,7 +258,7 @@ class TestWorker:
         try:
             async with AsyncExitStack() as stack:
                 for lasting in (keep_rows, keep_engine) if reconciling else ():
-                    await stack.enter_async_context(beside(asyncio.create_task(lasting(self.context))))
+                    await stack.enter_async_context(background_task(asyncio.create_task(lasting(self.context))))
                 yield
         finally:
             task.cancel()

@@ -15,7 +15,6 @@ from app.runtime.base import (
     ImageMissing,
     Inventory,
     NameTaken,
-    Network,
     Owned,
     OwnedVolume,
     Phase,
@@ -26,8 +25,8 @@ from app.runtime.base import (
     SubnetTaken,
     Superseded,
     Usage,
-    WorkspaceSpec,
 )
+from app.runtime.spec import Network, WorkspaceSpec
 
 Hook = Callable[[WorkspaceSpec, Report], Awaitable[None]]
 PullHook = Callable[[str, Report], Awaitable[None]]

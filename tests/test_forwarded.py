@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
+from app.core.networks import read_network
 from app.core.settings.model import Settings
-from app.http.proxy_headers import Forwarded, client_address, read_network
+from app.http.proxy_headers import Forwarded, client_address
 
 PROXY, OTHER, CLIENT = "10.0.0.1", "10.0.0.2", "203.0.113.9"
 

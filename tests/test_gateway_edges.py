@@ -9,11 +9,11 @@ from sqlalchemy import func, select, update
 from starlette.responses import Response
 
 from app.accounts.principal import Caller
-from app.core.addresses import Route, parse
+from app.core.addresses import Route, parse, safe_path
 from app.core.outbox import announce
 from app.gateway import cookies, wake
 from app.gateway.last_activity import LONGEST_SECONDS, Activity, interval
-from app.gateway.origin_handoff import CODE_LIFE, enter_url, exchange, make_code, purge, safe_path
+from app.gateway.origin_handoff import CODE_LIFE, enter_url, exchange, make_code, purge
 from app.gateway.router import _set
 from app.gateway.wake import ended
 from app.models import Handoff, Job, JobState, Session, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow

@@ -7,6 +7,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from app.core.addresses import Route
+from app.core.errors import AppError, NotFound
 from app.core.i18n import Locale
 from app.core.settings.model import Settings
 from app.gateway import error_pages
@@ -23,7 +24,6 @@ from app.gateway.errors import (
 )
 from app.gateway.proxied_request import Visit, read_visit
 from app.gateway.router import _response
-from app.http.problems import AppError, NotFound
 from app.models import WorkspaceStatus
 from app.workspaces.errors import QuotaUserRunning
 

@@ -9,8 +9,8 @@ import structlog
 from arq import cron, func
 
 from app.core.outbox import QUEUE, JobName, deserialize, serialize, worker_redis
-from app.core.pubsub import beside
 from app.core.settings.model import Settings
+from app.core.supervise import background_task
 from app.health.processes import register
 from workers.context import open_context
 from workers.doctor.examine import say_engine
@@ -70,8 +70,8 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         context = await stack.enter_async_context(open_context(settings))
         stack.push_async_callback(context.deliveries.close)
         for lasting in (beat, watch, watch_egress, keep_rows, keep_engine, serve_logs, say_engine):
-            await stack.enter_async_context(beside(asyncio.create_task(lasting(context))))
-        await stack.enter_async_context(beside(asyncio.create_task(register(context.resources, "worker"))))
+            await stack.enter_async_context(background_task(asyncio.create_task(lasting(context))))
+        await stack.enter_async_context(background_task(asyncio.create_task(register(context.resources, "worker"))))
         ctx["worker"] = context
         ctx["stack"] = stack
         log.info("worker_ready", jobs=settings.worker_jobs)

@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core.outbox import REVOKED_CHANNEL, WORKER_CHANNELS
-from app.core.pubsub import beside, listen
+from app.core.pubsub import listen
 from app.core.settings.model import Settings
+from app.core.supervise import background_task
 from app.resources import make_redis
 from workers.context import WorkerContext
 from workers.options import worker_options
@@ -37,8 +38,8 @@ class Worker(arq.worker.Worker):
         news = asyncio.Event()
         async with (
             make_redis(self._redis_url) as redis,
-            beside(asyncio.create_task(self._listen(redis, news))),
-            beside(asyncio.create_task(self._look(news))),
+            background_task(asyncio.create_task(self._listen(redis, news))),
+            background_task(asyncio.create_task(self._look(news))),
         ):
             await super().main()
 

@@ -1,0 +1,1 @@
+"""Who may enter a workspace: its owner, people it is shared with, and admins with a reason."""

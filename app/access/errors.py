@@ -1,7 +1,7 @@
 """What sharing refuses."""
 
+from app.core.errors import AppError
 from app.core.i18n import Text
-from app.http.problems import AppError
 
 
 class TooManyShares(AppError):

@@ -18,19 +18,12 @@ from app.access.schemas import (
     SharesOut,
 )
 from app.accounts.change_limits import TooManyChanges
-from app.deps import CallerDep, OwnerDep, ResourcesDep, SessionDep
-from app.http.problems import (
-    Forbidden,
-    InvalidRequest,
-    NotFound,
-    RequestStalled,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    problems,
-)
-from app.workspaces.errors import UnknownTemplate
-from app.workspaces.service import find_template
+from app.accounts.dependencies import CallerDep, OwnerDep
+from app.catalog.errors import UnknownTemplate
+from app.catalog.templates import find_template
+from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
+from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.problems import RequestStalled, problems
 
 router = APIRouter(prefix="/api/container/{type}", tags=["sharing"])
 
@@ -53,13 +46,13 @@ async def make_share(
 ) -> ShareOut:
     """Whoever signs in with this address may enter, until you revoke it. The answer does not depend on whether the
     address has an account."""
-    return await shares.share(session, resources, caller.user, find_template(resources, type).key, body.email)
+    return await shares.share(session, resources, caller.user, find_template(resources.catalog, type).key, body.email)
 
 
 @router.get("/shares", summary="Who may enter a workspace", operation_id="list_shares", responses=READS)
 async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> SharesOut:
     """Beside you; and which admins could in the last thirty days, with their reason."""
-    key = find_template(resources, type).key
+    key = find_template(resources.catalog, type).key
     return SharesOut(shares=await shares.list_shares(session, caller.user, key))
 
 
@@ -75,7 +68,7 @@ async def revoke_share(
     type: TypePath, id: SharePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
 ) -> None:
     """The next request is refused, and open websockets end within two seconds. What an admin took cannot be revoked."""
-    await shares.revoke(session, caller.user, find_template(resources, type).key, id)
+    await shares.revoke(session, caller.user, find_template(resources.catalog, type).key, id)
 
 
 @router.post(
@@ -86,7 +79,7 @@ async def make_share_link(
     type: TypePath, body: ShareLinkIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep
 ) -> NewShareLinkOut:
     """Whoever opens it and has an account may let themselves in, until it expires. Its address is shown once."""
-    key = find_template(resources, type).key
+    key = find_template(resources.catalog, type).key
     return await shares.make_link(session, resources, caller.user, key, body.hours)
 
 
@@ -95,7 +88,7 @@ async def list_share_links(
     type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep
 ) -> ShareLinksOut:
     """Those that are good, without their addresses."""
-    key = find_template(resources, type).key
+    key = find_template(resources.catalog, type).key
     return ShareLinksOut(links=await shares.list_links(session, caller.user, key))
 
 
@@ -111,4 +104,4 @@ async def revoke_share_link(
     type: TypePath, id: LinkPath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
 ) -> None:
     """It lets nobody in any more, and whom it has let in is out."""
-    await shares.revoke_link(session, caller.user, find_template(resources, type).key, id)
+    await shares.revoke_link(session, caller.user, find_template(resources.catalog, type).key, id)

@@ -9,17 +9,10 @@ from app.access import shares
 from app.access.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.access.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
 from app.accounts.change_limits import TooManyChanges
-from app.deps import CallerDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
-from app.http.problems import (
-    Forbidden,
-    InvalidRequest,
-    NotFound,
-    RequestStalled,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    problems,
-)
+from app.accounts.dependencies import CallerDep, OwnerDep
+from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.problems import RequestStalled, problems
 
 router = APIRouter(tags=["sharing"])
 

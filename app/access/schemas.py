@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.auth.schemas import Email
+from app.accounts.schemas import Email
 from app.models import WorkspaceStatus
 
 SHARE_ID = "a4f0c9de-0c5d-4a0e-9a57-1f1e6f0d2b33"

@@ -21,9 +21,9 @@ from app.accounts.change_limits import count_change
 from app.accounts.emails import is_misleading
 from app.audit import trail
 from app.core.addresses import workspace_url
+from app.core.errors import NotFound
 from app.core.i18n import Locale
 from app.core.printable import printable
-from app.http.problems import NotFound
 from app.models import Share, ShareLink, User, Workspace, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
@@ -43,7 +43,7 @@ async def share(session: AsyncSession, resources: Resources, user: User, templat
     Raises `NotFound` where the user has none, `TooManyShares`, `TooManyChanges` and
     `SharedOrigin`.
     """
-    _check_origins(resources)
+    check_origins(resources)
     await count_change(session, resources, user.id)
     workspace = await _lock(session, user, template)
     made = await _let_in(session, workspace.id, email)
@@ -87,7 +87,7 @@ async def make_link(
 ) -> NewShareLinkOut:
     """A link into the user's workspace, for whoever has an account. Raises `NotFound`, `TooManyShares`,
     `TooManyChanges` and `SharedOrigin`."""
-    _check_origins(resources)
+    check_origins(resources)
     await count_change(session, resources, user.id)
     workspace = await _lock(session, user, template)
     count = await session.scalar(select(func.count()).where(ShareLink.workspace_id == workspace.id, _good()))
@@ -142,7 +142,7 @@ async def accept(session: AsyncSession, resources: Resources, user: User, token:
 
     Raises `InvalidShareLink`, `TooManyShares`, `TooManyChanges` and `SharedOrigin`.
     """
-    _check_origins(resources)
+    check_origins(resources)
     await count_change(session, resources, user.id)
     named: ColumnElement[bool] = ShareLink.token_hash.in_(resources.tokens.hashes("share", token))
     # The workspace's lock first, as its owner takes it: a link that is being revoked lets nobody in.
@@ -159,11 +159,11 @@ async def accept(session: AsyncSession, resources: Resources, user: User, token:
         raise InvalidShareLink
     link, workspace, owner = row
     if owner.id == user.id:
-        return _view_shared(resources, None, workspace, owner, locale)
+        return view_shared(resources, None, workspace, owner, locale)
     made = await _let_in(session, workspace.id, user.email, user_id=user.id, link=link)
     detail = f"{workspace.template}: {link.id}"
     trail.record(session, "share_accepted", "workspace", str(workspace.id), actor=user, detail=detail)
-    return _view_shared(resources, made, workspace, owner, locale)
+    return view_shared(resources, made, workspace, owner, locale)
 
 
 async def list_shared(session: AsyncSession, resources: Resources, user: User, locale: Locale) -> list[SharedOut]:
@@ -177,7 +177,7 @@ async def list_shared(session: AsyncSession, resources: Resources, user: User, l
         .order_by(Share.created_at.desc(), Share.id)
     )
     return [
-        _view_shared(resources, *row, locale)
+        view_shared(resources, *row, locale)
         for row in await session.execute(query)
         if resources.catalog.get(row[1].template) is not None
     ]
@@ -206,27 +206,6 @@ async def find_shared(
     return await session.scalar(query)
 
 
-async def take_access(
-    session: AsyncSession, resources: Resources, admin: User, workspace_id: UUID, reason: str, locale: Locale
-) -> SharedOut:
-    """Let an admin into somebody's workspace for a while; its owner sees it, and why.
-
-    Raises `NotFound` and `SharedOrigin`.
-    """
-    _check_origins(resources)
-    query = select(Workspace, User).join(User).where(Workspace.id == workspace_id)
-    row = (await session.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound
-    workspace, owner = row
-    until = utcnow() + timedelta(seconds=resources.settings.admin_access_seconds)
-    taken = Share(workspace_id=workspace.id, email=admin.email, user_id=admin.id, reason=reason, expires_at=until)
-    session.add(taken)
-    await session.flush()
-    trail.record(session, "access_taken", "workspace", str(workspace.id), actor=admin, detail=reason)
-    return _view_shared(resources, taken, workspace, owner, locale)
-
-
 async def purge(session: AsyncSession) -> None:
     """Delete shares and links that were over long ago. May be repeated."""
     before = utcnow() - ADMIN_LISTED
@@ -250,7 +229,7 @@ def view(row: Share) -> ShareOut:
     )
 
 
-def _view_shared(
+def view_shared(
     resources: Resources, row: Share | None, workspace: Workspace, owner: User, locale: Locale
 ) -> SharedOut:
     template = resources.catalog.get(workspace.template)
@@ -267,7 +246,7 @@ def _view_shared(
     )
 
 
-def _check_origins(resources: Resources) -> None:
+def check_origins(resources: Resources) -> None:
     """Raise `SharedOrigin` where each visitor would be at the mercy of the workspace's scripts."""
     if not resources.settings.host_mode:
         raise SharedOrigin

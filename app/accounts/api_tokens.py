@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.change_limits import count_change
 from app.accounts.principal import TOKEN_PREFIX, Scope, token_lives
 from app.audit import trail
+from app.core.errors import AppError, NotAdmin, NotFound
 from app.core.i18n import Text
-from app.http.problems import AppError, NotAdmin, NotFound
 from app.models import ApiToken, User, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token

@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.errors import AppError
 from app.core.i18n import Text
-from app.http.problems import AppError
 from app.models import User, utcnow
 from app.resources import Resources
 

@@ -23,7 +23,7 @@ from starlette.convertors import StringConvertor
 from app.accounts.principal import Caller, caller_by_cookie
 from app.accounts.session_cookies import access_name, only
 from app.audit import trail
-from app.http.problems import AppError
+from app.core.errors import AppError
 from app.models import User
 from app.resources import Resources
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
-from app.http.problems import Unauthorized
+from app.core.errors import Unauthorized
 from app.models import ApiToken, Session, User, utcnow
 from app.resources import Resources
 from app.security.tokens import InvalidToken

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from app.accounts import api_tokens, session_cookies, sessions
 from app.accounts.api_tokens import TooManyTokens
 from app.accounts.change_limits import TooManyChanges
+from app.accounts.dependencies import CallerDep
 from app.accounts.schemas import (
     SESSION_ID,
     TOKEN_ID,
@@ -20,18 +21,9 @@ from app.accounts.schemas import (
     view_token,
 )
 from app.accounts.sessions import NotRefreshed
-from app.deps import CallerDep, LocaleDep, ResourcesDep, SessionDep, check_same_origin
-from app.http.problems import (
-    Forbidden,
-    InvalidRequest,
-    NotAdmin,
-    NotFound,
-    RequestStalled,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    problems,
-)
+from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_same_origin
+from app.http.problems import RequestStalled, problems
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
 

@@ -1,5 +1,6 @@
 """What people see of their sessions and tokens, and what they send to make a token."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Self
 from uuid import UUID
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.accounts.api_tokens import MOST_DAYS
+from app.accounts.emails import InvalidAddress, normalise, read_mailbox
 from app.accounts.principal import Scope
 from app.accounts.user_agents import name_device
 from app.core.i18n import Locale
@@ -122,3 +124,31 @@ def view_token(row: ApiToken) -> ApiTokenOut:
 def view_made_token(row: ApiToken, secret: str) -> MadeTokenOut:
     """Show a new token, with its secret."""
     return MadeTokenOut(token=secret, **view_token(row).model_dump())
+
+
+def _with(read: Callable[[str], str]) -> AfterValidator:
+    def check(raw: str) -> str:
+        try:
+            return read(raw)
+        except InvalidAddress:
+            raise PydanticCustomError("invalid_email", "not a usable e-mail address") from None
+
+    return AfterValidator(check)
+
+
+Email = Annotated[
+    str,
+    _with(normalise),
+    Field(description="Letter case and look-alike characters make no difference.", examples=["alice@example.org"]),
+]
+
+
+Mailbox = Annotated[
+    str,
+    _with(read_mailbox),
+    Field(
+        description="Letter case and look-alike characters make no difference to whose account it is. "
+        "A first mail goes to the address as it is written here, later ones to the one that was confirmed.",
+        examples=["alice@example.org"],
+    ),
+]

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.principal import Caller, Client, session_lives
 from app.audit import trail
+from app.core.errors import AppError, NotFound
 from app.core.i18n import Text
-from app.http.problems import AppError, NotFound
 from app.models import Session, User, utcnow
 from app.resources import Resources
 from app.security.tokens import Tokens, new_token

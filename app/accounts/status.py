@@ -7,8 +7,8 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
+from app.core.errors import AppError, NotFound
 from app.core.i18n import Text
-from app.http.problems import AppError, NotFound
 from app.models import Session, User, UserState, utcnow
 
 

@@ -7,22 +7,22 @@ from fastapi import APIRouter, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.access import shares
+from app.access import support_access
 from app.access.errors import SharedOrigin
 from app.access.schemas import SharedOut
-from app.deps import LocaleDep, RecentAdminDep, ResourcesDep, SessionDep
-from app.http.problems import (
+from app.accounts.dependencies import RecentAdminDep
+from app.core.errors import (
     Forbidden,
     InvalidRequest,
     NotAdmin,
     NotFound,
-    RequestStalled,
     SignInAgain,
     TooLarge,
     Unauthorized,
     Unavailable,
-    problems,
 )
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.problems import RequestStalled, problems
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -82,4 +82,4 @@ async def take_access(
 
     A session that began within the last 15 minutes may do this; a token never may.
     """
-    return await shares.take_access(session, resources, caller.user, id, body.reason, locale)
+    return await support_access.take_access(session, resources, caller.user, id, body.reason, locale)

@@ -7,13 +7,15 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime
 
+from app.accounts.dependencies import AdminDep
 from app.admin.router import READING, PageLimit
-from app.admin.schemas import AuditPage
 from app.audit import queries
 from app.audit.export import MEDIA_TYPES, Format
 from app.audit.queries import AuditFilter
-from app.deps import AdminDep, ResourcesDep, SessionDep
-from app.http.problems import InvalidRequest, problems
+from app.audit.schemas import AuditPage
+from app.core.errors import InvalidRequest
+from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/audit", tags=["admin"])
 

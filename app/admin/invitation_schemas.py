@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 # An address is read in one way, wherever it is sent.
-from app.auth.schemas import Mailbox
+from app.accounts.schemas import Mailbox
 
 INVITATION_ID = "9d0e4a7c-1b55-4f0b-8f5e-2c6f1b7a9e33"
 

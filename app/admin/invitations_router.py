@@ -5,21 +5,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
+from app.accounts.dependencies import AdminDep
 from app.admin.invitation_schemas import INVITATION_ID, InvitationIn, InvitationOut, InvitationPage
 from app.auth import invitations
 from app.auth.invitations import HasAccount
-from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
-from app.http.problems import (
-    Forbidden,
-    InvalidRequest,
-    NotAdmin,
-    NotFound,
-    RequestStalled,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    problems,
-)
+from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.problems import RequestStalled, problems
 
 router = APIRouter(prefix="/api/admin/invitations", tags=["admin"])
 

@@ -9,9 +9,10 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.schemas import AdminJobOut, OwnerOut
+from app.core.db import plain
+from app.core.errors import NotFound
 from app.core.i18n import Locale
-from app.http.paging import newest, older, plain
-from app.http.problems import NotFound
+from app.http.paging import newest, older
 from app.models import Job, JobKind, JobState, User
 from app.resources import Resources
 from app.workspaces import service, views

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
+from app.accounts.dependencies import AdminDep
 from app.admin import jobs
 from app.admin.jobs import JobFilter
 from app.admin.router import CHANGES, PAGES, Before, OfUser, PageLimit
 from app.admin.schemas import AdminJobOut, AdminJobPage
-from app.deps import AdminDep, LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.problems import problems
 from app.models import JobKind, JobState
 from app.workspaces.errors import NotCancellable

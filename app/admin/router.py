@@ -5,10 +5,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
+from app.accounts.dependencies import AdminDep
 from app.admin import service
-from app.admin.schemas import USER_ID, MailPage, OverviewOut
-from app.deps import AdminDep, ResourcesDep, SessionDep
-from app.http.problems import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable, problems
+from app.admin.schemas import MailPage, OverviewOut
+from app.audit.schemas import USER_ID
+from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable
+from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.problems import problems
 from app.models import LinkRequestState
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])

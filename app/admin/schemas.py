@@ -5,14 +5,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.audit.schemas import NEXT, SESSION_ID, USER_ID
 from app.health.processes import ProcessOut
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus
 from app.workspaces.schemas import JOB_ID, URL, JobOut
 
-USER_ID = "0f2a9a53-0c0e-4f6e-8a35-6b1d2c9b7e10"
-SESSION_ID = "a1c9f0b4-2d6e-4f53-9c1a-7e5d3b8a6f42"
 WORKSPACE_ID = "e8d7c6b5-4a39-4281-9f70-1c2b3a4d5e6f"
-NEXT = "Pass as `before` for the next page; null at the end."
 
 
 class AdminUserOut(BaseModel):
@@ -190,28 +188,3 @@ class AdminJobPage(BaseModel):
 
     jobs: list[AdminJobOut]
     next: UUID | None = Field(None, description=NEXT)
-
-
-class AuditOut(BaseModel):
-    """One act, or one refused attempt."""
-
-    id: int = Field(examples=[4711])
-    at: datetime
-    actor_id: UUID | None = Field(description="Null for the platform and the operator.", examples=[USER_ID])
-    actor: str = Field(description="Their address then; `system`, or `command`.", examples=["root@example.org"])
-    action: str = Field(examples=["user_blocked"])
-    target_kind: str = Field(examples=["user"])
-    target: str = Field(examples=[USER_ID])
-    outcome: str = Field(description="`ok`, or the code of the refusal.", examples=["ok"])
-    address: str = Field(examples=["203.0.113.7"])
-    request_id: str = Field(examples=["5f0c2d9e1b7a4c38"])
-    detail: str | None = Field(examples=["alice@example.org"])
-    session_id: UUID | None = Field(None, description="The session that asked, if one did.", examples=[SESSION_ID])
-    token_id: UUID | None = Field(None, description="The personal token that asked, if one did.")
-
-
-class AuditPage(BaseModel):
-    """Rows of the audit trail, newest first."""
-
-    entries: list[AuditOut]
-    next: int | None = Field(None, description=NEXT)

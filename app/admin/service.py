@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.schemas import AdminUserOut, EngineOut, MailOut, OverviewOut, PromisedOut
 from app.audit import trail
+from app.core.db import plain
+from app.core.errors import NotFound
 from app.health.processes import known_processes
-from app.http.paging import newest, older, plain
-from app.http.problems import NotFound
+from app.http.paging import newest, older
 from app.models import (
     LIVE_STATES,
     EngineFacts,

@@ -9,8 +9,8 @@ from app.accounts import status
 from app.accounts.principal import session_lives
 from app.admin.schemas import UserSessionOut
 from app.audit import trail
+from app.core.errors import NotFound
 from app.http.paging import newest, older
-from app.http.problems import NotFound
 from app.models import Session, User
 
 

@@ -7,13 +7,15 @@ from fastapi import APIRouter, Path, Query
 from starlette.convertors import register_url_convertor
 
 from app.accounts.denials import ClosedWord
+from app.accounts.dependencies import AdminDep, RecentAdminDep, SignedInAdminDep, check_recent
 from app.accounts.status import Change, LastAdmin, change_standing
-from app.admin import service, sessions
+from app.admin import account_deletion, service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
-from app.admin.schemas import SESSION_ID, AdminUserOut, LimitsIn, UserPage, UserSessionPage
-from app.auth import me as users
-from app.deps import AdminDep, RecentAdminDep, ResourcesDep, SessionDep, SignedInAdminDep, check_recent
-from app.http.problems import InvalidRequest, NotFound, RequestStalled, SignInAgain, TooLarge, problems
+from app.admin.schemas import AdminUserOut, LimitsIn, UserPage, UserSessionPage
+from app.audit.schemas import SESSION_ID
+from app.core.errors import InvalidRequest, NotFound, SignInAgain, TooLarge
+from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.problems import RequestStalled, problems
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])
 
@@ -95,7 +97,7 @@ async def delete_user(id: UserPath, session: SessionDep, resources: ResourcesDep
 
     A session that began within the last 15 minutes may do this; a token never may.
     """
-    await users.delete_user(session, resources, id, actor=admin.user)
+    await account_deletion.delete_user(session, resources, id, actor=admin.user)
 
 
 @router.get("/{id}/sessions", summary="List a user's sessions", operation_id="user_sessions", responses=PAGES)

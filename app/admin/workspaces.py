@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.admin.schemas import AdminWorkspaceOut, OwnerOut, RequestedOut
 from app.audit import trail
 from app.core.addresses import workspace_url
+from app.core.db import plain
+from app.core.errors import NotFound
 from app.core.i18n import Locale
-from app.http.paging import newest, older, plain
-from app.http.problems import NotFound
+from app.http.paging import newest, older
 from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
 from app.resources import Resources
-from app.workspaces import history, service, views
+from app.workspaces import logs, service, views
 from app.workspaces.errors import NoContainer
 from app.workspaces.volumes import VolumePolicy
 
@@ -75,7 +76,7 @@ async def read_log(resources: Resources, workspace_id: UUID, *, tail: int, admin
             raise NoContainer
         detail = workspace.template
         trail.record(session, "workspace_log_read", "workspace", str(workspace_id), actor=admin, detail=detail)
-    return await history.read_log_or_kept(resources, owner.id, workspace.template, tail=tail)
+    return await logs.read_log_or_kept(resources, owner.id, workspace.template, tail=tail)
 
 
 def _everybodys() -> Select[Workspace, User, Job]:

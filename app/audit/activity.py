@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import String, cast, select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.me_schemas import ActivityOut
+from app.audit.schemas import ActivityOut
 from app.models import AuditEntry, User, Workspace
 
 

@@ -5,7 +5,7 @@ import enum
 import io
 from collections.abc import Sequence
 
-from app.admin.schemas import AuditOut
+from app.audit.schemas import AuditOut
 
 COLUMNS = tuple(AuditOut.model_fields)
 # What a spreadsheet takes for the beginning of a formula, or drops before it.

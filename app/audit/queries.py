@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.admin.schemas import AuditOut
 from app.audit import trail
 from app.audit.export import Format, head, lines
-from app.http.paging import plain
+from app.audit.schemas import AuditOut
+from app.core.db import plain
 from app.models import AuditEntry, User
 from app.resources import Resources
 

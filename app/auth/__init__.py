@@ -1,1 +1,1 @@
-"""Links, sessions and tokens: who is calling."""
+"""Signing in: links, codes, invitations, and what a sign-in starts."""

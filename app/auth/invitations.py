@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.emails import InvalidAddress, domain_of, normalise
 from app.accounts.users import find_by_email
 from app.audit.trail import record
+from app.core.errors import AppError, NotFound
 from app.core.i18n import Locale, Text
 from app.core.outbox import JobName, enqueue
 from app.core.settings.model import Settings
-from app.http.problems import AppError, NotFound
 from app.models import Invitation, LinkPurpose, LinkRequest, User, UserState, utcnow
 from app.resources import Resources
 

@@ -1,8 +1,8 @@
 """What a browser that asked for a link is told while its page waits: whether to go on, and how soon to ask again.
 
-To add a state: a member here and a branch in `find_wait`, a text in `app/web/messages/sign_in.py`, and the state's name in
-`data-states` of whatever `check_mail.html` is to show then; the script needs no change. Two rules: a state must be the
-same for an address with an account and for one without, as everybody may ask for everybody's; and a state in which
+To add a state: a member here and a branch in `find_wait`, a text in `app/web/messages/sign_in.py`, and the state's
+name in `data-states` of what `check_mail.html` is to show then; the script needs no change. Two rules: a state must be
+the same for an address with an account and for one without, as everybody may ask for everybody's; and a state in which
 something may still change names the seconds after which the page asks again.
 """
 
@@ -74,7 +74,7 @@ async def find_wait(resources: Resources, browser: Browser, caller: Caller | Non
 
 
 def _judge_mail(resources: Resources, asked_at: datetime, delivery: str | None, since: datetime | None) -> Wait:
-    """How the mail does. `delivery` is made in the same way for an address that gets none (`workers/jobs/send_mail.py`)."""
+    """How the mail does. `workers/jobs/send_mail.py` makes `delivery` in the same way for an address that gets none."""
     now = utcnow()
     if delivery == DeliveryState.FAILED:
         return Wait(WaitState.FAILED)

@@ -1,30 +1,14 @@
 """The caller as they see themselves, and the end of an account."""
 
-from uuid import UUID
-
 import structlog
-from sqlalchemy import delete, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.status import lock_account
-from app.audit import trail
 from app.auth.me_schemas import DefaultContainer, MeOut, UserOut
 from app.core.addresses import workspace_url
-from app.core.outbox import revoke
 from app.models import (
-    Invitation,
-    Job,
-    LinkRequest,
-    MagicLink,
-    Network,
-    RetiredWorkspace,
     User,
-    Volume,
-    Workspace,
-    utcnow,
 )
 from app.resources import Resources
-from app.workspaces.admission import admit
 from app.workspaces.views import find_workspace, status_of
 
 log = structlog.get_logger(__name__)
@@ -43,30 +27,3 @@ async def view_me(session: AsyncSession, resources: Resources, user: User) -> Me
             service_url=workspace_url(resources.settings, user.slug, template.key),
         ),
     )
-
-
-async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID, *, actor: User | str) -> None:
-    """Delete an account with everything of it: sign-ins, links, workspaces and jobs at once.
-
-    The reconciler removes the containers, which no row wants any more, and then the volumes. Raises `NotFound`, and
-    `LastAdmin` where nobody else could act as one.
-    """
-    user = await lock_account(session, user_id, needed=True)
-    trail.record(session, "user_deleted", "user", str(user_id), actor=actor, detail=user.email)
-    mine = select(Workspace.id).where(Workspace.user_id == user_id)
-    await session.scalars(mine.order_by(Workspace.id).with_for_update())
-    for job_id in await session.scalars(select(Job.id).where(Job.user_id == user_id, Job.lease.is_not(None))):
-        revoke(session, job_id)
-    # Deleting the account is the word that its files and containers may go.
-    files = update(Volume).where(Volume.user_id == user_id)
-    await session.execute(files.values(delete_at=utcnow(), found_at=None))
-    gone = select(Workspace.id, literal(utcnow())).where(Workspace.user_id == user_id)
-    await session.execute(insert(RetiredWorkspace).from_select(["workspace_id", "retired_at"], gone))
-    # The containers are still in them: the reconciler says when the next launch may have them.
-    await session.execute(update(Network).where(Network.workspace_id.in_(mine)).values(ready=False))
-    await session.execute(delete(LinkRequest).where(LinkRequest.email == user.email))
-    await session.execute(delete(MagicLink).where(MagicLink.email == user.email))
-    await session.execute(delete(Invitation).where(Invitation.email == user.email))
-    await session.execute(delete(User).where(User.id == user_id))
-    log.info("user_deleted", user_id=str(user_id))
-    await admit(session, resources)

@@ -4,11 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.accounts.dependencies import OwnerDep
 from app.audit import activity
+from app.audit.schemas import ActivityPage
 from app.auth import me as service
-from app.auth.me_schemas import ActivityPage, MeOut
-from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep
-from app.http.problems import InvalidRequest, Unauthorized, Unavailable, problems
+from app.auth.me_schemas import MeOut
+from app.core.errors import InvalidRequest, Unauthorized, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.problems import problems
 from app.workspaces import views
 from app.workspaces.schemas import WorkspacesOut
 

@@ -35,27 +35,3 @@ class MeOut(BaseModel):
 
     user: UserOut
     container: DefaultContainer
-
-
-class ActivityOut(BaseModel):
-    """One act of yours, or on what is yours."""
-
-    id: int = Field(examples=[4711])
-    at: datetime
-    actor: str = Field(
-        description="An address; `system`, or `command` for the operator.", examples=["root@example.org"]
-    )
-    mine: bool = Field(description="It was you.")
-    action: str = Field(examples=["workspace_stop_requested"])
-    target_kind: str = Field(examples=["workspace"])
-    target: str
-    outcome: str = Field(description="`ok`, or the code of a refusal.", examples=["ok"])
-    detail: str | None
-    address: str | None = Field(description="Where you did it from; null for others.", examples=["203.0.113.7"])
-
-
-class ActivityPage(BaseModel):
-    """What you did, and what others did to what is yours, newest first."""
-
-    activity: list[ActivityOut]
-    next: int | None = Field(None, description="Pass as `before` for the next page; null at the end.")

@@ -14,8 +14,8 @@ from app.accounts.device_cookie import Browser, hashes_of
 from app.accounts.principal import Client
 from app.audit.trail import SYSTEM, record
 from app.auth.service import SignedIn, sign_in
+from app.core.errors import AppError
 from app.core.i18n import Text
-from app.http.problems import AppError
 from app.models import LinkRequest, MagicLink, utcnow
 from app.resources import Resources
 

@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.emails import normalise
 from app.accounts.users import find_or_create
 from app.audit.trail import COMMAND, record
+from app.auth.bootstrap import claim_bootstrap
 from app.auth.magic_links import make_link
-from app.auth.service import claim_bootstrap
 from app.models import User
 from app.resources import Resources
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode
 
 from app.auth.schemas import NextOut
-from app.core.addresses import split_route
+from app.core.addresses import safe_path, split_route
 from app.core.i18n import Locale, Text
-from app.gateway.origin_handoff import safe_path
 from app.resources import Resources
 
 # Characters of path, query and fragment.

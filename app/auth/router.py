@@ -7,29 +7,23 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts.dependencies import BrowserDep, CallerDep, ClientDep, keep_browser
 from app.accounts.device_cookie import Browser, marked
 from app.accounts.session_cookies import hand_out, take_back
 from app.accounts.sessions import logout as end_own_session
 from app.auth import service
-from app.auth.link_clients import NotAcceptable, check_program, navigates
+from app.auth.link_clients import NotAcceptable, check_program
 from app.auth.magic_links import request_link
 from app.auth.one_time_codes import InvalidCode, verify_code
 from app.auth.return_to import view_next
 from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
 from app.auth.service import Blocked, InvalidLink
+from app.core.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable
 from app.core.i18n import Locale, Text
 from app.core.settings.model import Settings
-from app.deps import (
-    BrowserDep,
-    CallerDep,
-    ClientDep,
-    LocaleDep,
-    ResourcesDep,
-    SessionDep,
-    check_sign_in_origin,
-    keep_browser,
-)
-from app.http.problems import Forbidden, InvalidRequest, RequestStalled, TooLarge, Unauthorized, Unavailable, problems
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_sign_in_origin
+from app.http.negotiation import navigates
+from app.http.problems import RequestStalled, problems
 from app.models import LinkPurpose
 from app.resources import Resources
 from app.security.rate_limits import ClientRateLimited, RateLimited

@@ -1,43 +1,15 @@
 """What clients send to sign in, and what they get."""
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts.emails import InvalidAddress, normalise, read_mailbox
+from app.accounts.schemas import Mailbox
 from app.models import User, UserState
 
 # The one schema that a feature takes from another: a token body shows the launch that the sign-in began.
 from app.workspaces.schemas import JobOut
-
-
-def _with(read: Callable[[str], str]) -> AfterValidator:
-    def check(raw: str) -> str:
-        try:
-            return read(raw)
-        except InvalidAddress:
-            raise PydanticCustomError("invalid_email", "not a usable e-mail address") from None
-
-    return AfterValidator(check)
-
-
-Email = Annotated[
-    str,
-    _with(normalise),
-    Field(description="Letter case and look-alike characters make no difference.", examples=["alice@example.org"]),
-]
-Mailbox = Annotated[
-    str,
-    _with(read_mailbox),
-    Field(
-        description="Letter case and look-alike characters make no difference to whose account it is. "
-        "A first mail goes to the address as it is written here, later ones to the one that was confirmed.",
-        examples=["alice@example.org"],
-    ),
-]
 
 
 class LinkIn(BaseModel):

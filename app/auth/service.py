@@ -1,10 +1,8 @@
 """Signing in: what a link is worth."""
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.device_cookie import Browser, hashes_of
@@ -13,10 +11,11 @@ from app.accounts.principal import Client
 from app.accounts.sessions import PageSecrets, open_session
 from app.accounts.users import find_or_create
 from app.audit.trail import SYSTEM, is_fresh, record
+from app.auth.bootstrap import claim_bootstrap
 from app.auth.invitations import accept_invitation, may_confirm
+from app.core.errors import AppError
 from app.core.i18n import Text
-from app.http.problems import AppError
-from app.models import Bootstrap, Job, LinkRequest, MagicLink, User, UserState, utcnow
+from app.models import Job, LinkRequest, MagicLink, User, UserState, utcnow
 from app.resources import Resources
 from app.workspaces import service as workspaces
 from app.workspaces.errors import Refused
@@ -207,9 +206,3 @@ async def _lock_owner(session: AsyncSession, link: MagicLink) -> User | None:
     query = select(User).where(mine).with_for_update(key_share=True)
     user: User | None = await session.scalar(query, execution_options={"populate_existing": True})
     return user
-
-
-async def claim_bootstrap(session: AsyncSession, user_id: UUID) -> bool:
-    """Whether this account is the first; racing transactions wait for each other at the one row."""
-    row = insert(Bootstrap).values(id=1, user_id=user_id).on_conflict_do_nothing().returning(Bootstrap.id)
-    return await session.scalar(row) is not None

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, Field
 
 from app.catalog.images import ImageState
-from app.catalog.loader import Template
+from app.catalog.templates import Template
 from app.core.i18n import Locale
 
 

@@ -15,16 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.emails import InvalidAddress, normalise, read_mailbox
 from app.accounts.status import Change, change_standing
 from app.accounts.users import find_by_email
+from app.admin.account_deletion import delete_user
 from app.admin.service import limit_user
 from app.audit.trail import COMMAND
-from app.auth.me import delete_user
 from app.auth.operators import make_admin, make_sign_in_link
 from app.catalog.loader import CatalogInvalid, load_catalog
+from app.core.errors import AppError
 from app.core.schema import code_revision, upgrade
 from app.core.settings.model import Settings
 from app.core.settings.reading import SettingsWrong, load_settings, read_settings
 from app.core.shipped import Shipped, shipped
-from app.http.problems import AppError
 from app.main import create_app
 from app.models import User
 from app.resources import Resources, open_resources

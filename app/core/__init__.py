@@ -1,1 +1,1 @@
-"""What every part stands on."""
+"""What every package stands on: settings, database, queue, clock, logging, languages, errors."""

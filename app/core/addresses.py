@@ -111,3 +111,16 @@ def _label_of(settings: Settings, host: str) -> str:
     domain = _PORT.sub("", urlsplit(settings.workspace_url).netloc).lower().removeprefix("{route}")
     name = _PORT.sub("", host).lower()
     return name.removesuffix(domain) if name.endswith(domain) else ""
+
+
+# Backslashes count as slashes in browsers, and control characters and spaces are dropped: none may pass.
+_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\U0010ffff]*")
+
+
+_DOTS = re.compile(r"/(\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
+
+
+def safe_path(path: str) -> str:
+    """A path within the workspace, with its query, as it was if it cannot lead out of it; else `/`."""
+    before_query = path.partition("?")[0].partition("#")[0]
+    return path if _PATH.fullmatch(path) and not _DOTS.search(before_query) else "/"

@@ -98,3 +98,8 @@ async def unit_of_work(sessions: Sessions, outbox: "Outbox") -> AsyncIterator[As
         yield session
         await session.commit()
     await outbox.flush(session)
+
+
+def plain(text: str) -> str:
+    """What somebody looks for. PostgreSQL takes no NUL."""
+    return text.replace("\0", "")

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -37,16 +36,3 @@ async def listen(redis: Redis, pattern: str) -> AsyncIterator[Notification]:
         except (RedisError, OSError) as error:
             log.warning("notifications_interrupted", pattern=pattern, **cause(error))
             await asyncio.sleep(PAUSE)
-
-
-@asynccontextmanager
-async def beside(work: asyncio.Task[Any]) -> AsyncIterator[None]:
-    """Let a task run beside the block, and end it with the block."""
-    try:
-        yield
-    finally:
-        # Libraries swallow a cancellation that comes at the wrong moment (redis-py while it connects): ask until it
-        # is heard.
-        while not work.done():
-            work.cancel()
-            await asyncio.wait({work}, timeout=0.1)

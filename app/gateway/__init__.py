@@ -1,1 +1,1 @@
-"""Who may go where: the one endpoint that the reverse proxy asks."""
+"""Who may send a request to which workspace: the endpoint that the reverse proxy asks."""

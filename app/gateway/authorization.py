@@ -12,9 +12,9 @@ from sqlalchemy.orm import aliased
 from app.access.policy import may_enter
 from app.accounts.principal import Scope, session_lives, token_lives
 from app.core.addresses import Route
+from app.core.errors import InsufficientScope, NotFound
 from app.core.settings.model import Settings
 from app.gateway.errors import TokenRefused
-from app.http.problems import InsufficientScope, NotFound
 from app.models import (
     LIVE_STATES,
     ApiToken,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from app.accounts.principal import TOKEN_PREFIX
+from app.core.errors import Unauthorized
 from app.gateway.proxied_request import Visit
-from app.http.problems import Unauthorized
 from app.security.tokens import Tokens
 
 # The proxy strikes out what has this form from every header and, where it is told to, from the query.

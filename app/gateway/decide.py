@@ -15,9 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.principal import note_token
-from app.catalog.loader import Template
 from app.catalog.placeholders import fill
+from app.catalog.templates import Template
+from app.core import addresses
 from app.core.addresses import Alias, Route, address_of, base_path, parse, placeholders, route_of
+from app.core.errors import AppError, Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
 from app.core.settings.model import Settings
 from app.gateway import cookies, origin_handoff, wake
 from app.gateway.authorization import Grant, find_grant, find_token_grant
@@ -41,9 +43,9 @@ from app.gateway.proxied_request import Visit
 from app.gateway.token_entries import TokenEntries
 from app.gateway.websocket_relay import Relay
 from app.http.middleware import MAX_HEAD, HeadersTooLarge
-from app.http.problems import AppError, Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
 from app.models import User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
+from app.security import tokens
 from app.security.tokens import new_token
 from app.workspaces.jobs.subscriptions import JobWatch
 from app.workspaces.states import RELEASED
@@ -309,7 +311,7 @@ def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
         raise NotEntered
     name = cookies.entry_name(settings)
     # Another tab may be on its way with the state that it was given: both can come back with the same one.
-    state = next(filter(origin_handoff.is_token, cookies.values(visit.cookies, name)), None) or new_token()
+    state = next(filter(tokens.is_token, cookies.values(visit.cookies, name)), None) or new_token()
     query = urlencode({"next": route.rest, "state": state}, encoding="latin-1")
     cookie = cookies.make(settings, route, name, state, seconds=ENTRY_SECONDS)
     return Redirect(f"{settings.public_url}/open/{route.name}?{query}", 302, cookie)
@@ -325,11 +327,11 @@ async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
     code, path = query.get("code", [""])[0], query.get("next", ["/"])[0]
     states = cookies.values(visit.cookies, cookies.entry_name(settings))
     value = None
-    if states and origin_handoff.is_token(code):
+    if states and tokens.is_token(code):
         async with resources.unit_of_work() as session:
             value = await origin_handoff.exchange(session, resources, route, code, states)
     if value is None:
         return _refuse(visit, route, InvalidHandoff())
     anywhere = crosses_sites(settings, resources.catalog.get(route.template))
     cookie = cookies.make(settings, route, cookies.grant_name(settings), value, anywhere=anywhere)
-    return Redirect(address_of(settings, route.name, origin_handoff.safe_path(path)), 303, cookie)
+    return Redirect(address_of(settings, route.name, addresses.safe_path(path)), 303, cookie)

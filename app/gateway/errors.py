@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from app.core.errors import AppError, Forbidden, Unauthorized
 from app.core.i18n import Text
-from app.http.problems import AppError, Forbidden, Unauthorized
 
 
 class TokenRefused(Unauthorized):

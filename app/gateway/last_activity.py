@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import func, update
 
-from app.catalog.loader import Template
+from app.catalog.templates import Template
 from app.models import Workspace, utcnow
 from app.resources import Resources
 

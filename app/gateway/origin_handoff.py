@@ -6,7 +6,6 @@ workspace's origin code and cookie together buy the workspace cookie. Without th
 link with a code of their own and have their page run in somebody else's browser, beside that person's workspaces.
 """
 
-import re
 from collections.abc import Iterable
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -19,32 +18,17 @@ from sqlalchemy.orm import aliased
 from app.access.policy import entered_as, may_enter
 from app.accounts.principal import Caller, session_lives
 from app.audit import trail
-from app.core.addresses import Route, base_path, origin_of, split_route
+from app.core.addresses import Route, base_path, origin_of, safe_path, split_route
 from app.gateway.errors import TooManyEntries
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
-from app.security.tokens import new_token
+from app.security.tokens import is_token, new_token
 
 CODE_LIFE = timedelta(seconds=60)
 # Of a session within that time, spent or not: each that is spent leaves a cookie and a line of the audit trail.
 MOST_CODES = 50
 ENTER_PATH = "/.spawner/enter"
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-# Backslashes count as slashes in browsers, and control characters and spaces are dropped: none may pass.
-_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\U0010ffff]*")
 _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
-_DOTS = re.compile(r"/(\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
-
-
-def is_token(value: str) -> bool:
-    """Whether this has the form of our random tokens."""
-    return _TOKEN.fullmatch(value) is not None
-
-
-def safe_path(path: str) -> str:
-    """A path within the workspace, with its query, as it was if it cannot lead out of it; else `/`."""
-    before_query = path.partition("?")[0].partition("#")[0]
-    return path if _PATH.fullmatch(path) and not _DOTS.search(before_query) else "/"
 
 
 async def make_code(

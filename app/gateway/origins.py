@@ -2,12 +2,12 @@
 
 from urllib.parse import urlsplit
 
-from app.catalog.loader import Template
+from app.catalog.templates import Template
 from app.core.addresses import Route, origin_of
+from app.core.errors import Forbidden, MethodNotAllowed
 from app.core.settings.model import Settings
 from app.gateway.errors import TokenInBrowser
 from app.gateway.proxied_request import Visit
-from app.http.problems import Forbidden, MethodNotAllowed
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 
 from app.http.negotiation import is_prefetch
-from app.patience import read_patience
+from app.http.patience import read_patience
 
 # What a browser calls a request for a page within another page.
 FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")

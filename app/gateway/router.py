@@ -7,14 +7,16 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from app.catalog.placeholders import MOST_HEADERS
+from app.core.errors import NotFound, Unavailable
 from app.core.i18n import Locale
 from app.core.settings.model import Settings
-from app.deps import ActivityDep, LocaleDep, RelayDep, ResourcesDep, SessionDep, TokenEntriesDep, WatchDep
 from app.gateway import decide, error_pages
 from app.gateway.cookies import Cookie
 from app.gateway.decide import Answer, Desk, Pass, Redirect
+from app.gateway.dependencies import ActivityDep, RelayDep, TokenEntriesDep
 from app.gateway.proxied_request import read_visit
-from app.http.problems import NotFound, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.workspaces.dependencies import WatchDep
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 

@@ -18,13 +18,13 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.errors import Unavailable
 from app.core.fair_share import FairShare
 from app.core.logging import cause
-from app.core.pubsub import beside
+from app.core.supervise import background_task
 from app.gateway.authorization import Entry, still_held
 from app.gateway.errors import TooManySockets, WorkspaceBusy
 from app.gateway.tunnel import Admission, Pipe
-from app.http.problems import Unavailable
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class Relay:
         self._places.total = (_file_limit() - SPARE) // DESCRIPTORS
         self._most_each = settings.user_websockets
         try:
-            async with beside(asyncio.create_task(self._watch(resources))):
+            async with background_task(asyncio.create_task(self._watch(resources))):
                 yield
         finally:
             self.close()

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from app.deps import ResourcesDep
 from app.health.service import Liveness, Readiness, check
+from app.http.dependencies import ResourcesDep
 
 router = APIRouter(tags=["health"])
 

@@ -1,0 +1,1 @@
+"""What all HTTP endpoints share: problem documents, middleware, cookies, streams, paging."""

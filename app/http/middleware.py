@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit import trail
+from app.core.errors import AppError
 from app.core.i18n import Text
-from app.http.problems import AppError, render, unexpected
-from app.patience import read_patience
+from app.http.patience import read_patience
+from app.http.problems import render, unexpected
 
 log = structlog.get_logger("app.access")
 
@@ -140,7 +141,7 @@ class RequestContext:
 
 
 # Headers of which a request has one: of two, each part of a chain reads another. Cookies may come in several lines, and
-# are judged name by name; of Origin and Sec-Fetch-Site all must agree, see `app.deps`.
+# are judged name by name; of Origin and Sec-Fetch-Site all must agree, see `app.accounts.dependencies`.
 SINGLE = frozenset({b"authorization", b"content-type", b"host", b"idempotency-key", b"last-event-id"})
 
 

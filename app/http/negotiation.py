@@ -1,6 +1,9 @@
 """What browsers say about the purpose of a request (Fetch Metadata)."""
 
+from fastapi import Request
 from starlette.datastructures import Headers
+
+from app.core.i18n import Locale, negotiate
 
 
 def opens_page(headers: Headers) -> bool:
@@ -15,3 +18,43 @@ def opens_page(headers: Headers) -> bool:
 def is_prefetch(headers: Headers) -> bool:
     """Whether a browser asks ahead of time, for a page that nobody may ever open."""
     return "sec-purpose" in headers or headers.get("purpose") == "prefetch"
+
+
+def locale_of(request: Request) -> Locale:
+    """The language to answer this request in."""
+    return negotiate(request.headers.get("accept-language", ""), request.app.state.settings.default_locale)
+
+
+HTML = ("text/html", "text/*", "application/xhtml+xml")
+
+
+JSON = ("application/json",)
+
+
+MAX_ACCEPT_LENGTH = 1000
+
+
+def navigates(request: Request) -> bool:
+    """Whether a person's browser opens this address, or something that acts like one."""
+    if "navigate" in request.headers.getlist("sec-fetch-mode"):
+        return True
+    return accept_quality(request, HTML) > accept_quality(request, JSON)
+
+
+def accept_quality(request: Request, kinds: tuple[str, ...]) -> float:
+    """The highest weight that the client gives one of these media ranges by name; 0 where it names none."""
+    accepted = ",".join(request.headers.getlist("accept"))[:MAX_ACCEPT_LENGTH].lower()
+    parts = (part.partition(";") for part in accepted.split(","))
+    return max((_weight(parameters) for kind, _, parameters in parts if kind.strip() in kinds), default=0.0)
+
+
+def _weight(parameters: str) -> float:
+    """The weight among a media range's parameters (RFC 9110, 12.4.2); one that cannot be read counts as 1."""
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                break
+    return 1.0

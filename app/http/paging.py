@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.http.problems import NotFound
+from app.core.errors import NotFound
 
 
 async def older(session: AsyncSession, table: Any, before: UUID | None) -> ColumnElement[bool]:
@@ -22,8 +22,3 @@ async def older(session: AsyncSession, table: Any, before: UUID | None) -> Colum
 def newest(table: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """The order of pages."""
     return table.created_at.desc(), table.id.desc()
-
-
-def plain(text: str) -> str:
-    """What somebody looks for. PostgreSQL takes no NUL."""
-    return text.replace("\0", "")

@@ -5,28 +5,38 @@ A business error is a class with `code`, `status`, `title` and `detail`; a route
 `internal`, without its text.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.core.i18n import Locale, Text, negotiate
+from app.core.errors import (
+    AppError,
+    InsufficientScope,
+    Internal,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    is_transient,
+    sqlstate,
+)
+from app.core.i18n import Locale, Text
 from app.core.logging import cause
 from app.core.schema import LACKING
+from app.http.negotiation import locale_of
 
 log = structlog.get_logger(__name__)
 
-# SQLSTATE: connection, serialization, resources, a lock not got in time, an operator's intervention.
-RETRIABLE_STATES = ("08", "40", "53", "55P03", "57")
 # A NUL character: JSON, forms and addresses can hold one, PostgreSQL's texts cannot.
 UNSTORABLE_STATE = "22021"
 # A statement was prepared before the tables changed; the next one is prepared anew.
@@ -55,114 +65,6 @@ class Problem(BaseModel):
     errors: list[FieldError] = Field([], description="Set when fields are invalid.")
 
 
-class AppError(Exception):
-    """Base of what a service may raise. `values` fill the placeholders of `detail`; in the document `example` does.
-
-    One that is `audited` is a refusal that the audit trail keeps, where a signed-in caller was refused.
-    """
-
-    code: ClassVar[str]
-    status: ClassVar[int]
-    title: ClassVar[Text]
-    detail: ClassVar[Text]
-    audited: ClassVar[bool] = False
-    example: ClassVar[Mapping[str, object]] = {}
-
-    def __init__(self, *, headers: Mapping[str, str] | None = None, **values: object) -> None:
-        super().__init__(self.code)
-        self.headers = dict(headers or {})
-        self.values = values
-
-
-class InvalidRequest(AppError):
-    code = "invalid_request"
-    status = 400
-    title = Text("Invalid request", "Ungültige Anfrage")
-    detail = Text("The request has invalid fields.", "Die Anfrage enthält ungültige Felder.")
-
-
-class Unauthorized(AppError):
-    code = "unauthorized"
-    status = 401
-    title = Text("Not signed in", "Nicht angemeldet")
-    detail = Text(
-        "Sign in first: the token is missing, expired or its session has ended.",
-        "Bitte zuerst anmelden: Das Token fehlt, ist abgelaufen oder seine Sitzung wurde beendet.",
-    )
-
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": "Bearer"})
-
-
-class Forbidden(AppError):
-    code = "cross_site"
-    status = 403
-    title = Text("Refused", "Abgelehnt")
-    detail = Text(
-        "This request came from another site and was refused.",
-        "Diese Anfrage kam von einer anderen Website und wurde abgelehnt.",
-    )
-    audited = True
-
-
-class SignInAgain(AppError):
-    code = "sign_in_again"
-    status = 403
-    title = Text("Sign in again", "Erneut anmelden")
-    detail = Text(
-        "This needs a sign-in of the last 15 minutes. Sign out, sign in again, and repeat it.",
-        "Dafür ist eine Anmeldung aus den letzten 15 Minuten nötig. Melde dich ab, dann neu an, und wiederhole es.",
-    )
-    audited = True
-
-
-class NotAdmin(AppError):
-    code = "not_admin"
-    status = 403
-    title = Text("Admins only", "Nur für Administratoren")
-    detail = Text(
-        "This is for admins of this installation.", "Das ist Administratoren dieser Installation vorbehalten."
-    )
-    audited = True
-
-
-class InsufficientScope(AppError):
-    code = "insufficient_scope"
-    status = 403
-    title = Text("Not within this token's scopes", "Außerhalb der Rechte dieses Tokens")
-    detail = Text(
-        "This token is not good for that: its scopes do not include it, or it takes a person who is signed in.",
-        "Dieses Token gilt dafür nicht: Seine Rechte umfassen das nicht, oder es braucht eine angemeldete Person.",
-    )
-    audited = True
-
-    def __init__(self, scope: str = "") -> None:
-        # RFC 6750, 3.1: which scope would do; none where no token does.
-        needed = f', scope="{scope}"' if scope else ""
-        super().__init__(headers={"WWW-Authenticate": f'Bearer error="insufficient_scope"{needed}'})
-
-
-class NotFound(AppError):
-    code = "not_found"
-    status = 404
-    title = Text("Not found", "Nicht gefunden")
-    detail = Text("There is nothing here.", "Hier gibt es nichts.")
-
-
-class MethodNotAllowed(AppError):
-    code = "method_not_allowed"
-    status = 405
-    title = Text("Method not allowed", "Methode nicht erlaubt")
-    detail = Text("This address does not answer that method.", "Diese Adresse kennt diese Methode nicht.")
-
-
-class TooLarge(AppError):
-    code = "too_large"
-    status = 413
-    title = Text("Too large", "Zu groß")
-    detail = Text("The body of this request is too large.", "Der Inhalt dieser Anfrage ist zu groß.")
-
-
 class RequestStalled(AppError):
     code = "request_stalled"
     status = 408
@@ -170,39 +72,6 @@ class RequestStalled(AppError):
     detail = Text(
         "The body of this request did not arrive: nothing came for too long. Send it again.",
         "Der Inhalt dieser Anfrage ist nicht angekommen: Zu lange kam nichts. Bitte noch einmal senden.",
-    )
-
-
-class IdempotencyConflict(AppError):
-    code = "idempotency_conflict"
-    status = 409
-    title = Text("Key used before", "Schlüssel bereits benutzt")
-    detail = Text(
-        "This Idempotency-Key was sent before with another request; use a new key.",
-        "Dieser Idempotency-Key wurde schon mit einer anderen Anfrage gesendet; bitte einen neuen verwenden.",
-    )
-
-
-class Unavailable(AppError):
-    code = "unavailable"
-    status = 503
-    title = Text("Try again shortly", "Bitte gleich noch einmal versuchen")
-    detail = Text(
-        "A part of the service does not answer. Nothing was changed; try again in a few seconds.",
-        "Ein Teil des Dienstes antwortet nicht. Es wurde nichts geändert; bitte in einigen Sekunden erneut versuchen.",
-    )
-
-    def __init__(self) -> None:
-        super().__init__(headers={"Retry-After": "5"})
-
-
-class Internal(AppError):
-    code = "internal"
-    status = 500
-    title = Text("Something went wrong", "Etwas ist schiefgegangen")
-    detail = Text(
-        "The request failed on our side. Give the request id to your operator.",
-        "Die Anfrage ist bei uns fehlgeschlagen. Bitte dem Betreiber die Anfrage-ID nennen.",
     )
 
 
@@ -248,8 +117,8 @@ NoteRefusal = Callable[[Request, AppError], Awaitable[None]]
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors for a route's `responses=`; those of one status share an entry with an example each.
 
-    Whatever asks who calls can be shown a personal token, and refuse it. The schema is a reference that `app.openapi.document`
-    makes good.
+    Whatever asks who calls can be shown a personal token, and refuse it. The schema is a reference that
+    `app.openapi.document` makes good.
     """
     responses: dict[int | str, dict[str, Any]] = {}
     if Unauthorized in errors:
@@ -278,11 +147,6 @@ def _example(error: type[AppError]) -> Problem:
         request_id="5f0c2d9e1b7a4c38",
         errors=[missing] if error is InvalidRequest else [],
     )
-
-
-def locale_of(request: Request) -> Locale:
-    """The language to answer this request in."""
-    return negotiate(request.headers.get("accept-language", ""), request.app.state.settings.default_locale)
 
 
 def render(request: Request, error: AppError, fields: list[FieldError] | None = None) -> Response:
@@ -353,31 +217,18 @@ def _allowed(request: Request) -> str:
     return ", ".join(known)
 
 
-def _state(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
-
-
-def is_away(error: Exception) -> bool:
-    """Whether trying again may help: PostgreSQL or Redis is away, starting, or out of connections or patience."""
-    if isinstance(error, DBAPIError):
-        state = _state(error)
-        # Without a statement it failed to connect, or to commit.
-        return error.connection_invalidated or error.statement is None or state.startswith(RETRIABLE_STATES)
-    return isinstance(error, OSError | PoolTimeout | RedisError)
-
-
 def unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text.
 
     What no field forbids and PostgreSQL cannot store is the caller's mistake.
     """
-    if isinstance(error, DBAPIError) and _state(error) == UNSTORABLE_STATE:
+    if isinstance(error, DBAPIError) and sqlstate(error) == UNSTORABLE_STATE:
         return render(request, InvalidRequest())
-    if isinstance(error, DBAPIError) and _state(error) in (*LACKING, STALE_PLAN):
+    if isinstance(error, DBAPIError) and sqlstate(error) in (*LACKING, STALE_PLAN):
         # Somebody migrated the tables under this version; `/readyz` says whether it still fits them.
         log.error("tables_changed", error=str(error.orig), remedy="restart with the version that migrated them")
         return render(request, Unavailable())
-    if is_away(error):
+    if is_transient(error):
         log.warning("part_unreachable", **cause(error))
         return render(request, Unavailable())
     log.error("unhandled", exc_info=error)

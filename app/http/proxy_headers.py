@@ -2,22 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from app.core.networks import Address, Network, read_network
 
 _PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 _SCHEMES = ("http", "https")
-
-
-def read_network(text: str) -> Network:
-    """An address, or a network such as 10.0.0.0/8; raises ValueError for anything else, bits beyond the mask too."""
-    network = ip_network(text)
-    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    return ip_network(f"{mapped}/{network.prefixlen - 96}") if mapped and network.prefixlen >= 96 else network
 
 
 def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:

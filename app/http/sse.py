@@ -9,8 +9,8 @@ from fastapi import Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
+from app.core.errors import AppError, is_transient
 from app.core.logging import cause
-from app.http.problems import AppError, is_away
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ async def _begun(first: bytes, rest: Chunks) -> AsyncIterator[bytes]:
     except AppError as error:
         log.info("stream_ended", code=error.code)
     except Exception as error:
-        if not is_away(error):
+        if not is_transient(error):
             raise
         log.warning("stream_interrupted", **cause(error))
 

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from app.admin.invitation_schemas import INVITATION_ID, InvitationOut, InvitationPage
 from app.admin.schemas import (
-    SESSION_ID,
     WORKSPACE_ID,
     AdminJobOut,
     AdminJobPage,
@@ -13,8 +12,6 @@ from app.admin.schemas import (
     AdminUserOut,
     AdminWorkspaceOut,
     AdminWorkspacePage,
-    AuditOut,
-    AuditPage,
     EngineOut,
     MailOut,
     MailPage,
@@ -27,7 +24,7 @@ from app.admin.schemas import (
     UserSessionPage,
 )
 from app.audit.export import MEDIA_TYPES, Format, head, lines
-from app.auth.me_schemas import ActivityOut, ActivityPage
+from app.audit.schemas import SESSION_ID, ActivityOut, ActivityPage, AuditOut, AuditPage
 from app.health.processes import ProcessOut
 from app.http.problems import FieldError
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus

@@ -1,0 +1,1 @@
+"""Secrets: keys, tokens, rate limits and redaction."""

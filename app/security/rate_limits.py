@@ -10,10 +10,10 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.core.errors import AppError, Unavailable
 from app.core.i18n import Text
+from app.core.networks import read_network
 from app.core.settings.model import Settings
-from app.http.problems import AppError, Unavailable
-from app.http.proxy_headers import read_network
 from app.security.tokens import Tokens
 
 RENEWAL_SECONDS = 60

@@ -129,3 +129,11 @@ def _check_times(claims: dict[str, Any]) -> None:
 
 def _spell(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+def is_token(value: str) -> bool:
+    """Whether this has the form of our random tokens."""
+    return _TOKEN.fullmatch(value) is not None

@@ -1,1 +1,1 @@
-"""Server-rendered pages."""
+"""The server-rendered pages."""

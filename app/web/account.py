@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from app.accounts import api_tokens, sessions
 from app.accounts.api_tokens import TooManyTokens
 from app.accounts.change_limits import TooManyChanges
+from app.accounts.dependencies import CallerDep, MaybeCallerDep
 from app.accounts.principal import Caller, Scope
 from app.accounts.schemas import SessionOut, TokenIn, view_token
 from app.auth.return_to import read_local
+from app.core.errors import NotAdmin
 from app.core.i18n import Locale
-from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, SessionDep, check_same_origin
-from app.http.problems import NotAdmin
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_same_origin
 from app.resources import Resources
 from app.web.messages.account import SCOPES
 from app.web.rendering import page, say

@@ -14,10 +14,10 @@ from app.access.shares import list_all_shares
 from app.accounts.change_limits import TooManyChanges
 from app.accounts.principal import Caller
 from app.catalog.images import ImageState, image_states
-from app.catalog.loader import Template
+from app.catalog.templates import Template
 from app.core.addresses import route_of
+from app.core.errors import AppError, NotFound
 from app.core.i18n import Locale
-from app.http.problems import AppError, NotFound
 from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.web.messages import pages

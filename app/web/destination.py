@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Query
 
-from app.core.addresses import split_route
-from app.gateway.origin_handoff import is_token, safe_path
-from app.http.problems import NotFound
+from app.core.addresses import safe_path, split_route
+from app.core.errors import NotFound
+from app.security.tokens import is_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.access.shares import list_shared
+from app.accounts.dependencies import CallerDep, MaybeCallerDep
 from app.accounts.principal import Caller
+from app.core.errors import AppError
 from app.core.i18n import Locale
-from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
-from app.http.problems import AppError
+from app.http.dependencies import LocaleDep, ResourcesDep, check_same_origin
 from app.models import JobKind, UserState
 from app.resources import Resources
 from app.web.cards import Card, Seen, attempt, find_card, list_cards, wait_for_news
@@ -21,6 +22,7 @@ from app.web.logs import LINES, find_log
 from app.web.messages.pages import STATUSES
 from app.web.rendering import page
 from app.workspaces import idle, service
+from app.workspaces.dependencies import WatchDep
 from app.workspaces.states import ALIVE
 from app.workspaces.volumes import VolumePolicy
 

@@ -8,8 +8,8 @@ from app.models import Job, WorkspaceStatus
 from app.resources import Resources
 from app.web.cards import Card
 from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams, explain
-from app.workspaces.history import last_failure
 from app.workspaces.logs import read_log
+from app.workspaces.views import last_failure
 
 LINES = 200
 # Where a job's failure is what there is to tell.

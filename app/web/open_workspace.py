@@ -6,12 +6,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.access.shares import find_shared
+from app.accounts.dependencies import CallerDep, MaybeCallerDep
 from app.accounts.principal import Caller
 from app.auth.return_to import place_in
-from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, WatchDep, check_same_origin
+from app.catalog.templates import find_template
+from app.core.errors import NotFound
 from app.gateway.origin_handoff import enter_url
+from app.http.dependencies import LocaleDep, ResourcesDep, check_same_origin
 from app.http.negotiation import opens_page
-from app.http.problems import NotFound
 from app.resources import Resources
 from app.web.cards import Card, attempt, find_card, wait_for_news
 from app.web.destination import Destination, DestinationDep
@@ -19,7 +21,7 @@ from app.web.error_pages import is_htmx
 from app.web.home import SeenDep
 from app.web.rendering import page
 from app.workspaces import service
-from app.workspaces.service import find_template
+from app.workspaces.dependencies import WatchDep
 from app.workspaces.states import ALIVE
 from app.workspaces.views import find_workspace, status_of
 
@@ -48,7 +50,7 @@ async def open_workspace(
     if to.slug == caller.user.slug:
         card = await find_card(resources, caller, locale, to.template)
         return page(request, "opening.html", caller=caller, card=card, to=to)
-    name = find_template(resources, to.template).name.say(locale)
+    name = find_template(resources.catalog, to.template).name.say(locale)
     return page(request, "shared_waits.html", caller=caller, name=name)
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.core.i18n import Locale
-from app.http.problems import locale_of
+from app.http.negotiation import locale_of
 from app.web.messages import pages
 
 FOLDER = Path(__file__).parent

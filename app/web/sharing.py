@@ -10,14 +10,15 @@ from app.access import shares as service
 from app.access.errors import SharedOrigin, TooManyShares
 from app.access.schemas import LONGEST_HOURS
 from app.accounts.change_limits import TooManyChanges
+from app.accounts.dependencies import CallerDep, MaybeCallerDep
 from app.accounts.emails import InvalidAddress, normalise
 from app.accounts.principal import Caller
 from app.auth.return_to import SHARE, read_local
+from app.catalog.templates import find_template
 from app.core.i18n import Locale
-from app.deps import CallerDep, LocaleDep, MaybeCallerDep, ResourcesDep, check_same_origin
+from app.http.dependencies import LocaleDep, ResourcesDep, check_same_origin
 from app.resources import Resources
 from app.web.rendering import page, say
-from app.workspaces.service import find_template
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
 CARD = "/home/workspaces/{type}"
@@ -54,7 +55,7 @@ async def share(
     try:
         address = normalise(email)
         async with resources.unit_of_work() as session:
-            await service.share(session, resources, caller.user, find_template(resources, type).key, address)
+            await service.share(session, resources, caller.user, find_template(resources.catalog, type).key, address)
     except InvalidAddress:
         said = say(locale, "invalid_email")
         return await _shares(request, resources, caller, locale, type, status=400, email=email, invalid=said)
@@ -82,7 +83,7 @@ async def make_link(
     hours: Annotated[int, Form(ge=1, le=LONGEST_HOURS)] = 24,
 ) -> Response:
     """Make a link, and show it this once: the answer is the page itself."""
-    key = find_template(resources, type).key
+    key = find_template(resources.catalog, type).key
     try:
         async with resources.unit_of_work() as session:
             made = await service.make_link(session, resources, caller.user, key, hours)
@@ -125,7 +126,7 @@ async def _shares(
     full: str | None = None,
     made: str | None = None,
 ) -> Response:
-    template = find_template(resources, type)
+    template = find_template(resources.catalog, type)
     async with resources.unit_of_work() as session:
         found = await service.list_shares(session, caller.user, template.key)
         links = await service.list_links(session, caller.user, template.key)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from app.accounts.dependencies import BrowserDep, ClientDep, MaybeCallerDep, keep_browser
 from app.accounts.device_cookie import Browser
 from app.accounts.emails import InvalidAddress, read_mailbox
 from app.accounts.session_cookies import take_back
@@ -15,17 +16,8 @@ from app.accounts.sessions import logout
 from app.auth.link_status import Wait, find_destination, find_wait
 from app.auth.magic_links import request_link
 from app.auth.return_to import HOME, ReturnTo, read_local
-from app.deps import (
-    BrowserDep,
-    ClientDep,
-    LocaleDep,
-    MaybeCallerDep,
-    ResourcesDep,
-    SessionDep,
-    check_same_origin,
-    keep_browser,
-)
-from app.http.problems import Unavailable
+from app.core.errors import Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_same_origin
 from app.models import LinkPurpose
 from app.resources import Resources
 from app.security.rate_limits import ClientRateLimited, RateLimited

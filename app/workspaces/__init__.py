@@ -1,1 +1,1 @@
-"""Workspaces and the jobs that change them."""
+"""Workspaces: what is asked of them, what their rows mean, and how they are shown."""

@@ -12,7 +12,7 @@ from sqlalchemy import Subquery, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.catalog.loader import Limits
+from app.catalog.templates import Limits
 from app.core.outbox import JobName, announce, enqueue
 from app.core.settings.model import Settings
 from app.models import LIVE_STATES, EngineFacts, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow

@@ -2,12 +2,12 @@
 
 import ipaddress
 
-from app.catalog.loader import Template
 from app.catalog.placeholders import fill
+from app.catalog.templates import Template
 from app.core.addresses import base_path, placeholders, route_of
 from app.core.settings.model import Settings
 from app.models import Workspace
-from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
+from app.runtime.spec import HostMount, Network, Volume, WorkspaceSpec
 
 SUBNET_PREFIX = 28
 

@@ -1,14 +1,7 @@
 """Why a launch was refused or failed: a code for programs, a sentence with the remedy for people."""
 
+from app.core.errors import AppError
 from app.core.i18n import Locale, Text
-from app.http.problems import AppError
-
-
-class UnknownTemplate(AppError):
-    code = "unknown_template"
-    status = 400
-    title = Text("Unknown type", "Unbekannter Typ")
-    detail = Text("The catalogue has no such type.", "Der Katalog kennt diesen Typ nicht.")
 
 
 class NotCancellable(AppError):

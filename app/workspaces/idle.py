@@ -16,14 +16,14 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
-from app.catalog.loader import Template
+from app.catalog.templates import Template, find_template
+from app.core.errors import NotFound
 from app.core.i18n import Text
 from app.core.settings.model import Settings
-from app.http.problems import NotFound
 from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces.errors import NotExtendable, UntilOutOfRange
-from app.workspaces.service import begin, find_template, owned_workspaces, request
+from app.workspaces.service import begin, owned_workspaces, request
 from app.workspaces.states import ALIVE
 
 log = structlog.get_logger(__name__)
@@ -238,7 +238,7 @@ async def extend(
     Raises `UnknownTemplate`, `NotFound` where it was never launched, `NotExtendable` where it does not live, and
     `UntilOutOfRange`.
     """
-    found = find_template(resources, template)
+    found = find_template(resources.catalog, template)
     query = owned_workspaces(user.id).where(Workspace.template == found.key).with_for_update(key_share=True)
     workspace = await session.scalar(query)
     if workspace is None or workspace.status == WorkspaceStatus.NOT_CREATED:

@@ -18,14 +18,14 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.accounts.principal import Caller
-from app.core.pubsub import beside
+from app.catalog.templates import find_template
+from app.core.supervise import background_task
 from app.models import WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams
 from app.workspaces.jobs.follow import KEEP_ALIVE_SECONDS, LONGEST_SECONDS, confirm_shared
 from app.workspaces.jobs.subscriptions import JobWatch
-from app.workspaces.service import find_template
-from app.workspaces.views import find_workspace, status_of
+from app.workspaces.views import find_workspace, last_failure, status_of
 
 LOGS_CHANNEL = "spawner:logs:new"
 # Seconds that keys live without being renewed: a request that nobody took, a side that went silent.
@@ -88,7 +88,7 @@ async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUI
     async with resources.reads() as session:
         workspace = await find_workspace(session, user_id, template)
     if workspace is None or status_of(workspace) == WorkspaceStatus.NOT_CREATED:
-        find_template(resources, template)
+        find_template(resources.catalog, template)
         raise NoContainer
     return workspace.id
 
@@ -150,7 +150,7 @@ async def _read(redis: Redis, user_id: UUID, request: LogRequest) -> AsyncGenera
     await redis.set(keys.reader, "", ex=SIDE_LIFE)
     await redis.set(keys.request, request.model_dump_json(), ex=REQUEST_LIFE)
     try:
-        async with beside(asyncio.create_task(_stay(redis, keys.reader, counted, reading))):
+        async with background_task(asyncio.create_task(_stay(redis, keys.reader, counted, reading))):
             last = await _begin(redis, reading)
             yield []
             while True:
@@ -226,3 +226,20 @@ async def _stay(redis: Redis, key: str, counted: str, reading: str) -> None:
             await redis.zadd(counted, {reading: utcnow().timestamp() + COUNT_LIFE})
             await redis.expire(counted, 2 * COUNT_LIFE)
         await asyncio.sleep(ROUND_SECONDS)
+
+
+async def read_log_or_kept(resources: Resources, user_id: UUID, template: str, *, tail: int) -> list[str]:
+    """The last lines of a workspace's log; of one that failed and has no container, those that its job kept.
+
+    Raises what `read_log` raises.
+    """
+    lines = await read_log(resources, user_id, template, tail=tail)
+    if lines:
+        return lines
+    async with resources.reads() as session:
+        workspace = await find_workspace(session, user_id, template)
+        if workspace is None or workspace.status != WorkspaceStatus.ERROR:
+            return lines
+        failure = await last_failure(session, user_id, template)
+    kept = (failure.log_tail or "").splitlines() if failure is not None else []
+    return kept[len(kept) - tail :] if tail < len(kept) else kept

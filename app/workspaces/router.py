@@ -6,24 +6,27 @@ from fastapi import APIRouter, Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.accounts.change_limits import TooManyChanges
-from app.catalog.loader import RESERVED_KEYS
+from app.accounts.dependencies import OwnerDep
+from app.catalog import templates
+from app.catalog.errors import UnknownTemplate
+from app.catalog.templates import RESERVED_KEYS
 from app.core.addresses import workspace_url
-from app.core.i18n import Text
-from app.deps import Asking, AskingDep, LocaleDep, OwnerDep, ResourcesDep, SessionDep
-from app.http.problems import (
+from app.core.errors import (
     Forbidden,
     IdempotencyConflict,
     InvalidRequest,
     NotFound,
-    RequestStalled,
     TooLarge,
     Unauthorized,
     Unavailable,
-    problems,
 )
+from app.core.i18n import Text
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.problems import RequestStalled, problems
 from app.models import JobKind, WorkspaceStatus
 from app.workspaces import idle, service, views
-from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UnknownTemplate, UntilOutOfRange
+from app.workspaces.dependencies import Asking, AskingDep
+from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UntilOutOfRange
 from app.workspaces.schemas import ExtendIn, LaunchOut, StatusOut, WorkspaceOut
 from app.workspaces.states import STARTING
 from app.workspaces.volumes import VolumePolicy
@@ -188,7 +191,7 @@ async def extend(
     deletion end it.
     """
     await idle.extend(session, resources, caller.user, type, body.until if body else None)
-    template = service.find_template(resources, type)
+    template = templates.find_template(resources.catalog, type)
     return await views.view_workspace(session, resources, caller.user, template, locale)
 
 
@@ -220,5 +223,5 @@ async def get_workspace(
     type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
 ) -> WorkspaceOut:
     """As the list shows it; `not_created` where it was never launched."""
-    template = service.find_template(resources, type)
+    template = templates.find_template(resources.catalog, type)
     return await views.view_workspace(session, resources, caller.user, template, locale)

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.policy import end_all
 from app.accounts.change_limits import count_change, forget_change
 from app.audit import trail
-from app.catalog.loader import Template
+from app.catalog.templates import find_template
+from app.core.errors import IdempotencyConflict, NotFound
 from app.core.logging import bind_to_request
 from app.core.outbox import JobName, announce, enqueue, revoke
-from app.http.problems import IdempotencyConflict, NotFound
 from app.models import (
     LIVE_STATES,
     IdempotencyKey,
@@ -36,7 +36,7 @@ from app.models import (
 )
 from app.resources import Resources
 from app.workspaces import admission, volumes
-from app.workspaces.errors import NotCancellable, UnknownTemplate
+from app.workspaces.errors import NotCancellable
 from app.workspaces.states import (
     ALIVE,
     SETTLED,
@@ -66,14 +66,6 @@ class Accepted:
     new: bool = False
 
 
-def find_template(resources: Resources, key: str) -> Template:
-    """Look a template up; raises `UnknownTemplate`."""
-    template = resources.catalog.get(key)
-    if template is None:
-        raise UnknownTemplate
-    return template
-
-
 async def request(
     session: AsyncSession,
     resources: Resources,
@@ -99,7 +91,7 @@ async def request(
     """
     starts, in_person = kind in STARTING, asked and by is None
     if starts or by is None:
-        find_template(resources, template)
+        find_template(resources.catalog, template)
     if key is not None:
         seen = await _remember(session, user.id, key, f"{kind} {template} {volume}")
         if seen is not None:

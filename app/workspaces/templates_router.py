@@ -2,10 +2,12 @@
 
 from fastapi import APIRouter
 
+from app.accounts.dependencies import OwnerDep
 from app.catalog.images import image_states
 from app.catalog.schemas import TemplateOut, TemplatesOut
-from app.deps import LocaleDep, OwnerDep, ResourcesDep
-from app.http.problems import Unauthorized, Unavailable, problems
+from app.core.errors import Unauthorized, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep
+from app.http.problems import problems
 
 router = APIRouter(prefix="/api/templates", tags=["catalogue"])
 

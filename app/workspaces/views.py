@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalog.loader import Template
+from app.catalog.templates import Template
 from app.core.addresses import workspace_url
+from app.core.errors import NotFound
 from app.core.i18n import Locale
-from app.http.problems import NotFound
 from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import exits, idle
@@ -186,3 +186,9 @@ def _outdated(workspace: Workspace | None, digest: str | None) -> bool:
     """Whether the image's name stands for something newer than what the workspace was made from."""
     own = workspace.image_digest if workspace else None
     return own is not None and digest is not None and own != digest
+
+
+async def last_failure(session: AsyncSession, user_id: UUID, template: str) -> Job | None:
+    """The latest job of the user's workspace that failed, with the lines that its container left."""
+    query = select(Job).where(Job.user_id == user_id, Job.template == template, Job.state == JobState.FAILED)
+    return await session.scalar(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))

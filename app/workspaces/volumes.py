@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
-from app.http.problems import NotFound
+from app.core.errors import NotFound
 from app.models import User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import OwnedVolume

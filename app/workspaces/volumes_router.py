@@ -5,8 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path
 
-from app.deps import OwnerDep, SessionDep
-from app.http.problems import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.accounts.dependencies import OwnerDep
+from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
+from app.http.dependencies import SessionDep
+from app.http.problems import problems
 from app.workspaces import volumes
 from app.workspaces.errors import VolumeInUse
 from app.workspaces.schemas import VOLUME_ID, VolumeOut, VolumesOut

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.accounts.status import Change, LastAdmin, change_standing
-from app.auth.me import delete_user
+from app.admin.account_deletion import delete_user
 from app.models import AuditEntry, Session, User, UserState, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker

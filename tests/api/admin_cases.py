@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import select, update
 
-from app.core.pubsub import beside
+from app.core.supervise import background_task
 from app.models import EngineFacts, Job, JobState, Session, Workspace, WorkspaceStatus, utcnow
 from tests.api import cases
 from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call, good, stands_still
@@ -76,7 +76,7 @@ async def restarts_stopped(scene: Scene, client: httpx.AsyncClient) -> httpx.Res
 
 async def reads_log(engine: FakeRuntime | None, scene: Scene) -> httpx.Response:
     context = scene.worker.context if engine is None else replace(scene.worker.context, runtime=engine)
-    async with beside(asyncio.create_task(serve_logs(context))):
+    async with background_task(asyncio.create_task(serve_logs(context))):
         return await of_workspace("read_any_log", scene)
 
 

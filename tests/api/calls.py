@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from app.patience import HEADER
+from app.http.patience import HEADER
 from tests.api.conftest import Scene
 
 NOWHERE = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 from sqlalchemy import update
 
-from app.core.pubsub import beside
+from app.core.supervise import background_task
 from app.models import Job, JobState
 from app.runtime.base import EngineUnavailable, Status
 from tests.api.calls import CALLS, NOWHERE, call
@@ -66,7 +66,7 @@ async def waits_too_often(name: str, scene: Scene) -> httpx.Response:
 
 async def reads_log(scene: Scene) -> httpx.Response:
     await make_workspace(scene.resources, scene.alice.user)
-    async with beside(asyncio.create_task(serve_logs(scene.worker.context))):
+    async with background_task(asyncio.create_task(serve_logs(scene.worker.context))):
         return await call(scene, "container_logs")
 
 
@@ -85,7 +85,7 @@ class Away(FakeRuntime):
 async def finds_no_engine(scene: Scene) -> httpx.Response:
     scene.alice = await sign_in(scene.resources, f"u{scene.locale}")
     await make_workspace(scene.resources, scene.alice.user)
-    async with beside(asyncio.create_task(serve_logs(replace(scene.worker.context, runtime=Away(0))))):
+    async with background_task(asyncio.create_task(serve_logs(replace(scene.worker.context, runtime=Away(0))))):
         return await call(scene, "container_logs")
 
 

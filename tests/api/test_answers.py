@@ -5,8 +5,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from app.core.errors import AppError
 from app.core.i18n import Locale
-from app.http.problems import AppError
 from app.openapi.document import operations
 from tests.api.admin_cases import CASES
 from tests.api.calls import VALUES

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
+from app.core.errors import Unauthorized
 from app.http import sse
-from app.http.problems import Unauthorized
 from app.http.sse import EventStream, answer, event
 from tests.support.waiting import PATIENCE
 

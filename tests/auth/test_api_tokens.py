@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from sqlalchemy import select, update
 
 from app.accounts.api_tokens import MOST_TOKENS
+from app.accounts.dependencies import CallerDep, MaybeCallerDep
 from app.accounts.principal import caller_by_bearer, confirm
 from app.accounts.schemas import TokenIn
-from app.deps import CallerDep, MaybeCallerDep
-from app.http.problems import Unauthorized
+from app.core.errors import Unauthorized
 from app.models import ApiToken, AuditEntry, User, utcnow
 from app.resources import Resources
 from tests.api.calls import CALLS, PERSONAL

@@ -9,9 +9,9 @@ from starlette.requests import Request
 
 from app.accounts.emails import InvalidAddress, domain_of, normalise
 from app.accounts.principal import Caller, confirm
-from app.auth.link_clients import navigates as is_navigation
+from app.core.errors import Unauthorized
 from app.core.settings.model import Settings
-from app.http.problems import Unauthorized
+from app.http.negotiation import navigates as is_navigation
 from app.models import MagicLink, Session
 from app.resources import Resources
 from app.security.rate_limits import ClientRateLimited, LinkLimits, RateLimited

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.auth.me import delete_user
+from app.admin.account_deletion import delete_user
 from app.core.settings.model import Settings
 from app.models import ApiToken, User, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.resources import Resources

@@ -16,7 +16,7 @@ from app.auth import magic_links
 from app.auth.invitations import find_invitation
 from app.auth.one_time_codes import InvalidCode, count_try, verify_code
 from app.auth.service import InvalidLink, look, verify
-from app.http.problems import NotFound, Unauthorized
+from app.core.errors import NotFound, Unauthorized
 from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, MagicLink, Session, User
 from app.resources import Resources
 from app.security.tokens import InvalidToken, new_token

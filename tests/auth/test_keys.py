@@ -121,7 +121,8 @@ class TestRunning:
     ) -> None:
         script = (
             "import sys; from pathlib import Path; from app.security.keyring import rotate\n"
-            "from app.security.tokens import Tokens; from app.core.settings.model import Settings; from uuid import UUID\n"
+            "from app.security.tokens import Tokens; from app.core.settings.model import Settings\n"
+            "from uuid import UUID\n"
             "path = Path(sys.argv[1]); rotate(path, 2)\n"
             "tokens = Tokens(Settings(_env_file=None, secret_key_file=path))\n"
             "print(tokens.issue(UUID(sys.argv[2]), UUID(sys.argv[3]), is_admin=False))"

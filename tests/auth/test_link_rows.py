@@ -9,10 +9,11 @@ from sqlalchemy import select, update
 
 from app.accounts.device_cookie import Browser, hash_of, marked
 from app.accounts.principal import Client
+from app.auth.bootstrap import claim_bootstrap
 from app.auth.magic_links import claim_link, make_link, mark_dropped, mark_refused, mark_sent, request_link
 from app.auth.one_time_codes import count_try, read_code, verify_code
 from app.auth.operators import make_admin, make_sign_in_link
-from app.auth.service import Blocked, InvalidLink, SeenLink, claim_bootstrap, look, verify
+from app.auth.service import Blocked, InvalidLink, SeenLink, look, verify
 from app.mail.messages import Letter
 from app.models import (
     Bootstrap,

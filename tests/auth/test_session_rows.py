@@ -10,7 +10,7 @@ from app.accounts import api_tokens, sessions
 from app.accounts.principal import Caller, Client, Scope, caller_by_cookie
 from app.auth.invitations import accept_invitation, find_invitation, invite_address, list_invitations, revoke_invitation
 from app.auth.magic_links import claim_link
-from app.http.problems import NotFound
+from app.core.errors import NotFound
 from app.models import (
     ApiToken,
     Invitation,

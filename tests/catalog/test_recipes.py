@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.catalog.loader import Template, load_catalog
+from app.catalog.loader import load_catalog
+from app.catalog.templates import Template
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "templates.md").read_text()

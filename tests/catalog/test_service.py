@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.catalog.loader import SMALLEST_MEMORY, CatalogInvalid, load_catalog, parse_memory
+from app.catalog.loader import CatalogInvalid, load_catalog
 from app.catalog.placeholders import NAMES, fill
+from app.catalog.templates import SMALLEST_MEMORY, parse_memory
 from app.core.addresses import placeholders
 from app.core.settings.model import Settings
 from app.runtime.docker.policy import Allowed

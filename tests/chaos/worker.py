@@ -12,7 +12,8 @@ import uvloop
 from app.core import logging
 from app.core.settings.reading import load_settings
 from app.models import JobKind
-from app.runtime.base import Endpoint, EngineSize, ImageMissing, Report, Runtime, WorkspaceSpec
+from app.runtime.base import Endpoint, EngineSize, ImageMissing, Report, Runtime
+from app.runtime.spec import WorkspaceSpec
 from app.workspaces.jobs.leases import Claim
 from tests.chaos.control import Control, from_environment
 from workers.context import WorkerContext

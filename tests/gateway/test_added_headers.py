@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.catalog.loader import Catalog
+from app.catalog.templates import Catalog
 from app.resources import Resources
 from tests.gateway.conftest import Site
 from tests.gateway.test_credentials import socket

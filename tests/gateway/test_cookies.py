@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.addresses import safe_path
 from app.gateway import cookies
-from app.gateway.origin_handoff import safe_path
 
 
 def test_only_the_platforms_cookies_are_taken_out() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.datastructures import Headers
 
-from app import patience
+from app.http import patience
 from tests.gateway.conftest import Site
 from tests.gateway.test_answers import check_problem
 from tests.gateway.test_bodies import LARGE, answer_to_upload, connected, container, head

@@ -12,7 +12,8 @@ from app.gateway import wake
 from app.gateway.last_activity import Activity
 from app.models import Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.runtime.base import Report, WorkspaceSpec
+from app.runtime.base import Report
+from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime

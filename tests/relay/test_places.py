@@ -11,13 +11,13 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from app.core.errors import Unavailable
 from app.core.settings.model import Settings
 from app.gateway import websocket_relay as relays
 from app.gateway.authorization import Entry
 from app.gateway.errors import TooManySockets
 from app.gateway.tunnel import Pipe
 from app.gateway.websocket_relay import Relay, _file_limit
-from app.http.problems import Unavailable
 from app.resources import Resources
 from tests.support.waiting import PATIENCE
 

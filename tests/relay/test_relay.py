@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 import uvloop
 
+from app.core.errors import Unavailable
 from app.core.settings.model import Settings
 from app.gateway import tunnel
 from app.gateway import websocket_relay as relays
 from app.gateway.authorization import Entry
 from app.gateway.heads import split_ticket
 from app.gateway.websocket_relay import Relay
-from app.http.problems import Unavailable
 from app.resources import Resources
 from deploy.stack.layout import free_port
 from tests.support.waiting import PATIENCE

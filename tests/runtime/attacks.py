@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.runtime.base import Endpoint, WorkspaceSpec
+from app.runtime.base import Endpoint
 from app.runtime.docker.runtime import DockerRuntime
+from app.runtime.spec import WorkspaceSpec
 from deploy.stack.engine import Engine
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE

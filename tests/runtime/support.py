@@ -11,8 +11,9 @@ from uuid import uuid4
 import httpx
 
 from app.core.settings.model import LOCAL_DOCKER
-from app.runtime.base import Endpoint, Network, Progress, RunState, Runtime, Volume, WorkspaceSpec
+from app.runtime.base import Endpoint, Progress, RunState, Runtime
 from app.runtime.docker.policy import Allowed
+from app.runtime.spec import Network, Volume, WorkspaceSpec
 from tests.support.waiting import PATIENCE
 
 DOCKER_URL = os.environ.get("SPAWNER_DOCKER_URL") or os.environ.get("DOCKER_HOST") or LOCAL_DOCKER

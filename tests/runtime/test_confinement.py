@@ -6,10 +6,10 @@ from dataclasses import replace
 import aiodocker
 import pytest
 
-from app.runtime.base import WorkspaceSpec
 from app.runtime.docker.objects import container_body
 from app.runtime.docker.policy import MOST_TERMINALS, SECCOMP, Allowed, PolicyViolated, check
 from app.runtime.docker.runtime import DockerRuntime
+from app.runtime.spec import WorkspaceSpec
 from tests.runtime.attacks import Attack
 from tests.runtime.support import DOCKER_URL, SPEC, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE

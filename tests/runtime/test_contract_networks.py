@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.runtime.base import Network, RunState, Runtime, SubnetTaken
+from app.runtime.base import RunState, Runtime, SubnetTaken
+from app.runtime.spec import Network
 from tests.runtime.support import Steps, Workspaces
 
 

@@ -9,9 +9,10 @@ import aiodocker
 import httpx
 import pytest
 
-from app.runtime.base import Inventory, Network, RunState, RuntimeFault, SubnetTaken
+from app.runtime.base import Inventory, RunState, RuntimeFault, SubnetTaken
 from app.runtime.docker.objects import confinement_of, container_body
 from app.runtime.docker.runtime import DockerRuntime
+from app.runtime.spec import Network
 from tests.runtime.support import ALLOWED, DOCKER_URL, Steps, Workspaces, eventually
 from tests.support.waiting import PATIENCE
 

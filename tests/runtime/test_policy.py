@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from app.catalog.loader import load_catalog
 from app.core.settings.model import Settings
 from app.models import Workspace
-from app.runtime.base import HostMount, Network, Volume, WorkspaceSpec
 from app.runtime.docker.objects import container_body, egress_of
 from app.runtime.docker.policy import GRANTABLE, NO_RESOLVER, TERMINALS, Allowed, PolicyViolated, check, forbidden_path
 from app.runtime.egress import INTERNET, Egress
+from app.runtime.spec import HostMount, Network, Volume, WorkspaceSpec
 from app.workspaces.container_spec import build_spec
 
 SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"

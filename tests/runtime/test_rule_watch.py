@@ -7,7 +7,7 @@ from contextlib import aclosing, closing
 
 import pytest
 
-from app.core.pubsub import beside
+from app.core.supervise import background_task
 from app.runtime.base import EgressUnenforceable
 from app.runtime.docker.firewall import Firewall
 from app.runtime.docker.rule_watch import open_watch, removals
@@ -48,7 +48,7 @@ async def test_whatever_is_removed_is_back_though_nobody_looks(
     async def put_back() -> bool:
         return putting_back >= removed
 
-    async with beside(asyncio.create_task(guard(guarded, instance))):
+    async with background_task(asyncio.create_task(guard(guarded, instance))):
         # Also what is removed twice, so that the watch goes on.
         for removed in (1, 2):  # noqa: B007  # read by `put_back`
             await eventually(whole)
@@ -98,7 +98,7 @@ async def test_a_watch_that_breaks_is_opened_anew(
     async def whole() -> bool:
         return (await firewall.look()).whole
 
-    async with beside(asyncio.create_task(guard(guarded, instance))):
+    async with background_task(asyncio.create_task(guard(guarded, instance))):
         await eventually(whole)
     assert opened == 2
 

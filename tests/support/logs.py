@@ -8,8 +8,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from app.core.pubsub import beside
 from app.core.settings.model import Settings
+from app.core.supervise import background_task
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, RunState, Status
 from tests.api.streaming import Sent, Stream, eventually_so
@@ -79,7 +79,7 @@ async def working(settings: Settings, resources: Resources, engine: Any) -> Asyn
     async with worker_on(settings, resources, engine) as worker:
         redis = resources.redis
         before = await listeners(redis)
-        async with beside(asyncio.create_task(serve_logs(worker.context))):
+        async with background_task(asyncio.create_task(serve_logs(worker.context))):
 
             async def listens() -> bool:
                 return await listeners(redis) > before

@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.accounts.status import LastAdmin
-from app.auth.me import delete_user
-from app.http.problems import NotFound
+from app.admin.account_deletion import delete_user
+from app.core.errors import NotFound
 from app.models import Job, LinkPurpose, LinkRequest, Network, Session, User, Volume, Workspace, utcnow
 from app.resources import Resources
-from app.runtime.base import Report, WorkspaceSpec
+from app.runtime.base import Report
+from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
+from app.auth.bootstrap import claim_bootstrap
 from app.auth.operators import make_admin
-from app.auth.service import claim_bootstrap
 from app.cli.main import app
 from app.core.settings.model import Settings
 from app.models import AuditEntry, Bootstrap, User

@@ -116,7 +116,7 @@ def test_a_probe_costs_less_than_a_tenth_of_a_second_of_processor_and_loads_no_l
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         costs.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(costs) < 0.1
-    names = {"app", "pydantic", "typer", "redis", "structlog", "sqlalchemy", "asyncio", "dotenv"}
+    names = {"app.core", "pydantic", "typer", "redis", "structlog", "sqlalchemy", "asyncio", "dotenv"}
     script = (
         "import sys; sys.argv[1:] = ['worker', 'live']; from app.cli.__main__ import main\n"
         "try: main()\n"

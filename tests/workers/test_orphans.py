@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.auth.me import delete_user
+from app.admin.account_deletion import delete_user
 from app.models import AuditEntry, Job, Network, User, Volume, Wanted, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.settings.model import Settings
 from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources, open_resources
-from app.runtime.base import Report, WorkspaceSpec
+from app.runtime.base import Report
+from app.runtime.spec import WorkspaceSpec
 from app.workspaces.jobs import leases
 from app.workspaces.jobs.leases import requeue
 from tests.conftest import TestWorker, worker_on

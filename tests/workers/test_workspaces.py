@@ -11,16 +11,8 @@ from sqlalchemy import select, update
 
 from app.models import Job, JobKind, JobState, JobStep, Network, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from app.runtime.base import (
-    ContainerExited,
-    EngineUnavailable,
-    ImageMissing,
-    Phase,
-    Progress,
-    Report,
-    SubnetTaken,
-    WorkspaceSpec,
-)
+from app.runtime.base import ContainerExited, EngineUnavailable, ImageMissing, Phase, Progress, Report, SubnetTaken
+from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from app.workspaces.jobs import leases
 from app.workspaces.jobs.leases import LeaseLost

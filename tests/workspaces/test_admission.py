@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.catalog.loader import Limits
+from app.catalog.templates import Limits
 from app.core.settings.model import Settings
 from app.models import EngineFacts, Job, JobKind, JobState, User, Workspace, utcnow
 from app.resources import Resources

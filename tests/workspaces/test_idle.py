@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog.loader import Limits, Localized, Probe, Template
+from app.catalog.templates import Limits, Localized, Probe, Template
 from app.models import Workspace, WorkspaceStatus
 from app.workspaces.idle import Reason, Sample, due, is_active, outlook
 

@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select, text
 
+from app.core.errors import NotFound
 from app.core.settings.model import Settings
-from app.http.problems import NotFound
 from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus
 from app.runtime.base import RunState, RuntimeFault
 from app.workspaces import service

@@ -17,7 +17,8 @@ from app.models import (
     WorkspaceStatus,
 )
 from app.resources import Resources
-from app.runtime.base import Report, RunState, WorkspaceSpec
+from app.runtime.base import Report, RunState
+from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from app.workspaces.errors import NotCancellable
 from tests.conftest import TestWorker

@@ -1,0 +1,1 @@
+"""What `spawner doctor` examines."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.logging import cause
 from app.core.printable import printable
-from app.core.pubsub import beside
+from app.core.supervise import background_task
 from app.models import JobKind, utcnow
 from app.runtime.base import RuntimeFault
 from app.security.redaction import Redactor
@@ -72,7 +72,7 @@ async def _with_lease(context: WorkerContext, held: Claim) -> None:
         renewal = asyncio.create_task(_renew(context, held, revoked, over))
         drive = asyncio.create_task(_drive(context, held))
         drive.add_done_callback(_look_at)
-        async with beside(ended), beside(renewal), beside(drive):
+        async with background_task(ended), background_task(renewal), background_task(drive):
             await asyncio.wait({drive, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not drive.done():
                 raise LeaseLost

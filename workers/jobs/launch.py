@@ -5,7 +5,7 @@ import contextlib
 import structlog
 
 from app.catalog.images import BUILDING, image_states
-from app.catalog.loader import Template
+from app.catalog.templates import Template
 from app.core.addresses import route_of
 from app.models import JobKind, JobStep
 from app.runtime.base import (

@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.catalog.loader import Template
+from app.catalog.templates import Template
 from app.core.logging import cause
 from app.runtime.base import Phase, Progress, Report, RuntimeFault
 from workers.context import WorkerContext

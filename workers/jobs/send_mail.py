@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth import magic_links
 from app.auth.magic_links import ClaimLost, Delivery
 from app.core.logging import cause
-from app.core.pubsub import beside
+from app.core.supervise import background_task
 from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, Stage
 from app.resources import Resources
 from workers.context import WorkerContext, context_of
@@ -42,7 +42,7 @@ async def deliver(context: WorkerContext, request_id: UUID) -> None:
         delivery = await magic_links.claim_link(session, resources, request_id)
     if delivery is None:
         return
-    async with beside(asyncio.create_task(_keep_claim(resources, delivery))):
+    async with background_task(asyncio.create_task(_keep_claim(resources, delivery))):
         settle = await _attempt(context, delivery)
     async with resources.unit_of_work() as session:
         await settle(session, delivery)

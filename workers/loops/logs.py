@@ -13,7 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.logging import cause
-from app.core.pubsub import beside, listen
+from app.core.pubsub import listen
+from app.core.supervise import background_task
 from app.models import User, Workspace
 from app.runtime.base import RuntimeFault
 from app.security.redaction import Redactor
@@ -143,7 +144,7 @@ class _Reading:
     async def _pass_on(self, name: str) -> str:
         """Pass the log on to its end; returns the reason."""
         engine = asyncio.create_task(self._read(name))
-        async with beside(engine):
+        async with background_task(engine):
             while True:
                 lines = await self._next()
                 await self._write(*(_entry(LINE, line) for line in lines if line is not None))

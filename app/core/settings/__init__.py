@@ -1,0 +1,1 @@
+"""Settings: their model, their checks and their sources."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from email.utils import parseaddr
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from app.http.proxy_headers import read_network
+from app.core.networks import read_network
 
 # What examples and images ship with.
 PLACEHOLDERS = {"admin", "changeme", "change-me", "example", "password", "postgres", "redis", "root", "secret", "test"}

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     seccomp_file: str = Field(
         "",
         pattern=r"^(/[^:]+)?$",
-        description="Copy of app/runtime/docker/seccomp.json on the engine's host, for Podman; empty sends the profile.",
+        description="Copy of app/runtime/docker/seccomp.json on the engine's host, for Podman; empty sends it.",
     )
     require_digests: bool = Field(
         False, description="Refuse a catalogue whose images are not named by digest (`name@sha256:…`)."

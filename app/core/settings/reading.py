@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsError
 
-from app.core.settings import names
+from app.core.settings import sources
 from app.core.settings.model import Settings
 from app.core.settings.sources import FileSource, given_variables
 
@@ -51,7 +51,7 @@ class SettingsWrong(Exception):
 
 def read_settings() -> Settings:
     """Read the settings from the environment, `.env` and files. Raises `SettingsWrong`."""
-    lines = list(names.misspelt(Settings, given_variables(Settings)))
+    lines = list(sources.misspelt(Settings, given_variables(Settings)))
     kind, replaced, defaults = Settings, set[str](), dict[str, Any]()
     while True:
         try:

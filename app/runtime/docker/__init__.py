@@ -1,0 +1,1 @@
+"""Workspaces on one Docker Engine."""

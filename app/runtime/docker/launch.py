@@ -23,7 +23,6 @@ from app.runtime.base import (
     Status,
     SubnetTaken,
     Superseded,
-    WorkspaceSpec,
 )
 from app.runtime.docker.calls import EngineRefused, call, settle
 from app.runtime.docker.containers import Containers
@@ -44,6 +43,7 @@ from app.runtime.docker.objects import (
 )
 from app.runtime.docker.policy import Allowed, check
 from app.runtime.egress import INTERNET
+from app.runtime.spec import WorkspaceSpec
 
 
 @dataclass(frozen=True, slots=True)

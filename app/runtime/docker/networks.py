@@ -9,9 +9,10 @@ import aiodocker
 from aiodocker.containers import DockerContainer
 from aiodocker.networks import DockerNetwork
 
-from app.runtime.base import NameTaken, Network, SubnetTaken
+from app.runtime.base import NameTaken, SubnetTaken
 from app.runtime.docker.calls import EngineRefused, call, missing_is_fine, settle
 from app.runtime.docker.objects import INSTALLATION, INSTANCE, is_workspace_network, network_body
+from app.runtime.spec import Network
 
 # A network holds its subnet for about a tenth of a second before the engine lists it.
 IN_FLIGHT_SECONDS: Final = 3.0

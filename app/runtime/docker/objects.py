@@ -8,9 +8,10 @@ from uuid import UUID
 
 from aiodocker.containers import DockerContainer
 
-from app.runtime.base import Endpoint, EngineReport, Network, Owned, OwnedVolume, RunState, Status, Usage, WorkspaceSpec
+from app.runtime.base import Endpoint, EngineReport, Owned, OwnedVolume, RunState, Status, Usage
 from app.runtime.docker.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, TERMINALS, TMPFS, ULIMITS, Allowed
 from app.runtime.egress import INTERNET, NOWHERE, Egress
+from app.runtime.spec import Network, WorkspaceSpec
 
 INSTANCE: Final = "spawner.instance"
 # The id of the database that the object was made for. The name of the instance alone is no proof: a fresh or another

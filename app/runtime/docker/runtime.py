@@ -26,13 +26,11 @@ from app.runtime.base import (
     Event,
     ImagePullFailed,
     Inventory,
-    Network,
     Report,
     RunState,
     RuntimeFault,
     Status,
     Usage,
-    WorkspaceSpec,
 )
 from app.runtime.docker import host_view
 from app.runtime.docker.calls import EngineRefused, call, engine_errors, missing_is_fine, settle
@@ -58,6 +56,7 @@ from app.runtime.docker.pull import pull
 from app.runtime.docker.rule_watch import open_watch, removals
 from app.runtime.docker.streams import log_lines, next_object, stream
 from app.runtime.egress import INTERNET
+from app.runtime.spec import Network, WorkspaceSpec
 
 CALL_SECONDS: Final = 30.0
 PING_SECONDS: Final = 2.0

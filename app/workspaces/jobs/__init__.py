@@ -1,0 +1,1 @@
+"""Jobs that change workspaces: leases, outcomes, and how clients follow them."""

@@ -5,9 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.deps import LocaleDep, OwnerDep, ResourcesDep, SessionDep, WatchDep
-from app.http.problems import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.accounts.dependencies import OwnerDep
+from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.problems import problems
 from app.workspaces import service, views
+from app.workspaces.dependencies import WatchDep
 from app.workspaces.errors import NotCancellable, TooManyStreams
 from app.workspaces.jobs.follow import poll_job
 from app.workspaces.schemas import JOB_ID, JobOut, JobPage

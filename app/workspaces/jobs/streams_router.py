@@ -8,14 +8,17 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
+from app.accounts.dependencies import OwnerDep
 from app.accounts.principal import confirm
-from app.deps import LocaleDep, OwnerDep, ResourcesDep, WatchDep
-from app.http.problems import InvalidRequest, NotFound, Unauthorized, Unavailable, problems
+from app.catalog.errors import UnknownTemplate
+from app.core.errors import InvalidRequest, NotFound, Unauthorized, Unavailable
+from app.http.dependencies import LocaleDep, ResourcesDep
+from app.http.problems import problems
 from app.http.sse import KEEP_ALIVE, answer, event
-from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams, UnknownTemplate
-from app.workspaces.history import read_log_or_kept
+from app.workspaces.dependencies import WatchDep
+from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams
 from app.workspaces.jobs.follow import LONGEST_SECONDS, follow_job
-from app.workspaces.logs import LogLine, follow_log
+from app.workspaces.logs import LogLine, follow_log, read_log_or_kept
 from app.workspaces.schemas import JOB_ID, JobOut, LogOut
 
 router = APIRouter()

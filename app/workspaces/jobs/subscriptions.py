@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from app.accounts.attendance import Attendance
 from app.core.fair_share import FairShare
 from app.core.outbox import ENDED, JOB_CHANNEL
-from app.core.pubsub import beside, listen
+from app.core.pubsub import listen
 from app.core.shared_reads import SharedReads
+from app.core.supervise import background_task
 from app.resources import Resources
 from app.workspaces.errors import TooManyStreams
 
@@ -44,7 +45,7 @@ class JobWatch:
     async def running(self, resources: Resources) -> AsyncIterator[None]:
         """Listen while the block runs; at its end everybody is woken, so that shutdown waits for no one."""
         attending = asyncio.create_task(self.attendance.watch(resources))
-        async with beside(asyncio.create_task(self._listen())), beside(attending):
+        async with background_task(asyncio.create_task(self._listen())), background_task(attending):
             try:
                 yield
             finally:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from app.core.addresses import Route
+from app.core.errors import MethodNotAllowed, NotFound, Unauthorized
 from app.gateway import wake
 from app.gateway.authorization import Entry
 from app.gateway.cookies import Cookie
@@ -19,7 +20,6 @@ from app.gateway.errors import (
     WorkspaceNotRunning,
     WorkspaceUnreachable,
 )
-from app.http.problems import MethodNotAllowed, NotFound, Unauthorized
 from app.models import JobKind, JobState, Workspace, WorkspaceStatus
 from app.security.tokens import new_token
 from app.workspaces.errors import Refused

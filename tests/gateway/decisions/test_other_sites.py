@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from app.accounts.principal import Caller
-from app.catalog.loader import Catalog
+from app.catalog.templates import Catalog
+from app.core.errors import Forbidden, MethodNotAllowed
 from app.gateway.decide import Pass, Refusal
 from app.gateway.errors import NotEntered, OpenInTab, SentFromElsewhere
 from app.gateway.origin_handoff import make_code
-from app.http.problems import Forbidden, MethodNotAllowed
 from app.security.tokens import new_token
 from tests.support.gate import ADMITTED, OWN, Gate
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from app.core.errors import InsufficientScope
 from app.gateway.decide import Desk, answer
 from app.gateway.token_entries import TokenEntries
-from app.http.problems import InsufficientScope
 from app.models import ApiToken, AuditEntry
 from tests.clocks import Time
 from tests.factories import make_token

@@ -5,90 +5,24 @@ what any of these does.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Depends, Header, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import Depends, Request, Response
 
 from app.accounts import principal, session_cookies, sessions
 from app.accounts.device_cookie import LIFE_SECONDS, Browser, browser_cookie_name, read_browser
 from app.accounts.principal import Caller, Client, Scope
 from app.audit import trail
-from app.core.i18n import Locale
+from app.core.errors import InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_transient
 from app.core.logging import bind_to_request
 from app.core.settings.model import Settings
-from app.gateway.last_activity import Activity
-from app.gateway.token_entries import TokenEntries
-from app.gateway.websocket_relay import Relay
-from app.http.problems import Forbidden, InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_away, locale_of
+from app.http.dependencies import ResourcesDep, check_same_origin
 from app.models import utcnow
 from app.resources import Resources
-from app.workspaces.jobs.subscriptions import JobWatch
 
 # How long after signing in the strongest acts are open.
 RECENT = timedelta(minutes=15)
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-
-
-async def get_resources(request: Request) -> Resources:
-    """The bundle that the lifespan opened."""
-    resources: Resources = request.app.state.resources
-    return resources
-
-
-ResourcesDep = Annotated[Resources, Depends(get_resources)]
-
-
-async def get_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
-    """One unit of work for the request."""
-    async with resources.unit_of_work() as session:
-        yield session
-
-
-# scope="function" commits before the answer is sent: a 202 is never followed by a failed commit.
-SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
-
-
-async def get_locale(request: Request) -> Locale:
-    """The language to answer in."""
-    return locale_of(request)
-
-
-LocaleDep = Annotated[Locale, Depends(get_locale)]
-
-
-async def check_same_origin(request: Request) -> None:
-    """Refuse an unsafe request that a browser sends with our cookie from another page.
-
-    `Sec-Fetch-Site` decides where the browser sends it; else the Origin must be ours exactly. `same-site` is not
-    enough: workspaces are siblings of this site.
-    """
-    if request.method in SAFE_METHODS:
-        return
-    sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
-    if not sites and not origins:
-        raise Forbidden
-    # All of them, should there be several: no proxy and no server agrees with another on which one counts.
-    ours = request.app.state.settings.public_url
-    if any(site != "same-origin" for site in sites) or any(origin != ours for origin in origins):
-        raise Forbidden
-
-
-async def check_sign_in_origin(request: Request) -> None:
-    """Refuse to ask for a link, look at one or sign in for another site's page, which no cookie would keep from it.
-
-    Programs send neither header. Of pages, our own may, and those of CORS_ORIGINS, which get no cookie by it.
-    """
-    sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
-    settings = request.app.state.settings
-    if origins and all(origin in settings.cors_origins for origin in origins):
-        return
-    if any(site not in ("same-origin", "none") for site in sites):
-        raise Forbidden
-    if any(origin != settings.public_url for origin in origins):
-        raise Forbidden
 
 
 def _may_refresh(request: Request) -> bool:
@@ -135,7 +69,7 @@ async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[
         try:
             await principal.note_seen(resources, caller)
         except Exception as error:
-            if not is_away(error):
+            if not is_transient(error):
                 raise
 
 
@@ -245,77 +179,3 @@ def keep_browser(answer: Response, settings: Settings, browser: Browser) -> None
         httponly=True,
         samesite="lax",
     )
-
-
-IdempotencyKeyDep = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=255,
-        min_length=1,
-        description="Repeat a request safely: the same key and request answer the same job.",
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Everything about a request to change one of the caller's workspaces but the workspace and the change."""
-
-    session: AsyncSession
-    resources: Resources
-    caller: Caller
-    locale: Locale
-    response: Response
-    key: str | None
-
-
-async def get_asking(
-    session: SessionDep,
-    resources: ResourcesDep,
-    caller: OwnerDep,
-    locale: LocaleDep,
-    response: Response,
-    key: IdempotencyKeyDep = None,
-) -> Asking:
-    """Who asks, in what language, and the key that makes asking twice the same."""
-    return Asking(session, resources, caller, locale, response, key)
-
-
-AskingDep = Annotated[Asking, Depends(get_asking, scope="function")]
-
-
-async def get_watch(request: Request) -> JobWatch:
-    """The process's one subscription to changes of jobs."""
-    watch: JobWatch = request.app.state.watch
-    return watch
-
-
-WatchDep = Annotated[JobWatch, Depends(get_watch)]
-
-
-async def get_activity(request: Request) -> Activity:
-    """What the process has noted of the use of workspaces."""
-    activity: Activity = request.app.state.activity
-    return activity
-
-
-ActivityDep = Annotated[Activity, Depends(get_activity)]
-
-
-async def get_token_entries(request: Request) -> TokenEntries:
-    """What the process knows to be written of tokens that entered workspaces."""
-    entries: TokenEntries = request.app.state.token_entries
-    return entries
-
-
-TokenEntriesDep = Annotated[TokenEntries, Depends(get_token_entries)]
-
-
-async def get_relay(request: Request) -> Relay:
-    """What carries the process's websockets."""
-    relay: Relay = request.app.state.relay
-    return relay
-
-
-RelayDep = Annotated[Relay, Depends(get_relay)]

@@ -1,0 +1,11 @@
+"""What the catalogue refuses."""
+
+from app.core.errors import AppError
+from app.core.i18n import Text
+
+
+class UnknownTemplate(AppError):
+    code = "unknown_template"
+    status = 400
+    title = Text("Unknown type", "Unbekannter Typ")
+    detail = Text("The catalogue has no such type.", "Der Katalog kennt diesen Typ nicht.")

@@ -1,0 +1,64 @@
+"""Background tasks of a process, and the signal that ends it."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+from typing import Any
+
+
+@asynccontextmanager
+async def background_task(work: asyncio.Task[Any]) -> AsyncIterator[None]:
+    """Let a task run beside the block, and end it with the block."""
+    try:
+        yield
+    finally:
+        # Libraries swallow a cancellation that comes at the wrong moment (redis-py while it connects): ask until it
+        # is heard.
+        while not work.done():
+            work.cancel()
+            await asyncio.wait({work}, timeout=0.1)
+
+
+@contextmanager
+def on_shutdown_signal(leave: Callable[[], None], stop: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call both on the event loop when the process is told to stop, before the server acts on it. May call twice.
+
+    Between the two the process goes on as before for some `seconds`, so that the proxy can notice and send requests
+    elsewhere. SIGINT and a second signal do not wait. The server waits for open requests before it ends the lifespan:
+    long-polls must be let go earlier. Outside of the main thread no signal arrives, and nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    told = 0
+
+    def finish(number: int) -> None:
+        stop()
+        handler = previous[signal.Signals(number)]
+        if callable(handler):
+            handler(number, None)
+
+    def begin(number: int) -> None:
+        nonlocal told
+        told += 1
+        leave()
+        loop.call_later(seconds if number == signal.SIGTERM and told == 1 else 0, finish, number)
+
+    def heard(number: int, _: FrameType | None) -> None:
+        loop.call_soon_threadsafe(begin, number)
+
+    # Only where a server handles signals: elsewhere this would take their default effect away.
+    ours = [number for number, handler in previous.items() if callable(handler)]
+    for number in ours:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, previous[number])

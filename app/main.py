@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from app.access.owner_router import router as owner_shares
 from app.access.router import router as shares
-from app.accounts.denials import Refusals
+from app.accounts.denials import Denials
 from app.accounts.router import router as auth_sessions
 from app.admin import audit_router, jobs_router, users_router, workspaces_router
 from app.admin.access_router import router as admin_access
@@ -33,15 +33,15 @@ from app.gateway.websocket_relay import Relay
 from app.health.processes import register
 from app.health.router import router as health
 from app.http import problems
-from app.http.middleware import Boundary, RequestContext
-from app.http.proxy_headers import Forwarded
+from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from app.http.proxy_headers import ProxyHeadersMiddleware
 from app.openapi import document
 from app.resources import open_resources
 from app.security.redaction import Redactor
 from app.web.router import install_pages
 from app.workspaces.jobs.router import router as jobs
 from app.workspaces.jobs.streams_router import router as streams
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.router import router as workspaces
 from app.workspaces.templates_router import router as catalog
 from app.workspaces.volumes_router import router as volumes
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.token_entries = TokenEntries()
     app.state.leaving = False
     problems.install(app)
-    app.state.refusals = Refusals()
+    app.state.refusals = Denials()
     app.state.note_refusal = app.state.refusals.note
     routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
     for router in (*routers, admin, admin_access, invitations, gateway):
@@ -95,8 +95,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         except (CatalogInvalid, SchemaUnfit) as reason:
             raise StartRefused(str(reason)) from None
         app.state.resources = resources
-        app.state.watch = JobWatch(resources.redis, resources.settings.database_pool)
-        watch: JobWatch = app.state.watch
+        app.state.watch = JobSubscriptions(resources.redis, resources.settings.database_pool)
+        watch: JobSubscriptions = app.state.watch
         relay: Relay = app.state.relay
 
         def leave() -> None:
@@ -109,7 +109,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
-            refusals: Refusals = app.state.refusals
+            refusals: Denials = app.state.refusals
             registered = background_task(asyncio.create_task(register(resources, "api")))
             async with watch.running(resources), relay.running(resources), refusals.running(resources), registered:
                 with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
@@ -129,7 +129,7 @@ def _warn(settings: Settings) -> None:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Outermost last: the request's id and headers are there for everything, errors included."""
-    app.add_middleware(Boundary)
+    app.add_middleware(BodyLimitMiddleware)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -138,7 +138,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
-    app.add_middleware(RequestContext, secure=settings.secure_cookies)
+    app.add_middleware(RequestContextMiddleware, secure=settings.secure_cookies)
     if settings.proxies:
-        app.add_middleware(Forwarded, trusted=settings.proxies)
+        app.add_middleware(ProxyHeadersMiddleware, trusted=settings.proxies)
     app.add_middleware(PlainStart)

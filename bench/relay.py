@@ -23,7 +23,7 @@ import uvloop
 
 from app.core.settings.model import Settings
 from app.gateway import websocket_relay as relays
-from app.gateway.authorization import Entry
+from app.gateway.authorization import SessionGrant
 from app.gateway.websocket_relay import Relay
 from app.resources import Resources
 from bench.__main__ import machine, table
@@ -136,7 +136,7 @@ async def serve_relay(echo: int) -> None:
     async with relay.running(cast(Resources, Only())):
         print(relay.address, flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
-            entry, upgrade = Entry(uuid4(), uuid4(), 1, uuid4()), line.strip() == "GET"
+            entry, upgrade = SessionGrant(uuid4(), uuid4(), 1, uuid4()), line.strip() == "GET"
             print(relay.issue(entry, "127.0.0.1", echo, upgrade=upgrade).ticket, flush=True)
 
 

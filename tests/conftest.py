@@ -27,7 +27,7 @@ from app.mail.sender import SmtpMailer
 from app.main import create_app
 from app.resources import Resources, open_resources
 from app.runtime.base import Runtime
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
 from tests.clocks import Time
 from tests.factories import SignedIn, make_user, sign_in
@@ -35,7 +35,7 @@ from tests.fakes import FakeRuntime, http_peer
 from tests.letters import Inbox, PostOffice, open_post_office
 from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
-from workers.loops.reconcile import keep_engine, keep_rows, reconcile_engine, reconcile_rows
+from workers.loops.reconcile import reconcile_engine, reconcile_engine_forever, reconcile_rows, reconcile_rows_forever
 from workers.worker import Worker
 
 ROOT = Path(__file__).parent.parent
@@ -182,7 +182,7 @@ async def app(settings: Settings, resources: Resources) -> AsyncIterator[FastAPI
     """The API over the test's own bundle."""
     application = create_app(settings)
     application.state.resources = resources
-    application.state.watch = JobWatch(resources.redis)
+    application.state.watch = JobSubscriptions(resources.redis)
     async with application.state.watch.running(resources), application.state.relay.running(resources):
         yield application
 
@@ -257,7 +257,7 @@ class TestWorker:
         task = asyncio.create_task(worker.async_run())
         try:
             async with AsyncExitStack() as stack:
-                for lasting in (keep_rows, keep_engine) if reconciling else ():
+                for lasting in (reconcile_rows_forever, reconcile_engine_forever) if reconciling else ():
                     await stack.enter_async_context(background_task(asyncio.create_task(lasting(self.context))))
                 yield
         finally:

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.networks import read_network
 from app.core.settings.model import Settings
-from app.http.proxy_headers import Forwarded, client_address
+from app.http.proxy_headers import ProxyHeadersMiddleware, client_address
 
 PROXY, OTHER, CLIENT = "10.0.0.1", "10.0.0.2", "203.0.113.9"
 
@@ -114,6 +114,6 @@ async def test_the_app_sees_what_a_trusted_proxy_says(
     headers = [(name.encode(), value.encode()) for name, value in lines]
     for kind in ("http", "lifespan"):
         scope = {"type": kind, "client": (peer, 5), "scheme": "http", "headers": headers}
-        await Forwarded(app, [PROXY])(scope, receive, send)
+        await ProxyHeadersMiddleware(app, [PROXY])(scope, receive, send)
     assert (seen[0]["client"], seen[0]["scheme"]) == (client, scheme)
     assert seen[1]["client"] == (peer, 5)

@@ -8,18 +8,18 @@ import pytest
 from sqlalchemy import func, select, update
 from starlette.responses import Response
 
-from app.accounts.principal import Caller
+from app.accounts.principal import Principal
 from app.core.addresses import Route, parse, safe_path
 from app.core.outbox import announce
 from app.gateway import cookies, wake
-from app.gateway.last_activity import LONGEST_SECONDS, Activity, interval
+from app.gateway.last_activity import MAX_SECONDS, Activity, interval
 from app.gateway.origin_handoff import CODE_LIFE, enter_url, exchange, make_code, purge
 from app.gateway.router import _set
 from app.gateway.wake import ended
 from app.models import Handoff, Job, JobState, Session, Workspace, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import make_job
 from tests.clocks import Time
 from tests.factories import SignedIn, sign_in
@@ -40,7 +40,7 @@ async def own(resources: Resources, owner: SignedIn, template: str = "hello") ->
 
 async def code_for(resources: Resources, who: SignedIn, slug: str, template: str = "hello") -> str | None:
     async with resources.unit_of_work() as session:
-        return await make_code(session, resources, Caller(who.user, who.session.id), slug, template, STATE)
+        return await make_code(session, resources, Principal(who.user, who.session.id), slug, template, STATE)
 
 
 async def spend(resources: Resources, code: str, slug: str, template: str = "hello", state: str = STATE) -> str | None:
@@ -160,7 +160,7 @@ class TestHandOver:
         alice = await sign_in(resources)
         await own(resources, alice)
         async with resources.unit_of_work() as session:
-            caller = Caller(alice.user, alice.session.id)
+            caller = Principal(alice.user, alice.session.id)
             url = await enter_url(session, resources, caller, "alice-hello", "/lab", None)
             assert url == "http://alice-hello.localhost:8080/lab"
             assert await enter_url(session, resources, caller, "alice", "/lab", None) is None
@@ -206,7 +206,7 @@ class TestCookies:
 class TestActivity:
     def test_use_is_written_well_within_the_shortest_limit(self, resources: Resources) -> None:
         template = resources.catalog.default
-        for pause, stop, seconds in ((0, 0, LONGEST_SECONDS), (40, 0, 10), (0, 20, 5), (40, 20, 5), (9000, 0, 60)):
+        for pause, stop, seconds in ((0, 0, MAX_SECONDS), (40, 0, 10), (0, 20, 5), (40, 20, 5), (9000, 0, 60)):
             assert interval(template.model_copy(update={"idle_pause": pause, "idle_stop": stop})) == seconds
 
     async def test_a_note_is_of_one_workspace_and_never_moves_back(self, resources: Resources) -> None:
@@ -233,7 +233,7 @@ class TestActivity:
 async def test_waiting_for_a_job_ends_with_it_however_the_news_comes(resources: Resources) -> None:
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
-    watch = JobWatch(resources.redis)
+    watch = JobSubscriptions(resources.redis)
     async with watch.running(resources):
         started = loop.time()
         await ended(resources, watch, job.id, started + 0.2)
@@ -252,7 +252,7 @@ async def test_news_of_its_end_wakes_whoever_waits_for_a_job(
     monkeypatch.setattr(wake, "LOOK_SECONDS", 30)
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
-    watch = JobWatch(resources.redis)
+    watch = JobSubscriptions(resources.redis)
     async with watch.running(resources):
         waiting = asyncio.create_task(ended(resources, watch, job.id, loop.time() + 60))
         for state in (JobState.RUNNING, JobState.SUCCEEDED):
@@ -267,7 +267,7 @@ async def test_news_of_its_end_wakes_whoever_waits_for_a_job(
 async def test_waiting_ends_with_the_process(resources: Resources) -> None:
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
-    watch = JobWatch(resources.redis)
+    watch = JobSubscriptions(resources.redis)
     async with watch.running(resources):
         watch.close()
         await asyncio.wait_for(ended(resources, watch, job.id, loop.time() + 60), SOON)

@@ -12,7 +12,7 @@ from app.core.i18n import Locale
 from app.core.settings.model import Settings
 from app.gateway import error_pages
 from app.gateway.cookies import Cookie
-from app.gateway.decide import MOVING, Pass, Redirect, Refusal
+from app.gateway.decide import MOVING, Allow, ErrorPage, Redirect
 from app.gateway.errors import (
     InvalidHandoff,
     NotEntered,
@@ -22,7 +22,7 @@ from app.gateway.errors import (
     WorkspaceNotRunning,
     WorkspaceUnreachable,
 )
-from app.gateway.proxied_request import Visit, read_visit
+from app.gateway.proxied_request import ProxiedRequest, read_request
 from app.gateway.router import _response
 from app.models import WorkspaceStatus
 from app.workspaces.errors import QuotaUserRunning
@@ -31,9 +31,9 @@ S = WorkspaceStatus
 ROUTE = Route("alice", "hello", "/alice-hello", "/lab")
 
 
-def visit(*headers: tuple[str, str], unreachable: str = "") -> Visit:
+def visit(*headers: tuple[str, str], unreachable: str = "") -> ProxiedRequest:
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-    return read_visit(Headers(raw=raw), unreachable=unreachable, repeatable=False)
+    return read_request(Headers(raw=raw), unreachable=unreachable, repeatable=False)
 
 
 GET = ("X-Forwarded-Method", "GET")
@@ -48,7 +48,7 @@ def test_a_page_that_is_fetched_ahead_of_time_is_no_visit(purpose: tuple[str, st
 
 
 def test_a_request_without_a_word_is_nothing_at_all() -> None:
-    assert visit() == Visit(method="", host="", uri="")
+    assert visit() == ProxiedRequest(method="", host="", uri="")
 
 
 def test_what_the_proxy_says_is_taken_as_it_is() -> None:
@@ -66,7 +66,7 @@ def test_what_the_proxy_says_is_taken_as_it_is() -> None:
         HTML,
     )
     found = visit(*given, unreachable="yes")
-    expected = Visit(
+    expected = ProxiedRequest(
         method="POST",
         host="alice-hello.apps.example.org",
         uri="/lab?a=%2F",
@@ -136,7 +136,7 @@ def test_a_person_and_a_part_of_a_page_are_told_apart(
 
 def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
     added = (("X-A", "1"), ("X-B", ""))
-    passed = Pass("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", added, True, "t", "few")
+    passed = Allow("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", added, True, "t", "few")
     answer = _response(settings, passed, "en")
     given = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
     assert answer.status_code == 200
@@ -172,7 +172,7 @@ def test_a_redirect_brings_its_cookie_if_it_has_one(settings: Settings) -> None:
 
 def shown(settings: Settings, error: AppError, status: WorkspaceStatus | None, locale: Locale) -> dict[str, Any]:
     """What stands on the page."""
-    answer = _response(settings, Refusal(error, ROUTE, status), locale)
+    answer = _response(settings, ErrorPage(error, ROUTE, status), locale)
     page = bytes(answer.body).decode()
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"] == error_pages.POLICY + "'none'"
@@ -259,7 +259,7 @@ def test_a_page_says_what_is_the_matter_and_where_to_go_on(
 def test_a_page_may_be_framed_by_who_may_frame_workspaces(settings: Settings, listed: list[str]) -> None:
     settings = settings.model_copy(update={"frame_ancestors": listed})
     ancestors = "'self' https://moodle.example.org https://b.example.org" if listed else "'none'"
-    refusal = Refusal(not_running("30"), ROUTE, S.STOPPED, framed=True)
+    refusal = ErrorPage(not_running("30"), ROUTE, S.STOPPED, framed=True)
     answer = _response(settings, refusal, "en")
     assert answer.headers["content-security-policy"].endswith(f"; frame-ancestors {ancestors}")
     assert f'<a href="{OPEN}?next=%2Flab" target="_blank" rel="noopener">Start it</a>' in bytes(answer.body).decode()
@@ -268,7 +268,7 @@ def test_a_page_may_be_framed_by_who_may_frame_workspaces(settings: Settings, li
 @pytest.mark.parametrize("listed", [[], ["https://moodle.example.org"]])
 def test_what_leads_out_of_a_frame_may_be_framed_by_anybody(settings: Settings, listed: list[str]) -> None:
     settings = settings.model_copy(update={"frame_ancestors": listed})
-    answer = _response(settings, Refusal(OpenInTab(), ROUTE, framed=True), "de")
+    answer = _response(settings, ErrorPage(OpenInTab(), ROUTE, framed=True), "de")
     page = bytes(answer.body).decode()
     assert answer.headers["content-security-policy"].endswith("; frame-ancestors *")
     link = '<a href="http://alice-hello.localhost:8080/lab" target="_blank" rel="noopener">In einem Tab öffnen</a>'

@@ -13,7 +13,7 @@ from app.core.settings.model import Settings
 from app.core.supervise import background_task
 from app.health.processes import register
 from workers.context import open_context
-from workers.doctor.examine import say_engine
+from workers.doctor.examine import log_engine_findings
 from workers.identity import worker_name
 from workers.jobs.drive import drive_workspace
 from workers.jobs.send_mail import send_link
@@ -22,7 +22,7 @@ from workers.loops.egress import watch_egress
 from workers.loops.engine_events import watch
 from workers.loops.heartbeat import beat
 from workers.loops.logs import serve_logs
-from workers.loops.reconcile import keep_engine, keep_rows
+from workers.loops.reconcile import reconcile_engine_forever, reconcile_rows_forever
 from workers.loops.retention import prune_audit
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,15 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         stack = AsyncExitStack()
         context = await stack.enter_async_context(open_context(settings))
         stack.push_async_callback(context.deliveries.close)
-        for lasting in (beat, watch, watch_egress, keep_rows, keep_engine, serve_logs, say_engine):
+        for lasting in (
+            beat,
+            watch,
+            watch_egress,
+            reconcile_rows_forever,
+            reconcile_engine_forever,
+            serve_logs,
+            log_engine_findings,
+        ):
             await stack.enter_async_context(background_task(asyncio.create_task(lasting(context))))
         await stack.enter_async_context(background_task(asyncio.create_task(register(context.resources, "worker"))))
         ctx["worker"] = context

@@ -10,7 +10,7 @@ from app.models import Volume
 from app.runtime.base import Inventory
 from app.workspaces.ownership import Ownership, read_ownership
 from workers.context import WorkerContext
-from workers.loops.engine_events import look, unasked
+from workers.loops.engine_events import reconcile_workspace, unasked
 
 LOST = "no row knows its workspace"
 UNMARKED = "made by an earlier version, and no row knows its workspace"
@@ -81,7 +81,7 @@ async def remove_unclaimed(context: WorkerContext, item: Unclaimed) -> None:
     """
     runtime = context.runtime
     if item.reason == UNASKED and item.workspace_id is not None:
-        await look(context, item.workspace_id)
+        await reconcile_workspace(context, item.workspace_id)
     elif item.kind == "container" and item.workspace_id is not None:
         await runtime.ensure_absent(item.name, item.workspace_id)
     elif item.kind == "network":

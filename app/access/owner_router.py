@@ -18,7 +18,7 @@ from app.access.schemas import (
     SharesOut,
 )
 from app.accounts.change_limits import TooManyChanges
-from app.accounts.dependencies import CallerDep, OwnerDep
+from app.accounts.dependencies import ScopedUserDep, UserDep
 from app.catalog.errors import UnknownTemplate
 from app.catalog.templates import find_template
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
@@ -42,7 +42,7 @@ ENDS = problems(*CHANGES)
     response_description="Shared",
 )  # fmt: skip
 async def make_share(
-    type: TypePath, body: ShareIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+    type: TypePath, body: ShareIn, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> ShareOut:
     """Whoever signs in with this address may enter, until you revoke it. The answer does not depend on whether the
     address has an account."""
@@ -50,7 +50,7 @@ async def make_share(
 
 
 @router.get("/shares", summary="Who may enter a workspace", operation_id="list_shares", responses=READS)
-async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> SharesOut:
+async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> SharesOut:
     """Beside you; and which admins could in the last thirty days, with their reason."""
     key = find_template(resources.catalog, type).key
     return SharesOut(shares=await shares.list_shares(session, caller.user, key))
@@ -65,7 +65,7 @@ async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesD
     responses=ENDS,
 )
 async def revoke_share(
-    type: TypePath, id: SharePath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+    type: TypePath, id: SharePath, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> None:
     """The next request is refused, and open websockets end within two seconds. What an admin took cannot be revoked."""
     await shares.revoke(session, caller.user, find_template(resources.catalog, type).key, id)
@@ -76,7 +76,7 @@ async def revoke_share(
     responses=MAKES, response_description="Made",
 )  # fmt: skip
 async def make_share_link(
-    type: TypePath, body: ShareLinkIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+    type: TypePath, body: ShareLinkIn, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> NewShareLinkOut:
     """Whoever opens it and has an account may let themselves in, until it expires. Its address is shown once."""
     key = find_template(resources.catalog, type).key
@@ -85,7 +85,7 @@ async def make_share_link(
 
 @router.get("/share-links", summary="Links into a workspace", operation_id="list_share_links", responses=READS)
 async def list_share_links(
-    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep
+    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep
 ) -> ShareLinksOut:
     """Those that are good, without their addresses."""
     key = find_template(resources.catalog, type).key
@@ -101,7 +101,7 @@ async def list_share_links(
     responses=ENDS,
 )
 async def revoke_share_link(
-    type: TypePath, id: LinkPath, session: SessionDep, resources: ResourcesDep, caller: CallerDep
+    type: TypePath, id: LinkPath, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> None:
     """It lets nobody in any more, and whom it has let in is out."""
     await shares.revoke_link(session, caller.user, find_template(resources.catalog, type).key, id)

@@ -9,7 +9,7 @@ from app.access import shares
 from app.access.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.access.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
 from app.accounts.change_limits import TooManyChanges
-from app.accounts.dependencies import CallerDep, OwnerDep
+from app.accounts.dependencies import ScopedUserDep, UserDep
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.problems import RequestStalled, problems
@@ -26,7 +26,7 @@ SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID
     responses=problems(Unauthorized, Unavailable),
 )
 async def list_shared(
-    session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+    session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> SharedListOut:
     """Open `service_url` in a browser. A paused workspace wakes for you; a stopped one only its owner can start."""
     return SharedListOut(shares=await shares.list_shared(session, resources, caller.user, locale))
@@ -40,7 +40,7 @@ async def list_shared(
     response_description="Left",
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable),
 )
-async def leave_share(id: SharePath, session: SessionDep, caller: CallerDep) -> None:
+async def leave_share(id: SharePath, session: SessionDep, caller: UserDep) -> None:
     """You cannot enter any more, unless it is shared with you again."""
     await shares.leave(session, caller.user, id)
 
@@ -63,7 +63,7 @@ async def leave_share(id: SharePath, session: SessionDep, caller: CallerDep) -> 
     ),
 )
 async def accept_share(
-    body: AcceptIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+    body: AcceptIn, session: SessionDep, resources: ResourcesDep, caller: UserDep, locale: LocaleDep
 ) -> SharedOut:
     """You may enter until the link expires; the workspace's owner sees your address. May be repeated."""
     return await shares.accept(session, resources, caller.user, body.token, locale)

@@ -12,7 +12,7 @@ from app.models import WorkspaceStatus
 SHARE_ID = "a4f0c9de-0c5d-4a0e-9a57-1f1e6f0d2b33"
 LINK_ID = "d2b7e6a1-9c54-4f0b-8c1e-77c0a1d5e942"
 TOKEN = "q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"  # noqa: S105 # nosec B105 # an example
-LONGEST_HOURS = 720
+MAX_HOURS = 720
 
 
 class ShareIn(BaseModel):
@@ -26,7 +26,7 @@ class ShareLinkIn(BaseModel):
     """How long a link is good for."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"hours": 24}]})
-    hours: int = Field(ge=1, le=LONGEST_HOURS, description="Until the link, and what it let in, expires.")
+    hours: int = Field(ge=1, le=MAX_HOURS, description="Until the link, and what it let in, expires.")
 
 
 class AcceptIn(BaseModel):

@@ -29,8 +29,8 @@ from app.resources import Resources
 from app.security.tokens import new_token
 
 # Of one workspace, at once.
-MOST_SHARES = 50
-MOST_LINKS = 20
+MAX_SHARES = 50
+MAX_LINKS = 20
 # How long the owner sees that an admin could enter.
 ADMIN_LISTED = timedelta(days=30)
 
@@ -46,7 +46,7 @@ async def share(session: AsyncSession, resources: Resources, user: User, templat
     check_origins(resources)
     await count_change(session, resources, user.id)
     workspace = await _lock(session, user, template)
-    made = await _let_in(session, workspace.id, email)
+    made = await grant_share(session, workspace.id, email)
     trail.record(session, "share_made", "workspace", str(workspace.id), actor=user, detail=f"{template}: {email}")
     return view(made)
 
@@ -91,7 +91,7 @@ async def make_link(
     await count_change(session, resources, user.id)
     workspace = await _lock(session, user, template)
     count = await session.scalar(select(func.count()).where(ShareLink.workspace_id == workspace.id, _good()))
-    if count is not None and count >= MOST_LINKS:
+    if count is not None and count >= MAX_LINKS:
         raise TooManyShares
     token, now = new_token(), utcnow()
     link = ShareLink(
@@ -160,7 +160,7 @@ async def accept(session: AsyncSession, resources: Resources, user: User, token:
     link, workspace, owner = row
     if owner.id == user.id:
         return view_shared(resources, None, workspace, owner, locale)
-    made = await _let_in(session, workspace.id, user.email, user_id=user.id, link=link)
+    made = await grant_share(session, workspace.id, user.email, user_id=user.id, link=link)
     detail = f"{workspace.template}: {link.id}"
     trail.record(session, "share_accepted", "workspace", str(workspace.id), actor=user, detail=detail)
     return view_shared(resources, made, workspace, owner, locale)
@@ -261,7 +261,7 @@ async def _lock(session: AsyncSession, user: User, template: str) -> Workspace:
     return workspace
 
 
-async def _let_in(
+async def grant_share(
     session: AsyncSession, workspace_id: UUID, email: str, *, user_id: UUID | None = None, link: ShareLink | None = None
 ) -> Share:
     """Make a share of a workspace that is locked, or prolong the one that there is."""
@@ -269,7 +269,7 @@ async def _let_in(
     others = and_(Share.workspace_id == workspace_id, Share.reason.is_(None), is_live())
     same = and_(Share.email == email, Share.link_id.is_not_distinct_from(link_id))
     count: Sequence[bool] = (await session.scalars(select(same).where(others))).all()
-    if len(count) >= MOST_SHARES and not any(count):
+    if len(count) >= MAX_SHARES and not any(count):
         raise TooManyShares
     row = insert(Share).values(
         workspace_id=workspace_id, email=email, user_id=user_id, link_id=link_id, expires_at=until

@@ -16,8 +16,8 @@ from app.models import ApiToken, User, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
 
-MOST_DAYS = 365
-MOST_TOKENS = 50
+MAX_DAYS = 365
+MAX_TOKENS = 50
 
 
 class TooManyTokens(AppError):
@@ -28,7 +28,7 @@ class TooManyTokens(AppError):
         "This account has {limit} tokens already. Revoke one that is not needed any more.",
         "Dieses Konto hat schon {limit} Tokens. Bitte zuerst eines widerrufen, das nicht mehr gebraucht wird.",
     )
-    example = {"limit": MOST_TOKENS}
+    example = {"limit": MAX_TOKENS}
 
 
 async def make_token(
@@ -43,8 +43,8 @@ async def make_token(
     # It locks the account: of requests at the same moment each must see the other's.
     await count_change(session, resources, user.id)
     live = (ApiToken.user_id == user.id, token_lives())
-    if (await session.scalar(select(func.count()).where(*live)) or 0) >= MOST_TOKENS:
-        raise TooManyTokens(limit=MOST_TOKENS)
+    if (await session.scalar(select(func.count()).where(*live)) or 0) >= MAX_TOKENS:
+        raise TooManyTokens(limit=MAX_TOKENS)
     secret = TOKEN_PREFIX + new_token()
     made = ApiToken(
         user_id=user.id,

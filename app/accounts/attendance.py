@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import ARRAY, Uuid, any_, cast, literal, select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts.principal import Caller, session_lives, token_lives
+from app.accounts.principal import Principal, session_lives, token_lives
 from app.core.logging import cause
 from app.models import ApiToken, Session, User
 from app.resources import Resources
@@ -25,24 +25,24 @@ BLIND_SECONDS = 10
 
 
 @dataclass(eq=False, slots=True)
-class Presence:
+class Waiter:
     """One who waits. Once it is `over`, `wake` has been set: they ask who they are, and are refused."""
 
     wake: asyncio.Event
     over: bool = False
 
 
-class Attendance:
+class SessionMonitor:
     """Asks in one statement every two seconds, however many wait, whose session or token still lives."""
 
     def __init__(self) -> None:
-        self._present: defaultdict[UUID, set[Presence]] = defaultdict(set)
+        self._present: defaultdict[UUID, set[Waiter]] = defaultdict(set)
 
     @contextmanager
-    def present(self, caller: Caller, wake: asyncio.Event) -> Iterator[Presence]:
+    def present(self, caller: Principal, wake: asyncio.Event) -> Iterator[Waiter]:
         """Wait within the block; `wake` is what the caller waits for."""
         key = caller.token_id or caller.session_id
-        presence = Presence(wake)
+        presence = Waiter(wake)
         if key is None:
             yield presence
             return

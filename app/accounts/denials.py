@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.convertors import StringConvertor
 
-from app.accounts.principal import Caller, caller_by_cookie
-from app.accounts.session_cookies import access_name, only
+from app.accounts.principal import Principal, principal_by_cookie
+from app.accounts.session_cookies import access_name, single_cookie
 from app.audit import trail
 from app.core.errors import AppError
 from app.models import User
@@ -51,7 +51,7 @@ class _Counted:
     more: int = 0
 
 
-class Refusals:
+class Denials:
     """The refusals that a process has written lately, and those that it has counted since."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -142,10 +142,10 @@ def _route(request: Request) -> str:
     return f"{request.method} {path}"
 
 
-async def _caller_of(request: Request, resources: Resources) -> Caller | None:
+async def _caller_of(request: Request, resources: Resources) -> Principal | None:
     """Who sent the request: known already, or the owner of a cookie that came from elsewhere and was not looked at."""
-    caller: Caller | None = getattr(request.state, "caller", None)
-    cookie = only(request, access_name(resources.settings))
+    caller: Principal | None = getattr(request.state, "caller", None)
+    cookie = single_cookie(request, access_name(resources.settings))
     if caller is None and cookie is not None:
-        caller = await caller_by_cookie(resources, cookie)
+        caller = await principal_by_cookie(resources, cookie)
     return caller

@@ -11,8 +11,8 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 
 from app.accounts import principal, session_cookies, sessions
-from app.accounts.device_cookie import LIFE_SECONDS, Browser, browser_cookie_name, read_browser
-from app.accounts.principal import Caller, Client, Scope
+from app.accounts.device_cookie import LIFE_SECONDS, DeviceCookie, device_cookie_name, read_device_cookie
+from app.accounts.principal import Client, Principal, Scope
 from app.audit import trail
 from app.core.errors import InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_transient
 from app.core.logging import bind_to_request
@@ -32,33 +32,33 @@ def _may_refresh(request: Request) -> bool:
     return request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
-async def _find_caller(request: Request, resources: Resources) -> Caller | None:
+async def _find_principal(request: Request, resources: Resources) -> Principal | None:
     """Who calls, by Bearer or by the pages' cookies; those are renewed on the way where their time is over."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
-        return await principal.caller_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
+        return await principal.principal_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
     settings = resources.settings
     access, refresh = (
-        session_cookies.only(request, name(settings))
+        session_cookies.single_cookie(request, name(settings))
         for name in (session_cookies.access_name, session_cookies.refresh_name)
     )
     if access is None and refresh is None:
         return None
     await check_same_origin(request)
-    caller = await principal.caller_by_cookie(resources, access) if access else None
+    caller = await principal.principal_by_cookie(resources, access) if access else None
     if caller is None and refresh and _may_refresh(request):
         renewed = await sessions.refresh(resources, refresh)
         if renewed is not None:
             caller, secrets = renewed
-            session_cookies.hand_out(request, settings, secrets)
+            session_cookies.set_session_cookies(request, settings, secrets)
         else:
-            session_cookies.take_back(request, settings)
+            session_cookies.clear_session_cookies(request, settings)
     return caller
 
 
-async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[Caller | None]:
+async def get_principal(request: Request, resources: ResourcesDep) -> AsyncIterator[Principal | None]:
     """Whoever shows a session or a personal token. The use is noted after the answer: nobody waits for it."""
-    caller = await _find_caller(request, resources)
+    caller = await _find_principal(request, resources)
     # Whoever writes a later refusal down asks who it was.
     request.state.caller = caller
     if caller is not None:
@@ -67,37 +67,37 @@ async def get_shown(request: Request, resources: ResourcesDep) -> AsyncIterator[
     yield caller
     if caller is not None:
         try:
-            await principal.note_seen(resources, caller)
+            await principal.touch_last_seen(resources, caller)
         except Exception as error:
             if not is_transient(error):
                 raise
 
 
 # Routes take one of the aliases below, which say what a personal token may do there.
-_ShownDep = Annotated[Caller | None, Depends(get_shown)]
+_PrincipalDep = Annotated[Principal | None, Depends(get_principal)]
 
 
-async def get_caller(caller: _ShownDep) -> Caller | None:
+async def get_user(caller: _PrincipalDep) -> Principal | None:
     """Who is signed in. A personal token is refused: it opens what names its scope, and nothing else."""
     if caller is not None and caller.token_id is not None:
         raise InsufficientScope
     return caller
 
 
-MaybeCallerDep = Annotated[Caller | None, Depends(get_caller)]
+OptionalUserDep = Annotated[Principal | None, Depends(get_user)]
 
 
-async def require_caller(caller: MaybeCallerDep) -> Caller:
+async def require_user(caller: OptionalUserDep) -> Principal:
     """The caller, or 401."""
     if caller is None:
         raise Unauthorized
     return caller
 
 
-CallerDep = Annotated[Caller, Depends(require_caller)]
+UserDep = Annotated[Principal, Depends(require_user)]
 
 
-def _check_scope(caller: Caller | None, *scopes: Scope) -> Caller:
+def _check_scope(caller: Principal | None, *scopes: Scope) -> Principal:
     """The caller, or 401; 403 for a personal token that has none of the scopes."""
     if caller is None:
         raise Unauthorized
@@ -106,16 +106,16 @@ def _check_scope(caller: Caller | None, *scopes: Scope) -> Caller:
     return caller
 
 
-async def require_owner(request: Request, caller: _ShownDep) -> Caller:
+async def require_scoped_user(request: Request, caller: _PrincipalDep) -> Principal:
     """The caller, also by a token: `workspaces` is good for everything of theirs, `read` for what changes nothing."""
     reading = (Scope.READ,) if request.method in ("GET", "HEAD") else ()
     return _check_scope(caller, *reading, Scope.WORKSPACES)
 
 
-OwnerDep = Annotated[Caller, Depends(require_owner)]
+ScopedUserDep = Annotated[Principal, Depends(require_scoped_user)]
 
 
-async def require_admin(caller: _ShownDep) -> Caller:
+async def require_admin(caller: _PrincipalDep) -> Principal:
     """The caller where they are an admin, else 403, also by a token; the row counts, not what is shown."""
     caller = _check_scope(caller, Scope.ADMIN)
     if not caller.user.is_admin:
@@ -123,32 +123,32 @@ async def require_admin(caller: _ShownDep) -> Caller:
     return caller
 
 
-AdminDep = Annotated[Caller, Depends(require_admin)]
+AdminDep = Annotated[Principal, Depends(require_admin)]
 
 
-async def require_signed_in_admin(caller: CallerDep) -> Caller:
+async def require_signed_in_admin(caller: UserDep) -> Principal:
     """An admin by a session of their own, else 403: no token changes who may sign in, or enters a workspace."""
     if not caller.user.is_admin:
         raise NotAdmin
     return caller
 
 
-SignedInAdminDep = Annotated[Caller, Depends(require_signed_in_admin)]
+SignedInAdminDep = Annotated[Principal, Depends(require_signed_in_admin)]
 
 
-def check_recent(caller: Caller) -> None:
+def check_recent(caller: Principal) -> None:
     """Raise `SignInAgain` unless the session began within the last 15 minutes."""
     if caller.signed_in_at is None or caller.signed_in_at < utcnow() - RECENT:
         raise SignInAgain
 
 
-async def require_recent_admin(caller: SignedInAdminDep) -> Caller:
+async def require_recent_admin(caller: SignedInAdminDep) -> Principal:
     """An admin who signed in lately, for what a session that was left open must not do."""
     check_recent(caller)
     return caller
 
 
-RecentAdminDep = Annotated[Caller, Depends(require_recent_admin)]
+RecentAdminDep = Annotated[Principal, Depends(require_recent_admin)]
 
 
 async def get_client(request: Request) -> Client:
@@ -160,18 +160,18 @@ async def get_client(request: Request) -> Client:
 ClientDep = Annotated[Client, Depends(get_client)]
 
 
-async def get_browser(request: Request, resources: ResourcesDep) -> Browser:
-    """Which browser asks; a new one has to be told its cookie by `keep_browser`."""
-    return read_browser(session_cookies.only(request, browser_cookie_name(resources.settings)))
+async def get_device_cookie(request: Request, resources: ResourcesDep) -> DeviceCookie:
+    """Which browser asks; a new one has to be told its cookie by `set_device_cookie`."""
+    return read_device_cookie(session_cookies.single_cookie(request, device_cookie_name(resources.settings)))
 
 
-BrowserDep = Annotated[Browser, Depends(get_browser)]
+DeviceCookieDep = Annotated[DeviceCookie, Depends(get_device_cookie)]
 
 
-def keep_browser(answer: Response, settings: Settings, browser: Browser) -> None:
+def set_device_cookie(answer: Response, settings: Settings, browser: DeviceCookie) -> None:
     """Let the browser keep what it is recognised by."""
     answer.set_cookie(
-        browser_cookie_name(settings),
+        device_cookie_name(settings),
         browser.cookie,
         max_age=LIFE_SECONDS,
         path="/",

@@ -14,7 +14,7 @@ _FORM = re.compile(rf"([A-Za-z0-9_-]{{43}})((?:\.[0-9a-f]{{32}}){{0,{MAX_MARKS}}
 
 
 @dataclass(frozen=True, slots=True)
-class Browser:
+class DeviceCookie:
     """A browser. `marks` show what addresses signed in with it, the last one first, to who knows an address.
 
     Never log it.
@@ -30,39 +30,39 @@ class Browser:
         return ".".join((self.token, *self.marks))
 
 
-def browser_cookie_name(settings: Settings) -> str:
+def device_cookie_name(settings: Settings) -> str:
     """As with the session's cookie, `__Host-` keeps siblings of this host from planting one."""
     return "__Host-spawner_browser" if settings.secure_cookies else "spawner_browser"
 
 
-def read_browser(cookie: str | None) -> Browser:
+def read_device_cookie(cookie: str | None) -> DeviceCookie:
     """The browser that shows this cookie; a new one where it shows none of ours."""
     found = _FORM.fullmatch(cookie or "")
-    return Browser(found[1], tuple(found[2].split(".")[1:])) if found else Browser(new_token(), is_new=True)
+    return DeviceCookie(found[1], tuple(found[2].split(".")[1:])) if found else DeviceCookie(new_token(), is_new=True)
 
 
-def hash_of(tokens: Tokens, browser: Browser) -> bytes:
+def hash_of(tokens: Tokens, browser: DeviceCookie) -> bytes:
     """What rows name the browser by."""
     return tokens.hash("browser", browser.token)
 
 
-def hashes_of(tokens: Tokens, browser: Browser) -> list[bytes]:
+def hashes_of(tokens: Tokens, browser: DeviceCookie) -> list[bytes]:
     """All that rows may name it by: what to search with."""
     return tokens.hashes("browser", browser.token)
 
 
-def marked(tokens: Tokens, browser: Browser, address: str) -> Browser:
+def mark_trusted(tokens: Tokens, browser: DeviceCookie, address: str) -> DeviceCookie:
     """The browser, to be known from now on as one in which somebody signed in as this address, beside the others."""
     known = _marks(tokens, browser, address)
     others = [mark for mark in browser.marks if mark not in known]
     return replace(browser, marks=(known[0], *others[: MAX_MARKS - 1]))
 
 
-def knows(tokens: Tokens, browser: Browser, address: str) -> bool:
+def is_trusted(tokens: Tokens, browser: DeviceCookie, address: str) -> bool:
     """Whether this address is among the last that somebody signed in as in this browser."""
     known = _marks(tokens, browser, address)
     return any(hmac.compare_digest(shown, mark) for shown in browser.marks for mark in known)
 
 
-def _marks(tokens: Tokens, browser: Browser, address: str) -> list[str]:
+def _marks(tokens: Tokens, browser: DeviceCookie, address: str) -> list[str]:
     return [digest.hex()[:32] for digest in tokens.hashes("known", f"{browser.token} {address}")]

@@ -37,7 +37,7 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Principal:
     """Who calls: the account as it stands now, and what the request showed for it.
 
     That is a session, or a personal token of the account, which is good for its `scopes` alone. `seen_at` is when it
@@ -65,7 +65,7 @@ def token_lives() -> ColumnElement[bool]:
     return and_(ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow())
 
 
-async def caller_by_bearer(resources: Resources, token: str) -> Caller | None:
+async def principal_by_bearer(resources: Resources, token: str) -> Principal | None:
     """Who shows this access token or personal token; None unless it is ours and in time, and what it names lives."""
     if token.startswith(TOKEN_PREFIX):
         return await _find_token(resources, ApiToken.token_hash.in_(resources.tokens.hashes("token", token)))
@@ -76,7 +76,7 @@ async def caller_by_bearer(resources: Resources, token: str) -> Caller | None:
     return await _find_session(resources, Session.id == access.session_id, Session.user_id == access.user_id)
 
 
-async def caller_by_cookie(resources: Resources, cookie: str) -> Caller | None:
+async def principal_by_cookie(resources: Resources, cookie: str) -> Principal | None:
     """Who shows this cookie; None unless it is in time and its session lives.
 
     The first request with a new cookie writes down that its browser has it: from then on the refresh token before it is
@@ -92,7 +92,7 @@ async def caller_by_cookie(resources: Resources, cookie: str) -> Caller | None:
     return caller
 
 
-async def confirm(resources: Resources, caller: Caller) -> None:
+async def confirm(resources: Resources, caller: Principal) -> None:
     """Look again, in the middle of a long answer; raises `Unauthorized` once the caller would not get in any more."""
     if caller.token_id is not None:
         found = await _find_token(resources, ApiToken.id == caller.token_id)
@@ -102,10 +102,10 @@ async def confirm(resources: Resources, caller: Caller) -> None:
         raise Unauthorized
 
 
-async def note_seen(resources: Resources, caller: Caller) -> None:
+async def touch_last_seen(resources: Resources, caller: Principal) -> None:
     """Write down that the session or token was used, at most once a minute. May race and be repeated."""
     if caller.token_id is not None:
-        await note_token(resources, caller.token_id, caller.seen_at)
+        await touch_token(resources, caller.token_id, caller.seen_at)
         return
     now = utcnow()
     before = now - SEEN_EVERY
@@ -116,7 +116,7 @@ async def note_seen(resources: Resources, caller: Caller) -> None:
         await session.execute(update(Session).where(Session.id == caller.session_id, stale).values(seen_at=now))
 
 
-async def note_token(resources: Resources, token_id: UUID, used_at: datetime | None) -> None:
+async def touch_token(resources: Resources, token_id: UUID, used_at: datetime | None) -> None:
     """The same for a personal token that was last used at `used_at`."""
     now = utcnow()
     before = now - SEEN_EVERY
@@ -138,7 +138,7 @@ async def _note_pair(resources: Resources, which: ColumnElement[bool]) -> None:
         )
 
 
-async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:
+async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) -> Principal | None:
     query = (
         select(User, Session.id, Session.seen_at, _UNSHOWN, Session.created_at)
         .join(Session, Session.user_id == User.id)
@@ -149,10 +149,10 @@ async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) ->
     if row is None:
         return None
     user, session_id, seen_at, unshown, began = row
-    return Caller(user, session_id, seen_at=seen_at, pair_known=not unshown, signed_in_at=began)
+    return Principal(user, session_id, seen_at=seen_at, pair_known=not unshown, signed_in_at=began)
 
 
-async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> Caller | None:
+async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> Principal | None:
     query = (
         select(User, ApiToken.id, ApiToken.scopes, ApiToken.used_at)
         .join(ApiToken, ApiToken.user_id == User.id)
@@ -162,4 +162,4 @@ async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> C
         row = (await session.execute(query)).one_or_none()
     if row is None:
         return None
-    return Caller(user=row[0], session_id=None, token_id=row[1], scopes=frozenset(row[2]), seen_at=row[3])
+    return Principal(user=row[0], session_id=None, token_id=row[1], scopes=frozenset(row[2]), seen_at=row[3])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from app.accounts import api_tokens, session_cookies, sessions
 from app.accounts.api_tokens import TooManyTokens
 from app.accounts.change_limits import TooManyChanges
-from app.accounts.dependencies import CallerDep
+from app.accounts.dependencies import UserDep
 from app.accounts.schemas import (
     SESSION_ID,
     TOKEN_ID,
@@ -47,12 +47,12 @@ async def refresh(request: Request, resources: ResourcesDep) -> None:
     An old refresh cookie that comes back ten seconds after its successor was used is in two hands: its session ends.
     Pages need not ask: any request of theirs whose session cookie's time is over does the same on its way.
     """
-    token = session_cookies.only(request, session_cookies.refresh_name(resources.settings)) or ""
+    token = session_cookies.single_cookie(request, session_cookies.refresh_name(resources.settings)) or ""
     renewed = await sessions.refresh(resources, token)
     if renewed is None:
-        session_cookies.take_back(request, resources.settings)
+        session_cookies.clear_session_cookies(request, resources.settings)
         raise NotRefreshed
-    session_cookies.hand_out(request, resources.settings, renewed[1])
+    session_cookies.set_session_cookies(request, resources.settings, renewed[1])
 
 
 @router.get(
@@ -61,7 +61,7 @@ async def refresh(request: Request, resources: ResourcesDep) -> None:
     operation_id="list_sessions",
     responses=problems(Unauthorized, Unavailable),
 )
-async def list_sessions(session: SessionDep, caller: CallerDep, locale: LocaleDep) -> SessionsOut:
+async def list_sessions(session: SessionDep, caller: UserDep, locale: LocaleDep) -> SessionsOut:
     """Everything that is signed in as you, last used first."""
     found = await sessions.list_sessions(session, caller.user)
     return SessionsOut(sessions=[SessionOut.of(row, caller.session_id, locale) for row in found])
@@ -75,7 +75,7 @@ async def list_sessions(session: SessionDep, caller: CallerDep, locale: LocaleDe
     response_description="Ended",
     responses=ENDING,
 )
-async def end_session(id: SessionPath, session: SessionDep, caller: CallerDep) -> None:
+async def end_session(id: SessionPath, session: SessionDep, caller: UserDep) -> None:
     """Its tokens, its cookies and the workspaces opened with it are refused from now on."""
     await sessions.end_session(session, caller.user, id)
 
@@ -88,7 +88,7 @@ async def end_session(id: SessionPath, session: SessionDep, caller: CallerDep) -
     response_description="Ended",
     responses=problems(Unauthorized, Forbidden, Unavailable),
 )
-async def end_others(session: SessionDep, caller: CallerDep) -> None:
+async def end_others(session: SessionDep, caller: UserDep) -> None:
     """Signs out everywhere else; the session that asks goes on."""
     await sessions.end_others(session, caller)
 
@@ -110,7 +110,7 @@ async def end_others(session: SessionDep, caller: CallerDep) -> None:
         Unavailable,
     ),
 )
-async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep, caller: CallerDep) -> MadeTokenOut:
+async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep, caller: UserDep) -> MadeTokenOut:
     """For programs: good for what its scopes name, until it expires or is revoked. The secret is shown this once."""
     made, secret = await api_tokens.make_token(session, resources, caller.user, body.name, body.scopes, body.end)
     return view_made_token(made, secret)
@@ -122,7 +122,7 @@ async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep
     operation_id="list_tokens",
     responses=problems(Unauthorized, Unavailable),
 )
-async def list_tokens(session: SessionDep, caller: CallerDep) -> ApiTokensOut:
+async def list_tokens(session: SessionDep, caller: UserDep) -> ApiTokensOut:
     """Those that are still good, newest first, without their secrets."""
     return ApiTokensOut(tokens=[view_token(row) for row in await api_tokens.list_tokens(session, caller.user)])
 
@@ -135,6 +135,6 @@ async def list_tokens(session: SessionDep, caller: CallerDep) -> ApiTokensOut:
     response_description="Revoked",
     responses=ENDING,
 )
-async def revoke_token(id: TokenPath, session: SessionDep, caller: CallerDep) -> None:
+async def revoke_token(id: TokenPath, session: SessionDep, caller: UserDep) -> None:
     """It is refused from now on."""
     await api_tokens.revoke_token(session, caller.user, id)

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.accounts.api_tokens import MOST_DAYS
+from app.accounts.api_tokens import MAX_DAYS
 from app.accounts.emails import InvalidAddress, normalise, read_mailbox
 from app.accounts.principal import Scope
 from app.accounts.user_agents import name_device
@@ -72,16 +72,16 @@ class TokenIn(BaseModel):
         max_length=3,
         description="`read` reads what is yours, `workspaces` changes it too, `admin` is for /api/admin alone.",
     )
-    days: int | None = Field(None, ge=1, le=MOST_DAYS, description="How long it is good.")
+    days: int | None = Field(None, ge=1, le=MAX_DAYS, description="How long it is good.")
     expires_at: AwareDatetime | None = Field(
-        None, description=f"Until when it is good, at most {MOST_DAYS} days; instead of `days`."
+        None, description=f"Until when it is good, at most {MAX_DAYS} days; instead of `days`."
     )
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
         if (self.days is None) == (self.expires_at is None):
             raise PydanticCustomError("one_end", "either days or expires_at")
-        if self.expires_at is not None and not (timedelta(0) < self.expires_at - utcnow() <= timedelta(days=MOST_DAYS)):
+        if self.expires_at is not None and not (timedelta(0) < self.expires_at - utcnow() <= timedelta(days=MAX_DAYS)):
             raise PydanticCustomError("bad_end", "must lie ahead, at most a year")
         return self
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.accounts.sessions import PageSecrets
+from app.accounts.sessions import SessionTokens
 from app.core.settings.model import Settings
 from app.models import utcnow
 
@@ -21,7 +21,7 @@ def refresh_name(settings: Settings) -> str:
     return "__Host-spawner_refresh" if settings.secure_cookies else "spawner_refresh"
 
 
-def shown(headers: Iterable[str], name: str) -> list[str]:
+def cookie_values(headers: Iterable[str], name: str) -> list[str]:
     """The values that a request's Cookie headers give this name, in order, each once.
 
     Names are compared as browsers send them. To strip more than blanks off them would make a `__Host-` cookie of one
@@ -31,19 +31,19 @@ def shown(headers: Iterable[str], name: str) -> list[str]:
     return list(dict.fromkeys(value.strip(" \t") for key, _, value in pairs if key.strip(" \t") == name))
 
 
-def only(request: Request, name: str) -> str | None:
+def single_cookie(request: Request, name: str) -> str | None:
     """The one value that the request shows for this name; None where there are several, of which some are planted."""
-    values = shown(request.headers.getlist("cookie"), name)
+    values = cookie_values(request.headers.getlist("cookie"), name)
     return values[0] if len(values) == 1 else None
 
 
-def hand_out(request: Request, settings: Settings, secrets: PageSecrets) -> None:
+def set_session_cookies(request: Request, settings: Settings, secrets: SessionTokens) -> None:
     """Let the browser keep a pair: the refresh token for as long as the session may last."""
     seconds = max(0, math.ceil((secrets.expires_at - utcnow()).total_seconds()))
     _note(request, settings, secrets.access, min(settings.page_access_seconds, seconds), secrets.refresh, seconds)
 
 
-def take_back(request: Request, settings: Settings) -> None:
+def clear_session_cookies(request: Request, settings: Settings) -> None:
     """Let the browser forget them."""
     _note(request, settings, "", 0, "", 0)
 

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Select, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.principal import Caller, Client, session_lives
+from app.accounts.principal import Client, Principal, session_lives
 from app.audit import trail
 from app.core.errors import AppError, NotFound
 from app.core.i18n import Text
@@ -47,7 +47,7 @@ class NotRefreshed(AppError):
 
 
 @dataclass(frozen=True, slots=True)
-class PageSecrets:
+class SessionTokens:
     """What the pages' cookies hold, and how long the session may last. Never log it."""
 
     access: str
@@ -57,12 +57,12 @@ class PageSecrets:
 
 async def open_session(
     session: AsyncSession, resources: Resources, user: User, client: Client
-) -> tuple[UUID, PageSecrets]:
+) -> tuple[UUID, SessionTokens]:
     """Sign an account in."""
     tokens, now, session_id = resources.tokens, utcnow(), uuid4()
     refresh = f"{session_id.hex}.{tokens.derive('family', session_id.hex)[0]}.{new_token()}"
     expires_at = now + timedelta(seconds=resources.settings.session_seconds)
-    secrets = PageSecrets(tokens.derive("access", refresh)[0], refresh, expires_at)
+    secrets = SessionTokens(tokens.derive("access", refresh)[0], refresh, expires_at)
     row = Session(
         id=session_id,
         user_id=user.id,
@@ -80,7 +80,7 @@ async def open_session(
     return session_id, secrets
 
 
-async def refresh(resources: Resources, token: str) -> tuple[Caller, PageSecrets] | None:
+async def refresh(resources: Resources, token: str) -> tuple[Principal, SessionTokens] | None:
     """Exchange a refresh token for the next pair; None unless its session lives. May be repeated.
 
     The same token gets the same pair, however often and wherever it is shown, until ten seconds after somebody has
@@ -100,8 +100,8 @@ async def refresh(resources: Resources, token: str) -> tuple[Caller, PageSecrets
         if pair is None:
             await _end_reused(session, found, user)
             return None
-    caller = Caller(user, found.id, seen_at=found.seen_at, fresh=True, signed_in_at=found.created_at)
-    return caller, PageSecrets(*pair, found.expires_at)
+    caller = Principal(user, found.id, seen_at=found.seen_at, fresh=True, signed_in_at=found.created_at)
+    return caller, SessionTokens(*pair, found.expires_at)
 
 
 async def _rotate(session: AsyncSession, tokens: Tokens, session_id: UUID, token: str, now: datetime) -> Pair | None:
@@ -216,12 +216,12 @@ async def end_session(session: AsyncSession, user: User, session_id: UUID) -> No
         raise NotFound
 
 
-async def end_others(session: AsyncSession, caller: Caller) -> int:
+async def end_others(session: AsyncSession, caller: Principal) -> int:
     """End all of the account's sessions but the caller's; returns how many. May be repeated."""
     return await _end(session, caller.user, Session.id != caller.session_id)
 
 
-async def logout(session: AsyncSession, caller: Caller) -> None:
+async def logout(session: AsyncSession, caller: Principal) -> None:
     """End the caller's session: its access tokens, its cookies, the workspaces opened with it. May be repeated."""
     await _end(session, caller.user, Session.id == caller.session_id)
 

@@ -25,7 +25,7 @@ class LastAdmin(AppError):
     audited = True
 
 
-class Change(enum.StrEnum):
+class StatusChange(enum.StrEnum):
     """What may become of an account's standing."""
 
     BLOCK = "block"
@@ -35,10 +35,10 @@ class Change(enum.StrEnum):
 
 
 ACTIONS = {
-    Change.BLOCK: "user_blocked",
-    Change.UNBLOCK: "user_unblocked",
-    Change.PROMOTE: "user_promoted",
-    Change.DEMOTE: "user_demoted",
+    StatusChange.BLOCK: "user_blocked",
+    StatusChange.UNBLOCK: "user_unblocked",
+    StatusChange.PROMOTE: "user_promoted",
+    StatusChange.DEMOTE: "user_demoted",
 }
 
 
@@ -64,21 +64,21 @@ def can_act(user: User) -> bool:
     return user.is_admin and user.blocked_at is None and user.state != UserState.REGISTERED
 
 
-async def change_standing(session: AsyncSession, user_id: UUID, change: Change, *, actor: User | str) -> User:
+async def change_status(session: AsyncSession, user_id: UUID, change: StatusChange, *, actor: User | str) -> User:
     """Change an account's standing, in the name of `actor`. May be repeated.
 
     Blocking ends every session of the account; its workspaces stay as they are. Raises `NotFound`, and `LastAdmin`
     where nobody could act as an admin any more.
     """
-    user = await lock_account(session, user_id, needed=change in (Change.BLOCK, Change.DEMOTE))
+    user = await lock_account(session, user_id, needed=change in (StatusChange.BLOCK, StatusChange.DEMOTE))
     match change:
-        case Change.BLOCK:
+        case StatusChange.BLOCK:
             user.blocked_at = user.blocked_at or utcnow()
             await end_sessions(session, user.id)
-        case Change.UNBLOCK:
+        case StatusChange.UNBLOCK:
             user.blocked_at = None
-        case Change.PROMOTE | Change.DEMOTE:
-            user.is_admin = change is Change.PROMOTE
+        case StatusChange.PROMOTE | StatusChange.DEMOTE:
+            user.is_admin = change is StatusChange.PROMOTE
     trail.record(session, ACTIONS[change], "user", str(user.id), actor=actor, detail=user.email)
     await session.flush()
     return user

@@ -30,13 +30,13 @@ WORKSPACE_ID = "5f1d2c8a-7a55-4f0c-9b51-2b6f1f7e3d10"
 WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[WORKSPACE_ID])]
 
 
-SHORTEST = 10
+MIN_LENGTH = 10
 
 
 def _check(raw: str) -> str:
     reason = raw.strip()
-    if len(reason) < SHORTEST:
-        raise PydanticCustomError("reason_too_short", "too short", {"min_length": SHORTEST})
+    if len(reason) < MIN_LENGTH:
+        raise PydanticCustomError("reason_too_short", "too short", {"min_length": MIN_LENGTH})
     return reason
 
 

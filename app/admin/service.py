@@ -16,7 +16,7 @@ from app.health.processes import known_processes
 from app.http.paging import newest, older
 from app.models import (
     LIVE_STATES,
-    EngineFacts,
+    EngineCapacity,
     Job,
     JobState,
     LinkRequest,
@@ -99,7 +99,7 @@ async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
         func.coalesce(func.sum(Workspace.reserved_cpus), 0.0),
     ).where(Workspace.reserved_memory.is_not(None))
     workspaces, memory, cpus = (await session.execute(reserved)).one()
-    facts = await session.scalar(select(EngineFacts))
+    facts = await session.scalar(select(EngineCapacity))
     return OverviewOut(
         running=statuses.get(WorkspaceStatus.RUNNING, 0),
         paused=statuses.get(WorkspaceStatus.PAUSED, 0),

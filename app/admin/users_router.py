@@ -8,7 +8,7 @@ from starlette.convertors import register_url_convertor
 
 from app.accounts.denials import ClosedWord
 from app.accounts.dependencies import AdminDep, RecentAdminDep, SignedInAdminDep, check_recent
-from app.accounts.status import Change, LastAdmin, change_standing
+from app.accounts.status import LastAdmin, StatusChange, change_status
 from app.admin import account_deletion, service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
 from app.admin.schemas import AdminUserOut, LimitsIn, UserPage, UserSessionPage
@@ -21,14 +21,14 @@ router = APIRouter(prefix="/api/admin/users", tags=["admin"])
 
 SessionPath = Annotated[UUID, Path(description="Of the session.", examples=[SESSION_ID])]
 ChangePath = Annotated[
-    Change, Path(description="What becomes of the account: blocked, admin, or no longer.", examples=["block"])
+    StatusChange, Path(description="What becomes of the account: blocked, admin, or no longer.", examples=["block"])
 ]
 
 
 class _Change(ClosedWord):
     """A change in a path; any other word there is the address of something else, or of nothing."""
 
-    regex = "|".join(Change)
+    regex = "|".join(StatusChange)
 
 
 register_url_convertor("standing", _Change())
@@ -78,9 +78,9 @@ async def change_user(id: UserPath, change: ChangePath, session: SessionDep, adm
     May be repeated. The last admin who could act can be neither blocked nor demoted. A token may do none of this, and
     who is an admin is changed by a session that began within the last 15 minutes.
     """
-    if change in (Change.PROMOTE, Change.DEMOTE):
+    if change in (StatusChange.PROMOTE, StatusChange.DEMOTE):
         check_recent(admin)
-    await change_standing(session, id, change, actor=admin.user)
+    await change_status(session, id, change, actor=admin.user)
     return await service.get_user(session, id)
 
 

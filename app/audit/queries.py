@@ -16,7 +16,7 @@ from app.models import AuditEntry, User
 from app.resources import Resources
 
 # Rows of one export, and of one look at the database while it goes on.
-MOST = 100_000
+MAX_ROWS = 100_000
 BATCH = 1000
 
 
@@ -58,12 +58,12 @@ async def begin_export(session: AsyncSession, wanted: AuditFilter, format: Forma
 async def export(
     resources: Resources, wanted: AuditFilter, format: Format, *, after: int, last: int
 ) -> AsyncIterator[str]:
-    """The rows after the id `after` and up to `last`, oldest first, `MOST` at most, as parts of a file.
+    """The rows after the id `after` and up to `last`, oldest first, `MAX_ROWS` at most, as parts of a file.
 
     No connection is held while a client that reads slowly takes what it got.
     """
     yield head(format)
-    left = MOST
+    left = MAX_ROWS
     while left:
         query = select(AuditEntry).where(*_conditions(wanted), AuditEntry.id > after, AuditEntry.id <= last)
         async with resources.reads() as session:

@@ -19,7 +19,7 @@ from app.models import Invitation, LinkPurpose, LinkRequest, User, UserState, ut
 from app.resources import Resources
 
 # For how long the mail is tried while the mail server is down. Its row goes after a day.
-LONGEST_DELIVERY = timedelta(hours=12)
+MAX_DELIVERY = timedelta(hours=12)
 
 
 class HasAccount(AppError):
@@ -122,7 +122,7 @@ async def invite_address(
         locale=locale,
         run_at=now,
         created_at=now,
-        expires_at=now + min(life, LONGEST_DELIVERY),
+        expires_at=now + min(life, MAX_DELIVERY),
     )
     session.add(request)
     await session.flush()

@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, String, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.accounts.device_cookie import Browser, hashes_of
-from app.accounts.principal import Caller
+from app.accounts.device_cookie import DeviceCookie, hashes_of
+from app.accounts.principal import Principal
 from app.models import DeliveryState, LinkRequest, Session, utcnow
 from app.resources import Resources
 
@@ -45,7 +45,7 @@ class Wait:
     again: int | None = None
 
 
-async def find_wait(resources: Resources, browser: Browser, caller: Caller | None) -> Wait:
+async def find_wait(resources: Resources, browser: DeviceCookie, caller: Principal | None) -> Wait:
     """How the last link that this browser asked for stands. One statement, none for a browser that has no cookie yet.
 
     A browser is told of its own requests alone, and of a request only that its own link was used: that another link
@@ -92,7 +92,7 @@ def _newest(column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnEl
     return func.array_agg(aggregate_order_by(column, LinkRequest.created_at.desc()))
 
 
-async def find_destination(resources: Resources, browser: Browser) -> str | None:
+async def find_destination(resources: Resources, browser: DeviceCookie) -> str | None:
     """Where the last sign-in that this browser asked for leads, as it was kept."""
     if browser.is_new:
         return None

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.device_cookie import Browser, hash_of, knows
+from app.accounts.device_cookie import DeviceCookie, hash_of, is_trusted
 from app.accounts.emails import normalise
 from app.accounts.users import find_by_email
 from app.auth.invitations import find_invitation, lets_anybody_in, may_confirm, may_sign_up
@@ -22,7 +22,7 @@ from app.auth.one_time_codes import new_code, show_code
 from app.core.i18n import Locale
 from app.core.logging import bind_to_request
 from app.core.outbox import JobName, enqueue
-from app.mail.messages import Letter, Message, invite, write_link
+from app.mail.messages import Email, Message, invite, write_link
 from app.models import DeliveryState, LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
 from app.security.rate_limits import RateLimited
@@ -36,7 +36,7 @@ LEASE = timedelta(seconds=30)
 MAX_TRANSMISSIONS = 2
 # How long a mail is tried. Each attempt's link has its whole life from then.
 DELIVERY_LIFE = timedelta(hours=1)
-LONGEST_DELAY = timedelta(seconds=60)
+MAX_DELAY = timedelta(seconds=60)
 REQUEUE_BATCH = 1000
 
 
@@ -45,7 +45,7 @@ class ClaimLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class EmailDelivery:
     """A claimed request and the letter to send for it. Holds a live token: never log it.
 
     Without a letter the mail server is only asked how it does, at the times at which a letter would be sent.
@@ -55,7 +55,7 @@ class Delivery:
     request_id: UUID
     attempt: int
     expires_at: datetime
-    letter: Letter | None
+    letter: Email | None
     for_anybody: bool = False
 
 
@@ -66,7 +66,7 @@ async def request_link(
     mailbox: str,
     locale: Locale,
     client: str,
-    browser: Browser,
+    browser: DeviceCookie,
     destination: str | None = None,
 ) -> None:
     """Accept a wish for a link to an address. Raises `RateLimited`, `ClientRateLimited`, `Unavailable`.
@@ -75,7 +75,7 @@ async def request_link(
     worker makes their links good again, and `RateLimited` says so.
     """
     address = normalise(mailbox)
-    known = knows(resources.tokens, browser, address)
+    known = is_trusted(resources.tokens, browser, address)
     request = _request(purpose, mailbox, locale, hash_of(resources.tokens, browser), destination)
     try:
         await resources.limits.count(address, client, known_browser=browser.token if known else None)
@@ -124,7 +124,7 @@ def _request(
     )
 
 
-async def claim_link(session: AsyncSession, resources: Resources, request_id: UUID) -> Delivery | None:
+async def claim_link(session: AsyncSession, resources: Resources, request_id: UUID) -> EmailDelivery | None:
     """Claim a request and make what is to be sent; None where nothing is to be done: over, too late, or in other hands.
 
     The claim pushes `run_at` into the future: a second worker finds nothing to do, and should this one die, the
@@ -157,10 +157,10 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
         request.state, request.finished_at = LinkRequestState.DROPPED, now
         return None
     anybody = request.purpose == LinkPurpose.SIGNUP and lets_anybody_in(resources.settings, request.email)
-    return Delivery(request.id, request.attempts, request.expires_at, letter, for_anybody=anybody)
+    return EmailDelivery(request.id, request.attempts, request.expires_at, letter, for_anybody=anybody)
 
 
-async def _write_link(session: AsyncSession, resources: Resources, request: LinkRequest) -> Letter | None:
+async def _write_link(session: AsyncSession, resources: Resources, request: LinkRequest) -> Email | None:
     """Make the link that was asked for; None where the address may have none."""
     if request.renewal and await renew_link(session, resources.settings, request.email):
         return None
@@ -181,7 +181,7 @@ async def _write_link(session: AsyncSession, resources: Resources, request: Link
     )
 
 
-async def _write_invitation(session: AsyncSession, resources: Resources, request: LinkRequest) -> Letter | None:
+async def _write_invitation(session: AsyncSession, resources: Resources, request: LinkRequest) -> Email | None:
     """Tell about an invitation; None where it was revoked meanwhile, or is over."""
     found = await find_invitation(session, request.email)
     if found is None:
@@ -240,22 +240,22 @@ async def _may_have_link(session: AsyncSession, resources: Resources, request: L
     return request.purpose == LinkPurpose.SIGNUP and await may_sign_up(session, resources.settings, request.email)
 
 
-async def mark_dropped(session: AsyncSession, delivery: Delivery) -> None:
+async def mark_dropped(session: AsyncSession, delivery: EmailDelivery) -> None:
     """The address gets no mail, and the mail server would have taken one."""
-    await _settle(session, delivery, LinkRequestState.DROPPED)
+    await _finish(session, delivery, LinkRequestState.DROPPED)
 
 
-async def mark_sent(session: AsyncSession, delivery: Delivery) -> None:
+async def mark_sent(session: AsyncSession, delivery: EmailDelivery) -> None:
     """The mail server took the letter."""
-    await _settle(session, delivery, LinkRequestState.SENT)
+    await _finish(session, delivery, LinkRequestState.SENT)
 
 
-async def mark_refused(session: AsyncSession, delivery: Delivery) -> None:
+async def mark_refused(session: AsyncSession, delivery: EmailDelivery) -> None:
     """The mail server will never take the letter."""
-    await _settle(session, delivery, LinkRequestState.FAILED)
+    await _finish(session, delivery, LinkRequestState.FAILED)
 
 
-async def begin_transmission(session: AsyncSession, delivery: Delivery) -> None:
+async def begin_transmission(session: AsyncSession, delivery: EmailDelivery) -> None:
     """Note that the letter is about to be transmitted. Raises `ClaimLost`.
 
     A worker that dies before it hears the server's answer leaves the note: nobody knows whether that letter arrived,
@@ -271,12 +271,12 @@ async def begin_transmission(session: AsyncSession, delivery: Delivery) -> None:
         raise ClaimLost
 
 
-async def renew_claim(session: AsyncSession, delivery: Delivery) -> None:
+async def renew_claim(session: AsyncSession, delivery: EmailDelivery) -> None:
     """Keep others away for another lease, while the claim holds."""
     await session.execute(update(LinkRequest).where(*_is_held(delivery)).values(run_at=utcnow() + LEASE))
 
 
-def _is_held(delivery: Delivery) -> tuple[ColumnElement[bool], ...]:
+def _is_held(delivery: EmailDelivery) -> tuple[ColumnElement[bool], ...]:
     """Whether nobody has claimed the request since."""
     return (
         LinkRequest.id == delivery.request_id,
@@ -285,20 +285,20 @@ def _is_held(delivery: Delivery) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-async def put_off(
-    session: AsyncSession, delivery: Delivery, *, transmitted: bool = False, delayed: bool = False
+async def reschedule(
+    session: AsyncSession, delivery: EmailDelivery, *, transmitted: bool = False, delayed: bool = False
 ) -> None:
     """Try again after a while that doubles each time, up to a minute; give up where that would be too late.
 
     `transmitted` says that the server had the whole letter and told that it did not take it; `delayed` that the browser
     that asked may be told.
     """
-    delay = min(timedelta(seconds=2 ** min(delivery.attempt - 1, 10)), LONGEST_DELAY)
+    delay = min(timedelta(seconds=2 ** min(delivery.attempt - 1, 10)), MAX_DELAY)
     run_at = utcnow() + delay
     if run_at >= delivery.expires_at:
-        await _settle(session, delivery, LinkRequestState.FAILED, delayed=delayed)
+        await _finish(session, delivery, LinkRequestState.FAILED, delayed=delayed)
         return
-    put_off = await session.scalar(
+    reschedule = await session.scalar(
         update(LinkRequest)
         .where(*_is_held(delivery))
         .values(
@@ -308,11 +308,13 @@ async def put_off(
         )
         .returning(LinkRequest.id)
     )
-    if put_off is not None:
-        enqueue(session, JobName.SEND_LINK, put_off, attempt=delivery.attempt, defer=delay)
+    if reschedule is not None:
+        enqueue(session, JobName.SEND_LINK, reschedule, attempt=delivery.attempt, defer=delay)
 
 
-async def _settle(session: AsyncSession, delivery: Delivery, state: LinkRequestState, *, delayed: bool = False) -> None:
+async def _finish(
+    session: AsyncSession, delivery: EmailDelivery, state: LinkRequestState, *, delayed: bool = False
+) -> None:
     """Write the outcome, unless a later attempt has taken over."""
     await session.execute(
         update(LinkRequest)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.accounts.dependencies import OwnerDep
+from app.accounts.dependencies import ScopedUserDep
 from app.audit import activity
 from app.audit.schemas import ActivityPage
 from app.auth import me as service
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/user", tags=["user"])
 @router.get(
     "/me", summary="You and your default workspace", operation_id="me", responses=problems(Unauthorized, Unavailable)
 )
-async def me(session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> MeOut:
+async def me(session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> MeOut:
     """Who the token belongs to, and where their default workspace answers, launched or not."""
     return await service.view_me(session, resources, caller.user)
 
@@ -33,7 +33,7 @@ async def me(session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> 
     responses=problems(Unauthorized, Unavailable),
 )
 async def containers(
-    session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+    session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> WorkspacesOut:
     """One entry for each template, launched or not; `job` while one runs, `error` after a failure."""
     return WorkspacesOut(containers=await views.list_workspaces(session, resources, caller.user, locale))
@@ -47,7 +47,7 @@ async def containers(
 )
 async def list_activity(
     session: SessionDep,
-    caller: OwnerDep,
+    caller: ScopedUserDep,
     limit: Annotated[int, Query(ge=1, le=100, description="Entries a page.")] = 20,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
 ) -> ActivityPage:

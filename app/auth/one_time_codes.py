@@ -10,10 +10,10 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.device_cookie import Browser, hashes_of
+from app.accounts.device_cookie import DeviceCookie, hashes_of
 from app.accounts.principal import Client
 from app.audit.trail import SYSTEM, record
-from app.auth.service import SignedIn, sign_in
+from app.auth.service import SignInResult, complete_sign_in
 from app.core.errors import AppError
 from app.core.i18n import Text
 from app.models import LinkRequest, MagicLink, utcnow
@@ -22,7 +22,7 @@ from app.resources import Resources
 # Crockford's base32: no I, L, O or U.
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 8
-MOST_TRIES = 5
+MAX_TRIES = 5
 _READ_AS = str.maketrans("ILO", "110", " -")
 
 
@@ -55,8 +55,8 @@ def read_code(typed: str) -> str | None:
 
 
 async def verify_code(
-    session: AsyncSession, resources: Resources, typed: str, browser: Browser, client: Client
-) -> SignedIn:
+    session: AsyncSession, resources: Resources, typed: str, browser: DeviceCookie, client: Client
+) -> SignInResult:
     """Spend the link that this code came with, as `service.verify` does. Raises `InvalidCode` and `Blocked`.
 
     What is no code at all counts as no try.
@@ -78,10 +78,10 @@ async def verify_code(
     if link is None:
         await _note_last_tries(resources, requests)
         raise InvalidCode
-    return await sign_in(session, resources, MagicLink.id == link, client, refusal=InvalidCode, by="code")
+    return await complete_sign_in(session, resources, MagicLink.id == link, client, refusal=InvalidCode, by="code")
 
 
-async def count_try(resources: Resources, browser: Browser) -> list[LinkRequest]:
+async def count_try(resources: Resources, browser: DeviceCookie) -> list[LinkRequest]:
     """Count one try for every request of the browser whose code may still be good; returns those that had one left.
 
     In a transaction of its own, before the code is judged: an error rolls the caller's back, and of many tries at
@@ -95,7 +95,7 @@ async def count_try(resources: Resources, browser: Browser) -> list[LinkRequest]
                 LinkRequest.browser_hash.in_(hashes_of(resources.tokens, browser)),
                 # A link may be made as late as that, and lives its whole life from then.
                 LinkRequest.expires_at > utcnow() - life,
-                LinkRequest.code_tries < MOST_TRIES,
+                LinkRequest.code_tries < MAX_TRIES,
             )
             .order_by(LinkRequest.id)
             .with_for_update()
@@ -108,7 +108,7 @@ async def count_try(resources: Resources, browser: Browser) -> list[LinkRequest]
 
 async def _note_last_tries(resources: Resources, requests: list[LinkRequest]) -> None:
     """Put those whose last try was wrong into the audit trail, which an error must not take back."""
-    spent = [request.email for request in requests if request.code_tries == MOST_TRIES]
+    spent = [request.email for request in requests if request.code_tries == MAX_TRIES]
     if spent:
         async with resources.unit_of_work() as session:
             for address in spent:

@@ -14,8 +14,8 @@ from app.core.i18n import Locale, Text
 from app.resources import Resources
 
 # Characters of path, query and fragment.
-LONGEST = 8192
-LONGEST_SHOWN = 60
+MAX_LENGTH = 8192
+MAX_SHOWN = 60
 OPEN = "/open/"
 # Where share links lead. Their secret stands in the fragment, which their page keeps to itself.
 SHARE = "/share"
@@ -77,9 +77,9 @@ def read_local(local: str | None, fragment: str = "") -> ReturnTo:
 def place_in(route: str, path: str, fragment: str = "") -> ReturnTo:
     """A place in a workspace of that route."""
     known = fragment if _FRAGMENT.fullmatch(fragment) else ""
-    if len(path) > LONGEST:
+    if len(path) > MAX_LENGTH:
         return ReturnTo(route=route, cut=True)
-    if len(path) + len(known) > LONGEST:
+    if len(path) + len(known) > MAX_LENGTH:
         return ReturnTo(route=route, path=safe_path(path), cut=True)
     return ReturnTo(route=route, path=safe_path(path), fragment=known)
 
@@ -89,7 +89,7 @@ def view_next(resources: Resources, own: str, kept: str | None, locale: Locale) 
     to = read_local(kept)
     if to == HOME:
         return None
-    path = to.path if len(to.path) <= LONGEST_SHOWN else f"{to.path[:LONGEST_SHOWN]}…"
+    path = to.path if len(to.path) <= MAX_SHOWN else f"{to.path[:MAX_SHOWN]}…"
     if to.route is None:
         return NextOut(url=to.local, text=PAGE.say(locale, path=to.page), foreign=False)
     slug, _, key = to.route.partition("-")

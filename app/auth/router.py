@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.dependencies import BrowserDep, CallerDep, ClientDep, keep_browser
-from app.accounts.device_cookie import Browser, marked
-from app.accounts.session_cookies import hand_out, take_back
+from app.accounts.dependencies import ClientDep, DeviceCookieDep, UserDep, set_device_cookie
+from app.accounts.device_cookie import DeviceCookie, mark_trusted
+from app.accounts.session_cookies import clear_session_cookies, set_session_cookies
 from app.accounts.sessions import logout as end_own_session
 from app.auth import service
 from app.auth.link_clients import NotAcceptable, check_program
@@ -57,7 +57,7 @@ async def signup(
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
-    browser: BrowserDep,
+    browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> MessageOut:
     """Mails a link that confirms the address, or one to sign in where it has an account already.
@@ -77,7 +77,7 @@ async def login(
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
-    browser: BrowserDep,
+    browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> MessageOut:
     """Mails a link to sign in where the address has an account. The answer is the same for every address."""
@@ -87,9 +87,9 @@ async def login(
 
 
 @router.post("/link", operation_id="look_at_link", summary="Look at a link", responses=LOOKING, dependencies=OURS)
-async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: BrowserDep, locale: LocaleDep) -> LinkOut:
+async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: DeviceCookieDep, locale: LocaleDep) -> LinkOut:
     """Tells whose link it is and where it leads, before anybody presses a button. Spends nothing."""
-    seen = await service.look(resources, body.token, browser)
+    seen = await service.preview_link(resources, body.token, browser)
     leads = view_next(resources, seen.slug, seen.destination, locale)
     return LinkOut(recognised=seen.recognised, address=seen.address, next=leads)
 
@@ -108,7 +108,7 @@ async def verify(
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
-    browser: BrowserDep,
+    browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> TokenOut:
     """Signs in, once for each link, and makes sure that the default workspace runs. Sets the pages' cookies as well.
@@ -131,7 +131,7 @@ async def verify_by_code(
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
-    browser: BrowserDep,
+    browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> TokenOut:
     """Signs in like `POST /api/auth/verify`, with the code of the mail, in the browser that asked for it.
@@ -186,16 +186,16 @@ async def verify_by_query(
     responses=problems(Unauthorized, Forbidden, Unavailable),
 )
 async def logout(
-    request: Request, session: SessionDep, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
+    request: Request, session: SessionDep, resources: ResourcesDep, caller: UserDep, locale: LocaleDep
 ) -> MessageOut:
     """Ends this session: its access tokens, its cookies and the workspaces opened with it are refused from now on."""
     await end_own_session(session, caller)
-    take_back(request, resources.settings)
+    clear_session_cookies(request, resources.settings)
     return MessageOut(message=SIGNED_OUT.say(locale))
 
 
 async def _token_body(
-    session: AsyncSession, resources: Resources, signed_in: service.SignedIn, locale: Locale
+    session: AsyncSession, resources: Resources, signed_in: service.SignInResult, locale: Locale
 ) -> TokenOut:
     settings = resources.settings
     return TokenOut(
@@ -206,13 +206,13 @@ async def _token_body(
     )
 
 
-def _know_again(response: Response, settings: Settings, browser: Browser) -> None:
+def _know_again(response: Response, settings: Settings, browser: DeviceCookie) -> None:
     if browser.is_new:
-        keep_browser(response, settings, browser)
+        set_device_cookie(response, settings, browser)
 
 
 def _set_cookies(
-    request: Request, response: Response, resources: Resources, signed_in: service.SignedIn, browser: Browser
+    request: Request, response: Response, resources: Resources, signed_in: service.SignInResult, browser: DeviceCookie
 ) -> None:
-    hand_out(request, resources.settings, signed_in.pages)
-    keep_browser(response, resources.settings, marked(resources.tokens, browser, signed_in.user.email))
+    set_session_cookies(request, resources.settings, signed_in.pages)
+    set_device_cookie(response, resources.settings, mark_trusted(resources.tokens, browser, signed_in.user.email))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.device_cookie import Browser, hashes_of
+from app.accounts.device_cookie import DeviceCookie, hashes_of
 from app.accounts.emails import masked
 from app.accounts.principal import Client
-from app.accounts.sessions import PageSecrets, open_session
+from app.accounts.sessions import SessionTokens, open_session
 from app.accounts.users import find_or_create
 from app.audit.trail import SYSTEM, is_fresh, record
 from app.auth.bootstrap import claim_bootstrap
@@ -43,18 +43,18 @@ class Blocked(AppError):
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignInResult:
     """A sign-in: secrets for programs and for the pages, and the launch that it began, if any. Never log it."""
 
     user: User
     access_token: str
-    pages: PageSecrets
+    pages: SessionTokens
     container_id: str | None
     job: Job | None
 
 
 @dataclass(frozen=True, slots=True)
-class SeenLink:
+class LinkPreview:
     """What somebody who holds a link is told before they use it; another browser than the one that asked, less."""
 
     recognised: bool
@@ -63,13 +63,13 @@ class SeenLink:
     destination: str | None
 
 
-async def verify(session: AsyncSession, resources: Resources, token: str, client: Client) -> SignedIn:
+async def verify(session: AsyncSession, resources: Resources, token: str, client: Client) -> SignInResult:
     """Spend a link and sign its account in. Raises `InvalidLink`, and `Blocked`; both leave the link as it was."""
     which = MagicLink.token_hash.in_(resources.tokens.hashes("link", token))
-    return await sign_in(session, resources, which, client, refusal=InvalidLink, by="link")
+    return await complete_sign_in(session, resources, which, client, refusal=InvalidLink, by="link")
 
 
-async def sign_in(
+async def complete_sign_in(
     session: AsyncSession,
     resources: Resources,
     which: ColumnElement[bool],
@@ -77,7 +77,7 @@ async def sign_in(
     *,
     refusal: type[AppError],
     by: str,
-) -> SignedIn:
+) -> SignInResult:
     """Spend one link and sign its account in; the first one of all becomes admin.
 
     Makes sure that the default workspace runs. Raises `refusal` where the link is not good any more, or signing up is
@@ -98,7 +98,7 @@ async def sign_in(
     record(session, "signed_in", "user", str(user.id), actor=user, detail=by)
     session_id, pages = await open_session(session, resources, user, client)
     container_id, job = await _start_default(session, resources, user)
-    return SignedIn(
+    return SignInResult(
         user=user,
         access_token=resources.tokens.issue(user.id, session_id, is_admin=user.is_admin),
         pages=pages,
@@ -125,7 +125,7 @@ async def _welcome(session: AsyncSession, user: User) -> None:
         record(session, "user_promoted", "user", str(user.id), actor=SYSTEM, detail="first to confirm an address")
 
 
-async def look(resources: Resources, token: str, browser: Browser) -> SeenLink:
+async def preview_link(resources: Resources, token: str, browser: DeviceCookie) -> LinkPreview:
     """What a link is for, and whether this browser asked for it. Spends nothing. Raises `InvalidLink`."""
     query = (
         select(
@@ -149,7 +149,7 @@ async def look(resources: Resources, token: str, browser: Browser) -> SeenLink:
         raise InvalidLink
     address, slug, asked_by, destination = found
     recognised = asked_by in hashes_of(resources.tokens, browser)
-    return SeenLink(recognised, address if recognised else masked(address), slug, destination)
+    return LinkPreview(recognised, address if recognised else masked(address), slug, destination)
 
 
 async def _start_default(session: AsyncSession, resources: Resources, user: User) -> tuple[str | None, Job | None]:

@@ -10,8 +10,8 @@ _PARTS: Final = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 _HEADER: Final = re.compile(r"X-[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 # The proxy's own, and those by which servers know a client's address.
 _OURS: Final = ("spawner", "forwarded", "upstream", "strip-prefix", "real-ip", "client-ip")
-MOST_HEADERS: Final = 4
-LONGEST: Final = 1000
+MAX_HEADERS: Final = 4
+MAX_LENGTH: Final = 1000
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -21,8 +21,8 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 def check_text(text: str) -> str:
     """Raise `ValueError` for a placeholder that is none; a brace of one's own is written twice."""
-    if "\0" in text or len(text) > LONGEST:
-        raise ValueError(f"must have no NUL character and at most {LONGEST} characters")
+    if "\0" in text or len(text) > MAX_LENGTH:
+        raise ValueError(f"must have no NUL character and at most {MAX_LENGTH} characters")
     for part in _PARTS.findall(text):
         if part in ("{", "}") or (len(part) > 2 and part[1:-1] not in NAMES):
             known = ", ".join(f"{{{name}}}" for name in NAMES)
@@ -41,8 +41,8 @@ def check_words(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """Check the headers that a template adds to requests."""
-    if len(headers) > MOST_HEADERS:
-        raise ValueError(f"must be at most {MOST_HEADERS}")
+    if len(headers) > MAX_HEADERS:
+        raise ValueError(f"must be at most {MAX_HEADERS}")
     if len({name.lower() for name in headers}) < len(headers):
         raise ValueError("has a name twice: case makes no difference")
     for name, value in headers.items():

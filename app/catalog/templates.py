@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.catalog.errors import UnknownTemplate
 from app.catalog.placeholders import check_headers, check_words
 from app.core.settings.model import EXACT_ORIGIN
-from app.runtime.egress import INTERNET, Egress, parse_egress
+from app.runtime.egress import EGRESS_INTERNET, Egress, parse_egress
 
 MEMORY: Final = re.compile(r"([1-9][0-9]{0,6})([MG])")
 
@@ -145,7 +145,7 @@ class Template(StrictModel):
     probe: Probe
     user: str | None = Field(None, pattern=r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$")
     read_only: bool = Field(False, strict=True)
-    egress: Annotated[Egress, BeforeValidator(parse_egress)] = INTERNET
+    egress: Annotated[Egress, BeforeValidator(parse_egress)] = EGRESS_INTERNET
     mounts: tuple[Mount, ...] = ()
     capabilities: tuple[str, ...] = ()
     runtime: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.emails import InvalidAddress, normalise, read_mailbox
-from app.accounts.status import Change, change_standing
+from app.accounts.status import StatusChange, change_status
 from app.accounts.users import find_by_email
 from app.admin.account_deletion import delete_user
 from app.admin.service import limit_user
@@ -30,7 +30,7 @@ from app.models import User
 from app.resources import Resources, open_resources
 from app.security.keyring import rotate as rotate_file
 
-MOST = 10_000
+MAX_LIMIT = 10_000
 
 
 class Sample(enum.StrEnum):
@@ -148,8 +148,8 @@ def limit(
     limit: Annotated[str, typer.Argument(help="Workspaces at once; 0 sets no limit, none follows the settings.")],
 ) -> None:
     """Set how many workspaces a user may run at once."""
-    if limit != "none" and not (limit.isdecimal() and int(limit) <= MOST):
-        raise typer.BadParameter(f"must be a number up to {MOST}, or none")
+    if limit != "none" and not (limit.isdecimal() and int(limit) <= MAX_LIMIT):
+        raise typer.BadParameter(f"must be a number up to {MAX_LIMIT}, or none")
 
     async def work(session: AsyncSession, _: Resources, found: User) -> str:
         await limit_user(session, found.id, None if limit == "none" else int(limit), actor=COMMAND)
@@ -194,30 +194,30 @@ def create(
 @user.command()
 def block(address: Address) -> None:
     """Sign a user out everywhere and keep them out; their workspaces stay as they are."""
-    _change_standing(address, Change.BLOCK, "is blocked; what runs of theirs still runs")
+    _change_standing(address, StatusChange.BLOCK, "is blocked; what runs of theirs still runs")
 
 
 @user.command()
 def unblock(address: Address) -> None:
     """Let a blocked user sign in again."""
-    _change_standing(address, Change.UNBLOCK, "may sign in")
+    _change_standing(address, StatusChange.UNBLOCK, "may sign in")
 
 
 @user.command()
 def promote(address: Address) -> None:
     """Make a user an admin."""
-    _change_standing(address, Change.PROMOTE, "is an admin")
+    _change_standing(address, StatusChange.PROMOTE, "is an admin")
 
 
 @user.command()
 def demote(address: Address) -> None:
     """Make an admin a user like others."""
-    _change_standing(address, Change.DEMOTE, "is no admin")
+    _change_standing(address, StatusChange.DEMOTE, "is no admin")
 
 
-def _change_standing(address: str, change: Change, said: str) -> None:
+def _change_standing(address: str, change: StatusChange, said: str) -> None:
     async def work(session: AsyncSession, _: Resources, found: User) -> str:
-        await change_standing(session, found.id, change, actor=COMMAND)
+        await change_status(session, found.id, change, actor=COMMAND)
         return f"{found.email} {said}"
 
     _change(address, work)

@@ -58,7 +58,7 @@ _live_job = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SessionGrant:
     """That a session, or a personal token, was let into one container of a workspace.
 
     `holder_id` is its id, `visitor_id` its account's.
@@ -97,9 +97,9 @@ class Grant:
     containers: int
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> SessionGrant:
         """What a connection that outlasts this request holds on to."""
-        return Entry(self.holder_id, self.workspace_id, self.incarnation, self.visitor_id)
+        return SessionGrant(self.holder_id, self.workspace_id, self.incarnation, self.visitor_id)
 
     @property
     def own(self) -> bool:
@@ -184,15 +184,15 @@ async def find_token_grant(resources: Resources, token: str, route: Route) -> tu
     return Grant(*columns), used_at
 
 
-async def still_held(resources: Resources, entries: Collection[Entry]) -> set[Entry]:
+async def still_held(resources: Resources, entries: Collection[SessionGrant]) -> set[SessionGrant]:
     """Those of the entries whose session or token lives, whose account is not blocked, whose visitor may still enter,
     and whose container has not been stopped or replaced."""
     async with resources.reads() as session:
         rows = await session.execute(_still(resources.settings, entries))
-    return {Entry(*columns) for columns in rows}
+    return {SessionGrant(*columns) for columns in rows}
 
 
-def _still(settings: Settings, entries: Collection[Entry]) -> Select[UUID, UUID, int, UUID]:
+def _still(settings: Settings, entries: Collection[SessionGrant]) -> Select[UUID, UUID, int, UUID]:
     arrays = func.unnest(
         literal([entry.holder_id for entry in entries], ARRAY(Uuid)),
         literal([entry.workspace_id for entry in entries], ARRAY(Uuid)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from urllib.parse import urlsplit
 
-from app.accounts.session_cookies import shown
+from app.accounts.session_cookies import cookie_values
 from app.core.addresses import Route
 from app.core.settings.model import Settings
 
@@ -15,9 +15,9 @@ _OURS = re.compile(r"[^!-<>-~]*(__[^=]*)?spawner", re.IGNORECASE)
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 # A sibling's page may add cookies of our name where they are not `__Host-` ones. All that a browser keeps for one site
 # are tried, so that they do not lock the owner out: Chromium keeps 180.
-MOST_TRIED = 200
+MAX_TRIED = 200
 # Bytes of one answer's head, which the proxy bounds. Whoever comes again is rid of more.
-MOST_EXPIRED = 48 * 1024
+MAX_EXPIRED = 48 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def expired(settings: Settings, route: Route, headers: Sequence[str]) -> Iterato
     above = (urlsplit(settings.workspace_url).hostname or "").removeprefix("{route}.")
     wheres = ["", f"; Domain={above}"] if settings.host_mode else [""]
     ending = "; Max-Age=0" + ("; Secure" if _secure(settings) else "")
-    left = MOST_EXPIRED
+    left = MAX_EXPIRED
     for path, where, name in product(paths, wheres, names):
         value = f"{name}=; Path={path}{where}{ending}"
         left -= len(value) + len("Set-Cookie: \r\n")
@@ -74,8 +74,8 @@ def expired(settings: Settings, route: Route, headers: Sequence[str]) -> Iterato
 
 
 def values(headers: Iterable[str], name: str) -> list[str]:
-    """What of our tokens' form the Cookie headers give this name, in order, each once, at most `MOST_TRIED`."""
-    return [value for value in shown(headers, name) if _VALUE.fullmatch(value)][:MOST_TRIED]
+    """What of our tokens' form the Cookie headers give this name, in order, each once, at most `MAX_TRIED`."""
+    return [value for value in cookie_values(headers, name) if _VALUE.fullmatch(value)][:MAX_TRIED]
 
 
 def without_ours(headers: Sequence[str]) -> str:

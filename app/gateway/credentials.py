@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from app.accounts.principal import TOKEN_PREFIX
 from app.core.errors import Unauthorized
-from app.gateway.proxied_request import Visit
+from app.gateway.proxied_request import ProxiedRequest
 from app.security.tokens import Tokens
 
 # The proxy strikes out what has this form from every header and, where it is told to, from the query.
@@ -20,7 +20,7 @@ _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PresentedCredentials:
     """`token` is the personal token that a request shows, `authorization` what the container may see of that header;
     `in_query` says that a token stands in the address."""
 
@@ -29,7 +29,7 @@ class Shown:
     in_query: bool
 
 
-def read_credentials(tokens: Tokens, visit: Visit) -> Shown:
+def read_credentials(tokens: Tokens, visit: ProxiedRequest) -> PresentedCredentials:
     """Tell the platform's credentials from the application's.
 
     A websocket's client may have no other place for a token than its subprotocols or the query. Raises `Unauthorized`
@@ -49,7 +49,7 @@ def read_credentials(tokens: Tokens, visit: Visit) -> Shown:
         found += [value for key, value in named if key == "token"]
     if len(set(found)) > 1:
         raise Unauthorized
-    return Shown(found[0] if found else None, ", ".join(kept), bool(named))
+    return PresentedCredentials(found[0] if found else None, ", ".join(kept), bool(named))
 
 
 def _holds_ours(tokens: Tokens, text: str) -> bool:

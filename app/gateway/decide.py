@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.principal import note_token
+from app.accounts.principal import touch_token
 from app.catalog.placeholders import fill
 from app.catalog.templates import Template
 from app.core import addresses
@@ -24,7 +24,7 @@ from app.core.settings.model import Settings
 from app.gateway import cookies, origin_handoff, wake
 from app.gateway.authorization import Grant, find_grant, find_token_grant
 from app.gateway.cookies import Cookie
-from app.gateway.credentials import Shown, read_credentials
+from app.gateway.credentials import PresentedCredentials, read_credentials
 from app.gateway.errors import (
     FAILURES,
     CookiesTooLarge,
@@ -39,7 +39,7 @@ from app.gateway.errors import (
 )
 from app.gateway.last_activity import Activity
 from app.gateway.origins import SAFE_METHODS, check_page, check_program, crosses_sites
-from app.gateway.proxied_request import Visit
+from app.gateway.proxied_request import ProxiedRequest
 from app.gateway.token_entries import TokenEntries
 from app.gateway.websocket_relay import Relay
 from app.http.middleware import MAX_HEAD, HeadersTooLarge
@@ -47,7 +47,7 @@ from app.models import User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.security import tokens
 from app.security.tokens import new_token
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.states import RELEASED
 
 # Time to read a mail and come back: as long as it takes to sign in.
@@ -70,7 +70,7 @@ MOVING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class Allow:
     """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` and `authorization` for headers, and
     `headers` that its template adds.
 
@@ -101,7 +101,7 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorPage:
     """Tell a person, on a page, what is the matter and where to go on.
 
     `status` is what the workspace is doing, `cookies` are values of Set-Cookie; `framed` says that the page stands in a
@@ -115,26 +115,26 @@ class Refusal:
     framed: bool = False
 
 
-Answer = Pass | Redirect | Refusal
+Answer = Allow | Redirect | ErrorPage
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class GatewayContext:
     """What one process judges requests with."""
 
     resources: Resources
-    watch: JobWatch
+    watch: JobSubscriptions
     activity: Activity
     relay: Relay
     token_entries: TokenEntries
 
 
-async def answer(desk: Desk, visit: Visit) -> Answer:
+async def answer(desk: GatewayContext, visit: ProxiedRequest) -> Answer:
     """Judge one request. One to a paused workspace waits until that is awake, with no session open.
 
     Raises `NotFound`, `Unauthorized`, `Forbidden`, `InsufficientScope`, `InvalidRequest`, `MethodNotAllowed`,
     `Unavailable`, the gateway's own errors and what may refuse a launch; where a person would see them at a workspace's
-    name they are a `Refusal`.
+    name they are a `ErrorPage`.
     """
     resources = desk.resources
     settings = resources.settings
@@ -156,12 +156,12 @@ async def answer(desk: Desk, visit: Visit) -> Answer:
         # A person would be asked to sign in, shown a page, or have a workspace started: none of that helps a program.
         visit = replace(visit, page=False)
     try:
-        return await _judge(desk, visit, route, shown)
+        return await _decide(desk, visit, route, shown)
     except AppError as error:
         return _refuse(visit, route, error)
 
 
-async def _judge(desk: Desk, visit: Visit, route: Route, shown: Shown) -> Answer:
+async def _decide(desk: GatewayContext, visit: ProxiedRequest, route: Route, shown: PresentedCredentials) -> Answer:
     """Judge a request for a path of a workspace."""
     resources, template = desk.resources, desk.resources.catalog.get(route.template)
     if shown.token is None:
@@ -171,7 +171,7 @@ async def _judge(desk: Desk, visit: Visit, route: Route, shown: Shown) -> Answer
     until = asyncio.get_running_loop().time() + wake.WAKE_SECONDS
     grant = await _find_grant(resources, visit, route, shown)
     for _ in range(LOOKS):
-        if grant is None or not await _rouse(desk, visit, grant, until):
+        if grant is None or not await wake_if_needed(desk, visit, grant, until):
             break
         grant = await _find_grant(resources, visit, route, shown)
     if grant is None:
@@ -197,22 +197,24 @@ async def serves(session: AsyncSession, resources: Resources, host: str) -> bool
     return await session.scalar(query) is not None
 
 
-def _outside(settings: Settings, visit: Visit) -> Answer:
+def _outside(settings: Settings, visit: ProxiedRequest) -> Answer:
     """No workspace's name: a person who typed the bare origin is brought to the front door."""
     if visit.navigates and visit.uri == "/":
         return Redirect(f"{settings.public_url}/", 302)
     raise NotFound
 
 
-async def _find_grant(resources: Resources, visit: Visit, route: Route, shown: Shown) -> Grant | None:
+async def _find_grant(
+    resources: Resources, visit: ProxiedRequest, route: Route, shown: PresentedCredentials
+) -> Grant | None:
     if shown.token is None:
         return await find_grant(resources, cookies.values(visit.cookies, cookies.grant_name(resources.settings)), route)
     grant, used_at = await find_token_grant(resources, shown.token, route)
-    await note_token(resources, grant.holder_id, used_at)
+    await touch_token(resources, grant.holder_id, used_at)
     return grant
 
 
-async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
+async def wake_if_needed(desk: GatewayContext, visit: ProxiedRequest, grant: Grant, until: float) -> bool:
     """Note the visit, wake what is asleep, start what a visit may start. True where the row is to be read again.
 
     Who is let in by a share may wake it, but not start it: that would count against its owner. Raises `Refused`.
@@ -235,7 +237,14 @@ async def _rouse(desk: Desk, visit: Visit, grant: Grant, until: float) -> bool:
     return False
 
 
-def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown, template: Template | None) -> Answer:
+def _admit(
+    desk: GatewayContext,
+    visit: ProxiedRequest,
+    route: Route,
+    grant: Grant,
+    shown: PresentedCredentials,
+    template: Template | None,
+) -> Answer:
     """Whoever may enter is here: let through if the workspace runs."""
     if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
         error = WorkspaceNotRunning if grant.own or grant.status in MOVING else SharedNotRunning
@@ -252,7 +261,7 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown, t
     passage = None
     if relayed:
         passage = desk.relay.issue(grant.entry, grant.host, grant.port, upgrade=visit.upgrade, patience=visit.patience)
-    return Pass(
+    return Allow(
         upstream=passage.upstream if passage else f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
         base="" if settings.host_mode else base_path(settings, route.name),
@@ -267,7 +276,7 @@ def _admit(desk: Desk, visit: Visit, route: Route, grant: Grant, shown: Shown, t
 
 
 def _headers(
-    settings: Settings, visit: Visit, route: Route, template: Template | None, grant: Grant
+    settings: Settings, visit: ProxiedRequest, route: Route, template: Template | None, grant: Grant
 ) -> Iterator[tuple[str, str]]:
     """What the template adds to a request; nobody's value counts but its own, which may be empty.
 
@@ -282,23 +291,23 @@ def _headers(
     yield from ((name, fill(text, values)) for name, text in added.items())
 
 
-def _too_large(settings: Settings, visit: Visit, route: Route) -> Refusal:
+def _too_large(settings: Settings, visit: ProxiedRequest, route: Route) -> ErrorPage:
     """The head holds more than may pass on. Where that is cookies' doing, the browser forgets them."""
     if not visit.navigates or sum(map(len, visit.cookies)) < MAX_HEAD // 2:
         return _refuse(visit, route, HeadersTooLarge())
-    return Refusal(CookiesTooLarge(), route, cookies=tuple(cookies.expired(settings, route, visit.cookies)))
+    return ErrorPage(CookiesTooLarge(), route, cookies=tuple(cookies.expired(settings, route, visit.cookies)))
 
 
-def _refuse(visit: Visit, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> Refusal:
+def _refuse(visit: ProxiedRequest, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> ErrorPage:
     """Say it on a page where a person would see it. In another site's frame all that a page can do is to lead out."""
     if not visit.page:
         raise error
     if isinstance(error, Forbidden):
         error = OpenInTab() if visit.framed else SentFromElsewhere()
-    return Refusal(error, route, status, framed=visit.framed)
+    return ErrorPage(error, route, status, framed=visit.framed)
 
 
-def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
+def _sign_in(settings: Settings, visit: ProxiedRequest, route: Route) -> Redirect:
     """Nobody is signed in at this origin: send a person through the public one, and back with a code.
 
     Not in a frame: the public one may stand in none.
@@ -317,7 +326,7 @@ def _sign_in(settings: Settings, visit: Visit, route: Route) -> Redirect:
     return Redirect(f"{settings.public_url}/open/{route.name}?{query}", 302, cookie)
 
 
-async def _enter(resources: Resources, visit: Visit, route: Route) -> Answer:
+async def _enter(resources: Resources, visit: ProxiedRequest, route: Route) -> Answer:
     """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing, nor does a question that may
     come again after its answer was lost."""
     if visit.method != "GET" or visit.repeatable:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.core.addresses import address_of
 from app.core.i18n import Locale, Text
 from app.core.settings.model import Settings
-from app.gateway.decide import MOVING, Refusal
+from app.gateway.decide import MOVING, ErrorPage
 from app.gateway.errors import (
     CookiesTooLarge,
     InvalidHandoff,
@@ -22,7 +22,7 @@ from app.gateway.errors import (
     WorkspaceNotRunning,
 )
 from app.models import WorkspaceStatus
-from app.workspaces.states import ON_THE_WAY_UP
+from app.workspaces.states import STARTING_STATES
 
 _FOLDER = Path(__file__).parent
 _STYLE, _SCRIPT = ((_FOLDER / name).read_text("utf-8") for name in ("page.css", "page.js"))
@@ -77,21 +77,21 @@ TAB = Text("Open in a tab", "In einem Tab öffnen")
 HERE = Text("It is open: show it here", "Er ist offen: hier anzeigen")
 
 
-def _place(refusal: Refusal) -> str:
+def _place(refusal: ErrorPage) -> str:
     """Where in the workspace the person was going; what was refused there leads to none."""
     if not isinstance(refusal.error, WorkspaceNotRunning) or refusal.route.rest in ("", "/"):
         return ""
     return f"?{urlencode({'next': refusal.route.rest}, encoding='latin-1')}"
 
 
-def policy(settings: Settings, refusal: Refusal) -> str:
+def policy(settings: Settings, refusal: ErrorPage) -> str:
     """Who may frame the page: who may frame workspaces, and anybody where it does nothing but lead out of a frame."""
     if isinstance(refusal.error, OpenInTab):
         return POLICY + "*"
     return POLICY + ("'self' " + " ".join(settings.frame_ancestors) if settings.frame_ancestors else "'none'")
 
 
-def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
+def render(settings: Settings, refusal: ErrorPage, locale: Locale) -> str:
     """The page that says why a workspace cannot be seen now. While it is starting, the page asks again by itself."""
     error, moving, route = refusal.error, refusal.status in MOVING, refusal.route
     text, link = error.detail, f"{settings.public_url}/open/{route.name}{_place(refusal)}"
@@ -110,7 +110,7 @@ def render(settings: Settings, refusal: Refusal, locale: Locale) -> str:
         script=_SCRIPT,
         refresh=error.headers["Retry-After"] if moving else None,
         name=route.name,
-        title=(STARTING if refusal.status in ON_THE_WAY_UP else error.title).say(locale),
+        title=(STARTING if refusal.status in STARTING_STATES else error.title).say(locale),
         text=text.say(locale, **error.values),
         link=link,
         action=action.say(locale),

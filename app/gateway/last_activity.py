@@ -9,14 +9,14 @@ from app.catalog.templates import Template
 from app.models import Workspace, utcnow
 from app.resources import Resources
 
-LONGEST_SECONDS = 60.0
+MAX_SECONDS = 60.0
 # Far more than one process sees in a minute; then those of earlier minutes are forgotten.
-MOST_KEPT = 10_000
+MAX_KEPT = 10_000
 
 
 def interval(template: Template) -> float:
     """How often use is written, in seconds: well within the shortest time that it puts off."""
-    return min([LONGEST_SECONDS, *(limit / 4 for limit in (template.idle_pause, template.idle_stop) if limit)])
+    return min([MAX_SECONDS, *(limit / 4 for limit in (template.idle_pause, template.idle_stop) if limit)])
 
 
 class Activity:
@@ -50,6 +50,6 @@ class Activity:
         return written is not None
 
     def _keep(self, workspace_id: UUID, now: float) -> None:
-        if len(self._noted) >= MOST_KEPT:
-            self._noted = {key: at for key, at in self._noted.items() if now - at < LONGEST_SECONDS}
+        if len(self._noted) >= MAX_KEPT:
+            self._noted = {key: at for key, at in self._noted.items() if now - at < MAX_SECONDS}
         self._noted[workspace_id] = now

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.access.policy import entered_as, may_enter
-from app.accounts.principal import Caller, session_lives
+from app.accounts.principal import Principal, session_lives
 from app.audit import trail
 from app.core.addresses import Route, base_path, origin_of, safe_path, split_route
 from app.gateway.errors import TooManyEntries
@@ -26,13 +26,13 @@ from app.security.tokens import is_token, new_token
 
 CODE_LIFE = timedelta(seconds=60)
 # Of a session within that time, spent or not: each that is spent leaves a cookie and a line of the audit trail.
-MOST_CODES = 50
+MAX_CODES = 50
 ENTER_PATH = "/.spawner/enter"
 _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 
 
 async def make_code(
-    session: AsyncSession, resources: Resources, caller: Caller, slug: str, template: str, state: str
+    session: AsyncSession, resources: Resources, caller: Principal, slug: str, template: str, state: str
 ) -> str | None:
     """A code that buys one workspace cookie within a minute, in the browser that holds `state`.
 
@@ -45,7 +45,7 @@ async def make_code(
     # Of requests at the same moment each must see the other's.
     await session.execute(select(Session.id).where(Session.id == caller.session_id).with_for_update(key_share=True))
     lately = and_(Handoff.session_id == caller.session_id, Handoff.expires_at > utcnow())
-    if (await session.scalar(select(func.count()).where(lately)) or 0) >= MOST_CODES:
+    if (await session.scalar(select(func.count()).where(lately)) or 0) >= MAX_CODES:
         raise TooManyEntries(headers={"Retry-After": str(int(CODE_LIFE.total_seconds()))})
     code = new_token()
     session.add(
@@ -60,7 +60,7 @@ async def make_code(
 
 
 async def _find_enterable(
-    session: AsyncSession, resources: Resources, caller: Caller, slug: str, template: str
+    session: AsyncSession, resources: Resources, caller: Principal, slug: str, template: str
 ) -> UUID | None:
     """The workspace of this name, if the caller may enter it."""
     query = (
@@ -73,7 +73,7 @@ async def _find_enterable(
 
 
 async def enter_url(
-    session: AsyncSession, resources: Resources, caller: Caller, route: str, next_path: str, state: str | None
+    session: AsyncSession, resources: Resources, caller: Principal, route: str, next_path: str, state: str | None
 ) -> str | None:
     """Where to send the caller's browser so that it ends at `next_path` of this workspace, signed in.
 

@@ -7,7 +7,7 @@ from app.core.addresses import Route, origin_of
 from app.core.errors import Forbidden, MethodNotAllowed
 from app.core.settings.model import Settings
 from app.gateway.errors import TokenInBrowser
-from app.gateway.proxied_request import Visit
+from app.gateway.proxied_request import ProxiedRequest
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -21,7 +21,7 @@ def crosses_sites(settings: Settings, template: Template | None) -> bool:
     return wanted and settings.workspace_url.startswith("https://")
 
 
-def check_page(settings: Settings, visit: Visit, route: Route, template: Template | None) -> None:
+def check_page(settings: Settings, visit: ProxiedRequest, route: Route, template: Template | None) -> None:
     """Raise `Forbidden` for what another origin's page asks in the visitor's name.
 
     Websockets know no same-origin policy, so they must name their origin. Other requests are refused if the browser
@@ -45,14 +45,14 @@ def check_page(settings: Settings, visit: Visit, route: Route, template: Templat
         raise Forbidden
 
 
-def check_program(visit: Visit) -> None:
+def check_program(visit: ProxiedRequest) -> None:
     """Raise `TokenInBrowser` for a browser's page: one that knows a token is one that it has leaked to."""
     if visit.browser:
         raise TokenInBrowser
     _check_upgrade(visit)
 
 
-def _is_listed(settings: Settings, visit: Visit, own: str, template: Template | None) -> bool:
+def _is_listed(settings: Settings, visit: ProxiedRequest, own: str, template: Template | None) -> bool:
     """Whether a page comes into a frame that may hold it, or a form comes from where its template expects one.
 
     A frame's own page names itself in the referrer. Above it others may stand: those the browser compares with the
@@ -69,6 +69,6 @@ def _origin(url: str | None) -> str | None:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
-def _check_upgrade(visit: Visit) -> None:
+def _check_upgrade(visit: ProxiedRequest) -> None:
     if visit.upgrade and visit.method not in ("GET", "CONNECT"):
         raise MethodNotAllowed

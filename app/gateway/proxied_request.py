@@ -12,7 +12,7 @@ FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class ProxiedRequest:
     """A request for a workspace.
 
     `authorization` and `protocols` are the values of Authorization and Sec-WebSocket-Protocol, `names` those of all
@@ -50,14 +50,14 @@ class Visit:
         return self.page and self.method == "GET"
 
 
-def read_visit(headers: Headers, *, unreachable: str, repeatable: bool) -> Visit:
+def read_request(headers: Headers, *, unreachable: str, repeatable: bool) -> ProxiedRequest:
     """Read the proxy's question."""
     method, mode = headers.get("x-forwarded-method", ""), headers.get("sec-fetch-mode")
     # CONNECT is how HTTP/2 and HTTP/3 open a websocket.
     upgrade = bool(headers.get("x-forwarded-upgrade")) or method == "CONNECT"
     page = mode == "navigate" if mode is not None else "text/html" in headers.get("accept", "")
     dest, site, origin = headers.get("sec-fetch-dest"), _whole(headers, "sec-fetch-site"), _whole(headers, "origin")
-    return Visit(
+    return ProxiedRequest(
         method=method,
         host=headers.get("x-forwarded-host", ""),
         uri=headers.get("x-forwarded-uri", ""),

@@ -6,15 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from app.catalog.placeholders import MOST_HEADERS
+from app.catalog.placeholders import MAX_HEADERS
 from app.core.errors import NotFound, Unavailable
 from app.core.i18n import Locale
 from app.core.settings.model import Settings
 from app.gateway import decide, error_pages
 from app.gateway.cookies import Cookie
-from app.gateway.decide import Answer, Desk, Pass, Redirect
+from app.gateway.decide import Allow, Answer, GatewayContext, Redirect
 from app.gateway.dependencies import ActivityDep, RelayDep, TokenEntriesDep
-from app.gateway.proxied_request import read_visit
+from app.gateway.proxied_request import read_request
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.workspaces.dependencies import WatchDep
 
@@ -36,8 +36,8 @@ async def gateway(
 
     Only a POST, which no program between puts again by itself, may spend a code.
     """
-    visit = read_visit(request.headers, unreachable=unreachable, repeatable=request.method != "POST")
-    answer = await decide.answer(Desk(resources, watch, activity, relay, token_entries), visit)
+    visit = read_request(request.headers, unreachable=unreachable, repeatable=request.method != "POST")
+    answer = await decide.answer(GatewayContext(resources, watch, activity, relay, token_entries), visit)
     return _response(resources.settings, answer, locale)
 
 
@@ -56,7 +56,7 @@ async def serving(request: Request) -> None:
 
 
 def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
-    if isinstance(answer, Pass):
+    if isinstance(answer, Allow):
         host, _, port = answer.upstream.rpartition(":")
         return Response(
             headers={
@@ -90,7 +90,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
 
 def _added(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     """As many numbered headers as the proxy reads. One without a value is named once more, to be removed."""
-    slots = [*headers, *[("X-Spawner-Unused", "")] * (MOST_HEADERS - len(headers))]
+    slots = [*headers, *[("X-Spawner-Unused", "")] * (MAX_HEADERS - len(headers))]
     named = {}
     for number, (name, value) in enumerate(slots, start=1):
         named[f"X-Spawner-Name-{number}"] = name

@@ -18,13 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from app.gateway.authorization import Entry
+from app.gateway.authorization import SessionGrant
 from app.gateway.heads import END, body_length, split_ticket, switching
 
 # The proxy's own limit, and what it adds.
-MOST_HEAD = 96 * 1024
+MAX_HEAD = 96 * 1024
 # What a client may send ahead of the container's answer.
-MOST_EARLY = 64 * 1024
+MAX_EARLY = 64 * 1024
 HEAD_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 60.0
@@ -39,13 +39,13 @@ STALLED = b"HTTP/1.1 499 Stalled\r\nX-Spawner-Stalled: yes\r\nContent-Length: 0\
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class TunnelTarget:
     """What a ticket is good for: one request to a container, on behalf of a session; `upgrade` for a websocket.
 
     `patience` are the seconds for which its body, if its length is known, may stand still.
     """
 
-    entry: Entry
+    entry: SessionGrant
     host: str
     port: int
     upgrade: bool = True
@@ -53,7 +53,7 @@ class Admission:
 
 
 # What a ticket is good for; None where it is good for nothing, and the connection is to be refused.
-Redeem = Callable[[str], Admission | None]
+Redeem = Callable[[str], TunnelTarget | None]
 
 
 class Side(asyncio.Protocol):
@@ -61,7 +61,7 @@ class Side(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, pipe: "Pipe") -> None:
+    def __init__(self, pipe: "Tunnel") -> None:
         self.pipe = pipe
         self.peer: Side | None = None
 
@@ -97,7 +97,7 @@ class Side(asyncio.Protocol):
         self.pipe.close()
 
 
-class Near(Side):
+class Downstream(Side):
     """The proxy's connection."""
 
     missing = 0
@@ -149,7 +149,7 @@ class Near(Side):
             self.pipe.early(data)
 
 
-class Far(Side):
+class Upstream(Side):
     """The container's connection. A second descriptor keeps it readable when writing to it has failed."""
 
     _spare = -1
@@ -175,17 +175,19 @@ class Far(Side):
         self.pipe.far_lost()
 
 
-class Pipe:
+class Tunnel:
     """Both connections, from the first byte to the end of either. `ended` is called once, with what was admitted."""
 
-    def __init__(self, redeem: Callable[["Pipe", str], Admission | None], ended: Callable[["Pipe"], None]) -> None:
-        self.near = Near(self)
-        self.admission: Admission | None = None
+    def __init__(
+        self, redeem: Callable[["Tunnel", str], TunnelTarget | None], ended: Callable[["Tunnel"], None]
+    ) -> None:
+        self.near = Downstream(self)
+        self.admission: TunnelTarget | None = None
         self.answered = False
         # Whether bytes of the proxy's pass on, and whether it may send what it likes, as nobody listens any more.
         self.open = False
         self.over = False
-        self._far: Far | None = None
+        self._far: Upstream | None = None
         self._redeem = redeem
         self._ended = ended
         self._unsent = bytearray()
@@ -212,7 +214,7 @@ class Pipe:
         self._unsent += data
         if self.admission is None:
             self._admit()
-        elif len(self._unsent) > MOST_EARLY:
+        elif len(self._unsent) > MAX_EARLY:
             self.near.hold()
 
     def answer(self, data: bytes) -> None:
@@ -235,7 +237,7 @@ class Pipe:
                 return
             self.near.transport.write(bytes(self._response[: end + len(END)]))
             del self._response[: end + len(END)]
-        if len(self._response) > MOST_HEAD:
+        if len(self._response) > MAX_HEAD:
             self.cut()
 
     def _switch(self, end: int) -> bool:
@@ -309,7 +311,7 @@ class Pipe:
     def _admit(self) -> None:
         end = self._unsent.find(END)
         if end < 0:
-            if len(self._unsent) > MOST_HEAD:
+            if len(self._unsent) > MAX_HEAD:
                 self._refuse(b"431 Request Header Fields Too Large")
             return
         end += len(END)
@@ -331,12 +333,12 @@ class Pipe:
         self.near.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         self.close()
 
-    async def _dial(self, admission: Admission, head: bytes) -> None:
+    async def _dial(self, admission: TunnelTarget, head: bytes) -> None:
         """Connect to the container and send it the request. Where that fails the proxy is told by silence: it asks the
         gateway once more, which has the words for it."""
         loop = asyncio.get_running_loop()
         try:
-            _, far = await loop.create_connection(lambda: Far(self), admission.host, admission.port)
+            _, far = await loop.create_connection(lambda: Upstream(self), admission.host, admission.port)
         except OSError:
             self._task = None
             self.cut()

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models import LIVE_STATES, Job, User
 from app.resources import Resources
 from app.workspaces import service
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 
 # How long a request waits for a workspace to wake: below the time that the proxy waits for the gateway.
 WAKE_SECONDS = 10.0
@@ -31,7 +31,7 @@ async def launch(resources: Resources, user_id: UUID, template: str, *, counted:
         return accepted.job.id if accepted.job is not None else None
 
 
-async def ended(resources: Resources, watch: JobWatch, job_id: UUID, until: float) -> None:
+async def ended(resources: Resources, watch: JobSubscriptions, job_id: UUID, until: float) -> None:
     """Return once the job has ended, or the loop's clock says `until`. No session is open meanwhile."""
     clock = asyncio.get_running_loop().time
     with watch.changes(job_id) as changed:

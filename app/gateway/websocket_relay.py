@@ -22,9 +22,9 @@ from app.core.errors import Unavailable
 from app.core.fair_share import FairShare
 from app.core.logging import cause
 from app.core.supervise import background_task
-from app.gateway.authorization import Entry, still_held
+from app.gateway.authorization import SessionGrant, still_held
 from app.gateway.errors import TooManySockets, WorkspaceBusy
-from app.gateway.tunnel import Admission, Pipe
+from app.gateway.tunnel import Tunnel, TunnelTarget
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ LOOK_SECONDS = 1.0
 # A process that cannot ask for so long trusts no answer of before. A restart of the database is shorter.
 BLIND_SECONDS = 30.0
 # Connections that have shown no ticket yet. The proxy shows it at once: it is others whom the oldest belongs to.
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 # How long requests under way may take once the process stops: as long as the server gives those to the API.
 FINISH_SECONDS = 10.0
 FINISH_LOOK_SECONDS = 0.05
@@ -45,7 +45,7 @@ DESCRIPTORS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class RelayTicket:
     """Where the proxy finds the relay, and what it must show there."""
 
     upstream: str
@@ -56,12 +56,12 @@ class Relay:
     """The websockets of one process."""
 
     def __init__(self) -> None:
-        self._tickets: dict[str, tuple[Admission, float]] = {}
+        self._tickets: dict[str, tuple[TunnelTarget, float]] = {}
         # By account: open connections, and tickets for those to come.
         self._places: FairShare[UUID] = FairShare(0)
         self._most_each = 0
-        self._waiting: dict[Pipe, None] = {}
-        self._open: defaultdict[Entry, set[Pipe]] = defaultdict(set)
+        self._waiting: dict[Tunnel, None] = {}
+        self._open: defaultdict[SessionGrant, set[Tunnel]] = defaultdict(set)
         self._address = ""
         self._count = 0
         self._closing = False
@@ -96,8 +96,8 @@ class Relay:
                 pipe.cut()
 
     def issue(
-        self, entry: Entry, host: str, port: int, *, upgrade: bool = True, patience: float | None = None
-    ) -> Passage:
+        self, entry: SessionGrant, host: str, port: int, *, upgrade: bool = True, patience: float | None = None
+    ) -> RelayTicket:
         """A way for one connection to a container, for a websocket or, without `upgrade`, for any other request, whose
         body may stand still for `patience` seconds.
 
@@ -112,8 +112,8 @@ class Relay:
         if not self._places.take(entry.visitor_id, self._most_each):
             raise (TooManySockets if upgrade else WorkspaceBusy)(headers={"Retry-After": "5"})
         ticket = secrets.token_urlsafe(32)
-        self._tickets[ticket] = (Admission(entry, host, port, upgrade, patience), time.monotonic() + TICKET_SECONDS)
-        return Passage(self._address, ticket)
+        self._tickets[ticket] = (TunnelTarget(entry, host, port, upgrade, patience), time.monotonic() + TICKET_SECONDS)
+        return RelayTicket(self._address, ticket)
 
     def close(self) -> None:
         """The process is told to stop: end every websocket, and let nobody in any more. May be repeated."""
@@ -158,7 +158,7 @@ class Relay:
                     for entry in list(self._open):
                         self._cut(entry)
 
-    def _cut(self, entry: Entry) -> None:
+    def _cut(self, entry: SessionGrant) -> None:
         pipes = list(self._open.get(entry, ()))
         for pipe in pipes:
             pipe.cut()
@@ -166,13 +166,13 @@ class Relay:
             log.info("websockets_ended", count=len(pipes), workspace_id=str(entry.workspace_id))
 
     def _accept(self) -> asyncio.Protocol:
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             next(iter(self._waiting)).cut()
-        pipe = Pipe(self._redeem, self._forget)
+        pipe = Tunnel(self._redeem, self._forget)
         self._waiting[pipe] = None
         return pipe.near
 
-    def _redeem(self, pipe: Pipe, ticket: str) -> Admission | None:
+    def _redeem(self, pipe: Tunnel, ticket: str) -> TunnelTarget | None:
         self._forget_tickets()
         admission, _ = self._tickets.pop(ticket, (None, 0.0))
         if admission is None:
@@ -182,7 +182,7 @@ class Relay:
         self._count += 1
         return admission
 
-    def _forget(self, pipe: Pipe) -> None:
+    def _forget(self, pipe: Tunnel) -> None:
         self._waiting.pop(pipe, None)
         entry = pipe.admission.entry if pipe.admission is not None else None
         if entry is None or pipe not in self._open.get(entry, ()):
@@ -204,7 +204,7 @@ class Relay:
             del self._tickets[ticket]
             self._places.give_back(admission.entry.visitor_id)
 
-    def _all(self) -> list[Pipe]:
+    def _all(self) -> list[Tunnel]:
         return [*self._waiting, *(pipe for pipes in self._open.values() for pipe in pipes)]
 
 

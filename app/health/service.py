@@ -16,7 +16,7 @@ from app.resources import Resources
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 2
+TIMEOUT_SECONDS = 2
 
 State = Literal["ok", "down"]
 T = TypeVar("T")
@@ -74,7 +74,7 @@ async def _beats(resources: Resources) -> list[str]:
 
 async def _answer(question: Awaitable[list[T]], part: str) -> list[T] | None:
     try:
-        return await asyncio.wait_for(question, PATIENCE)
+        return await asyncio.wait_for(question, TIMEOUT_SECONDS)
     except (SQLAlchemyError, RedisError, OSError) as error:
         log.warning("part_down", part=part, **cause(error))
         return None

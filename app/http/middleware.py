@@ -92,7 +92,7 @@ def head_size(scope: Scope) -> int:
 QUIET = ("/internal/gateway", "/internal/serving", "/livez", "/readyz")
 
 
-class RequestContext:
+class RequestContextMiddleware:
     """ASGI middleware: binds `request_id`, logs method, path (no query: it may hold a token), status and time.
 
     `secure` says that browsers come over TLS.
@@ -156,7 +156,7 @@ class RepeatedHeader(AppError):
     example: ClassVar[Mapping[str, object]] = {"name": "authorization"}
 
 
-class Boundary:
+class BodyLimitMiddleware:
     """Innermost ASGI middleware: bounds what a request may hold and how long its body may stand still, and answers the
     errors that nobody expected.
 

@@ -48,7 +48,7 @@ def _trusts(trusted: Sequence[Network], address: Address) -> bool:
     return any(address in network for network in trusted)
 
 
-class Forwarded:
+class ProxyHeadersMiddleware:
     """ASGI middleware: puts the client's address, and the scheme it used, where the peer is a trusted proxy."""
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ class Message(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Email:
     """A mail that is ready to be sent. Its bodies hold a live token: never log it."""
 
     to: str
@@ -39,7 +39,7 @@ class Letter:
 
 def write_link(
     message: Message, locale: Locale, *, to: str, public_url: str, token: str, code: str, life: timedelta
-) -> Letter:
+) -> Email:
     """Write the mail that carries a link and its code; `life` is how long they stay good, told in minutes."""
     # In the fragment the token reaches no server before the person presses the page's button.
     link = f"{public_url}/auth/confirm#token={token}"
@@ -47,7 +47,7 @@ def write_link(
     return _compose(message, locale, to, public_url, link=link, code=code, minutes=minutes)
 
 
-def invite(locale: Locale, *, to: str, public_url: str, inviter: str | None, life: timedelta) -> Letter:
+def invite(locale: Locale, *, to: str, public_url: str, inviter: str | None, life: timedelta) -> Email:
     """Write an invitation, which holds no secret: it leads to the form where a link is asked for. `life` in days."""
     days = max(1, round(life / timedelta(days=1)))
     return _compose(
@@ -55,13 +55,13 @@ def invite(locale: Locale, *, to: str, public_url: str, inviter: str | None, lif
     )
 
 
-def _compose(message: Message, locale: Locale, to: str, public_url: str, **more: object) -> Letter:
+def _compose(message: Message, locale: Locale, to: str, public_url: str, **more: object) -> Email:
     values = {"locale": locale, "site": urlsplit(public_url).netloc, "to": to, **more}
 
     def render(part: str, kind: str) -> str:
         return _templates.get_template(f"{message}/{part}.{locale}.{kind}").render(values)
 
-    return Letter(
+    return Email(
         to=to,
         # One line, whatever a template or an address may hold.
         subject=" ".join(render("subject", "txt").split()),

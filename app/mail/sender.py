@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from app.mail.messages import Letter
+from app.mail.messages import Email
 
 # From the first packet to a server that is ready for mail: greeting, TLS and log-in included.
 CONNECT_SECONDS = 10.0
@@ -63,7 +63,7 @@ class Mailer(Protocol):
         """The mail server's name or address."""
         ...
 
-    async def send(self, letter: Letter, begin: Callable[[], Awaitable[None]]) -> None:
+    async def send(self, letter: Email, begin: Callable[[], Awaitable[None]]) -> None:
         """Hand the letter over. Raises `MailDeferred`, `MailUnanswered` or `MailRefused`, and what `begin` raises.
 
         `begin` is awaited once, right before the letter is transmitted; where it raises, nothing is.
@@ -115,7 +115,7 @@ class SmtpMailer:
         """See `Mailer.host`."""
         return self._server.hostname
 
-    async def send(self, letter: Letter, begin: Callable[[], Awaitable[None]]) -> None:
+    async def send(self, letter: Email, begin: Callable[[], Awaitable[None]]) -> None:
         """See `Mailer.send`."""
         message = self._head(letter)
         async with self._connected() as client:
@@ -131,7 +131,7 @@ class SmtpMailer:
             with contextlib.suppress(MailRefused):
                 await self._name_recipient(client, self._from.addr_spec, b"")
 
-    def _head(self, letter: Letter) -> EmailMessage:
+    def _head(self, letter: Email) -> EmailMessage:
         message = EmailMessage(policy=policy.SMTP if letter.to.isascii() else policy.SMTPUTF8)
         message["From"] = self._from
         try:
@@ -192,7 +192,7 @@ class SmtpMailer:
         try:
             await client.rcpt(to, encoding="ascii" if to.isascii() else "utf-8", timeout=COMMAND_SECONDS)
         except aiosmtplib.SMTPRecipientRefused as error:
-            raise _judge(error, Stage.RECIPIENT) from None
+            raise classify_smtp_error(error, Stage.RECIPIENT) from None
         except ValueError as error:
             raise MailRefused(type(error).__name__) from None
         except _FAULTS as error:
@@ -203,7 +203,7 @@ async def _transmit(client: aiosmtplib.SMTP, content: bytes) -> None:
     try:
         await client.data(content, timeout=ANSWER_SECONDS)
     except aiosmtplib.SMTPDataError as error:
-        raise _judge(error, Stage.CONTENT) from None
+        raise classify_smtp_error(error, Stage.CONTENT) from None
     except _FAULTS as error:
         raise MailUnanswered(type(error).__name__) from None
 
@@ -214,7 +214,7 @@ async def _quit(client: aiosmtplib.SMTP) -> None:
         await client.quit(timeout=QUIT_SECONDS)
 
 
-def _serialise(message: EmailMessage, letter: Letter, *, eight_bit: bool) -> bytes:
+def _serialise(message: EmailMessage, letter: Email, *, eight_bit: bool) -> bytes:
     """The whole letter, as it is transmitted to a server that takes eight-bit content or does not."""
     message.set_content(letter.text, cte=_encoding(letter.text, eight_bit=eight_bit))
     message.add_alternative(letter.html, subtype="html", cte=_encoding(letter.html, eight_bit=eight_bit))
@@ -234,7 +234,7 @@ def _encoding(text: str, *, eight_bit: bool) -> str:
     return "base64"
 
 
-def _judge(
+def classify_smtp_error(
     error: aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError, stage: Stage
 ) -> MailDeferred | MailRefused:
     """Only a permanent answer about the recipient or the content is final."""

@@ -18,7 +18,7 @@ from app.models.audit import AuditEntry
 from app.models.columns import utcnow
 from app.models.installation import Installation, RetiredWorkspace
 from app.models.jobs import LIVE_STATES, IdempotencyKey, Job, JobEvent, JobKind, JobState, JobStep
-from app.models.workspaces import EngineFacts, Image, Network, Volume, Wanted, Workspace, WorkspaceStatus
+from app.models.workspaces import DesiredState, EngineCapacity, Image, Network, Volume, Workspace, WorkspaceStatus
 
 __all__ = [
     "LIVE_STATES",
@@ -26,7 +26,7 @@ __all__ = [
     "AuditEntry",
     "Bootstrap",
     "DeliveryState",
-    "EngineFacts",
+    "EngineCapacity",
     "Handoff",
     "IdempotencyKey",
     "Image",
@@ -49,7 +49,7 @@ __all__ = [
     "User",
     "UserState",
     "Volume",
-    "Wanted",
+    "DesiredState",
     "Workspace",
     "WorkspaceCookie",
     "WorkspaceStatus",

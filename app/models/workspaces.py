@@ -26,7 +26,7 @@ class WorkspaceStatus(enum.StrEnum):
     ERROR = "error"
 
 
-class Wanted(enum.StrEnum):
+class DesiredState(enum.StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     STOPPED = "stopped"
@@ -47,7 +47,7 @@ class Workspace(Base):
     template: Mapped[str] = mapped_column(String(20))
     generation: Mapped[int] = mapped_column(default=0)
     incarnation: Mapped[int] = mapped_column(default=1)
-    wanted: Mapped[Wanted] = mapped_column(choice(Wanted), default=Wanted.ABSENT)
+    wanted: Mapped[DesiredState] = mapped_column(choice(DesiredState), default=DesiredState.ABSENT)
     status: Mapped[WorkspaceStatus] = mapped_column(choice(WorkspaceStatus), default=WorkspaceStatus.NOT_CREATED)
     status_at: Mapped[datetime] = mapped_column(default=utcnow)
     container_id: Mapped[str | None] = mapped_column(String(64))
@@ -112,7 +112,7 @@ class Volume(Base):
     found_at: Mapped[datetime | None]
 
 
-class EngineFacts(Base):
+class EngineCapacity(Base):
     """One row: what the engine has, as workers last saw it. Admission counts against it."""
 
     __tablename__ = "engine"

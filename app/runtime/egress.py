@@ -44,8 +44,8 @@ class Egress:
         return cls(_checked(text.split(",")))
 
 
-INTERNET: Final = Egress()
-NOWHERE: Final = Egress(())
+EGRESS_INTERNET: Final = Egress()
+EGRESS_NONE: Final = Egress(())
 
 
 def parse_egress(value: object) -> Egress:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.runtime.egress import INTERNET, Egress
+from app.runtime.egress import EGRESS_INTERNET, Egress
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class WorkspaceSpec:
     volume: Volume | None = None
     user: str | None = None
     read_only: bool = False
-    egress: Egress = INTERNET
+    egress: Egress = EGRESS_INTERNET
     mounts: tuple[HostMount, ...] = ()
     capabilities: tuple[str, ...] = ()
     installation: str | None = None

@@ -8,7 +8,7 @@ from app.security.keyring import Key, Keyring
 
 REMOVED = "[removed]"
 # Shorter ones occur by chance; their absence would give them away.
-SHORTEST = 4
+MIN_LENGTH = 4
 # C0 and C1 without tab and line feed, and DEL: what terminals obey and PostgreSQL refuses.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -40,5 +40,5 @@ class Redactor:
 
 def _any_of(secrets: set[str]) -> re.Pattern[str]:
     """Finds each that is long enough, the longest first: a secret may begin with another one. Without one, nothing."""
-    known = sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=len, reverse=True)
+    known = sorted((secret for secret in secrets if len(secret) >= MIN_LENGTH), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, known)) or r"(?!)")

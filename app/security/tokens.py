@@ -17,7 +17,7 @@ from app.security.keyring import Derived, Keyring, Purpose
 ALGORITHM = "ES256"
 AUDIENCE = "spawner-api"
 TYPE = "at+jwt"
-LONGEST = 4096
+MAX_LENGTH = 4096
 # By how much the clock of another machine of ours may be ahead.
 LEEWAY = timedelta(seconds=30)
 # The last character of 64 bytes in base64url carries two bits: any other spells the same signature once more.
@@ -81,7 +81,7 @@ class Tokens:
 
     def read(self, token: str) -> Access:
         """Check signature, header and claims; raise `InvalidToken` for what we did not issue or what expired."""
-        if len(token) > LONGEST or not _FORM.fullmatch(token):
+        if len(token) > MAX_LENGTH or not _FORM.fullmatch(token):
             raise InvalidToken
         try:
             header = jwt.get_unverified_header(token)
@@ -111,7 +111,7 @@ class Tokens:
 
     def is_ours(self, token: str) -> bool:
         """Whether this names one of our keys, as access tokens do. Nothing is verified: it may be over, or forged."""
-        if token.count(".") != 2 or len(token) > LONGEST:
+        if token.count(".") != 2 or len(token) > MAX_LENGTH:
             return False
         try:
             kid = jwt.get_unverified_header(token).get("kid")

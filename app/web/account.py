@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from app.accounts import api_tokens, sessions
 from app.accounts.api_tokens import TooManyTokens
 from app.accounts.change_limits import TooManyChanges
-from app.accounts.dependencies import CallerDep, MaybeCallerDep
-from app.accounts.principal import Caller, Scope
+from app.accounts.dependencies import OptionalUserDep, UserDep
+from app.accounts.principal import Principal, Scope
 from app.accounts.schemas import SessionOut, TokenIn, view_token
 from app.auth.return_to import read_local
 from app.core.errors import NotAdmin
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/account", include_in_schema=False, dependencies=[Dep
 
 
 @router.api_route("", methods=["GET", "HEAD"])
-async def account(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
+async def account(request: Request, resources: ResourcesDep, caller: OptionalUserDep, locale: LocaleDep) -> Response:
     """Sessions and tokens; who is not signed in is sent to the form."""
     if caller is None:
         return RedirectResponse(read_local(request.url.path).sign_in, 303)
@@ -36,14 +36,14 @@ async def account(request: Request, resources: ResourcesDep, caller: MaybeCaller
 
 
 @router.post("/sessions/{id}/end")
-async def end_session(id: UUID, session: SessionDep, caller: CallerDep) -> Response:
+async def end_session(id: UUID, session: SessionDep, caller: UserDep) -> Response:
     """End one session; of one's own there is nothing left to see."""
     await sessions.end_session(session, caller.user, id)
     return RedirectResponse("/sign-in" if id == caller.session_id else "/account", 303)
 
 
 @router.post("/sessions/end")
-async def end_others(session: SessionDep, caller: CallerDep) -> Response:
+async def end_others(session: SessionDep, caller: UserDep) -> Response:
     """Sign out everywhere else."""
     await sessions.end_others(session, caller)
     return RedirectResponse("/account", 303)
@@ -53,7 +53,7 @@ async def end_others(session: SessionDep, caller: CallerDep) -> Response:
 async def make_token(
     request: Request,
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
     name: Annotated[str, Form()] = "",
     scope: Annotated[Sequence[str], Form()] = (),
@@ -78,7 +78,7 @@ async def make_token(
 
 
 @router.post("/tokens/{id}/revoke")
-async def revoke_token(id: UUID, session: SessionDep, caller: CallerDep) -> Response:
+async def revoke_token(id: UUID, session: SessionDep, caller: UserDep) -> Response:
     """Refuse a token from now on."""
     await api_tokens.revoke_token(session, caller.user, id)
     return RedirectResponse("/account", 303)
@@ -87,7 +87,7 @@ async def revoke_token(id: UUID, session: SessionDep, caller: CallerDep) -> Resp
 async def _page(
     request: Request,
     resources: Resources,
-    caller: Caller,
+    caller: Principal,
     locale: Locale,
     *,
     status: int = 200,

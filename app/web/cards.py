@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.schemas import ShareOut
 from app.access.shares import list_all_shares
 from app.accounts.change_limits import TooManyChanges
-from app.accounts.principal import Caller
+from app.accounts.principal import Principal
 from app.catalog.images import ImageState, image_states
 from app.catalog.templates import Template
 from app.core.addresses import route_of
@@ -25,7 +25,7 @@ from app.web.messages.exits import troubles
 from app.workspaces.errors import NotCancellable, NotExtendable, Refused, UntilOutOfRange
 from app.workspaces.idle import BUSY_CPU
 from app.workspaces.jobs.follow import poll_job
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.schemas import IdleOut, JobOut, RestOut, WorkspaceOut
 from app.workspaces.states import ALIVE, STARTING
 from app.workspaces.views import list_tagged_workspaces
@@ -133,7 +133,7 @@ class Card:
         return self.status in THERE and self.progress is None
 
 
-async def list_cards(resources: Resources, caller: Caller, locale: Locale) -> list[Card]:
+async def list_cards(resources: Resources, caller: Principal, locale: Locale) -> list[Card]:
     """One card for each template, in the catalogue's order."""
     async with resources.unit_of_work() as session:
         entries = await list_tagged_workspaces(session, resources, caller.user, locale)
@@ -147,7 +147,7 @@ async def list_cards(resources: Resources, caller: Caller, locale: Locale) -> li
     ]
 
 
-async def find_card(resources: Resources, caller: Caller, locale: Locale, type: str) -> Card:
+async def find_card(resources: Resources, caller: Principal, locale: Locale, type: str) -> Card:
     """The card of one template. Raises `NotFound`."""
     for card in await list_cards(resources, caller, locale):
         if card.type == type:
@@ -175,7 +175,9 @@ class Seen:
     wait: float = 0
 
 
-async def wait_for_news(resources: Resources, watch: JobWatch, caller: Caller, locale: Locale, seen: Seen) -> None:
+async def wait_for_news(
+    resources: Resources, watch: JobSubscriptions, caller: Principal, locale: Locale, seen: Seen
+) -> None:
     """Return once the job differs from what was seen, has ended, or the time is over. Raises `NotFound`."""
     if seen.job is not None and seen.etag:
         wait = 0 if caller.fresh else seen.wait
@@ -185,7 +187,7 @@ async def wait_for_news(resources: Resources, watch: JobWatch, caller: Caller, l
 def _card(
     entry: WorkspaceOut,
     template: Template,
-    caller: Caller,
+    caller: Principal,
     images: Mapping[str, ImageState],
     etag: str | None,
     days: int,

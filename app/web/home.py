@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.access.shares import list_shared
-from app.accounts.dependencies import CallerDep, MaybeCallerDep
-from app.accounts.principal import Caller
+from app.accounts.dependencies import OptionalUserDep, UserDep
+from app.accounts.principal import Principal
 from app.core.errors import AppError
 from app.core.i18n import Locale
 from app.http.dependencies import LocaleDep, ResourcesDep, check_same_origin
@@ -43,7 +43,7 @@ SeenDep = Annotated[Seen, Depends(get_seen)]
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-async def home(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
+async def home(request: Request, resources: ResourcesDep, caller: OptionalUserDep, locale: LocaleDep) -> Response:
     """The caller's home; who is not signed in is sent to the form."""
     if caller is None:
         return RedirectResponse("/sign-in", 303)
@@ -56,7 +56,7 @@ async def follow(
     type: str,
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
     seen: SeenDep,
 ) -> Response:
@@ -66,7 +66,7 @@ async def follow(
 
 
 @router.get("/home/workspaces/{type}/log")
-async def log(request: Request, type: str, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep) -> Response:
+async def log(request: Request, type: str, resources: ResourcesDep, caller: UserDep, locale: LocaleDep) -> Response:
     """What the container wrote last."""
     card = await find_card(resources, caller, locale, type)
     found = await find_log(resources, caller, locale, card)
@@ -74,9 +74,7 @@ async def log(request: Request, type: str, resources: ResourcesDep, caller: Call
 
 
 @router.post("/home/workspaces/{type}/extend")
-async def extend(
-    request: Request, type: str, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
-) -> Response:
+async def extend(request: Request, type: str, resources: ResourcesDep, caller: UserDep, locale: LocaleDep) -> Response:
     """Keep the workspace from resting, then show the card."""
     refusal = await attempt(resources, lambda session: idle.extend(session, resources, caller.user, type))
     return await _changed(request, resources, caller, locale, type, refusal)
@@ -88,7 +86,7 @@ async def keep(
     type: str,
     hours: Annotated[int, Form(ge=1, le=168)],
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
 ) -> Response:
     """Keep the workspace awake for some hours, or for as long as it may live, then show the card."""
@@ -103,7 +101,7 @@ async def cancel(
     type: str,
     job: Annotated[UUID, Form()],
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
 ) -> Response:
     """Give up a launch or a restart, then show the card."""
@@ -117,7 +115,7 @@ async def change(
     type: str,
     kind: Literal["launch", "restart", "stop", "delete"],
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
     files: Annotated[VolumePolicy, Form()] = VolumePolicy.KEEP,
 ) -> Response:
@@ -130,7 +128,7 @@ async def change(
 
 
 async def _changed(
-    request: Request, resources: Resources, caller: Caller, locale: Locale, type: str, refusal: AppError | None
+    request: Request, resources: Resources, caller: Principal, locale: Locale, type: str, refusal: AppError | None
 ) -> Response:
     """The card after a change, with what was refused; a browser without scripts gets the whole page again."""
     if refusal is None and not is_htmx(request):
@@ -148,7 +146,9 @@ async def _changed(
     return answer
 
 
-async def _home(request: Request, resources: Resources, caller: Caller, locale: Locale, cards: list[Card]) -> Response:
+async def _home(
+    request: Request, resources: Resources, caller: Principal, locale: Locale, cards: list[Card]
+) -> Response:
     async with resources.unit_of_work() as session:
         shared = await list_shared(session, resources, caller.user, locale)
     new = caller.user.state == UserState.VERIFIED

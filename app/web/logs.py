@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.accounts.principal import Caller, confirm
+from app.accounts.principal import Principal, confirm
 from app.core.i18n import Locale
 from app.models import Job, WorkspaceStatus
 from app.resources import Resources
@@ -29,7 +29,7 @@ class Log:
     why: str | None
 
 
-async def find_log(resources: Resources, caller: Caller, locale: Locale, card: Card) -> Log:
+async def find_log(resources: Resources, caller: Principal, locale: Locale, card: Card) -> Log:
     """The current log of a card's workspace; of one that failed and has none, the lines that its job kept."""
     lines: list[str] | None = None
     trouble = failure = None

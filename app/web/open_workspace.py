@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.access.shares import find_shared
-from app.accounts.dependencies import CallerDep, MaybeCallerDep
-from app.accounts.principal import Caller
+from app.accounts.dependencies import OptionalUserDep, UserDep
+from app.accounts.principal import Principal
 from app.auth.return_to import place_in
 from app.catalog.templates import find_template
 from app.core.errors import NotFound
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/open/{route}", include_in_schema=False, dependencies
 async def open_workspace(
     request: Request,
     resources: ResourcesDep,
-    caller: MaybeCallerDep,
+    caller: OptionalUserDep,
     locale: LocaleDep,
     to: DestinationDep,
 ) -> Response:
@@ -59,7 +59,7 @@ async def follow(
     request: Request,
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
     to: DestinationDep,
     seen: SeenDep,
@@ -75,7 +75,7 @@ async def follow(
 async def start(
     request: Request,
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
     to: DestinationDep,
 ) -> Response:
@@ -94,7 +94,7 @@ async def start(
     return page(request, "opening.html", status=status, headers=headers, caller=caller, card=card, to=to)
 
 
-async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str | None:
+async def _way_in(resources: Resources, caller: Principal, to: Destination) -> str | None:
     """The address that leads into the workspace while it lives; raises `NotFound` where the caller may not enter."""
     async with resources.unit_of_work() as session:
         if to.slug == caller.user.slug:
@@ -109,7 +109,7 @@ async def _way_in(resources: Resources, caller: Caller, to: Destination) -> str 
         return await enter_url(session, resources, caller, to.route, to.path, to.state)
 
 
-def _check_owner(caller: Caller, to: Destination) -> None:
+def _check_owner(caller: Principal, to: Destination) -> None:
     if to.slug != caller.user.slug:
         raise NotFound
 

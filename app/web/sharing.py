@@ -8,11 +8,11 @@ from fastapi.responses import RedirectResponse
 
 from app.access import shares as service
 from app.access.errors import SharedOrigin, TooManyShares
-from app.access.schemas import LONGEST_HOURS
+from app.access.schemas import MAX_HOURS
 from app.accounts.change_limits import TooManyChanges
-from app.accounts.dependencies import CallerDep, MaybeCallerDep
+from app.accounts.dependencies import OptionalUserDep, UserDep
 from app.accounts.emails import InvalidAddress, normalise
-from app.accounts.principal import Caller
+from app.accounts.principal import Principal
 from app.auth.return_to import SHARE, read_local
 from app.catalog.templates import find_template
 from app.core.i18n import Locale
@@ -24,20 +24,18 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_ori
 CARD = "/home/workspaces/{type}"
 
 # What the form offers, in hours.
-LIVES = (1, 24, 168, LONGEST_HOURS)
+LIVES = (1, 24, 168, MAX_HOURS)
 
 
 @router.api_route(SHARE, methods=["GET", "HEAD"])
-async def accept(request: Request, resources: ResourcesDep, caller: MaybeCallerDep, locale: LocaleDep) -> Response:
+async def accept(request: Request, resources: ResourcesDep, caller: OptionalUserDep, locale: LocaleDep) -> Response:
     """One button. The link's token stands in the fragment; who is not signed in does that first and comes back."""
     off = SharedOrigin.detail.say(locale) if not resources.settings.host_mode else None
     return page(request, "accept.html", caller=caller, off=off, sign_in=read_local(SHARE).sign_in)
 
 
 @router.get(f"{CARD}/shares")
-async def shares(
-    request: Request, type: str, resources: ResourcesDep, caller: CallerDep, locale: LocaleDep
-) -> Response:
+async def shares(request: Request, type: str, resources: ResourcesDep, caller: UserDep, locale: LocaleDep) -> Response:
     """Who may enter a workspace, and how to let others in."""
     return await _shares(request, resources, caller, locale, type)
 
@@ -47,7 +45,7 @@ async def share(
     request: Request,
     type: str,
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
     email: Annotated[str, Form()] = "",
 ) -> Response:
@@ -66,7 +64,7 @@ async def share(
 
 
 @router.post(f"{CARD}/shares/{{id}}/revoke")
-async def revoke(type: str, id: UUID, resources: ResourcesDep, caller: CallerDep) -> Response:
+async def revoke(type: str, id: UUID, resources: ResourcesDep, caller: UserDep) -> Response:
     """End a share, then show who may enter."""
     async with resources.unit_of_work() as session:
         await service.revoke(session, caller.user, type, id)
@@ -78,9 +76,9 @@ async def make_link(
     request: Request,
     type: str,
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: UserDep,
     locale: LocaleDep,
-    hours: Annotated[int, Form(ge=1, le=LONGEST_HOURS)] = 24,
+    hours: Annotated[int, Form(ge=1, le=MAX_HOURS)] = 24,
 ) -> Response:
     """Make a link, and show it this once: the answer is the page itself."""
     key = find_template(resources.catalog, type).key
@@ -94,7 +92,7 @@ async def make_link(
 
 
 @router.post(f"{CARD}/share-links/{{id}}/revoke")
-async def revoke_link(type: str, id: UUID, resources: ResourcesDep, caller: CallerDep) -> Response:
+async def revoke_link(type: str, id: UUID, resources: ResourcesDep, caller: UserDep) -> Response:
     """End a link and what it let in, then show who may enter."""
     async with resources.unit_of_work() as session:
         await service.revoke_link(session, caller.user, type, id)
@@ -102,7 +100,7 @@ async def revoke_link(type: str, id: UUID, resources: ResourcesDep, caller: Call
 
 
 @router.post("/home/shared/{id}/leave")
-async def leave(id: UUID, resources: ResourcesDep, caller: CallerDep) -> Response:
+async def leave(id: UUID, resources: ResourcesDep, caller: UserDep) -> Response:
     """Give up what was shared, then go home."""
     async with resources.unit_of_work() as session:
         await service.leave(session, caller.user, id)
@@ -116,7 +114,7 @@ def _back(type: str) -> Response:
 async def _shares(
     request: Request,
     resources: Resources,
-    caller: Caller,
+    caller: Principal,
     locale: Locale,
     type: str,
     *,

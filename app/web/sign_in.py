@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.accounts.dependencies import BrowserDep, ClientDep, MaybeCallerDep, keep_browser
-from app.accounts.device_cookie import Browser
+from app.accounts.dependencies import ClientDep, DeviceCookieDep, OptionalUserDep, set_device_cookie
+from app.accounts.device_cookie import DeviceCookie
 from app.accounts.emails import InvalidAddress, read_mailbox
-from app.accounts.session_cookies import take_back
+from app.accounts.session_cookies import clear_session_cookies
 from app.accounts.sessions import logout
 from app.auth.link_status import Wait, find_destination, find_wait
 from app.auth.magic_links import request_link
@@ -41,7 +41,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_ori
 
 
 @router.api_route("/sign-in", methods=PAGE)
-async def form(request: Request, caller: MaybeCallerDep, to: ReturnToDep) -> Response:
+async def form(request: Request, caller: OptionalUserDep, to: ReturnToDep) -> Response:
     """The form; who is signed in already goes on."""
     if caller is not None:
         return RedirectResponse(to.local, 303)
@@ -54,7 +54,7 @@ async def ask(
     session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
-    browser: BrowserDep,
+    browser: DeviceCookieDep,
     locale: LocaleDep,
     email: Annotated[str, Form()] = "",
     going: Annotated[str, Form(alias="next")] = "",
@@ -80,18 +80,18 @@ async def ask(
     return _wait(resources, browser, cut=to.cut)
 
 
-def _wait(resources: Resources, browser: Browser, **notes: bool) -> Response:
+def _wait(resources: Resources, browser: DeviceCookie, **notes: bool) -> Response:
     """To the page that waits, with what it has to say besides."""
     query = urlencode({name: "true" for name, is_so in notes.items() if is_so})
     answer = RedirectResponse(f"/check-mail?{query}" if query else "/check-mail", 303)
     if browser.is_new:
-        keep_browser(answer, resources.settings, browser)
+        set_device_cookie(answer, resources.settings, browser)
     return answer
 
 
 @router.api_route("/check-mail", methods=PAGE)
 async def check_mail(
-    request: Request, resources: ResourcesDep, browser: BrowserDep, *, cut: bool = False, newest: bool = False
+    request: Request, resources: ResourcesDep, browser: DeviceCookieDep, *, cut: bool = False, newest: bool = False
 ) -> Response:
     """What to do now, and the field for the mail's code, which a script sends.
 
@@ -113,7 +113,7 @@ async def check_mail(
 
 
 @router.get("/check-mail/status")
-async def follow_wait(resources: ResourcesDep, browser: BrowserDep, caller: MaybeCallerDep) -> Wait:
+async def follow_wait(resources: ResourcesDep, browser: DeviceCookieDep, caller: OptionalUserDep) -> Wait:
     """How the link stands that this browser asked for last; what the page above asks again and again."""
     return await find_wait(resources, browser, caller)
 
@@ -128,11 +128,11 @@ async def confirm(request: Request) -> Response:
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, session: SessionDep, resources: ResourcesDep, caller: MaybeCallerDep) -> Response:
+async def sign_out(request: Request, session: SessionDep, resources: ResourcesDep, caller: OptionalUserDep) -> Response:
     """End the session here and at every workspace opened with it. May be repeated."""
     if caller is not None:
         await logout(session, caller)
-    take_back(request, resources.settings)
+    clear_session_cookies(request, resources.settings)
     return RedirectResponse("/sign-in", 303)
 
 

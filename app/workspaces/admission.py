@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased
 from app.catalog.templates import Limits
 from app.core.outbox import JobName, announce, enqueue
 from app.core.settings.model import Settings
-from app.models import LIVE_STATES, EngineFacts, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.models import LIVE_STATES, EngineCapacity, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces.errors import CAPACITY, QuotaUserRunning
 from app.workspaces.states import STARTING, allowed
@@ -29,7 +29,7 @@ RETRY_SECONDS = "30"
 
 
 @dataclass(slots=True)
-class Taken:
+class Allocation:
     """What is taken of the engine, and what it has; None where that is not known."""
 
     workspaces: int
@@ -50,7 +50,7 @@ class Taken:
         self.starting += 1
 
 
-def blocker(settings: Settings, taken: Taken, limits: Limits, *, reserved: bool) -> str | None:
+def limiting_resource(settings: Settings, taken: Allocation, limits: Limits, *, reserved: bool) -> str | None:
     """The code of the limit that leaves no room for one more, or None. `reserved`: it is counted already."""
     if taken.starting >= settings.launches_at_once:
         return "capacity_launches"
@@ -68,14 +68,14 @@ def blocker(settings: Settings, taken: Taken, limits: Limits, *, reserved: bool)
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AdmissionDecision:
     """`waits_for` is the code of what leaves no room; `place` is the one in the queue of a launch that has room."""
 
     waits_for: str | None = None
     place: int | None = None
 
 
-async def judge(session: AsyncSession, resources: Resources, workspace: Workspace) -> Judgement:
+async def evaluate(session: AsyncSession, resources: Resources, workspace: Workspace) -> AdmissionDecision:
     """Say whether there is room for a launch of a workspace that the caller has locked, or what it must wait for.
 
     Where others wait, it waits behind them. The lock is held until the transaction ends, and the caller takes the
@@ -90,25 +90,25 @@ async def judge(session: AsyncSession, resources: Resources, workspace: Workspac
     limit = settings.user_running_limit if users_limit is None else users_limit
     if not reserved and users_own >= limit > 0:
         raise QuotaUserRunning(limit=limit)
-    refusal = blocker(settings, taken, limits, reserved=reserved)
+    refusal = limiting_resource(settings, taken, limits, reserved=reserved)
     if taken.waiting and not reserved:
         refusal = refusal or "capacity_launches"
     if refusal is not None and taken.waiting >= settings.queue_limit:
         raise CAPACITY[refusal](headers={"Retry-After": RETRY_SECONDS})
-    return Judgement(waits_for=refusal) if refusal else Judgement(place=taken.unclaimed + 1)
+    return AdmissionDecision(waits_for=refusal) if refusal else AdmissionDecision(place=taken.unclaimed + 1)
 
 
 async def admit(session: AsyncSession, resources: Resources) -> int:
     """Let those in who wait and for whom there is room now; says how many.
 
-    In the order of `turns`, and the first one that does not fit keeps the others waiting: a large workspace is not
+    In the order of `fair_order`, and the first one that does not fit keeps the others waiting: a large workspace is not
     passed by small ones for ever. The last thing that a transaction does.
     """
     await _lock(session)
     if not await anybody_waits(session):
         return 0
     taken, _, _ = await _count(session)
-    order = turns()
+    order = fair_order()
     # A row that somebody else has locked is left for the next call: waiting for it here could wait in a circle.
     query = (
         select(Job, Workspace)
@@ -121,13 +121,13 @@ async def admit(session: AsyncSession, resources: Resources) -> int:
     admitted = 0
     for job, workspace in (await session.execute(query, execution_options={"populate_existing": True})).all():
         limits = _limits(resources, job.template)
-        refusal = blocker(resources.settings, taken, limits, reserved=workspace.reserved_memory is not None)
+        refusal = limiting_resource(resources.settings, taken, limits, reserved=workspace.reserved_memory is not None)
         if refusal is not None:
             await _tell_why(session, job, refusal)
             break
         taken.add(limits)
         workspace.reserved_memory, workspace.reserved_cpus = limits.memory, limits.cpus
-        await _let_in(session, resources, job)
+        await _admit(session, resources, job)
         admitted += 1
     return admitted
 
@@ -143,7 +143,7 @@ def reservation(resources: Resources, template: str) -> dict[str, Any]:
     return {"reserved_memory": limits.memory, "reserved_cpus": limits.cpus}
 
 
-def turns() -> Subquery:
+def fair_order() -> Subquery:
     """Waiting jobs with their turn: a user's first one comes before anybody's second, running ones counted.
 
     Between those of one turn it counts since when: since the job waits, or since its user was last let in.
@@ -173,7 +173,7 @@ def time_for(settings: Settings, kind: JobKind, *, waits: bool) -> timedelta:
     return allowed(settings, WorkspaceStatus.STARTING if kind in STARTING else WorkspaceStatus.STOPPING)
 
 
-async def _let_in(session: AsyncSession, resources: Resources, job: Job) -> None:
+async def _admit(session: AsyncSession, resources: Resources, job: Job) -> None:
     now = utcnow()
     job.admitted_at = job.run_at = now
     job.waits_for = None
@@ -196,7 +196,7 @@ async def _lock(session: AsyncSession) -> None:
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADMISSION_LOCK})
 
 
-async def _count(session: AsyncSession, workspace: Workspace | None = None) -> tuple[Taken, int, int | None]:
+async def _count(session: AsyncSession, workspace: Workspace | None = None) -> tuple[Allocation, int, int | None]:
     """What is taken; and for a workspace's user: how many workspaces they have or wait for, and their own limit."""
 
     def scalar(query: Any) -> Any:
@@ -210,12 +210,12 @@ async def _count(session: AsyncSession, workspace: Workspace | None = None) -> t
         scalar(select(func.count()).where(STARTING_NOW)),
         scalar(select(func.count()).where(WAITING)),
         scalar(select(func.count()).where(Job.state == JobState.QUEUED, Job.admitted_at.is_not(None))),
-        scalar(select(EngineFacts.memory_bytes)),
-        scalar(select(EngineFacts.cpus)),
-        scalar(select(EngineFacts.disk_free_bytes)),
+        scalar(select(EngineCapacity.memory_bytes)),
+        scalar(select(EngineCapacity.cpus)),
+        scalar(select(EngineCapacity.disk_free_bytes)),
     ]
     if workspace is None:
-        return Taken(*(await session.execute(select(*columns))).one()), 0, None
+        return Allocation(*(await session.execute(select(*columns))).one()), 0, None
     mine = (Workspace.user_id == workspace.user_id) & (Workspace.id != workspace.id)
     waiting = select(Job.id).where(Job.workspace_id == Workspace.id, WAITING).exists()
     columns += [
@@ -223,7 +223,7 @@ async def _count(session: AsyncSession, workspace: Workspace | None = None) -> t
         scalar(select(User.running_limit).where(User.id == workspace.user_id)),
     ]
     *figures, users_own, users_limit = (await session.execute(select(*columns))).one()
-    return Taken(*figures), users_own, users_limit
+    return Allocation(*figures), users_own, users_limit
 
 
 def _limits(resources: Resources, template: str) -> Limits:

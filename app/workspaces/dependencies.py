@@ -6,45 +6,45 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.dependencies import OwnerDep
-from app.accounts.principal import Caller
+from app.accounts.dependencies import ScopedUserDep
+from app.accounts.principal import Principal
 from app.core.i18n import Locale
 from app.http.dependencies import IdempotencyKeyDep, LocaleDep, ResourcesDep, SessionDep
 from app.resources import Resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class CommandContext:
     """Everything about a request to change one of the caller's workspaces but the workspace and the change."""
 
     session: AsyncSession
     resources: Resources
-    caller: Caller
+    caller: Principal
     locale: Locale
     response: Response
     key: str | None
 
 
-async def get_asking(
+async def get_command_context(
     session: SessionDep,
     resources: ResourcesDep,
-    caller: OwnerDep,
+    caller: ScopedUserDep,
     locale: LocaleDep,
     response: Response,
     key: IdempotencyKeyDep = None,
-) -> Asking:
+) -> CommandContext:
     """Who asks, in what language, and the key that makes asking twice the same."""
-    return Asking(session, resources, caller, locale, response, key)
+    return CommandContext(session, resources, caller, locale, response, key)
 
 
-AskingDep = Annotated[Asking, Depends(get_asking, scope="function")]
+CommandContextDep = Annotated[CommandContext, Depends(get_command_context, scope="function")]
 
 
-async def get_watch(request: Request) -> JobWatch:
+async def get_watch(request: Request) -> JobSubscriptions:
     """The process's one subscription to changes of jobs."""
-    watch: JobWatch = request.app.state.watch
+    watch: JobSubscriptions = request.app.state.watch
     return watch
 
 
-WatchDep = Annotated[JobWatch, Depends(get_watch)]
+WatchDep = Annotated[JobSubscriptions, Depends(get_watch)]

@@ -32,17 +32,17 @@ log = structlog.get_logger(__name__)
 BUSY_CPU = 0.05
 BUSY_BYTES_A_MINUTE = 4096
 # Counters that were not read for so many intervals say nothing about the time between.
-MOST_MISSED = 4
+MAX_MISSED = 4
 # After a rest that failed, the workspace is left alone for a while.
 AFTER_FAILURE = timedelta(minutes=10)
-MOST_SAMPLES = 500
+MAX_SAMPLES = 500
 # How far ahead an owner may keep a workspace awake, where its longest life allows it.
-LONGEST_KEPT = timedelta(days=7)
+MAX_KEPT = timedelta(days=7)
 
 Ahead = Literal["pause", "stop", "end"]
 
 
-class Reason(enum.StrEnum):
+class IdleReason(enum.StrEnum):
     """Why the platform lets a workspace rest."""
 
     IDLE_PAUSE = "idle_pause"
@@ -53,13 +53,13 @@ class Reason(enum.StrEnum):
 # Where a reason to rest is the reason for what one sees.
 RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPING, WorkspaceStatus.STOPPED})
 
-REASONS: dict[Reason, Text] = {
-    Reason.IDLE_PAUSE: Text(
+REASONS: dict[IdleReason, Text] = {
+    IdleReason.IDLE_PAUSE: Text(
         "Paused because nobody used it. It goes on where it was as soon as you open it.",
         "Angehalten, weil ihn niemand benutzt hat. Er macht beim Öffnen dort weiter, wo er war.",
     ),
-    Reason.IDLE_STOP: Text("Stopped because nobody used it.", "Beendet, weil ihn niemand benutzt hat."),
-    Reason.MAX_LIFETIME: Text(
+    IdleReason.IDLE_STOP: Text("Stopped because nobody used it.", "Beendet, weil ihn niemand benutzt hat."),
+    IdleReason.MAX_LIFETIME: Text(
         "Stopped because it ran for as long as it may.", "Beendet, weil er so lange lief, wie er darf."
     ),
 }
@@ -83,7 +83,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class IdleSchedule:
     """When a workspace was last used, and when it is paused, stopped and ended if that stays so.
 
     `kept_until` is until when its owner keeps it awake, if that lies ahead.
@@ -100,7 +100,7 @@ class Outlook:
 
 def freshness(settings: Settings) -> timedelta:
     """How far apart two looks at the counters may be and still say something."""
-    return timedelta(seconds=settings.usage_seconds * MOST_MISSED)
+    return timedelta(seconds=settings.usage_seconds * MAX_MISSED)
 
 
 def is_active(last: Sample | None, now: Sample, within: timedelta) -> bool:
@@ -117,7 +117,7 @@ def is_active(last: Sample | None, now: Sample, within: timedelta) -> bool:
     return cpu > BUSY_CPU * seconds or network > BUSY_BYTES_A_MINUTE * seconds / 60
 
 
-def outlook(template: Template, workspace: Workspace, now: datetime) -> Outlook | None:
+def idle_schedule(template: Template, workspace: Workspace, now: datetime) -> IdleSchedule | None:
     """What lies before a workspace; None where its template sets no limit, or it neither runs nor is paused."""
     limits = (template.idle_pause, template.idle_stop, template.max_lifetime)
     if workspace.status not in ALIVE or not any(limits):
@@ -135,7 +135,7 @@ def outlook(template: Template, workspace: Workspace, now: datetime) -> Outlook 
     if kept is not None:
         times |= {name: max(at, kept) for name, at in times.items() if name != "end"}
     near = {name: times[name] for name, limit, _ in plans if limit and times[name] - now < _notice(limit)}
-    return Outlook(
+    return IdleSchedule(
         active_at=active,
         kept_until=kept,
         pauses_at=times.get("pause"),
@@ -145,20 +145,20 @@ def outlook(template: Template, workspace: Workspace, now: datetime) -> Outlook 
     )
 
 
-def due(template: Template, workspace: Workspace, now: datetime, within: timedelta) -> Reason | None:
+def due_action(template: Template, workspace: Workspace, now: datetime, within: timedelta) -> IdleReason | None:
     """What is to become of a workspace now. A running one rests for want of use only if its counters say so, too."""
-    life = outlook(template, workspace, now)
+    life = idle_schedule(template, workspace, now)
     if life is None:
         return None
     if life.ends_at is not None and life.ends_at <= now:
-        return Reason.MAX_LIFETIME
+        return IdleReason.MAX_LIFETIME
     looked = workspace.sampled_at is not None and now - workspace.sampled_at <= within
     if workspace.status == WorkspaceStatus.RUNNING and not looked:
         return None
     if life.stops_at is not None and life.stops_at <= now:
-        return Reason.IDLE_STOP
+        return IdleReason.IDLE_STOP
     if life.pauses_at is not None and life.pauses_at <= now:
-        return Reason.IDLE_PAUSE
+        return IdleReason.IDLE_PAUSE
     return None
 
 
@@ -175,12 +175,12 @@ async def unread(session: AsyncSession, resources: Resources) -> list[tuple[UUID
             or_(Workspace.sampled_at.is_(None), Workspace.sampled_at <= before),
         )
         .order_by(Workspace.sampled_at.asc().nulls_first())
-        .limit(MOST_SAMPLES)
+        .limit(MAX_SAMPLES)
     )
     return [(row.id, row.slug, row.template) for row in await session.execute(query)]
 
 
-async def note(session: AsyncSession, resources: Resources, samples: Mapping[UUID, Sample]) -> None:
+async def record_samples(session: AsyncSession, resources: Resources, samples: Mapping[UUID, Sample]) -> None:
     """Write counters down, and whether they show work. A row that somebody else has locked is read anew next time."""
     query = (
         select(Workspace)
@@ -205,20 +205,20 @@ async def find_due(session: AsyncSession, resources: Resources) -> list[UUID]:
     query = select(Workspace).where(Workspace.status.in_(ALIVE), Workspace.template.in_(limited), ~live.exists())
     now, within = utcnow(), freshness(resources.settings)
     rows = await session.scalars(query)
-    return [row.id for row in rows if due(templates[row.template], row, now, within) is not None]
+    return [row.id for row in rows if due_action(templates[row.template], row, now, within) is not None]
 
 
-async def let_rest(session: AsyncSession, resources: Resources, workspace_id: UUID) -> Reason | None:
+async def stop_idle(session: AsyncSession, resources: Resources, workspace_id: UUID) -> IdleReason | None:
     """Begin what is due for a workspace, judged once more under its lock; says what that is."""
     query = select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
     workspace = await session.scalar(query)
     template = resources.catalog.get(workspace.template) if workspace is not None else None
     if workspace is None or template is None:
         return None
-    reason = due(template, workspace, utcnow(), freshness(resources.settings))
+    reason = due_action(template, workspace, utcnow(), freshness(resources.settings))
     if reason is None or await _failed_lately(session, workspace_id):
         return None
-    kind = JobKind.PAUSE if reason is Reason.IDLE_PAUSE else JobKind.STOP
+    kind = JobKind.PAUSE if reason is IdleReason.IDLE_PAUSE else JobKind.STOP
     job = await begin(session, resources, workspace, kind, reason=reason)
     if job is not None and kind is JobKind.STOP:
         target = ("workspace", str(workspace_id))
@@ -247,7 +247,7 @@ async def extend(
         raise NotExtendable
     workspace.active_at = now = utcnow()
     if until is not None:
-        latest = now + LONGEST_KEPT
+        latest = now + MAX_KEPT
         if found.max_lifetime:
             ends = (workspace.started_at or workspace.status_at) + timedelta(seconds=found.max_lifetime)
             latest = min(latest, ends)

@@ -17,14 +17,14 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.accounts.principal import Caller
+from app.accounts.principal import Principal
 from app.catalog.templates import find_template
 from app.core.supervise import background_task
 from app.models import WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams
-from app.workspaces.jobs.follow import KEEP_ALIVE_SECONDS, LONGEST_SECONDS, confirm_shared
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.follow import KEEP_ALIVE_SECONDS, MAX_SECONDS, confirm_shared
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.views import find_workspace, last_failure, status_of
 
 LOGS_CHANNEL = "spawner:logs:new"
@@ -33,7 +33,7 @@ REQUEST_LIFE = 30
 SIDE_LIFE = 5
 STREAM_LIFE = 30
 # Of one account at once, over all processes; each may hold a worker's connection to the engine, and memory of Redis.
-MOST_READINGS = 5
+MAX_READINGS = 5
 # How long a reading counts that its process does not speak of any more.
 COUNT_LIFE = 15
 # What an entry of the stream holds: that the engine has answered, a line, or why no more come.
@@ -45,7 +45,7 @@ ROUND_SECONDS = 1
 READ_SECONDS = 20
 BATCH = 200
 # Of an answer that is not followed: what is older than its last megabyte is left out.
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 
 
 class LogRequest(BaseModel):
@@ -107,7 +107,7 @@ async def read_log(resources: Resources, user_id: UUID, template: str, *, tail: 
                 for line in batch:
                     lines.append(line.text)
                     size += len(line.text.encode())
-                while size > MOST_BYTES:
+                while size > MAX_BYTES:
                     size -= len(lines.popleft().encode())
     except TimeoutError:
         raise LogsUnavailable from None
@@ -115,7 +115,7 @@ async def read_log(resources: Resources, user_id: UUID, template: str, *, tail: 
 
 
 async def follow_log(
-    resources: Resources, watch: JobWatch, caller: Caller, template: str, *, tail: int
+    resources: Resources, watch: JobSubscriptions, caller: Principal, template: str, *, tail: int
 ) -> AsyncGenerator[list[LogLine] | None, None]:
     """Yield lines as they come, an empty list at first and when none came for a while; None once the log has ended.
 
@@ -123,7 +123,7 @@ async def follow_log(
     `Unauthorized` for a caller whose session has ended.
     """
     clock = asyncio.get_running_loop().time
-    until = clock() + LONGEST_SECONDS
+    until = clock() + MAX_SECONDS
     request = LogRequest(workspace_id=await find_logged(resources, caller.user.id, template), tail=tail, follow=True)
     said = clock()
     async with AsyncExitStack() as stack:
@@ -184,7 +184,7 @@ async def _count(redis: Redis, counted: str, reading: str) -> None:
         pipe.expire(counted, 2 * COUNT_LIFE)
         pipe.zcard(counted)
         *_, readings = await pipe.execute()
-    if readings > MOST_READINGS:
+    if readings > MAX_READINGS:
         await redis.zrem(counted, reading)
         raise TooManyStreams
 
@@ -219,7 +219,7 @@ async def _entries(redis: Redis, keys: LogKeys, last: str, *, count: int = BATCH
 async def _stay(redis: Redis, key: str, counted: str, reading: str) -> None:
     """Keep the reader's key and its place in the count alive, also while the client is slow to take what it got."""
     clock = asyncio.get_running_loop().time
-    until = clock() + LONGEST_SECONDS
+    until = clock() + MAX_SECONDS
     while clock() < until:
         with suppress(RedisError, OSError):
             await redis.set(key, "", ex=SIDE_LIFE)

@@ -60,17 +60,17 @@ async def reserve(
 
 async def replace(session: AsyncSession, resources: Resources, workspace_id: UUID, index: int, *, after: int) -> int:
     """Something else uses this one: let it rest, and give the workspace a fresh one above `after`."""
-    await rest(session, index)
+    await quarantine(session, index)
     return await reserve(session, resources, workspace_id=workspace_id, after=after)
 
 
-async def rest(session: AsyncSession, index: int) -> None:
+async def quarantine(session: AsyncSession, index: int) -> None:
     """Something else on the host uses this subnet: leave it alone for a day."""
     row = update(Network).where(Network.index == index)
     await session.execute(row.values(workspace_id=None, ready=False, rests_until=utcnow() + REST))
 
 
-async def give_back(session: AsyncSession, workspace_id: UUID) -> None:
+async def release(session: AsyncSession, workspace_id: UUID) -> None:
     """The workspace's container is gone: its network serves the next launch, which makes it should it be missing."""
     row = update(Network).where(Network.workspace_id == workspace_id)
     await session.execute(row.values(workspace_id=None, ready=True))

@@ -8,14 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
-from app.models import LIVE_STATES, Job, JobKind, Wanted, Workspace, WorkspaceStatus, utcnow
+from app.models import LIVE_STATES, DesiredState, Job, JobKind, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState, Status
 from app.workspaces import admission, exits, networks
 from app.workspaces.errors import Refused
 from app.workspaces.jobs.leases import Claim
 from app.workspaces.service import begin
-from app.workspaces.states import Verdict, judge, move
+from app.workspaces.states import Verdict, decide_repair, move
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ HELD = timedelta(minutes=10)
 BEGIN = {Verdict.LAUNCH: JobKind.LAUNCH, Verdict.STOP: JobKind.STOP, Verdict.DELETE: JobKind.DELETE}
 
 
-async def look(
+async def apply_observation(
     session: AsyncSession, resources: Resources, workspace_id: UUID, generation: int, status: Status
 ) -> bool:
     """Compare a workspace's row with its container, and write or begin what follows. May be repeated.
@@ -42,7 +42,7 @@ async def look(
     live = select(Job.id).where(Job.workspace_id == workspace_id, Job.state.in_(LIVE_STATES))
     if workspace.generation != generation or await session.scalar(live) is not None:
         return False
-    match judge(workspace.status, workspace.wanted, status.state):
+    match decide_repair(workspace.status, workspace.wanted, status.state):
         case Verdict.AS_IT_IS:
             pass
         case Verdict.RUNS:
@@ -50,7 +50,7 @@ async def look(
         case Verdict.IS_PAUSED:
             if workspace.status != WorkspaceStatus.PAUSED:
                 paused = WorkspaceStatus.PAUSED
-                await move(session, workspace.id, workspace.generation, paused, wanted=Wanted.PAUSED)
+                await move(session, workspace.id, workspace.generation, paused, wanted=DesiredState.PAUSED)
         case Verdict.DIED:
             await _died(session, resources, workspace, status)
         case verdict:
@@ -79,7 +79,7 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
         workspace.id,
         workspace.generation,
         WorkspaceStatus.RUNNING,
-        wanted=Wanted.RUNNING,
+        wanted=DesiredState.RUNNING,
         host=endpoint.host,
         port=endpoint.port,
         container_id=endpoint.container_id,
@@ -95,11 +95,11 @@ async def _died(session: AsyncSession, resources: Resources, workspace: Workspac
     exits.record_exit(workspace, status, code)
     log.warning("workspace_died", workspace_id=str(workspace.id), code=code, exit_code=status.exit_code)
     if code is None:
-        await move(session, workspace.id, workspace.generation, WorkspaceStatus.STOPPED, wanted=Wanted.STOPPED)
+        await move(session, workspace.id, workspace.generation, WorkspaceStatus.STOPPED, wanted=DesiredState.STOPPED)
         await admission.admit(session, resources)
         return
     if status.state is RunState.ABSENT:
-        await networks.give_back(session, workspace.id)
+        await networks.release(session, workspace.id)
     now = utcnow()
     if workspace.started_at is not None and now - workspace.started_at > HELD:
         workspace.restarts = 0
@@ -137,7 +137,7 @@ async def _failed(
     session: AsyncSession, resources: Resources, workspace: Workspace, code: str, exit_code: int | None
 ) -> None:
     error = WorkspaceStatus.ERROR
-    values = {"wanted": Wanted.STOPPED, "error_code": code, "exit_code": exit_code}
+    values = {"wanted": DesiredState.STOPPED, "error_code": code, "exit_code": exit_code}
     await move(session, workspace.id, workspace.generation, error, **values)
     trail.record(session, "workspace_given_up", "workspace", str(workspace.id), actor=trail.SYSTEM, detail=code)
     await admission.admit(session, resources)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.accounts.change_limits import TooManyChanges
-from app.accounts.dependencies import OwnerDep
+from app.accounts.dependencies import ScopedUserDep
 from app.catalog import templates
 from app.catalog.errors import UnknownTemplate
 from app.catalog.templates import RESERVED_KEYS
@@ -25,7 +25,7 @@ from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.problems import RequestStalled, problems
 from app.models import JobKind, WorkspaceStatus
 from app.workspaces import idle, service, views
-from app.workspaces.dependencies import Asking, AskingDep
+from app.workspaces.dependencies import CommandContext, CommandContextDep
 from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UntilOutOfRange
 from app.workspaces.schemas import ExtendIn, LaunchOut, StatusOut, WorkspaceOut
 from app.workspaces.states import STARTING
@@ -62,7 +62,9 @@ def _nothing(description: str) -> dict[int | str, dict[str, object]]:
     return {200: {"model": LaunchOut, "description": description}}
 
 
-async def _ask(asking: Asking, template: str, kind: JobKind, *, volume: VolumePolicy | None = None) -> LaunchOut:
+async def _ask(
+    asking: CommandContext, template: str, kind: JobKind, *, volume: VolumePolicy | None = None
+) -> LaunchOut:
     """Ask for a change of the caller's workspace, and say what came of it: 202 with a job, or 200 without one."""
     session, resources, locale = asking.session, asking.resources, asking.locale
     accepted = await service.request(
@@ -92,7 +94,7 @@ async def _ask(asking: Asking, template: str, kind: JobKind, *, volume: VolumePo
     operation_id="container_status",
     responses=problems(Unauthorized, Unavailable),
 )
-async def status(session: SessionDep, resources: ResourcesDep, caller: OwnerDep) -> StatusOut:
+async def status(session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> StatusOut:
     """`no_container` where the default workspace was never launched."""
     workspace = await views.find_workspace(session, caller.user.id, resources.catalog.default.key)
     known = workspace is not None and workspace.status != WorkspaceStatus.NOT_CREATED
@@ -118,7 +120,7 @@ async def status(session: SessionDep, resources: ResourcesDep, caller: OwnerDep)
         *CAPACITY.values(),
     ),
 )
-async def restart_default(asking: AskingDep) -> LaunchOut:
+async def restart_default(asking: CommandContextDep) -> LaunchOut:
     """A new container over the same volume. Poll `status_url` until the job ends."""
     return await _ask(asking, asking.resources.catalog.default.key, JobKind.RESTART)
 
@@ -130,7 +132,7 @@ async def restart_default(asking: AskingDep) -> LaunchOut:
     operation_id="container_launch",
     responses={**_nothing("It runs already"), **STARTS},
 )
-async def launch(type: TypePath, asking: AskingDep) -> LaunchOut:
+async def launch(type: TypePath, asking: CommandContextDep) -> LaunchOut:
     """Accepted at once; poll `status_url` until the job ends. A launch that runs already answers the same job."""
     return await _ask(asking, type, JobKind.LAUNCH)
 
@@ -142,7 +144,7 @@ async def launch(type: TypePath, asking: AskingDep) -> LaunchOut:
     operation_id="restart_workspace",
     responses=STARTS,
 )
-async def restart(type: TypePath, asking: AskingDep) -> LaunchOut:
+async def restart(type: TypePath, asking: CommandContextDep) -> LaunchOut:
     """A new container over the same volume, from the image as it is now."""
     return await _ask(asking, type, JobKind.RESTART)
 
@@ -154,7 +156,7 @@ async def restart(type: TypePath, asking: AskingDep) -> LaunchOut:
     operation_id="stop_workspace",
     responses={**_nothing("It does not run"), **ENDS},
 )
-async def stop(type: TypePath, asking: AskingDep) -> LaunchOut:
+async def stop(type: TypePath, asking: CommandContextDep) -> LaunchOut:
     """What runs in it ends; the container and the volume are kept. A launch that is under way is given up for it."""
     return await _ask(asking, type, JobKind.STOP)
 
@@ -180,7 +182,7 @@ async def extend(
     type: TypePath,
     session: SessionDep,
     resources: ResourcesDep,
-    caller: OwnerDep,
+    caller: ScopedUserDep,
     locale: LocaleDep,
     body: ExtendIn | None = None,
 ) -> WorkspaceOut:
@@ -204,7 +206,7 @@ async def extend(
 )
 async def delete(
     type: TypePath,
-    asking: AskingDep,
+    asking: CommandContextDep,
     volume: Annotated[
         VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
     ] = VolumePolicy.KEEP,
@@ -220,7 +222,7 @@ async def delete(
     responses=problems(UnknownTemplate, Unauthorized, Unavailable),
 )
 async def get_workspace(
-    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> WorkspaceOut:
     """As the list shows it; `not_created` where it was never launched."""
     template = templates.find_template(resources.catalog, type)

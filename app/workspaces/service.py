@@ -37,17 +37,7 @@ from app.models import (
 from app.resources import Resources
 from app.workspaces import admission, volumes
 from app.workspaces.errors import NotCancellable
-from app.workspaces.states import (
-    ALIVE,
-    SETTLED,
-    STARTING,
-    WANTED_AT,
-    WANTED_BY,
-    Decision,
-    asked_status,
-    decide,
-    move,
-)
+from app.workspaces.states import ALIVE, DESIRED_AT, DESIRED_BY, SETTLED, STARTING, Decision, asked_status, decide, move
 from app.workspaces.volumes import VolumePolicy
 
 RECENT_LAUNCHES = 20
@@ -175,7 +165,7 @@ async def cancel(
         await _new_job(session, resources, workspace, kind, platform=True)
     else:
         # What lived before the request may live on: the next look at the engine says.
-        generation, wanted = workspace.generation + 1, WANTED_AT[job.was]
+        generation, wanted = workspace.generation + 1, DESIRED_AT[job.was]
         await move(session, workspace.id, workspace.generation, job.was, generation=generation, wanted=wanted)
     await admission.admit(session, resources)
     return job
@@ -312,7 +302,7 @@ async def _new_job(
     """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
     was = left_by(after) if after else workspace.status
     starts = kind in STARTING
-    judged = await admission.judge(session, resources, workspace) if starts else admission.Judgement()
+    judged = await admission.evaluate(session, resources, workspace) if starts else admission.AdmissionDecision()
     refusal = judged.waits_for
     await move(
         session,
@@ -320,7 +310,7 @@ async def _new_job(
         workspace.generation,
         asked_status(kind, workspace.status),
         generation=workspace.generation + 1,
-        wanted=WANTED_BY[kind],
+        wanted=DESIRED_BY[kind],
         error_code=None,
         exit_code=None,
         rest_reason=reason,

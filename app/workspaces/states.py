@@ -13,22 +13,22 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.settings.model import Settings
-from app.models import JobKind, JobStep, Wanted, Workspace, WorkspaceStatus, utcnow
+from app.models import DesiredState, JobKind, JobStep, Workspace, WorkspaceStatus, utcnow
 from app.runtime.base import RunState
 
 S = WorkspaceStatus
 
 SETTLED = frozenset({S.NOT_CREATED, S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR})
-ON_THE_WAY_UP = frozenset({S.QUEUED, S.PULLING, S.CREATING, S.STARTING, S.PROBING})
+STARTING_STATES = frozenset({S.QUEUED, S.PULLING, S.CREATING, S.STARTING, S.PROBING})
 ALIVE = frozenset({S.RUNNING, S.PAUSED})
 # Whatever a workspace is doing, it may be asked to launch, to stop and to go.
 _ASKED = frozenset({S.QUEUED, S.STOPPING, S.DELETING})
 
 TRANSITIONS: dict[WorkspaceStatus, frozenset[WorkspaceStatus]] = {
     S.NOT_CREATED: _ASKED,
-    **dict.fromkeys(ON_THE_WAY_UP, _ASKED | ON_THE_WAY_UP | SETTLED),
-    S.RUNNING: _ASKED | ON_THE_WAY_UP | {S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR},
-    S.PAUSED: _ASKED | ON_THE_WAY_UP | {S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR},
+    **dict.fromkeys(STARTING_STATES, _ASKED | STARTING_STATES | SETTLED),
+    S.RUNNING: _ASKED | STARTING_STATES | {S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR},
+    S.PAUSED: _ASKED | STARTING_STATES | {S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR},
     S.STOPPING: _ASKED | SETTLED,
     S.DELETING: _ASKED | SETTLED,
     S.STOPPED: _ASKED | {S.STOPPED, S.NOT_CREATED},
@@ -49,7 +49,7 @@ def allowed(settings: Settings, status: WorkspaceStatus) -> timedelta:
     """
     if status == S.QUEUED:
         return timedelta(seconds=settings.queue_seconds)
-    if status in ON_THE_WAY_UP:
+    if status in STARTING_STATES:
         return timedelta(seconds=settings.launch_seconds)
     return timedelta(seconds=STOP_SECONDS)
 
@@ -87,21 +87,21 @@ _DONE = {
     JobKind.DELETE: {S.NOT_CREATED},
 }
 
-WANTED_BY = {
-    JobKind.LAUNCH: Wanted.RUNNING,
-    JobKind.RESTART: Wanted.RUNNING,
-    JobKind.PAUSE: Wanted.PAUSED,
-    JobKind.STOP: Wanted.STOPPED,
-    JobKind.DELETE: Wanted.ABSENT,
+DESIRED_BY = {
+    JobKind.LAUNCH: DesiredState.RUNNING,
+    JobKind.RESTART: DesiredState.RUNNING,
+    JobKind.PAUSE: DesiredState.PAUSED,
+    JobKind.STOP: DesiredState.STOPPED,
+    JobKind.DELETE: DesiredState.ABSENT,
 }
 
 # What is wanted of a workspace that is left at a settled status.
-WANTED_AT = {
-    S.NOT_CREATED: Wanted.ABSENT,
-    S.RUNNING: Wanted.RUNNING,
-    S.PAUSED: Wanted.PAUSED,
-    S.STOPPED: Wanted.STOPPED,
-    S.ERROR: Wanted.STOPPED,
+DESIRED_AT = {
+    S.NOT_CREATED: DesiredState.ABSENT,
+    S.RUNNING: DesiredState.RUNNING,
+    S.PAUSED: DesiredState.PAUSED,
+    S.STOPPED: DesiredState.STOPPED,
+    S.ERROR: DesiredState.STOPPED,
 }
 
 STARTING = (JobKind.LAUNCH, JobKind.RESTART)
@@ -144,10 +144,10 @@ class Verdict(enum.Enum):
     DELETE = enum.auto()
 
 
-_DRIVE = {Wanted.RUNNING: Verdict.LAUNCH, Wanted.PAUSED: Verdict.LAUNCH, Wanted.STOPPED: Verdict.STOP}
+_DRIVE = {DesiredState.RUNNING: Verdict.LAUNCH, DesiredState.PAUSED: Verdict.LAUNCH, DesiredState.STOPPED: Verdict.STOP}
 
 
-def judge(status: WorkspaceStatus, wanted: Wanted, seen: RunState) -> Verdict:
+def decide_repair(status: WorkspaceStatus, wanted: DesiredState, seen: RunState) -> Verdict:
     """Compare a row with what the engine says: take over what a hand did to a living workspace, drive all else."""
     exists = seen is not RunState.ABSENT
     alive = seen in (RunState.RUNNING, RunState.PAUSED)
@@ -158,7 +158,7 @@ def judge(status: WorkspaceStatus, wanted: Wanted, seen: RunState) -> Verdict:
         if seen is RunState.RUNNING:
             return Verdict.RUNS
         return Verdict.IS_PAUSED if seen is RunState.PAUSED else Verdict.DIED
-    if wanted == Wanted.ABSENT:
+    if wanted == DesiredState.ABSENT:
         return Verdict.DELETE if exists or status != S.NOT_CREATED else Verdict.AS_IT_IS
     return Verdict.STOP if alive else Verdict.AS_IT_IS
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.accounts.dependencies import OwnerDep
+from app.accounts.dependencies import ScopedUserDep
 from app.catalog.images import image_states
 from app.catalog.schemas import TemplateOut, TemplatesOut
 from app.core.errors import Unauthorized, Unavailable
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/api/templates", tags=["catalogue"])
 
 
 @router.get("", summary="The catalogue", operation_id="list_templates", responses=problems(Unauthorized, Unavailable))
-async def templates(resources: ResourcesDep, locale: LocaleDep, _: OwnerDep) -> TemplatesOut:
+async def templates(resources: ResourcesDep, locale: LocaleDep, _: ScopedUserDep) -> TemplatesOut:
     """What may be launched, in the catalogue's order."""
     catalog = resources.catalog.templates
     states = await image_states(resources.redis, [template.image for template in catalog])

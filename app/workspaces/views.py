@@ -171,14 +171,14 @@ def _entry(
 
 
 def _idle(template: Template, workspace: Workspace | None) -> IdleOut | None:
-    life = idle.outlook(template, workspace, utcnow()) if workspace else None
+    life = idle.idle_schedule(template, workspace, utcnow()) if workspace else None
     return IdleOut.model_validate(life, from_attributes=True) if life else None
 
 
 def _rest(workspace: Workspace | None, locale: Locale) -> RestOut | None:
     if workspace is None or workspace.rest_reason is None or workspace.status not in idle.RESTING:
         return None
-    reason = idle.Reason(workspace.rest_reason)
+    reason = idle.IdleReason(workspace.rest_reason)
     return RestOut(code=reason.value, message=idle.REASONS[reason].say(locale))
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path
 
-from app.accounts.dependencies import OwnerDep
+from app.accounts.dependencies import ScopedUserDep
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
 from app.http.dependencies import SessionDep
 from app.http.problems import problems
@@ -19,7 +19,7 @@ VolumePath = Annotated[UUID, Path(description="Of the volume.", examples=[VOLUME
 
 
 @router.get("", summary="List your volumes", operation_id="list_volumes", responses=problems(Unauthorized, Unavailable))
-async def list_volumes(session: SessionDep, caller: OwnerDep) -> VolumesOut:
+async def list_volumes(session: SessionDep, caller: ScopedUserDep) -> VolumesOut:
     """Files that your workspaces keep, also those of workspaces that were deleted, until their time is over."""
     return VolumesOut(
         volumes=[
@@ -43,6 +43,6 @@ async def list_volumes(session: SessionDep, caller: OwnerDep) -> VolumesOut:
     response_description="Deleted",
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, VolumeInUse, Unavailable),
 )
-async def delete_volume(id: VolumePath, session: SessionDep, caller: OwnerDep) -> None:
+async def delete_volume(id: VolumePath, session: SessionDep, caller: ScopedUserDep) -> None:
     """The files are gone for good; the server removes them within moments. A later launch begins without any."""
     await volumes.remove(session, caller.user, id)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.accounts.status import Change, LastAdmin, change_standing
+from app.accounts.status import LastAdmin, StatusChange, change_status
 from app.admin.account_deletion import delete_user
 from app.models import AuditEntry, Session, User, UserState, utcnow
 from app.resources import Resources
@@ -87,7 +87,7 @@ async def end(resources: Resources, who: User, how: str, by: User) -> None:
         if how == "delete":
             await delete_user(session, resources, who.id, actor=by)
         else:
-            await change_standing(session, who.id, Change(how), actor=by)
+            await change_status(session, who.id, StatusChange(how), actor=by)
 
 
 async def admins(resources: Resources) -> int:

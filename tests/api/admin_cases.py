@@ -11,7 +11,7 @@ import httpx
 from sqlalchemy import select, update
 
 from app.core.supervise import background_task
-from app.models import EngineFacts, Job, JobState, Session, Workspace, WorkspaceStatus, utcnow
+from app.models import EngineCapacity, Job, JobState, Session, Workspace, WorkspaceStatus, utcnow
 from tests.api import cases
 from tests.api.calls import ANYBODYS, CALLS, NOWHERE, call, good, stands_still
 from tests.api.cases import FULL
@@ -61,7 +61,7 @@ async def reaches_owners_limit(scene: Scene) -> httpx.Response:
 async def finds_no_room(settings: dict[str, object], scene: Scene) -> httpx.Response:
     await scene.launched(type="jupyter")
     async with scene.resources.unit_of_work() as session:
-        await session.merge(EngineFacts(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
+        await session.merge(EngineCapacity(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
     return await restarts_stopped(scene, await scene.with_settings(queue_limit=0, **settings))
 
 

@@ -9,7 +9,7 @@ import httpx
 from sqlalchemy import select, update
 
 from app.health.presence import announce, presence_key
-from app.models import EngineFacts, User, Volume, Workspace, utcnow
+from app.models import EngineCapacity, User, Volume, Workspace, utcnow
 from tests.api import sharing_cases
 from tests.api.calls import (
     ACCEPTING,
@@ -87,7 +87,7 @@ async def finds_no_room(name: str, settings: dict[str, object], scene: Scene) ->
     """The engine is full by one of its limits, and nobody may wait."""
     await scene.launched(type="jupyter")
     async with scene.resources.unit_of_work() as session:
-        await session.merge(EngineFacts(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
+        await session.merge(EngineCapacity(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
     return await call(scene, name, client=await scene.with_settings(queue_limit=0, **settings))
 
 

@@ -13,7 +13,7 @@ from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import User, utcnow
 from app.resources import Resources, open_resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.auth.conftest import make_link
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
@@ -29,7 +29,7 @@ async def serving(settings: Settings, *, client: str = "127.0.0.1") -> AsyncIter
     async with open_resources(settings) as resources:
         app = create_app(settings)
         app.state.resources = resources
-        app.state.watch = JobWatch(resources.redis)
+        app.state.watch = JobSubscriptions(resources.redis)
         transport = httpx.ASGITransport(app=app, client=(client, 50000))
         async with httpx.AsyncClient(transport=transport, base_url=settings.public_url) as opened:
             yield opened

@@ -17,19 +17,19 @@ from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import (
     LIVE_STATES,
+    DesiredState,
     Job,
     JobEvent,
     JobKind,
     JobState,
     JobStep,
     User,
-    Wanted,
     Workspace,
     WorkspaceStatus,
     utcnow,
 )
 from app.resources import Resources, open_resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.layout import free_port
 from tests.factories import SignedIn
 from tests.support.waiting import PATIENCE, SOON
@@ -41,7 +41,7 @@ async def make_workspace(
     resources: Resources, user: User, status: WorkspaceStatus = WorkspaceStatus.RUNNING, *, template: str = "hello"
 ) -> Workspace:
     """A workspace in the database."""
-    workspace = Workspace(user_id=user.id, template=template, generation=1, wanted=Wanted.RUNNING, status=status)
+    workspace = Workspace(user_id=user.id, template=template, generation=1, wanted=DesiredState.RUNNING, status=status)
     async with resources.unit_of_work() as session:
         session.add(workspace)
     return workspace
@@ -166,7 +166,7 @@ async def another(settings: Settings, who: SignedIn) -> AsyncIterator[Served]:
     async with open_resources(settings) as resources:
         app = create_app(settings)
         app.state.resources = resources
-        app.state.watch = JobWatch(resources.redis)
+        app.state.watch = JobSubscriptions(resources.redis)
         async with app.state.watch.running(resources), served(app, who) as opened:
             yield opened
 

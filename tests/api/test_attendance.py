@@ -10,7 +10,7 @@ from sqlalchemy import event, update
 from app.core.outbox import announce
 from app.models import ApiToken, Job, Session, User, utcnow
 from app.resources import Resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import eventually, make_job, served
 from tests.factories import SignedIn, make_token, sign_in
 from tests.support.waiting import PATIENCE, SOON
@@ -35,7 +35,7 @@ async def end(resources: Resources, how: str) -> None:
 
 async def asleep(app: FastAPI, job: Job, number: int) -> None:
     """Return once so many have read the row and await its next change."""
-    watch: JobWatch = app.state.watch
+    watch: JobSubscriptions = app.state.watch
     await eventually(lambda: sum(bool(one._waiters) for one in watch._waiting.get(str(job.id), ())) == number)
 
 

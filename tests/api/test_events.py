@@ -14,7 +14,7 @@ from app.core.settings.model import Settings
 from app.models import Job, JobState, Session, User, utcnow
 from app.resources import Resources
 from app.workspaces.jobs import follow
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import Sent, Served, another, change_job, eventually, make_job, served
 from tests.factories import SignedIn, sign_in
 from tests.support.waiting import PATIENCE
@@ -43,7 +43,7 @@ def progress(sent: Sent | None) -> int:
 
 async def waiting(app: FastAPI, job: Job, number: int = 1) -> None:
     """Return once so many streams have read the row and await its next change."""
-    watch: JobWatch = app.state.watch
+    watch: JobSubscriptions = app.state.watch
     await eventually(lambda: sum(bool(event._waiters) for event in watch._waiting.get(str(job.id), ())) == number)
 
 

@@ -20,7 +20,7 @@ from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import Job
 from app.resources import Resources, open_resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.console import StepFailed, wait_until
 from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
@@ -57,7 +57,7 @@ class Poller:
     """Clients that wait for one job at once."""
 
     def __init__(self, app: FastAPI, client: httpx.AsyncClient, who: SignedIn, url: str) -> None:
-        self.watch: JobWatch = app.state.watch
+        self.watch: JobSubscriptions = app.state.watch
         self.client, self.who, self.url = client, who, url
 
     async def get(self, *, seen: str | None = None, wait: float = 0) -> httpx.Response:
@@ -152,7 +152,7 @@ async def app_over(settings: Settings) -> AsyncIterator[tuple[FastAPI, httpx.Asy
     async with open_resources(settings) as opened, AsyncExitStack() as exits:
         app = create_app(settings)
         app.state.resources = opened
-        app.state.watch = JobWatch(opened.redis)
+        app.state.watch = JobSubscriptions(opened.redis)
         await exits.enter_async_context(app.state.watch.running(opened))
         transport = httpx.ASGITransport(app=app)
         yield app, await exits.enter_async_context(httpx.AsyncClient(transport=transport, base_url=settings.public_url))

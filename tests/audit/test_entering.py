@@ -5,7 +5,7 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import select
 
-from app.accounts.principal import Caller
+from app.accounts.principal import Principal
 from app.core.addresses import Route
 from app.gateway.origin_handoff import exchange, make_code
 from app.models import AuditEntry, Share, Workspace, WorkspaceStatus
@@ -20,7 +20,7 @@ STATE = "s" * 43
 async def enter(resources: Resources, who: SignedIn, *, state: str = STATE) -> str | None:
     """The value of the workspace cookie, or None."""
     async with resources.unit_of_work() as session:
-        code = await make_code(session, resources, Caller(who.user, who.session.id), "alice", "hello", STATE)
+        code = await make_code(session, resources, Principal(who.user, who.session.id), "alice", "hello", STATE)
     async with resources.unit_of_work() as session:
         return await exchange(session, resources, Route("alice", "hello", "", "/"), code or new_token(), [state])
 

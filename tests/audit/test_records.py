@@ -11,14 +11,14 @@ from fastapi.routing import APIRoute
 from sqlalchemy import func, select, update
 from starlette.routing import BaseRoute
 
-from app.accounts.denials import Refusals
+from app.accounts.denials import Denials
 from app.audit import trail
 from app.models import ApiToken, AuditEntry, User, Workspace, WorkspaceStatus
 from app.openapi.document import operations
 from app.resources import Resources
 from app.runtime.base import RunState, Status
 from app.workspaces import service
-from app.workspaces.observe import look
+from app.workspaces.observe import apply_observation
 from tests.api.admin_cases import CASES
 from tests.api.conftest import Scene, alice, document, scene
 from tests.api.streaming import make_workspace
@@ -185,7 +185,7 @@ async def test_after_a_minute_a_refusal_is_news_again(
     client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
 ) -> None:
     moments = iter((0.0, 59.0, 61.0))
-    app.state.note_refusal = Refusals(lambda: next(moments)).note
+    app.state.note_refusal = Denials(lambda: next(moments)).note
     for _ in range(3):
         await refused(client, alice, "/api/admin/users")
     assert sorted(row.detail or "" for row in await rows(resources)) == ["", "", "1 more within 60 s"]
@@ -195,7 +195,7 @@ async def test_a_minute_later_a_row_says_how_many_more_were_refused_and_from_whe
     client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
 ) -> None:
     now = [0.0]
-    refusals = Refusals(lambda: now[0])
+    refusals = Denials(lambda: now[0])
     app.state.note_refusal = refusals.note
     for _ in range(5):
         await refused(client, alice, "/api/admin/users")
@@ -220,7 +220,7 @@ async def test_a_minute_later_a_row_says_how_many_more_were_refused_and_from_whe
 async def test_what_was_counted_is_written_when_the_process_stops(
     client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
 ) -> None:
-    refusals: Refusals = app.state.refusals
+    refusals: Denials = app.state.refusals
     async with refusals.running(resources):
         for _ in range(3):
             await refused(client, alice, "/api/admin/users")
@@ -296,7 +296,7 @@ async def test_the_refusal_is_answered_where_it_cannot_be_written(
     async with resources.unit_of_work() as session:
         await session.execute(update(User).values(email="a" * 254))
 
-    class Away(Refusals):
+    class Away(Denials):
         def _count(self, *_: object) -> None:
             raise ConnectionRefusedError
 
@@ -324,6 +324,6 @@ async def test_a_workspace_that_is_given_up_is_written_down(resources: Resources
     workspace = await make_workspace(resources, await make_user(resources), WorkspaceStatus.RUNNING)
     async with resources.unit_of_work() as session:
         await session.execute(update(Workspace).values(restarts=99))
-        assert await look(session, resources, workspace.id, 1, Status(RunState.EXITED, exit_code=3))
+        assert await apply_observation(session, resources, workspace.id, 1, Status(RunState.EXITED, exit_code=3))
     (row,) = await rows(resources)
     assert (row.actor, row.action, row.detail) == ("system", "workspace_given_up", "exited")

@@ -12,9 +12,9 @@ from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 from sqlalchemy import select, update
 
-from app.accounts.api_tokens import MOST_TOKENS
-from app.accounts.dependencies import CallerDep, MaybeCallerDep
-from app.accounts.principal import caller_by_bearer, confirm
+from app.accounts.api_tokens import MAX_TOKENS
+from app.accounts.dependencies import OptionalUserDep, UserDep
+from app.accounts.principal import confirm, principal_by_bearer
 from app.accounts.schemas import TokenIn
 from app.core.errors import Unauthorized
 from app.models import ApiToken, AuditEntry, User, utcnow
@@ -128,10 +128,10 @@ async def test_a_route_that_names_no_scope_refuses_every_token(
     app: FastAPI, client: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
     @app.get("/api/forgotten")
-    async def forgotten(_: CallerDep) -> None: ...
+    async def forgotten(_: UserDep) -> None: ...
 
     @app.get("/api/forgotten/too")
-    async def too(_: MaybeCallerDep) -> None: ...
+    async def too(_: OptionalUserDep) -> None: ...
 
     secret = await make_token(resources, alice.user, "read", "workspaces", "admin")
     for path in ("/api/forgotten", "/api/forgotten/too"):
@@ -197,7 +197,7 @@ async def test_what_is_over_is_refused_also_in_the_middle_of_a_stream(
     secret = await make_token(resources, alice.user, "read")
     bob = await make_user(resources, "bob")
     await make_token(resources, bob, "read")
-    caller = await caller_by_bearer(resources, secret)
+    caller = await principal_by_bearer(resources, secret)
     assert caller is not None
     await confirm(resources, caller)
     statement = {
@@ -207,7 +207,7 @@ async def test_what_is_over_is_refused_also_in_the_middle_of_a_stream(
     }[end]
     async with resources.unit_of_work() as session:
         await session.execute(statement)
-    assert await caller_by_bearer(resources, secret) is None
+    assert await principal_by_bearer(resources, secret) is None
     with pytest.raises(Unauthorized):
         await confirm(resources, caller)
 
@@ -259,7 +259,7 @@ async def test_only_admins_make_tokens_for_admins(
 async def test_of_many_made_at_once_no_more_than_the_last_place_allows(
     client: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
-    for _ in range(MOST_TOKENS - 1):
+    for _ in range(MAX_TOKENS - 1):
         await make_token(resources, alice.user, "read")
     body = {"name": "backup", "scopes": ["read"], "days": 1}
     answers = await asyncio.gather(

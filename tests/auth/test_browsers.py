@@ -4,7 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from app.accounts.device_cookie import Browser, browser_cookie_name, knows, marked, read_browser
+from app.accounts.device_cookie import DeviceCookie, device_cookie_name, is_trusted, mark_trusted, read_device_cookie
 from app.accounts.emails import masked
 from app.core.settings.model import Settings
 from app.models import LinkRequest, MagicLink
@@ -49,7 +49,7 @@ def test_over_tls_the_cookie_is_bound_to_its_host() -> None:
         public_url="https://x.example",
         trusted_proxies="none",
     )
-    assert browser_cookie_name(settings) == "__Host-spawner_browser"
+    assert device_cookie_name(settings) == "__Host-spawner_browser"
 
 
 async def test_the_browser_that_asked_is_told_the_address_and_another_one_a_part_of_it(
@@ -136,25 +136,25 @@ async def test_a_flood_keeps_nobody_out_who_has_signed_in_in_their_browser_befor
 
 async def test_a_browser_is_known_for_the_address_that_it_signed_in_as_alone(resources: Resources) -> None:
     tokens = resources.tokens
-    hers = marked(tokens, read_browser(None), ALICE)
-    assert knows(tokens, read_browser(hers.cookie), ALICE)
-    assert not knows(tokens, hers, "bob@example.org")
-    assert not knows(tokens, Browser(read_browser(None).token, hers.marks), ALICE)
-    assert not knows(tokens, read_browser(hers.token), ALICE)
+    hers = mark_trusted(tokens, read_device_cookie(None), ALICE)
+    assert is_trusted(tokens, read_device_cookie(hers.cookie), ALICE)
+    assert not is_trusted(tokens, hers, "bob@example.org")
+    assert not is_trusted(tokens, DeviceCookie(read_device_cookie(None).token, hers.marks), ALICE)
+    assert not is_trusted(tokens, read_device_cookie(hers.token), ALICE)
 
 
 async def test_a_browser_is_known_for_every_account_of_its_people_up_to_eight(resources: Resources) -> None:
-    tokens, browser = resources.tokens, read_browser(None)
+    tokens, browser = resources.tokens, read_device_cookie(None)
     addresses = [f"user{i}@example.org" for i in range(9)]
     for address in addresses[:8]:
-        browser = marked(tokens, read_browser(browser.cookie), address)
-    browser = marked(tokens, browser, addresses[0])
-    assert all(knows(tokens, read_browser(browser.cookie), address) for address in addresses[:8])
-    browser = read_browser(marked(tokens, browser, addresses[8]).cookie)
+        browser = mark_trusted(tokens, read_device_cookie(browser.cookie), address)
+    browser = mark_trusted(tokens, browser, addresses[0])
+    assert all(is_trusted(tokens, read_device_cookie(browser.cookie), address) for address in addresses[:8])
+    browser = read_device_cookie(mark_trusted(tokens, browser, addresses[8]).cookie)
     # The one that was used longest ago is forgotten.
-    assert [knows(tokens, browser, address) for address in addresses] == [i != 1 for i in range(9)]
+    assert [is_trusted(tokens, browser, address) for address in addresses] == [i != 1 for i in range(9)]
     assert len(browser.cookie) < 320
-    assert read_browser(f"{browser.cookie}.{'0' * 32}").is_new
+    assert read_device_cookie(f"{browser.cookie}.{'0' * 32}").is_new
 
 
 async def test_a_second_account_in_a_browser_leaves_the_first_one_known(
@@ -176,7 +176,7 @@ async def test_a_mark_of_a_replaced_secret_is_made_anew_and_not_beside(settings:
     first, second = "a secret of the tests 0123456789", "another secret of the tests 01234"
     old = Tokens(settings.model_copy(update={"secret_key": first}))
     new = Tokens(settings.model_copy(update={"secret_key": f"{second}\n{first}"}))
-    browser = marked(old, read_browser(None), ALICE)
-    assert knows(new, browser, ALICE)
-    renewed = marked(new, browser, ALICE)
-    assert (len(renewed.marks), knows(old, renewed, ALICE)) == (1, False)
+    browser = mark_trusted(old, read_device_cookie(None), ALICE)
+    assert is_trusted(new, browser, ALICE)
+    renewed = mark_trusted(new, browser, ALICE)
+    assert (len(renewed.marks), is_trusted(old, renewed, ALICE)) == (1, False)

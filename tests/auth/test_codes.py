@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
-from app.accounts.device_cookie import read_browser
+from app.accounts.device_cookie import read_device_cookie
 from app.accounts.principal import Client
 from app.auth.one_time_codes import (
     ALPHABET,
-    MOST_TRIES,
+    MAX_TRIES,
     InvalidCode,
     count_try,
     new_code,
@@ -131,7 +131,7 @@ async def test_five_wrong_codes_end_the_code_but_not_the_link(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, inbox: Inbox
 ) -> None:
     code = await ask(client, worker, inbox)
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         assert (await enter(client, wrong(code))).json()["code"] == "invalid_code"
     assert (await enter(client, code)).json()["code"] == "invalid_code"
     async with resources.sessions() as session:
@@ -145,7 +145,7 @@ async def test_a_typing_error_that_is_no_code_costs_no_try(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, inbox: Inbox
 ) -> None:
     code = await ask(client, worker, inbox)
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         assert (await enter(client, code[:-1])).status_code == 400
     assert await tries(resources) == [0]
     assert (await enter(client, code)).status_code == 200
@@ -158,7 +158,7 @@ async def test_of_fifty_tries_at_once_five_are_judged(
     assert code is not None
     answers = await crowd(enter(client, wrong(code)) for _ in range(50))
     assert {answer.json()["code"] for answer in answers} == {"invalid_code"}
-    assert await tries(resources) == [MOST_TRIES]
+    assert await tries(resources) == [MAX_TRIES]
     assert (await enter(client, code)).status_code == 400
     async with resources.sessions() as session:
         assert await session.scalar(select(func.count()).where(AuditEntry.action == "sign_in_refused")) == 1
@@ -167,10 +167,10 @@ async def test_of_fifty_tries_at_once_five_are_judged(
 async def test_fifty_at_once_are_given_five_tries(client: httpx.AsyncClient, resources: Resources) -> None:
     for _ in range(2):
         await client.post("/api/auth/login", json={"email": ALICE})
-    browser = read_browser(client.cookies["spawner_browser"])
+    browser = read_device_cookie(client.cookies["spawner_browser"])
     given = await crowd(count_try(resources, browser) for _ in range(50))
-    assert [len(requests) for requests in given if requests] == [2] * MOST_TRIES
-    assert await tries(resources) == [MOST_TRIES] * 2
+    assert [len(requests) for requests in given if requests] == [2] * MAX_TRIES
+    assert await tries(resources) == [MAX_TRIES] * 2
 
 
 async def test_fifty_right_codes_at_once_sign_in_once(
@@ -188,7 +188,7 @@ async def test_wrong_codes_of_a_stranger_cost_the_owner_no_try(
 ) -> None:
     code = await ask(client, worker, inbox)
     theirs = await ask(elsewhere, worker, inbox)
-    for _ in range(MOST_TRIES + 1):
+    for _ in range(MAX_TRIES + 1):
         await enter(elsewhere, wrong(theirs))
     assert (await enter(client, code)).status_code == 200
 
@@ -217,7 +217,7 @@ async def test_a_wrong_code_does_the_same_work_whether_the_address_has_an_accoun
         client.cookies.clear()
         await client.post("/api/auth/login", json={"email": address})
         await worker.drain()
-        browser = read_browser(client.cookies["spawner_browser"])
+        browser = read_device_cookie(client.cookies["spawner_browser"])
         with pytest.raises(InvalidCode):
             async with resources.unit_of_work() as session:
                 await verify_code(session, resources, "AAAAAAAA", browser, Client("", ""))

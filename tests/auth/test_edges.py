@@ -8,7 +8,7 @@ from sqlalchemy import select
 from starlette.requests import Request
 
 from app.accounts.emails import InvalidAddress, domain_of, normalise
-from app.accounts.principal import Caller, confirm
+from app.accounts.principal import Principal, confirm
 from app.core.errors import Unauthorized
 from app.core.settings.model import Settings
 from app.http.negotiation import navigates as is_navigation
@@ -116,12 +116,12 @@ async def test_the_cookie_over_tls_is_for_this_host_and_these_pages_alone(
 
 async def test_a_session_is_confirmed_until_it_ends(resources: Resources) -> None:
     alice, bob = await sign_in(resources), await sign_in(resources, "bob")
-    await confirm(resources, Caller(alice.user, alice.session.id))
+    await confirm(resources, Principal(alice.user, alice.session.id))
     async with resources.unit_of_work() as session:
         (await session.get_one(Session, alice.session.id)).ended_at = alice.session.created_at
     with pytest.raises(Unauthorized):
-        await confirm(resources, Caller(alice.user, alice.session.id))
-    await confirm(resources, Caller(bob.user, bob.session.id))
+        await confirm(resources, Principal(alice.user, alice.session.id))
+    await confirm(resources, Principal(bob.user, bob.session.id))
 
 
 async def test_a_links_and_a_sessions_times_are_those_of_the_spending(

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import select, update
 
 from app.accounts import api_tokens, sessions
-from app.accounts.api_tokens import MOST_TOKENS, TooManyTokens
-from app.accounts.device_cookie import Browser, hash_of
-from app.accounts.principal import Caller, Client, Scope, caller_by_bearer, caller_by_cookie, confirm
+from app.accounts.api_tokens import MAX_TOKENS, TooManyTokens
+from app.accounts.device_cookie import DeviceCookie, hash_of
+from app.accounts.principal import Client, Principal, Scope, confirm, principal_by_bearer, principal_by_cookie
 from app.accounts.session_cookies import access_name
 from app.auth import magic_links
 from app.auth.invitations import find_invitation
 from app.auth.one_time_codes import InvalidCode, count_try, verify_code
-from app.auth.service import InvalidLink, look, verify
+from app.auth.service import InvalidLink, preview_link, verify
 from app.core.errors import NotFound, Unauthorized
 from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, MagicLink, Session, User
 from app.resources import Resources
@@ -24,7 +24,7 @@ from tests.auth.conftest import make_link
 from tests.clocks import Time
 from tests.factories import SignedIn, make_token, make_user, sign_in
 
-BROWSER = Browser(new_token())
+BROWSER = DeviceCookie(new_token())
 LAST = timedelta(microseconds=1)
 HERE = Client("", "")
 Try = Callable[[], Awaitable[object]]
@@ -60,7 +60,7 @@ async def test_a_link_to_look_at(resources: Resources, time: Time) -> None:
     token = await make_link(resources, await make_user(resources))
 
     async def seen() -> object:
-        return await look(resources, token, BROWSER)
+        return await preview_link(resources, token, BROWSER)
 
     await ends_at(time, 600, seen)
 
@@ -84,7 +84,7 @@ async def test_the_link_of_an_operator(resources: Resources, time: Time) -> None
         token = magic_links.make_link(session, resources, await session.merge(await make_user(resources)))
 
     async def seen() -> object:
-        return await look(resources, token, BROWSER)
+        return await preview_link(resources, token, BROWSER)
 
     await ends_at(time, resources.settings.magic_link_seconds, seen)
 
@@ -134,17 +134,17 @@ async def test_tries_count_for_as_long_as_a_link_of_the_request_may_live(resourc
 async def test_a_session_by_its_access_token(resources: Resources, alice: SignedIn, time: Time) -> None:
     async def ask() -> object:
         token = resources.tokens.issue(alice.user.id, alice.session.id, is_admin=False)
-        return await caller_by_bearer(resources, token)
+        return await principal_by_bearer(resources, token)
 
     await ends_at(time, resources.settings.session_seconds, ask)
 
 
 async def test_a_session_by_its_cookie(resources: Resources, alice: SignedIn, time: Time) -> None:
-    await ends_at(time, resources.settings.page_access_seconds, lambda: caller_by_cookie(resources, alice.cookie))
+    await ends_at(time, resources.settings.page_access_seconds, lambda: principal_by_cookie(resources, alice.cookie))
 
 
 async def test_a_session_in_the_middle_of_a_stream(resources: Resources, alice: SignedIn, time: Time) -> None:
-    caller = Caller(alice.user, alice.session.id)
+    caller = Principal(alice.user, alice.session.id)
 
     async def go_on() -> object:
         await confirm(resources, caller)
@@ -175,7 +175,7 @@ async def test_a_token_whose_successor_was_used(resources: Resources, alice: Sig
     renewed = await sessions.refresh(resources, alice.refresh)
     assert renewed is not None
     time.pass_(minutes=1)
-    assert await caller_by_cookie(resources, renewed[1].access)
+    assert await principal_by_cookie(resources, renewed[1].access)
     await ends_at(time, sessions.GRACE.total_seconds(), lambda: sessions.refresh(resources, alice.refresh))
 
 
@@ -187,7 +187,7 @@ async def test_a_session_in_the_list_and_to_end(resources: Resources, alice: Sig
     async def end() -> object:
         async with resources.unit_of_work() as session:
             await session.execute(update(Session).values(ended_at=None))
-            return await sessions.end_others(session, Caller(alice.user, None))
+            return await sessions.end_others(session, Principal(alice.user, None))
 
     start = time.now
     await ends_at(time, resources.settings.session_seconds, listed)
@@ -195,16 +195,16 @@ async def test_a_session_in_the_list_and_to_end(resources: Resources, alice: Sig
     other = await sign_in(resources, alice.user)
     time.now = start + timedelta(seconds=resources.settings.session_seconds) - LAST
     async with resources.unit_of_work() as session:
-        assert await sessions.end_others(session, Caller(alice.user, other.session.id)) == 1
+        assert await sessions.end_others(session, Principal(alice.user, other.session.id)) == 1
         await session.execute(update(Session).values(ended_at=None))
     time.pass_(microseconds=1)
     async with resources.unit_of_work() as session:
-        assert await sessions.end_others(session, Caller(alice.user, other.session.id)) == 0
+        assert await sessions.end_others(session, Principal(alice.user, other.session.id)) == 0
 
 
 async def test_a_personal_token_to_use(resources: Resources, alice: SignedIn, time: Time) -> None:
     secret = await make_token(resources, alice.user, "read")
-    await ends_at(time, 24 * 3600, lambda: caller_by_bearer(resources, secret))
+    await ends_at(time, 24 * 3600, lambda: principal_by_bearer(resources, secret))
 
 
 async def test_a_personal_token_to_list_and_to_revoke(resources: Resources, alice: SignedIn, time: Time) -> None:
@@ -229,7 +229,7 @@ async def test_a_personal_token_to_list_and_to_revoke(resources: Resources, alic
 
 
 async def test_a_personal_token_that_takes_a_place(resources: Resources, alice: SignedIn, time: Time) -> None:
-    for _ in range(MOST_TOKENS):
+    for _ in range(MAX_TOKENS):
         await make_token(resources, alice.user, "read")
 
     async def is_full() -> object:
@@ -238,7 +238,7 @@ async def test_a_personal_token_that_takes_a_place(resources: Resources, alice: 
             async with resources.unit_of_work() as session:
                 await api_tokens.make_token(session, resources, alice.user, "one more", [Scope.READ], later)
         except TooManyTokens as error:
-            return error.values == {"limit": MOST_TOKENS}
+            return error.values == {"limit": MAX_TOKENS}
         return False
 
     await ends_at(time, 24 * 3600, is_full)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.auth import magic_links
-from app.auth.magic_links import LEASE, Delivery, claim_link, mark_sent, put_off, requeue_links
+from app.auth.magic_links import LEASE, EmailDelivery, claim_link, mark_sent, requeue_links, reschedule
 from app.core.outbox import QUEUE
 from app.models import LinkPurpose, LinkRequest, LinkRequestState
 from app.resources import Resources
@@ -23,8 +23,8 @@ def stopped(time: Time) -> Time:
     return time
 
 
-def delivery_of(request: LinkRequest, attempt: int) -> Delivery:
-    return Delivery(request.id, attempt, request.expires_at, None)
+def delivery_of(request: LinkRequest, attempt: int) -> EmailDelivery:
+    return EmailDelivery(request.id, attempt, request.expires_at, None)
 
 
 async def messages(resources: Resources) -> list[str]:
@@ -64,7 +64,7 @@ async def test_a_request_to_claim(resources: Resources, time: Time) -> None:
 async def test_a_claim_keeps_others_away_for_the_lease(resources: Resources, time: Time) -> None:
     request = await wish(resources, time)
 
-    async def claim() -> Delivery | None:
+    async def claim() -> EmailDelivery | None:
         async with resources.unit_of_work() as session:
             return await claim_link(session, resources, request.id)
 
@@ -95,7 +95,7 @@ async def test_a_letter_is_put_off_twice_as_long_each_time(
 ) -> None:
     request = await wish(resources, time, attempts=attempt)
     async with resources.unit_of_work() as session:
-        await put_off(session, delivery_of(request, attempt))
+        await reschedule(session, delivery_of(request, attempt))
     async with resources.sessions() as session:
         row = await session.get_one(LinkRequest, request.id)
     assert (row.run_at - time.now).total_seconds() == seconds
@@ -109,7 +109,7 @@ async def test_a_letter_that_would_come_too_late_is_given_up(
     request = await wish(resources, time, attempts=1)
     time.pass_(seconds=600 - left)
     async with resources.unit_of_work() as session:
-        await put_off(session, delivery_of(request, 1))
+        await reschedule(session, delivery_of(request, 1))
     async with resources.sessions() as session:
         row = await session.get_one(LinkRequest, request.id)
     assert row.state is state
@@ -145,7 +145,7 @@ async def test_an_attempt_that_is_not_the_current_one_changes_nothing(
         await session.execute(update(LinkRequest).values(**changed))
     time.pass_(seconds=1)
     async with resources.unit_of_work() as session:
-        await {"put_off": put_off, "mark_sent": mark_sent}[settle](session, delivery_of(request, 1))
+        await {"put_off": reschedule, "mark_sent": mark_sent}[settle](session, delivery_of(request, 1))
     async with resources.sessions() as session:
         row = await session.get_one(LinkRequest, request.id)
     assert (row.state, row.finished_at) == (changed.get("state", QUEUED), None)
@@ -157,8 +157,8 @@ async def test_only_the_letter_that_is_put_off_waits_longer(resources: Resources
     request, other = await wish(resources, time, attempts=1), await wish(resources, time, attempts=1)
     start = time.now
     async with resources.unit_of_work() as session:
-        await put_off(session, delivery_of(request, 1))
-        await put_off(session, Delivery(uuid4(), 1, request.expires_at, None))
+        await reschedule(session, delivery_of(request, 1))
+        await reschedule(session, EmailDelivery(uuid4(), 1, request.expires_at, None))
     async with resources.sessions() as session:
         runs = {row.id: row.run_at for row in await session.scalars(select(LinkRequest))}
     assert runs == {request.id: start + timedelta(seconds=1), other.id: start}

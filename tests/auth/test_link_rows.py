@@ -7,14 +7,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
-from app.accounts.device_cookie import Browser, hash_of, marked
+from app.accounts.device_cookie import DeviceCookie, hash_of, mark_trusted
 from app.accounts.principal import Client
 from app.auth.bootstrap import claim_bootstrap
 from app.auth.magic_links import claim_link, make_link, mark_dropped, mark_refused, mark_sent, request_link
 from app.auth.one_time_codes import count_try, read_code, verify_code
 from app.auth.operators import make_admin, make_sign_in_link
-from app.auth.service import Blocked, InvalidLink, SeenLink, look, verify
-from app.mail.messages import Letter
+from app.auth.service import Blocked, InvalidLink, LinkPreview, preview_link, verify
+from app.mail.messages import Email
 from app.models import (
     Bootstrap,
     Invitation,
@@ -34,7 +34,7 @@ from tests.conftest import TestWorker
 from tests.factories import make_user
 from workers.loops.reconcile import reconcile_rows
 
-BROWSER = Browser(new_token())
+BROWSER = DeviceCookie(new_token())
 HERE = Client("203.0.113.9", "an agent")
 ALICE = "alice@example.org"
 
@@ -53,7 +53,7 @@ async def request(
         return (await session.scalars(select(LinkRequest))).one()
 
 
-async def claim(resources: Resources, wanted: LinkRequest) -> Letter:
+async def claim(resources: Resources, wanted: LinkRequest) -> Email:
     async with resources.unit_of_work() as session:
         delivery = await claim_link(session, resources, wanted.id)
     assert delivery is not None
@@ -277,14 +277,18 @@ async def test_a_code_that_is_spent_tells_its_client_and_how(resources: Resource
 async def test_what_is_seen_of_a_link(resources: Resources) -> None:
     letter = await claim(resources, await request(resources))
     token = letter.text.partition("#token=")[2].split()[0]
-    assert await look(resources, token, BROWSER) == SeenLink(True, ALICE, "", None)
-    assert await look(resources, token, Browser(new_token())) == SeenLink(False, "a•••@example.org", "", None)
-    assert await look(resources, token, marked(resources.tokens, BROWSER, ALICE)) == SeenLink(True, ALICE, "", None)
+    assert await preview_link(resources, token, BROWSER) == LinkPreview(True, ALICE, "", None)
+    assert await preview_link(resources, token, DeviceCookie(new_token())) == LinkPreview(
+        False, "a•••@example.org", "", None
+    )
+    assert await preview_link(resources, token, mark_trusted(resources.tokens, BROWSER, ALICE)) == LinkPreview(
+        True, ALICE, "", None
+    )
 
 
 async def test_tries_are_counted_on_the_requests_of_this_browser_alone(resources: Resources) -> None:
     async with resources.unit_of_work() as session:
-        for address, browser in ((ALICE, BROWSER), ("bob@example.org", Browser(new_token()))):
+        for address, browser in ((ALICE, BROWSER), ("bob@example.org", DeviceCookie(new_token()))):
             await request_link(session, resources, LinkPurpose.LOGIN, address, "en", "127.0.0.1", browser)
     assert [one.email for one in await count_try(resources, BROWSER)] == [ALICE]
     counted = {one["email"]: one["code_tries"] for one in await rows(resources, LinkRequest)}
@@ -307,7 +311,7 @@ async def test_a_link_shows_its_own_account(resources: Resources) -> None:
     user, other = await make_user(resources), await make_user(resources, "bob")
     async with resources.unit_of_work() as session:
         mine, theirs = make_link(session, resources, user), make_link(session, resources, other)
-    assert (await look(resources, mine, BROWSER)).address == "a•••@example.org"
-    assert (await look(resources, theirs, BROWSER)).address == "b•••@example.org"
+    assert (await preview_link(resources, mine, BROWSER)).address == "a•••@example.org"
+    assert (await preview_link(resources, theirs, BROWSER)).address == "b•••@example.org"
     with pytest.raises(InvalidLink):
-        await look(resources, new_token(), BROWSER)
+        await preview_link(resources, new_token(), BROWSER)

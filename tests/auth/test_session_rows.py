@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from app.accounts import api_tokens, sessions
-from app.accounts.principal import Caller, Client, Scope, caller_by_cookie
+from app.accounts.principal import Client, Principal, Scope, principal_by_cookie
 from app.auth.invitations import accept_invitation, find_invitation, invite_address, list_invitations, revoke_invitation
 from app.auth.magic_links import claim_link
 from app.core.errors import NotFound
@@ -67,7 +67,7 @@ async def test_a_session_that_is_renewed(resources: Resources, time: Time) -> No
     renewed = await sessions.refresh(resources, alice.refresh)
     assert renewed is not None
     caller, pages = renewed
-    assert caller == Caller(
+    assert caller == Principal(
         caller.user, alice.session.id, seen_at=time.now, fresh=True, signed_in_at=alice.session.created_at
     )
     assert caller.user.id == alice.user.id
@@ -92,7 +92,7 @@ async def test_a_refresh_token_that_came_back_ends_its_session_alone(resources: 
     time.pass_(minutes=1)
     renewed = await sessions.refresh(resources, alice.refresh)
     assert renewed is not None
-    assert await caller_by_cookie(resources, renewed[1].access)
+    assert await principal_by_cookie(resources, renewed[1].access)
     assert {one["user_id"]: one["shown_at"] for one in await rows(resources, Session)}[alice.user.id] == time.now
     time.pass_(minutes=1)
     assert await sessions.refresh(resources, alice.refresh) is None
@@ -111,7 +111,7 @@ async def test_sessions_that_are_ended(resources: Resources, time: Time, how: st
     ended = alice if how != "end_others" else other
     time.pass_(seconds=9)
     async with resources.unit_of_work() as session:
-        caller = Caller(alice.user, alice.session.id)
+        caller = Principal(alice.user, alice.session.id)
         match how:
             case "end_session":
                 await sessions.end_session(session, alice.user, alice.session.id)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event, func, select, update
 
 from app.accounts import sessions
-from app.accounts.principal import Client, caller_by_cookie
+from app.accounts.principal import Client, principal_by_cookie
 from app.accounts.sessions import open_session
 from app.core.settings.model import Settings
 from app.models import AuditEntry, Session, User, utcnow
@@ -222,7 +222,7 @@ class TestRenewing:
             time.pass_(seconds=11)
             first = await sessions.refresh(resources, who.refresh)
             assert first is not None
-            assert await caller_by_cookie(resources, first[1].access)
+            assert await principal_by_cookie(resources, first[1].access)
             time.pass_(seconds=11)
             late, _ = await asyncio.gather(
                 sessions.refresh(resources, who.refresh), sessions.refresh(resources, first[1].refresh)

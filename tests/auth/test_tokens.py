@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from app.core import clock
 from app.core.settings.model import Settings
 from app.security.keyring import Key
-from app.security.tokens import LONGEST, PURPOSES, InvalidToken, Tokens, new_token
+from app.security.tokens import MAX_LENGTH, PURPOSES, InvalidToken, Tokens, new_token
 
 SECRET = "a secret of the tests 0123456789 abcdefghij"
 KEY = Key(SECRET)
@@ -95,7 +95,7 @@ def forgeries() -> Iterator[tuple[str, str]]:
         "padding": f"{good()}==",
         "duplicate dots": f"{head}..{body}.{signature}",
         "four parts": f"{head}.{body}.{signature}.{signature}",
-        "huge": forge(pad="x" * LONGEST),
+        "huge": forge(pad="x" * MAX_LENGTH),
         "huge and junk": "a" * 10_000_000,
         "empty": "",
         "dots": "..",

@@ -14,7 +14,7 @@ from app.catalog.templates import SMALLEST_MEMORY, parse_memory
 from app.core.addresses import placeholders
 from app.core.settings.model import Settings
 from app.runtime.docker.policy import Allowed
-from app.runtime.egress import INTERNET, Egress
+from app.runtime.egress import EGRESS_INTERNET, Egress
 
 SHIPPED = Path(__file__).parents[2] / "images" / "catalog.yaml"
 TEMPLATE = """\
@@ -201,7 +201,7 @@ def test_where_workspaces_connect_is_read(tmp_path: Path) -> None:
         found = load_catalog(path).default.egress
         assert found.networks == (("10.0.0.0/8", "192.0.2.7/32") if read is ... else read)
         assert Egress.read(str(found)) == found
-    assert load_catalog(write(tmp_path, TEMPLATE)).default.egress == INTERNET
+    assert load_catalog(write(tmp_path, TEMPLATE)).default.egress == EGRESS_INTERNET
 
 
 def test_what_the_settings_list_a_template_may_have(tmp_path: Path) -> None:

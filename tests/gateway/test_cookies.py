@@ -28,7 +28,7 @@ def test_every_value_of_our_name_is_seen_but_not_without_end() -> None:
     one, two, three = (f"{number:043d}" for number in (1, 2, 3))
     assert cookies.values([f"x=0; n={one}; n=planted", f"n={two};n = {three}; n={one}"], "n") == [one, two, three]
     many = [f"n={number:043d}" for number in range(1000)]
-    assert len(cookies.values([";".join(many)], "n")) == cookies.MOST_TRIED
+    assert len(cookies.values([";".join(many)], "n")) == cookies.MAX_TRIED
 
 
 def test_as_many_planted_cookies_as_a_browser_keeps_do_not_hide_the_true_one() -> None:

@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from app.gateway.credentials import read_credentials
-from app.gateway.proxied_request import Visit
+from app.gateway.proxied_request import ProxiedRequest
 from tests.factories import make_token
 from tests.gateway.conftest import Owned, Site
 from tests.gateway.test_proxy import last
@@ -54,7 +54,9 @@ async def test_credentials_of_other_letters_are_read_past_them_as_lenient_server
     secret = await make_token(site.resources, owned.owner.user, "workspaces")
     ours, own = (basic("x", password).replace("Basic ", "Basic \xe9") for password in (secret, "own"))
     for value, token in ((ours, secret), (own, None), ("Basic \xe9", None)):
-        shown = read_credentials(site.resources.tokens, Visit(method="GET", host="", uri="/", authorization=(value,)))
+        shown = read_credentials(
+            site.resources.tokens, ProxiedRequest(method="GET", host="", uri="/", authorization=(value,))
+        )
         assert (shown.token, shown.authorization) == (token, "" if token else value)
 
 

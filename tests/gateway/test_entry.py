@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select, update
 
-from app.accounts.principal import Caller
-from app.gateway.cookies import MOST_TRIED
+from app.accounts.principal import Principal
+from app.gateway.cookies import MAX_TRIED
 from app.gateway.origin_handoff import enter_url, purge
 from app.models import Handoff, Session, Share, User, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.security.tokens import new_token
@@ -22,7 +22,7 @@ from tests.gateway.conftest import APART, SHARED_ORIGIN, Owned, Site
 async def code_url(site: Site, owner: SignedIn, route: str, path: str = "/", state: str | None = None) -> str | None:
     """What the public page does once the owner is signed in there."""
     async with site.resources.unit_of_work() as session:
-        return await enter_url(session, site.resources, Caller(owner.user, owner.session.id), route, path, state)
+        return await enter_url(session, site.resources, Principal(owner.user, owner.session.id), route, path, state)
 
 
 async def follow(site: Site, url: str, cookie: dict[str, str] | None = None) -> httpx.Response:
@@ -138,7 +138,7 @@ async def test_many_planted_entry_cookies_cost_one_statement_and_keep_nobody_out
     state = new_token()
     url = await code_url(site, owned.owner, owned.route, "/", state)
     assert url is not None
-    planted = "; ".join(f"spawner_entry={new_token()}" for _ in range(MOST_TRIED - 1))
+    planted = "; ".join(f"spawner_entry={new_token()}" for _ in range(MAX_TRIED - 1))
     statements: list[str] = []
     event.listen(site.resources.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     stranger = re.sub("code=[^&]+", f"code={new_token()}", url)

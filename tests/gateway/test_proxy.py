@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from app.http.proxy_headers import Forwarded
+from app.http.proxy_headers import ProxyHeadersMiddleware
 from deploy.stack.layout import free_port
 from tests.gateway.conftest import Owned, Received, Site, caddy
 from tests.support.waiting import PATIENCE
@@ -328,7 +328,7 @@ async def test_the_api_learns_the_proxys_own_peer_whatever_a_client_claims(site:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    site.edge.api.app = Forwarded(app, ["127.0.0.1"])
+    site.edge.api.app = ProxyHeadersMiddleware(app, ["127.0.0.1"])
     claims = [
         "X-Forwarded-For: 6.6.6.6",
         "X-Forwarded-For: 127.0.0.1",

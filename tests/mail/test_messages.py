@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from app.core.i18n import LOCALES, Locale
-from app.mail.messages import Letter, Message, invite, write_link
+from app.mail.messages import Email, Message, invite, write_link
 
 TOKEN = "q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"
 SITE = "https://spawner.example.org"
@@ -17,7 +17,7 @@ WITH_LINK = (Message.SIGNUP, Message.LOGIN)
 
 def letter(
     message: Message = Message.LOGIN, locale: Locale = "en", *, to: str = "a@example.org", seconds: int = 600
-) -> Letter:
+) -> Email:
     life = timedelta(seconds=seconds)
     if message == Message.INVITE:
         return invite(locale, to=to, public_url=SITE, inviter="root@example.org", life=life)

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 import pytest
 
 from app.core.i18n import LOCALES, Locale
-from app.mail.messages import Letter, Message, invite, write_link
+from app.mail.messages import Email, Message, invite, write_link
 from app.mail.sender import SmtpMailer
 from tests.letters import PostOffice, text_of
 
@@ -20,7 +20,7 @@ LONG = f"https://{'.'.join(['a' * 63, 'b' * 63, 'c' * 63, 'd' * 61])}:65535"
 UMLAUTS = "jürgen.groß@example.org"
 
 
-def write(message: Message, locale: Locale, to: str, site: str) -> Letter:
+def write(message: Message, locale: Locale, to: str, site: str) -> Email:
     life = timedelta(days=1)
     if message == Message.INVITE:
         return invite(locale, to=to, public_url=site, inviter="chef@example.org", life=life)
@@ -31,7 +31,7 @@ async def nothing() -> None:
     pass
 
 
-async def transmit(post_office: PostOffice, letter: Letter) -> bytes:
+async def transmit(post_office: PostOffice, letter: Email) -> bytes:
     await SmtpMailer(f"smtp://127.0.0.1:{post_office.port}", "spawner@example.org").send(letter, nothing)
     content = post_office.received[-1].original_content
     assert content is not None
@@ -85,7 +85,7 @@ async def test_a_server_that_takes_seven_bits_gets_seven_and_no_broken_link(
 
 
 async def test_a_line_that_smtp_does_not_allow_is_encoded(post_office: PostOffice) -> None:
-    letter = Letter(to="alice@example.org", subject="Hello", text="a" * 999 + "\n", html="<p>hello</p>\n")
+    letter = Email(to="alice@example.org", subject="Hello", text="a" * 999 + "\n", html="<p>hello</p>\n")
     content = await transmit(post_office, letter)
     assert all(len(line) <= 998 for line in content.split(b"\r\n"))
     assert text_of(parse(content)) == letter.text

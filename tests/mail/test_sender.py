@@ -10,15 +10,15 @@ from email.message import EmailMessage
 import pytest
 
 from app.mail import sender
-from app.mail.messages import Letter
+from app.mail.messages import Email
 from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, SmtpMailer
 from tests.letters import PostOffice, text_of
 
 FROM = "Spawner <spawner@example.org>"
 
 
-def letter(to: str = "alice@example.org", subject: str = "Hello") -> Letter:
-    return Letter(to=to, subject=subject, text="Grüße, a text\n", html="<p>Grüße</p>")
+def letter(to: str = "alice@example.org", subject: str = "Hello") -> Email:
+    return Email(to=to, subject=subject, text="Grüße, a text\n", html="<p>Grüße</p>")
 
 
 async def nothing() -> None:
@@ -67,7 +67,7 @@ async def test_an_international_address_arrives(post_office: PostOffice) -> None
     ],
     ids=repr,
 )
-async def test_nothing_is_smuggled_into_headers_or_commands(post_office: PostOffice, hostile: Letter) -> None:
+async def test_nothing_is_smuggled_into_headers_or_commands(post_office: PostOffice, hostile: Email) -> None:
     with pytest.raises(MailRefused):
         await mailer_for(post_office).send(hostile, nothing)
     assert post_office.received == []

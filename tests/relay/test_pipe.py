@@ -10,12 +10,12 @@ from uuid import uuid4
 import pytest
 
 from app.gateway import tunnel as pipes
-from app.gateway.authorization import Entry
+from app.gateway.authorization import SessionGrant
 from app.gateway.heads import split_ticket
-from app.gateway.tunnel import KEEPALIVE, MOST_EARLY, MOST_HEAD, Admission, Far, Pipe
+from app.gateway.tunnel import KEEPALIVE, MAX_EARLY, MAX_HEAD, Tunnel, TunnelTarget, Upstream
 from tests.support.waiting import PATIENCE
 
-ADMISSION = Admission(Entry(uuid4(), uuid4(), 1, uuid4()), "10.0.0.7", 8888)
+ADMISSION = TunnelTarget(SessionGrant(uuid4(), uuid4(), 1, uuid4()), "10.0.0.7", 8888)
 HEAD = b"GET /ws HTTP/1.1\r\nHost: alice\r\n\r\n"
 REQUEST = b"GET /ws HTTP/1.1\r\nHost: alice\r\nX-Spawner-Ticket: t\r\n\r\n"
 AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -59,14 +59,14 @@ class Line:
 class Bench:
     """A pipe whose near side is connected, and whose far side is a line as well."""
 
-    pipe: Pipe
+    pipe: Tunnel
     near: Line
     far: Line
     tickets: list[str]
     dialled: list[tuple[str, int]]
-    ended: list[Pipe]
+    ended: list[Tunnel]
 
-    async def admitted(self, early: bytes = b"") -> Far:
+    async def admitted(self, early: bytes = b"") -> Upstream:
         """Show the ticket and wait until the container is reached."""
         self.pipe.near.data_received(REQUEST + early)
         async with asyncio.timeout(PATIENCE):
@@ -74,7 +74,7 @@ class Bench:
                 await asyncio.sleep(0)
         return self.pipe._far
 
-    async def opened(self) -> Far:
+    async def opened(self) -> Upstream:
         far = await self.admitted()
         far.data_received(AGREES)
         self.near.sent = self.far.sent = b""
@@ -85,18 +85,18 @@ class Bench:
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     tickets: list[str] = []
-    ended: list[Pipe] = []
+    ended: list[Tunnel] = []
 
-    def redeem(_: Pipe, ticket: str) -> Admission | None:
+    def redeem(_: Tunnel, ticket: str) -> TunnelTarget | None:
         tickets.append(ticket)
         return ADMISSION if ticket == "t" else None
 
-    pipe = Pipe(redeem, ended.append)
+    pipe = Tunnel(redeem, ended.append)
     made = Bench(pipe, Line(), Line(), tickets, [], ended)
     with socket.socket() as near, socket.socket() as far:
         made.near.connection, made.far.connection = near, far
 
-        async def create_connection(make: Callable[[], Far], host: str, port: int) -> tuple[Any, Far]:
+        async def create_connection(make: Callable[[], Upstream], host: str, port: int) -> tuple[Any, Upstream]:
             made.dialled.append((host, port))
             protocol = make()
             protocol.connection_made(made.far)  # type: ignore[arg-type]
@@ -176,14 +176,14 @@ async def test_another_answer_is_passed_on_and_nothing_goes_there_any_more(bench
     assert bench.near.sent == answer + b"more"
 
 
-@pytest.mark.parametrize(("size", "ends"), [(MOST_HEAD, []), (MOST_HEAD + 1, ["abort"])])
+@pytest.mark.parametrize(("size", "ends"), [(MAX_HEAD, []), (MAX_HEAD + 1, ["abort"])])
 async def test_an_answer_without_an_end_is_given_up(bench: Bench, size: int, ends: list[str]) -> None:
     far = await bench.admitted()
     far.data_received(b"x" * size)
     assert (bench.near.done, bench.far.done) == (ends, ends)
 
 
-@pytest.mark.parametrize(("size", "says"), [(MOST_HEAD, b""), (MOST_HEAD + 1, b"431 Request Header Fields Too Large")])
+@pytest.mark.parametrize(("size", "says"), [(MAX_HEAD, b""), (MAX_HEAD + 1, b"431 Request Header Fields Too Large")])
 async def test_a_request_without_an_end_is_refused(bench: Bench, size: int, says: bytes) -> None:
     bench.pipe.near.data_received(b"x" * size)
     closes = b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -199,7 +199,7 @@ async def test_a_request_without_a_good_ticket_is_refused(bench: Bench, request_
     assert (bench.dialled, bench.pipe.admission, bench.ended) == ([], None, [bench.pipe])
 
 
-@pytest.mark.parametrize(("size", "done"), [(MOST_EARLY, []), (MOST_EARLY + 1, ["pause"])])
+@pytest.mark.parametrize(("size", "done"), [(MAX_EARLY, []), (MAX_EARLY + 1, ["pause"])])
 async def test_what_hurries_ahead_is_bounded(bench: Bench, size: int, done: list[str]) -> None:
     await bench.admitted()
     bench.pipe.near.data_received(b"x" * size)
@@ -279,10 +279,10 @@ async def test_a_container_that_is_reached_too_late_hears_nothing(bench: Bench) 
 @pytest.mark.parametrize("name", ["HEAD_SECONDS", "CONNECT_SECONDS", "ANSWER_SECONDS"])
 async def test_each_stage_has_its_time(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(pipes, name, 0.05)
-    pipe, near, far = Pipe(lambda *_: ADMISSION, lambda _: None), Line(), Line()
+    pipe, near, far = Tunnel(lambda *_: ADMISSION, lambda _: None), Line(), Line()
     reached = asyncio.Event()
 
-    async def create_connection(make: Callable[[], Far], *_: object) -> tuple[Any, Far]:
+    async def create_connection(make: Callable[[], Upstream], *_: object) -> tuple[Any, Upstream]:
         if name == "CONNECT_SECONDS":
             await reached.wait()
         protocol = make()

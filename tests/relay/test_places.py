@@ -14,14 +14,14 @@ from structlog.testing import capture_logs
 from app.core.errors import Unavailable
 from app.core.settings.model import Settings
 from app.gateway import websocket_relay as relays
-from app.gateway.authorization import Entry
+from app.gateway.authorization import SessionGrant
 from app.gateway.errors import TooManySockets
-from app.gateway.tunnel import Pipe
+from app.gateway.tunnel import Tunnel
 from app.gateway.websocket_relay import Relay, _file_limit
 from app.resources import Resources
 from tests.support.waiting import PATIENCE
 
-ENTRY, OTHER = Entry(uuid4(), uuid4(), 1, uuid4()), Entry(uuid4(), uuid4(), 1, uuid4())
+ENTRY, OTHER = SessionGrant(uuid4(), uuid4(), 1, uuid4()), SessionGrant(uuid4(), uuid4(), 1, uuid4())
 
 
 class Clock:
@@ -57,14 +57,14 @@ class Quiet:
         self.ended = self.ended or "aborted"
 
 
-def connect(relay: Relay) -> Pipe:
+def connect(relay: Relay) -> Tunnel:
     """A connection that has said nothing yet."""
-    pipe: Pipe = relay._accept().pipe  # type: ignore[attr-defined]
+    pipe: Tunnel = relay._accept().pipe  # type: ignore[attr-defined]
     pipe.near.transport = Quiet()  # type: ignore[assignment]
     return pipe
 
 
-def admit(relay: Relay, entry: Entry = ENTRY) -> Pipe:
+def admit(relay: Relay, entry: SessionGrant = ENTRY) -> Tunnel:
     """A connection that has shown its ticket."""
     ticket = relay.issue(entry, "127.0.0.1", 1).ticket
     pipe = connect(relay)
@@ -73,7 +73,7 @@ def admit(relay: Relay, entry: Entry = ENTRY) -> Pipe:
     return pipe
 
 
-def ended(pipe: Pipe) -> str:
+def ended(pipe: Tunnel) -> str:
     return pipe.near.transport.ended  # type: ignore[attr-defined,no-any-return]
 
 
@@ -100,9 +100,9 @@ async def test_a_ticket_ends_after_ten_seconds(relay: Relay, clock: Clock) -> No
 async def test_each_account_has_its_places_over_all_its_sessions_and_workspaces(relay: Relay, clock: Clock) -> None:
     most = Settings.model_fields["user_websockets"].default
     for number in range(most // 2):
-        admit(relay, Entry(uuid4(), uuid4(), number, ENTRY.visitor_id))
+        admit(relay, SessionGrant(uuid4(), uuid4(), number, ENTRY.visitor_id))
         relay.issue(ENTRY, "127.0.0.1", 1)
-    again = Entry(uuid4(), uuid4(), 1, ENTRY.visitor_id)
+    again = SessionGrant(uuid4(), uuid4(), 1, ENTRY.visitor_id)
     with pytest.raises(TooManySockets) as refused:
         relay.issue(again, "127.0.0.1", 1)
     assert refused.value.headers == {"Retry-After": "5"}
@@ -119,7 +119,7 @@ async def test_a_few_accounts_leave_places_for_others(resources: Resources, monk
             greedy = uuid4()
             for _ in range(100):
                 with suppress(TooManySockets):
-                    admit(relay, Entry(uuid4(), uuid4(), 1, greedy))
+                    admit(relay, SessionGrant(uuid4(), uuid4(), 1, greedy))
         assert len(relay) < 100
         for _ in range(5):
             relay.issue(OTHER, "127.0.0.1", 1)
@@ -199,9 +199,9 @@ async def test_the_proxy_is_told_where_it_listens(resources: Resources, bind: st
 
 
 async def test_a_look_ends_whom_it_does_not_find(relay: Relay, resources: Resources, monkeypatch: Any) -> None:
-    asked: list[list[Entry]] = []
+    asked: list[list[SessionGrant]] = []
 
-    async def still_held(_: Resources, entries: list[Entry]) -> set[Entry]:
+    async def still_held(_: Resources, entries: list[SessionGrant]) -> set[SessionGrant]:
         asked.append(entries)
         return {OTHER}
 
@@ -222,7 +222,7 @@ async def test_a_look_ends_whom_it_does_not_find(relay: Relay, resources: Resour
 async def test_every_second_what_is_open_is_asked_for(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
 
-    async def still_held(_: Resources, entries: list[Entry]) -> set[Entry]:
+    async def still_held(_: Resources, entries: list[SessionGrant]) -> set[SessionGrant]:
         asked.append(time.monotonic())
         return set(entries)
 

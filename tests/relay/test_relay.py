@@ -13,14 +13,14 @@ from app.core.errors import Unavailable
 from app.core.settings.model import Settings
 from app.gateway import tunnel
 from app.gateway import websocket_relay as relays
-from app.gateway.authorization import Entry
+from app.gateway.authorization import SessionGrant
 from app.gateway.heads import split_ticket
 from app.gateway.websocket_relay import Relay
 from app.resources import Resources
 from deploy.stack.layout import free_port
 from tests.support.waiting import PATIENCE
 
-ENTRY = Entry(uuid4(), uuid4(), 1, uuid4())
+ENTRY = SessionGrant(uuid4(), uuid4(), 1, uuid4())
 AGREES = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -209,7 +209,7 @@ async def test_what_stays_silent_is_given_up(relay: Relay, monkeypatch: pytest.M
 
 
 async def test_a_long_head_is_refused(relay: Relay) -> None:
-    assert (await ask(relay, b"GET / HTTP/1.1\r\nX: " + b"x" * (tunnel.MOST_HEAD + 1))).startswith(b"HTTP/1.1 431")
+    assert (await ask(relay, b"GET / HTTP/1.1\r\nX: " + b"x" * (tunnel.MAX_HEAD + 1))).startswith(b"HTTP/1.1 431")
 
 
 async def test_strangers_at_the_port_push_each_other_out(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ async def test_a_relay_that_is_told_to_stop_lets_nobody_in(relay: Relay) -> None
 async def test_while_the_database_is_silent_websockets_stay_for_a_while_and_no_longer(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(*_: object) -> set[Entry]:
+    async def fails(*_: object) -> set[SessionGrant]:
         raise OSError
 
     monkeypatch.setattr(relays, "LOOK_SECONDS", 0.02)

@@ -7,7 +7,7 @@ import aiodocker
 import pytest
 
 from app.runtime.docker.objects import container_body
-from app.runtime.docker.policy import MOST_TERMINALS, SECCOMP, Allowed, PolicyViolated, check
+from app.runtime.docker.policy import MAX_TERMINALS, SECCOMP, Allowed, PolicyViolated, check
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.spec import WorkspaceSpec
 from tests.runtime.attacks import Attack
@@ -144,7 +144,7 @@ async def test_a_workspace_has_so_many_terminals_and_they_go_with_it(
     [name] = [item["Name"] for item in mounts if item["Destination"] == "/dev/pts"]
     assert name in before
     said = json.loads(await fetch(endpoint, "/seize/terminals", seconds=PATIENCE))
-    assert said == {"held": MOST_TERMINALS, "refusals": ["ENOSPC"]}
+    assert said == {"held": MAX_TERMINALS, "refusals": ["ENOSPC"]}
     await guarded.ensure_stopped(spec.name, spec.workspace_id)
     again = await attack.run(spec, {})
     assert json.loads(await fetch(again, "/take/terminals")) == {"said": "ok"}

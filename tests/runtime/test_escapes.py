@@ -19,7 +19,7 @@ import pytest
 from app.runtime.base import EgressUnenforceable, RunState
 from app.runtime.docker.firewall import Firewall
 from app.runtime.docker.runtime import DockerRuntime
-from app.runtime.egress import INTERNET, NOWHERE, Egress
+from app.runtime.egress import EGRESS_INTERNET, EGRESS_NONE, Egress
 from tests.runtime.attacks import RANGE, Attack, Prey, outcomes
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE
@@ -135,21 +135,21 @@ async def test_workspaces_connect_where_their_template_says(
     lookup = "nowhere.invalid"
     knows = await asyncio.to_thread(resolves, lookup)
     policies = {
-        "internet": (INTERNET, {"the internet"}),
-        "none": (NOWHERE, set[str]()),
+        "internet": (EGRESS_INTERNET, {"the internet"}),
+        "none": (EGRESS_NONE, set[str]()),
         "the site": (Egress((f"172.31.{SITE}.0/30",)), {"the site"}),
         "one server": (Egress((f"{PUBLIC}/32", "10.0.0.0/8")), {"the internet"}),
     }
 
     async def one(egress: Egress) -> set[str]:
-        through = Attack(published if egress == NOWHERE else docker, attack.workspace, attack.image)
+        through = Attack(published if egress == EGRESS_NONE else docker, attack.workspace, attack.image)
         spec, gateway = await through.spec(egress=egress)
         aims = {"the internet": (PUBLIC, 80), "the site": (LAN, 80), "a neighbour": (prey.endpoint.host, 8080)}
         aims |= {"the host": (gateway, 8000), "the metadata address": (METADATA, 80)}
         async with platform(gateway):
             found = await outcomes(await through.run(spec, aims, [lookup]))
         names = {name for name, said in found.items() if said == "succeeded"}
-        assert (f"resolve {lookup}" in names) == (knows and egress != NOWHERE), found[f"resolve {lookup}"]
+        assert (f"resolve {lookup}" in names) == (knows and egress != EGRESS_NONE), found[f"resolve {lookup}"]
         return {name.removeprefix("connect to ") for name in names if name.startswith("connect")}
 
     async with aclosing(published):
@@ -169,7 +169,7 @@ async def test_rules_go_with_the_workspace_and_come_back_when_flushed(
     docker: DockerRuntime, attack: Attack, instance: str, engine: aiodocker.Docker
 ) -> None:
     firewall = Firewall(instance, RANGE)
-    spec, _ = await attack.spec(egress=NOWHERE)
+    spec, _ = await attack.spec(egress=EGRESS_NONE)
     await attack.run(spec, {})
     assert (await firewall.look()).elements["closed"] == {spec.network.subnet}
     assert await docker.keep_egress(instance) == 0
@@ -191,7 +191,7 @@ async def test_a_stopped_workspace_starts_under_the_policy_of_today(
     old = workspace()
     await docker.ensure_running(old, steps)
     await docker.ensure_stopped(old.name, old.workspace_id)
-    closed = replace(old, egress=NOWHERE)
+    closed = replace(old, egress=EGRESS_NONE)
     first = await docker.ensure_running(closed, steps)
     assert (await firewall.look()).elements["closed"] == {old.network.subnet}
     assert await docker.ensure_running(old, steps) == first
@@ -202,11 +202,11 @@ async def test_a_stopped_workspace_starts_under_the_policy_of_today(
 
 async def test_what_cannot_be_enforced_is_not_run(workspace: Workspaces, steps: Steps) -> None:
     runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16)
-    spec = workspace(egress=NOWHERE)
+    spec = workspace(egress=EGRESS_NONE)
     with pytest.raises(EgressUnenforceable):
         await runtime.ensure_running(spec, steps)
     assert (await runtime.status(spec.name)).state is RunState.ABSENT
-    assert (await runtime.ensure_running(replace(spec, egress=INTERNET), steps)).host
+    assert (await runtime.ensure_running(replace(spec, egress=EGRESS_INTERNET), steps)).host
     await runtime.aclose()
 
 

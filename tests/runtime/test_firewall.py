@@ -11,7 +11,7 @@ import pytest
 
 from app.runtime.base import EgressUnenforceable
 from app.runtime.docker.firewall import CHANGING, Firewall, Wanted, name_servers
-from app.runtime.egress import INTERNET, Egress
+from app.runtime.egress import EGRESS_INTERNET, Egress
 from deploy.stack.rules import remove_rules
 
 # This machine is the engine's host for these: each address of loopback is its own.
@@ -57,9 +57,9 @@ async def test_a_subnet_has_the_rule_that_was_set_last(rules: Firewall) -> None:
     assert await elements(rules) == {"closed": {ONE}, "limited": {TWO}, "listed": listed}
     await rules.set(TWO, Egress(("192.0.2.7/32",)))
     assert (await elements(rules))["listed"] == {f"{TWO} . 192.0.2.7/32"}
-    await rules.set(ONE, INTERNET)
-    await rules.set(TWO, INTERNET)
-    await rules.set(TWO, INTERNET)
+    await rules.set(ONE, EGRESS_INTERNET)
+    await rules.set(TWO, EGRESS_INTERNET)
+    await rules.set(TWO, EGRESS_INTERNET)
     assert await elements(rules) == {}
 
 

@@ -12,7 +12,7 @@ from app.core.settings.model import Settings
 from app.resources import Resources
 from app.runtime.docker.objects import INCARNATION, PORT, WORKSPACE
 from app.runtime.docker.runtime import DockerRuntime
-from app.runtime.docker.streams import LONGEST_LINE
+from app.runtime.docker.streams import MAX_LINE
 from tests.api.streaming import Sent, make_workspace, served
 from tests.factories import sign_in
 from tests.runtime.support import DOCKER_URL
@@ -71,4 +71,4 @@ async def test_a_line_without_end_does_not_fill_the_memory(
     container = await start("busybox head -c 300000 /dev/zero | busybox tr '\\0' x; echo; echo after")
     await container.wait()
     found = [line async for line in docker.logs(f"{settings.instance}-alice-hello")]
-    assert [len(line) for line in found] == [LONGEST_LINE, 5]
+    assert [len(line) for line in found] == [MAX_LINE, 5]

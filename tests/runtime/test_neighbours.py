@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.runtime.base import Endpoint
-from app.runtime.docker.firewall import MOST_CONNECTIONS
+from app.runtime.docker.firewall import MAX_CONNECTIONS
 from app.runtime.docker.kernel import BOUNDS, Demand, lacking, read, settings_of
-from app.runtime.docker.policy import MOST_TERMINALS
+from app.runtime.docker.policy import MAX_TERMINALS
 from tests.runtime.attacks import Attack
 from tests.runtime.support import fetch
 from tests.support.waiting import PATIENCE
@@ -90,7 +90,7 @@ async def test_neighbours_and_host_have_theirs_while_one_workspace_holds_all_tha
 ) -> None:
     attacker, neighbour = two
     held, refusals = await seize(attacker, what)
-    assert held >= MOST_TERMINALS
+    assert held >= MAX_TERMINALS
     assert await take(neighbour, what) == "ok", (held, refusals)
     await asyncio.to_thread(as_user, HOST[what])
 
@@ -119,9 +119,9 @@ async def test_one_workspace_does_not_fill_the_machines_table_of_connections(two
     held, refusals = await seize(two[0], "connections")
     source = two[0].host
     entries = [line for line in _connections() if f"src={source} " in line]
-    assert held >= MOST_CONNECTIONS
+    assert held >= MAX_CONNECTIONS
     # The kernel counts before it adds: those that come at the same instant pass together.
-    assert len(entries) <= MOST_CONNECTIONS + 40
+    assert len(entries) <= MAX_CONNECTIONS + 40
     assert refusals
     assert await take(two[1], "connections") == "ok"
     assert any(f"src={two[1].host} " in line for line in _connections())

@@ -15,7 +15,7 @@ from app.core.settings.model import Settings
 from app.models import Workspace
 from app.runtime.docker.objects import container_body, egress_of
 from app.runtime.docker.policy import GRANTABLE, NO_RESOLVER, TERMINALS, Allowed, PolicyViolated, check, forbidden_path
-from app.runtime.egress import INTERNET, Egress
+from app.runtime.egress import EGRESS_INTERNET, Egress
 from app.runtime.spec import HostMount, Network, Volume, WorkspaceSpec
 from app.workspaces.container_spec import build_spec
 
@@ -29,7 +29,7 @@ ALLOWED = Allowed(
 )
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 MOUNTS = st.sampled_from([HostMount("/srv/data", "/data"), HostMount("/srv/shared", "/shared", read_only=False)])
-EGRESS = st.sampled_from([INTERNET, Egress(()), Egress(("10.0.0.0/8", "192.0.2.0/24"))])
+EGRESS = st.sampled_from([EGRESS_INTERNET, Egress(()), Egress(("10.0.0.0/8", "192.0.2.0/24"))])
 
 
 @st.composite
@@ -204,7 +204,7 @@ def test_a_link_is_judged_by_what_it_points_to(tmp_path: Path) -> None:
 
 def test_a_label_that_is_not_understood_lets_nothing_out() -> None:
     assert egress_of({"spawner.egress": "somewhere"}) == Egress(())
-    assert egress_of(None) == egress_of({}) == INTERNET
+    assert egress_of(None) == egress_of({}) == EGRESS_INTERNET
 
 
 def test_no_capability_that_reaches_beyond_the_container_can_be_listed() -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, func, select, update
 
 from app.access.shares import purge
-from app.accounts.principal import Caller
+from app.accounts.principal import Principal
 from app.gateway.origin_handoff import enter_url
 from app.models import AuditEntry, Job, Share, ShareLink, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
@@ -37,7 +37,7 @@ async def bob(resources: Resources) -> SignedIn:
 async def enters(resources: Resources, who: SignedIn) -> bool:
     """Whether the person may go on to the workspace."""
     async with resources.unit_of_work() as session:
-        url = await enter_url(session, resources, Caller(who.user, who.session.id), ROUTE, "/", None)
+        url = await enter_url(session, resources, Principal(who.user, who.session.id), ROUTE, "/", None)
         return url is not None
 
 

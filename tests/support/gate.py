@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from app.gateway.authorization import Entry
-from app.gateway.decide import Desk, Pass, answer
-from app.gateway.proxied_request import Visit
-from app.gateway.websocket_relay import Passage
+from app.gateway.authorization import SessionGrant
+from app.gateway.decide import Allow, GatewayContext, answer
+from app.gateway.proxied_request import ProxiedRequest
+from app.gateway.websocket_relay import RelayTicket
 from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
 from app.resources import Resources
 from app.security.tokens import new_token
@@ -16,7 +16,7 @@ from tests.factories import SignedIn, sign_in
 
 HOST = "127.0.0.1:8080"
 OWN = "http://127.0.0.1:8080"
-VISIT = Visit(method="GET", host=HOST, uri="/alice-hello/lab?a=1")
+VISIT = ProxiedRequest(method="GET", host=HOST, uri="/alice-hello/lab?a=1")
 # Where each workspace has an origin of its own, as sharing needs it.
 APART = "http://{route}.apps.localhost:8080"
 
@@ -25,11 +25,11 @@ APART = "http://{route}.apps.localhost:8080"
 class Counter:
     """A relay that only says what it was asked for."""
 
-    issued: list[tuple[Entry, str, int]] = field(default_factory=list)
+    issued: list[tuple[SessionGrant, str, int]] = field(default_factory=list)
 
-    def issue(self, entry: Entry, host: str, port: int, *, upgrade: bool, patience: float | None) -> Passage:
+    def issue(self, entry: SessionGrant, host: str, port: int, *, upgrade: bool, patience: float | None) -> RelayTicket:
         self.issued.append((entry, host, port))
-        return Passage("127.0.0.1:9", "a ticket")
+        return RelayTicket("127.0.0.1:9", "a ticket")
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Gate:
     """The gateway over this test's tables, and alice with a workspace and its cookie."""
 
     resources: Resources
-    desk: Desk
+    desk: GatewayContext
     relay: Counter
     alice: SignedIn
     workspace: Workspace
     value: str
 
-    def visit(self, **changes: Any) -> Visit:
+    def visit(self, **changes: Any) -> ProxiedRequest:
         apart = {"host": "alice-hello.apps.localhost:8080", "uri": "/lab?a=1"}
         named = apart if self.resources.settings.host_mode else {}
         return replace(VISIT, **{"cookies": (f"spawner_workspace={self.value}",), **named, **changes})
@@ -87,6 +87,6 @@ async def make_workspace(resources: Resources, owner: SignedIn, **columns: Any) 
     return workspace
 
 
-ADMITTED = Pass(
+ADMITTED = Allow(
     upstream="10.0.0.7:8888", prefix="/alice-hello", base="/alice-hello/", user="alice", cookie="", authorization=""
 )

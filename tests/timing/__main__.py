@@ -12,7 +12,7 @@ import httpx
 from app.core.settings.model import Settings
 from app.main import create_app
 from app.resources import open_resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.services import Services, private_services
 from tests.timing.asking import ALPHA, Answers, measure, put_accounts
 from tests.timing.ranks import mann_whitney
@@ -41,7 +41,7 @@ async def run(settings: Settings) -> Answers:
     async with open_resources(settings) as resources:
         await resources.redis.flushall()
         app = create_app(settings)
-        app.state.resources, app.state.watch = resources, JobWatch(resources.redis)
+        app.state.resources, app.state.watch = resources, JobSubscriptions(resources.redis)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url=settings.public_url) as client:
             return await measure(client, TRIES)

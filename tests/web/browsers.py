@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import httpx
 from fastapi import FastAPI
 
-from app.models import Job, JobEvent, JobKind, JobState, JobStep, User, Wanted, Workspace, WorkspaceStatus, utcnow
+from app.models import DesiredState, Job, JobEvent, JobKind, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from tests.factories import SignedIn
 
@@ -74,7 +74,7 @@ async def make_workspace(
             user_id=user.id,
             template=template,
             generation=1,
-            wanted=Wanted.RUNNING,
+            wanted=DesiredState.RUNNING,
             status=status,
             host="127.0.0.1",
             port=1,

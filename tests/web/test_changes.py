@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from sqlalchemy import select, update
 
 from app.models import (
-    EngineFacts,
+    EngineCapacity,
     Image,
     JobKind,
     JobState,
@@ -247,7 +247,7 @@ async def test_a_quota_is_told_without_scripts_on_the_whole_page(
 async def full(resources: Resources) -> None:
     """The engine has less memory than any workspace asks for."""
     async with resources.unit_of_work() as session:
-        session.add(EngineFacts(memory_bytes=1 << 20, cpus=64))
+        session.add(EngineCapacity(memory_bytes=1 << 20, cpus=64))
 
 
 async def test_a_launch_that_waits_says_for_what_and_at_which_place(
@@ -276,10 +276,10 @@ async def test_a_full_queue_is_told_on_the_card(app: FastAPI, hers: httpx.AsyncC
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (WorkspaceStatus.PAUSED, "idle_pause", idle.REASONS[idle.Reason.IDLE_PAUSE].en),
+        (WorkspaceStatus.PAUSED, "idle_pause", idle.REASONS[idle.IdleReason.IDLE_PAUSE].en),
         (WorkspaceStatus.PAUSED, None, "Paused: opening it wakes it."),
-        (WorkspaceStatus.STOPPED, "idle_stop", idle.REASONS[idle.Reason.IDLE_STOP].en),
-        (WorkspaceStatus.STOPPED, "max_lifetime", idle.REASONS[idle.Reason.MAX_LIFETIME].en),
+        (WorkspaceStatus.STOPPED, "idle_stop", idle.REASONS[idle.IdleReason.IDLE_STOP].en),
+        (WorkspaceStatus.STOPPED, "max_lifetime", idle.REASONS[idle.IdleReason.MAX_LIFETIME].en),
     ],
 )
 async def test_what_the_platform_brought_to_rest_says_why(

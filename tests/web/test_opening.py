@@ -7,8 +7,8 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.gateway.origin_handoff import MOST_CODES
-from app.models import EngineFacts, Handoff, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus, utcnow
+from app.gateway.origin_handoff import MAX_CODES
+from app.models import EngineCapacity, Handoff, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
 from tests.clocks import Time
@@ -72,12 +72,12 @@ async def test_a_visit_writes_a_code_only_for_the_browser_that_can_spend_it_and_
     for state in ({}, {"state": "no token"}):
         assert (await hers.get("/open/alice-hello", params=state)).status_code == 303
     assert await count_codes(resources) == 0
-    for _ in range(MOST_CODES):
+    for _ in range(MAX_CODES):
         assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
     refused = await hers.get("/open/alice-hello", params={"state": new_token()})
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
     assert "Workspaces were opened too often from this sign-in within a minute." in refused.text
-    assert await count_codes(resources) == MOST_CODES
+    assert await count_codes(resources) == MAX_CODES
     time.pass_(seconds=61)
     assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
 
@@ -86,7 +86,7 @@ async def test_entering_in_a_loop_ends_though_each_code_is_spent(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
-    for _ in range(MOST_CODES):
+    for _ in range(MAX_CODES):
         assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
         async with resources.unit_of_work() as session:
             await session.execute(update(Handoff).values(spent_at=utcnow()))
@@ -97,9 +97,9 @@ async def test_codes_that_are_asked_for_at_once_are_no_more_than_one_may_have(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
-    asked = (hers.get("/open/alice-hello", params={"state": new_token()}) for _ in range(MOST_CODES + 10))
+    asked = (hers.get("/open/alice-hello", params={"state": new_token()}) for _ in range(MAX_CODES + 10))
     answers = await asyncio.gather(*asked)
-    assert sorted(answer.status_code for answer in answers) == [303] * MOST_CODES + [429] * 10
+    assert sorted(answer.status_code for answer in answers) == [303] * MAX_CODES + [429] * 10
 
 
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "/../bob-hello/"])
@@ -178,7 +178,7 @@ async def test_what_is_on_its_way_out_is_waited_for_and_then_offered_to_start(
 
 async def test_waiting_for_room_says_for_what(hers: httpx.AsyncClient, resources: Resources) -> None:
     async with resources.unit_of_work() as session:
-        session.add(EngineFacts(memory_bytes=1 << 20, cpus=64))
+        session.add(EngineCapacity(memory_bytes=1 << 20, cpus=64))
     answer = await hers.post("/open/alice-hello", headers=HTMX)
     assert "memory is taken" in answer.text
     assert Page(answer.text).find("progress")
@@ -188,7 +188,7 @@ async def test_what_is_refused_is_said_on_the_page_before_the_workspace(
     hers: httpx.AsyncClient, resources: Resources
 ) -> None:
     async with resources.unit_of_work() as session:
-        session.add(EngineFacts(memory_bytes=1 << 20, cpus=64))
+        session.add(EngineCapacity(memory_bytes=1 << 20, cpus=64))
     resources.settings.queue_limit = 0
     asked: list[tuple[dict[str, str], int]] = [(HTMX, 200), ({}, 503)]
     for headers, status in asked:

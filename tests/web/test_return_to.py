@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select, update
 
-from app.auth.return_to import LONGEST, read_local
+from app.auth.return_to import MAX_LENGTH, read_local
 from app.core.addresses import workspace_url
 from app.models import LinkRequest, WorkspaceStatus
 from app.resources import Resources
@@ -107,7 +107,7 @@ async def test_a_query_of_eight_kilobytes_is_kept_whole(
     browser: httpx.AsyncClient, worker: TestWorker, inbox: Inbox, resources: Resources, character: str
 ) -> None:
     await make_user(resources)
-    place = "/lab?" + character * (LONGEST - 13)
+    place = "/lab?" + character * (MAX_LENGTH - 13)
     path = "/open/alice-hello?" + urlencode({"next": place})
     waiting = await sign_in_from(browser, worker, path, fragment="#cell-39")
     assert waits_for(waiting) == f"{path}#cell-39"
@@ -121,7 +121,7 @@ async def test_a_query_of_eight_kilobytes_is_kept_whole(
 async def test_what_is_too_long_to_be_kept_is_said(
     browser: httpx.AsyncClient, worker: TestWorker, inbox: Inbox
 ) -> None:
-    whole = "/" + "x" * (LONGEST - 1)
+    whole = "/" + "x" * (MAX_LENGTH - 1)
     sent = await browser.get("/open/alice-hello", params={"next": f"{whole}x"})
     form = await browser.get(sent.headers["location"])
     assert (field(form, "next"), "too long to be kept" in form.text) == ("/open/alice-hello", True)

@@ -148,7 +148,7 @@ async def test_a_worker_says_once_what_its_engine_cannot_enforce(
     runtime.unenforceable = True
     with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(PATIENCE):
-            await examine.say_engine(worker.context)
+            await examine.log_engine_findings(worker.context)
     said = [entry for entry in logs if entry["log_level"] == "warning"]
     assert [entry["event"] for entry in said] == ["engine_checked"]
     # The sysctls are this machine's.

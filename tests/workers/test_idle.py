@@ -11,11 +11,11 @@ from app.models import Job, JobEvent, JobKind, JobState, JobStep, User, Workspac
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, Inventory, RunState, Usage
 from app.workspaces import service
-from app.workspaces.idle import let_rest
+from app.workspaces.idle import stop_idle
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.support.driving import accept
-from workers.loops.idle import keep_idle
+from workers.loops.idle import reconcile_idle
 
 NOTHING = Inventory([], [], [])
 PAUSES = {"idle_pause": 600, "idle_stop": 3600}
@@ -41,7 +41,7 @@ async def name(resources: Resources, worker: TestWorker, runtime: FakeRuntime) -
     await accept(resources)
     await worker.drain()
     (name,) = runtime.containers
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     return name
 
 
@@ -70,7 +70,7 @@ async def test_one_that_is_idle_is_paused_and_then_stopped_and_says_why(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime, name: str
 ) -> None:
     await change(resources, started_at=ago(601), active_at=ago(601))
-    assert await keep_idle(worker.context, NOTHING) == 1
+    assert await reconcile_idle(worker.context, NOTHING) == 1
     await worker.drain()
     row = await read(resources)
     assert (row.status, row.rest_reason) == (WorkspaceStatus.PAUSED, "idle_pause")
@@ -80,9 +80,9 @@ async def test_one_that_is_idle_is_paused_and_then_stopped_and_says_why(
     assert (events[0].step, events[0].detail) == (JobStep.QUEUED, "idle_pause")
 
     await change(resources, started_at=ago(3601), active_at=ago(3599))
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     await change(resources, active_at=ago(3600))
-    assert await keep_idle(worker.context, NOTHING) == 1
+    assert await reconcile_idle(worker.context, NOTHING) == 1
     await worker.drain()
     row = await read(resources)
     assert (row.status, row.rest_reason) == (WorkspaceStatus.STOPPED, "idle_stop")
@@ -95,7 +95,7 @@ async def test_one_that_works_is_not_paused(
 ) -> None:
     await change(resources, started_at=ago(601), active_at=ago(601), sampled_at=ago(31))
     runtime.state[name].usage = grown
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     row = await read(resources)
     assert row.status is WorkspaceStatus.RUNNING
     assert row.active_at is not None
@@ -108,7 +108,7 @@ async def test_an_open_connection_without_frames_does_not_keep_it(
 ) -> None:
     await change(resources, started_at=ago(601), active_at=ago(601), sampled_at=ago(31))
     runtime.state[name].usage = Usage(0.4, 600)
-    assert await keep_idle(worker.context, NOTHING) == 1
+    assert await reconcile_idle(worker.context, NOTHING) == 1
 
 
 async def test_counters_are_read_once_an_interval(
@@ -116,7 +116,7 @@ async def test_counters_are_read_once_an_interval(
 ) -> None:
     first = (await read(resources)).sampled_at
     runtime.state[name].usage = Usage(9.0, 9)
-    await keep_idle(worker.context, NOTHING)
+    await reconcile_idle(worker.context, NOTHING)
     assert (await read(resources)).sampled_at == first
 
 
@@ -129,10 +129,10 @@ async def test_counters_that_cannot_be_read_never_count_as_idle(
     usage = runtime.usage
     monkeypatch.setattr(runtime, "usage", away)
     await change(resources, started_at=ago(9999), active_at=ago(3000), sampled_at=ago(2000))
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     # Nor does the first look afterwards: what happened in between is not known.
     monkeypatch.setattr(runtime, "usage", usage)
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     row = await read(resources)
     assert row.active_at is not None
     assert row.active_at > ago(10)
@@ -143,7 +143,7 @@ async def test_the_longest_life_ends_also_one_that_works(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime, name: str
 ) -> None:
     await change(resources, started_at=ago(601), active_at=ago(0))
-    assert await keep_idle(worker.context, NOTHING) == 1
+    assert await reconcile_idle(worker.context, NOTHING) == 1
     await worker.drain()
     row = await read(resources)
     assert (row.status, row.rest_reason) == (WorkspaceStatus.STOPPED, "max_lifetime")
@@ -154,7 +154,7 @@ async def test_without_a_limit_nothing_is_read_and_nothing_rests(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime, name: str
 ) -> None:
     await change(resources, started_at=ago(10**7), active_at=ago(10**7))
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     assert (await read(resources)).sampled_at is None
 
 
@@ -163,7 +163,7 @@ async def test_one_that_was_used_since_it_was_found_idle_is_left_alone(
 ) -> None:
     row = await read(resources)
     async with resources.unit_of_work() as session:
-        assert await let_rest(session, resources, row.id) is None
+        assert await stop_idle(session, resources, row.id) is None
     assert (await last_job(resources))[0].kind is JobKind.LAUNCH
 
 
@@ -173,29 +173,29 @@ async def test_one_that_a_job_is_changing_is_left_alone(resources: Resources, wo
         locked = await session.get_one(Workspace, row.id, with_for_update=True)
         await service.begin(session, resources, locked, JobKind.LAUNCH)
     await change(resources, started_at=ago(601), active_at=ago(601))
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     async with resources.unit_of_work() as session:
-        assert await let_rest(session, resources, row.id) is None
+        assert await stop_idle(session, resources, row.id) is None
 
 
 async def test_a_pause_that_failed_is_not_tried_at_every_look(
     resources: Resources, worker: TestWorker, name: str
 ) -> None:
     await change(resources, started_at=ago(601), active_at=ago(601))
-    assert await keep_idle(worker.context, NOTHING) == 1
+    assert await reconcile_idle(worker.context, NOTHING) == 1
     async with resources.unit_of_work() as session:
         await session.execute(
             update(Job).where(Job.kind == JobKind.PAUSE).values(state=JobState.FAILED, finished_at=utcnow())
         )
-    assert await keep_idle(worker.context, NOTHING) == 0
+    assert await reconcile_idle(worker.context, NOTHING) == 0
     async with resources.unit_of_work() as session:
         await session.execute(update(Job).where(Job.kind == JobKind.PAUSE).values(finished_at=ago(601)))
-    assert await keep_idle(worker.context, NOTHING) == 1
+    assert await reconcile_idle(worker.context, NOTHING) == 1
 
 
 async def test_what_somebody_asks_for_clears_the_reason(resources: Resources, worker: TestWorker, name: str) -> None:
     await change(resources, started_at=ago(601), active_at=ago(601))
-    await keep_idle(worker.context, NOTHING)
+    await reconcile_idle(worker.context, NOTHING)
     await worker.drain()
     row = await read(resources)
     async with resources.unit_of_work() as session:

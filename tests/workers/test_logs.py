@@ -229,7 +229,7 @@ async def test_an_account_reads_a_few_logs_at_once_over_all_processes(
     async with AsyncExitStack() as exits:
         other = await exits.enter_async_context(another(settings, alice))
         await exits.enter_async_context(working(settings, resources, engine))
-        askers = [(api, other)[number % 2] for number in range(protocol.MOST_READINGS)]
+        askers = [(api, other)[number % 2] for number in range(protocol.MAX_READINGS)]
         streams = [await exits.enter_async_context(asker.stream(FOLLOW)) for asker in askers]
         for stream in streams:
             await lines(stream, 1)
@@ -247,11 +247,11 @@ async def test_readings_of_a_process_that_died_are_counted_no_longer_than_they_c
     resources: Resources, alice: SignedIn, time: Time
 ) -> None:
     key = protocol.readings_key(alice.user.id)
-    for number in range(protocol.MOST_READINGS):
+    for number in range(protocol.MAX_READINGS):
         await protocol._count(resources.redis, key, f"dead {number}")
     with pytest.raises(TooManyStreams):
         await protocol._count(resources.redis, key, "one more")
-    assert await resources.redis.zcard(key) == protocol.MOST_READINGS
+    assert await resources.redis.zcard(key) == protocol.MAX_READINGS
     time.pass_(seconds=protocol.COUNT_LIFE + 1)
     await protocol._count(resources.redis, key, "one more")
     assert await resources.redis.zcard(key) == 1

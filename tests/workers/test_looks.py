@@ -9,7 +9,7 @@ from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
 from tests.workspaces.stepped import Answer, SteppedWorker, settle
-from workers.loops.engine_events import look
+from workers.loops.engine_events import reconcile_workspace
 
 
 async def test_what_was_seen_before_a_launch_does_not_count_after_it(
@@ -28,7 +28,7 @@ async def test_what_was_seen_before_a_launch_does_not_count_after_it(
     runtime.end(name)
     async with httpx.AsyncClient() as http:
         watcher = SteppedWorker(resources, runtime, http)
-        watcher.begin(lambda context: look(context, workspace.id))
+        watcher.begin(lambda context: reconcile_workspace(context, workspace.id))
         await settle([watcher])
         watcher.go_on(Answer.LATE)
         await settle([watcher])

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.account_deletion import delete_user
-from app.models import AuditEntry, Job, Network, User, Volume, Wanted, Workspace, WorkspaceStatus, utcnow
+from app.models import AuditEntry, DesiredState, Job, Network, User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState
 from app.workspaces import service
@@ -183,7 +183,7 @@ async def test_rows_of_a_backup_stop_no_more_than_a_few_of_what_was_launched_sin
     await run(9)
     async with resources.unit_of_work() as session:
         await session.execute(delete(Job))
-        await session.execute(update(Workspace).values(status=WorkspaceStatus.STOPPED, wanted=Wanted.STOPPED))
+        await session.execute(update(Workspace).values(status=WorkspaceStatus.STOPPED, wanted=DesiredState.STOPPED))
     await passes(worker)
     assert {runtime.state[name].state for name in runtime.containers} == {RunState.RUNNING}
     found = await find_unclaimed(worker.context)

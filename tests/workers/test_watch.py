@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from sqlalchemy import delete, select, update
 
-from app.models import Job, JobKind, Network, User, Volume, Wanted, Workspace, WorkspaceStatus, utcnow
+from app.models import DesiredState, Job, JobKind, Network, User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, Event, Inventory, RunState
 from app.workspaces import service
@@ -57,7 +57,7 @@ async def test_a_workspace_that_died_shows_why(resources: Resources, worker: Tes
     await reconcile_engine(worker.context)
     dead = await row_of(resources, workspace)
     assert (dead.status, dead.error_code, dead.exit_code) == (WorkspaceStatus.ERROR, "exited", 3)
-    assert (dead.wanted, dead.host, dead.reserved_memory) == (Wanted.STOPPED, None, None)
+    assert (dead.wanted, dead.host, dead.reserved_memory) == (DesiredState.STOPPED, None, None)
 
 
 async def test_one_that_ran_out_of_memory_says_so(
@@ -182,7 +182,7 @@ async def test_what_runs_though_it_is_to_be_stopped_is_stopped(
 ) -> None:
     workspace = await run_one(resources, worker)
     async with resources.unit_of_work() as session:
-        await session.execute(update(Workspace).values(status=WorkspaceStatus.ERROR, wanted=Wanted.STOPPED))
+        await session.execute(update(Workspace).values(status=WorkspaceStatus.ERROR, wanted=DesiredState.STOPPED))
     await reconcile_engine(worker.context)
     await worker.drain()
     assert (await row_of(resources, workspace)).status is WorkspaceStatus.STOPPED
@@ -213,7 +213,7 @@ async def test_a_backup_that_knows_an_older_container_learns_of_the_newer_one(
     await worker.drain()
     async with resources.unit_of_work() as session:
         await session.execute(delete(Job))
-        old = {"generation": 1, "incarnation": 1, "status": WorkspaceStatus.STOPPED, "wanted": Wanted.STOPPED}
+        old = {"generation": 1, "incarnation": 1, "status": WorkspaceStatus.STOPPED, "wanted": DesiredState.STOPPED}
         await session.execute(update(Workspace).values(**old))
         await service.request(session, resources, user, "hello")
     await worker.drain()

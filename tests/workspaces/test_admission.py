@@ -8,12 +8,12 @@ from sqlalchemy import func, select, update
 
 from app.catalog.templates import Limits
 from app.core.settings.model import Settings
-from app.models import EngineFacts, Job, JobKind, JobState, User, Workspace, utcnow
+from app.models import EngineCapacity, Job, JobKind, JobState, User, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import service
-from app.workspaces.admission import Taken, admit, blocker
+from app.workspaces.admission import Allocation, admit, limiting_resource
 from app.workspaces.errors import CapacityRunning, QuotaUserRunning, Refused
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.views import view_job
 from tests.conftest import TestWorker
 from tests.factories import make_user
@@ -57,37 +57,40 @@ async def facts(resources: Resources, **values: object) -> None:
     """Let a worker have seen an engine."""
     known = {"memory_bytes": 8 << 30, "cpus": 4, "disk_free_bytes": None, **values}
     async with resources.unit_of_work() as session:
-        await session.merge(EngineFacts(id=1, **known))
+        await session.merge(EngineCapacity(id=1, **known))
 
 
-NOTHING = Taken(0, 0, 0.0, 0, 0, 0, has_memory=None, has_cpus=None, free_disk=None)
+NOTHING = Allocation(0, 0, 0.0, 0, 0, 0, has_memory=None, has_cpus=None, free_disk=None)
 
 
 @pytest.mark.parametrize(
     ("taken", "expected"),
     [
         (NOTHING, None),
-        (Taken(0, 0, 0.0, 32, 0, 0, None, None, None), "capacity_launches"),
-        (Taken(5, 0, 0.0, 0, 0, 0, None, None, None), "capacity_running"),
-        (Taken(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1063 * MEGABYTE, None, None), "capacity_memory"),
-        (Taken(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1064 * MEGABYTE, None, None), None),
-        (Taken(0, 0, 19.6, 0, 0, 0, None, 2, None), "capacity_cpu"),
-        (Taken(0, 0, 19.5, 0, 0, 0, None, 2, None), None),
-        (Taken(0, 0, 0.0, 0, 0, 0, None, None, 1023 * MEGABYTE), "capacity_disk"),
-        (Taken(0, 0, 0.0, 0, 0, 0, None, None, 1024 * MEGABYTE), None),
+        (Allocation(0, 0, 0.0, 32, 0, 0, None, None, None), "capacity_launches"),
+        (Allocation(5, 0, 0.0, 0, 0, 0, None, None, None), "capacity_running"),
+        (Allocation(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1063 * MEGABYTE, None, None), "capacity_memory"),
+        (Allocation(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1064 * MEGABYTE, None, None), None),
+        (Allocation(0, 0, 19.6, 0, 0, 0, None, 2, None), "capacity_cpu"),
+        (Allocation(0, 0, 19.5, 0, 0, 0, None, 2, None), None),
+        (Allocation(0, 0, 0.0, 0, 0, 0, None, None, 1023 * MEGABYTE), "capacity_disk"),
+        (Allocation(0, 0, 0.0, 0, 0, 0, None, None, 1024 * MEGABYTE), None),
     ],
 )
-def test_the_limit_that_leaves_no_room_is_named(taken: Taken, expected: str | None) -> None:
+def test_the_limit_that_leaves_no_room_is_named(taken: Allocation, expected: str | None) -> None:
     settings = Settings.model_construct(
         launches_at_once=32, running_limit=5, memory_overcommit=1.0, cpu_overcommit=10.0, min_free_disk_mb=1024
     )
-    assert blocker(settings, taken, SMALL, reserved=False) == expected
+    assert limiting_resource(settings, taken, SMALL, reserved=False) == expected
 
 
 def test_what_is_counted_already_needs_only_a_turn() -> None:
     settings = Settings.model_construct(launches_at_once=1, running_limit=1)
-    assert blocker(settings, Taken(1, 0, 0.0, 0, 0, 0, None, None, None), SMALL, reserved=True) is None
-    assert blocker(settings, Taken(1, 0, 0.0, 1, 0, 0, None, None, None), SMALL, reserved=True) == "capacity_launches"
+    assert limiting_resource(settings, Allocation(1, 0, 0.0, 0, 0, 0, None, None, None), SMALL, reserved=True) is None
+    assert (
+        limiting_resource(settings, Allocation(1, 0, 0.0, 1, 0, 0, None, None, None), SMALL, reserved=True)
+        == "capacity_launches"
+    )
 
 
 async def test_200_launches_at_once_never_pass_the_limit_and_none_is_lost(resources: Resources) -> None:
@@ -222,7 +225,7 @@ async def test_who_waits_is_told_at_once_that_it_is_now_for_something_else(resou
     waiting = await ask(resources, second)
     limit(resources, running_limit=0)
     await facts(resources, memory_bytes=MEGABYTE)
-    watch = JobWatch(resources.redis)
+    watch = JobSubscriptions(resources.redis)
     async with watch.running(resources):
         with watch.changes(waiting.id) as changed:
             # Who has just subscribed is woken, too.

@@ -117,7 +117,7 @@ async def rests(app: FastAPI, resources: Resources, after: timedelta) -> bool:
         await session.execute(update(Workspace).values(sampled_at=utcnow() + after))
         workspace = (await session.scalars(select(Workspace))).one()
         template = app.state.resources.catalog.default
-        return idle.due(template, workspace, utcnow() + after, timedelta(minutes=2)) is not None
+        return idle.due_action(template, workspace, utcnow() + after, timedelta(minutes=2)) is not None
 
 
 async def test_one_that_does_nothing_is_kept_awake_until_the_time_that_its_owner_says(

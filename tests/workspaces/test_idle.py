@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.catalog.templates import Limits, Localized, Probe, Template
 from app.models import Workspace, WorkspaceStatus
-from app.workspaces.idle import Reason, Sample, due, is_active, outlook
+from app.workspaces.idle import IdleReason, Sample, due_action, idle_schedule, is_active
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WITHIN = timedelta(minutes=2)
@@ -79,16 +79,16 @@ def workspace(
     [
         ({}, workspace(idle=10**6), None),
         ({"pause": 60}, workspace(idle=59), None),
-        ({"pause": 60}, workspace(idle=60), Reason.IDLE_PAUSE),
+        ({"pause": 60}, workspace(idle=60), IdleReason.IDLE_PAUSE),
         ({"pause": 60}, workspace(S.PAUSED, idle=600), None),
         ({"pause": 60}, workspace(S.STARTING, idle=600), None),
-        ({"pause": 60, "stop": 600}, workspace(idle=599), Reason.IDLE_PAUSE),
-        ({"pause": 60, "stop": 600}, workspace(idle=600), Reason.IDLE_STOP),
+        ({"pause": 60, "stop": 600}, workspace(idle=599), IdleReason.IDLE_PAUSE),
+        ({"pause": 60, "stop": 600}, workspace(idle=600), IdleReason.IDLE_STOP),
         ({"pause": 60, "stop": 600}, workspace(S.PAUSED, idle=599), None),
-        ({"pause": 60, "stop": 600}, workspace(S.PAUSED, idle=600, looked=None), Reason.IDLE_STOP),
+        ({"pause": 60, "stop": 600}, workspace(S.PAUSED, idle=600, looked=None), IdleReason.IDLE_STOP),
         ({"end": 600}, workspace(idle=0, age=599), None),
-        ({"end": 600}, workspace(idle=0, age=600, looked=None), Reason.MAX_LIFETIME),
-        ({"end": 600}, workspace(S.PAUSED, idle=0, age=600), Reason.MAX_LIFETIME),
+        ({"end": 600}, workspace(idle=0, age=600, looked=None), IdleReason.MAX_LIFETIME),
+        ({"end": 600}, workspace(S.PAUSED, idle=0, age=600), IdleReason.MAX_LIFETIME),
         # It was used before it was started: the time without use begins with the start.
         ({"pause": 60}, workspace(idle=600, age=30), None),
         # Counters that could not be read say nothing about rest.
@@ -96,8 +96,8 @@ def workspace(
         ({"pause": 60, "stop": 300}, workspace(idle=600, looked=121), None),
     ],
 )
-def test_what_is_due(limits: dict[str, int], row: Workspace, expected: Reason | None) -> None:
-    assert due(template(**limits), row, NOW, WITHIN) is expected
+def test_what_is_due(limits: dict[str, int], row: Workspace, expected: IdleReason | None) -> None:
+    assert due_action(template(**limits), row, NOW, WITHIN) is expected
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_what_is_due(limits: dict[str, int], row: Workspace, expected: Reason | 
     ],
 )
 def test_a_warning_comes_before_the_end(limits: dict[str, int], row: Workspace, warning: str | None) -> None:
-    life = outlook(template(**limits), row, NOW)
+    life = idle_schedule(template(**limits), row, NOW)
     assert life is not None
     assert life.warning == warning
 
 
 def test_the_times_of_a_paused_workspace_name_no_pause() -> None:
-    life = outlook(template(pause=60, stop=600, end=20_000), workspace(S.PAUSED, idle=100), NOW)
+    life = idle_schedule(template(pause=60, stop=600, end=20_000), workspace(S.PAUSED, idle=100), NOW)
     assert life is not None
     assert life.pauses_at is None
     assert life.stops_at == NOW + timedelta(seconds=500)
@@ -128,5 +128,5 @@ def test_the_times_of_a_paused_workspace_name_no_pause() -> None:
 
 
 def test_nothing_lies_before_a_workspace_without_limits_or_life() -> None:
-    assert outlook(template(), workspace(idle=0), NOW) is None
-    assert outlook(template(pause=60), workspace(S.STOPPED, idle=0), NOW) is None
+    assert idle_schedule(template(), workspace(idle=0), NOW) is None
+    assert idle_schedule(template(pause=60), workspace(S.STOPPED, idle=0), NOW) is None

@@ -29,7 +29,7 @@ from app.runtime.base import RunState, RuntimeFault
 from app.workspaces import service
 from app.workspaces.container_spec import container_name
 from app.workspaces.errors import NotCancellable, Refused
-from app.workspaces.states import ALIVE, TRANSITIONS, WANTED_AT
+from app.workspaces.states import ALIVE, DESIRED_AT, TRANSITIONS
 from deploy.stack.services import Services
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
@@ -37,7 +37,7 @@ from tests.workspaces.stepped import Answer, Call, SteppedWorker, finish, settle
 from tests.workspaces.world import World
 from workers.context import WorkerContext
 from workers.jobs.drive import drive_workspace
-from workers.loops.engine_events import look
+from workers.loops.engine_events import reconcile_workspace
 from workers.loops.reconcile import reconcile_engine, reconcile_rows
 
 # More runs than `make test` has time for, and others each time.
@@ -216,7 +216,7 @@ class Machine(RuleBasedStateMachine):
 
             async def watch(context: WorkerContext) -> None:
                 with contextlib.suppress(RuntimeFault):
-                    await look(context, workspace_id)
+                    await reconcile_workspace(context, workspace_id)
 
             self.begin(watch)
 
@@ -293,7 +293,7 @@ class Machine(RuleBasedStateMachine):
             status = await self.engine.status(container_name(self.world.settings, slug, row.template))
             told = f"{row.template} of {slug}: {row.status}, wanted {row.wanted}; the engine: {status.state}\n{history}"
             assert status.state in SEEN[row.status], told
-            assert row.status is S.ERROR or row.wanted == WANTED_AT[row.status], told
+            assert row.status is S.ERROR or row.wanted == DESIRED_AT[row.status], told
             assert (row.reserved_memory is not None) == (row.status in ALIVE), f"{told}; room {row.reserved_memory}"
             if row.status in ALIVE:
                 assert status.endpoint is not None

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.models import (
+    DesiredState,
     Job,
     JobKind,
     JobState,
     Network,
     User,
-    Wanted,
     Workspace,
     WorkspaceStatus,
 )
@@ -68,7 +68,7 @@ async def test_a_stopped_workspace_keeps_its_container_and_starts_again(
     assert (await workspace_of(resources, user)).status is WorkspaceStatus.STOPPING
     await worker.drain()
     stopped = await workspace_of(resources, user)
-    assert (stopped.status, stopped.wanted, stopped.host) == (WorkspaceStatus.STOPPED, Wanted.STOPPED, None)
+    assert (stopped.status, stopped.wanted, stopped.host) == (WorkspaceStatus.STOPPED, DesiredState.STOPPED, None)
     assert stopped.reserved_memory is None
     await ask(resources, user)
     await worker.drain()
@@ -83,7 +83,7 @@ async def test_a_deleted_workspace_is_gone_and_its_network_serves_the_next(
     await ask(resources, user, JobKind.DELETE)
     await worker.drain()
     deleted = await workspace_of(resources, user)
-    assert (deleted.status, deleted.wanted) == (WorkspaceStatus.NOT_CREATED, Wanted.ABSENT)
+    assert (deleted.status, deleted.wanted) == (WorkspaceStatus.NOT_CREATED, DesiredState.ABSENT)
     assert runtime.containers == {}
     async with resources.unit_of_work() as session:
         assert [row.workspace_id for row in await session.scalars(select(Network))] == [None]

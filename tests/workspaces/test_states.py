@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.settings.model import Settings
-from app.models import JobKind, JobStep, Wanted, WorkspaceStatus
+from app.models import DesiredState, JobKind, JobStep, WorkspaceStatus
 from app.runtime.base import RunState
 from app.workspaces.states import (
     PROGRESS_AT,
@@ -20,7 +20,7 @@ from app.workspaces.states import (
     allowed,
     asked_status,
     decide,
-    judge,
+    decide_repair,
     pull_progress,
 )
 from tests.conftest import ROOT
@@ -82,12 +82,12 @@ def test_nothing_else_writes_a_status() -> None:
     assert writers == {"app/workspaces/states.py"}
 
 
-@given(st.sampled_from(WorkspaceStatus), st.sampled_from(Wanted), st.sampled_from(RunState))
+@given(st.sampled_from(WorkspaceStatus), st.sampled_from(DesiredState), st.sampled_from(RunState))
 def test_what_a_look_begins_is_legal_from_where_it_begins(
-    status: WorkspaceStatus, wanted: Wanted, seen: RunState
+    status: WorkspaceStatus, wanted: DesiredState, seen: RunState
 ) -> None:
     begins = {Verdict.LAUNCH: JobKind.LAUNCH, Verdict.STOP: JobKind.STOP, Verdict.DELETE: JobKind.DELETE}
-    verdict = judge(status, wanted, seen)
+    verdict = decide_repair(status, wanted, seen)
     if verdict in begins:
         assert asked_status(begins[verdict], status) in TRANSITIONS[status] | {status}
 

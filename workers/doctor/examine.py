@@ -27,7 +27,7 @@ from workers.unclaimed import FOREIGN, find_unclaimed
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 5.0
+TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 3
 SKEW_SECONDS = 1.0
 STRONG_BITS = 128
@@ -61,13 +61,13 @@ async def findings(context: WorkerContext) -> list[Finding]:
 
 async def _answered(name: str, remedy: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
     try:
-        return await asyncio.wait_for(look(), PATIENCE)
+        return await asyncio.wait_for(look(), TIMEOUT_SECONDS)
     except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
         # Never the error's text: it may hold an address with its password.
         return [Finding(name, "fail", f"does not answer ({type(error).__name__})", remedy)]
 
 
-async def say_engine(context: WorkerContext) -> None:
+async def log_engine_findings(context: WorkerContext) -> None:
     """Make the rules about where workspaces connect to, then say once what this engine cannot enforce."""
     while True:
         try:

@@ -23,11 +23,11 @@ from workers.context import WorkerContext, context_of
 from workers.jobs import stop
 from workers.jobs.checkpoints import Checkpoint, reached
 from workers.jobs.launch import launch
-from workers.loops.admit import let_in
+from workers.loops.admit import admit
 
 log = structlog.get_logger(__name__)
 
-LONGEST_BACKOFF = 30
+MAX_BACKOFF = 30
 MAX_CAUSE = 500
 
 
@@ -145,7 +145,7 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
             async with context.resources.unit_of_work() as session:
                 await outcomes.fail(session, held, fault.code, cause=_cause(context, fault))
     await reached(Checkpoint.WRITTEN, held)
-    await let_in(context)
+    await admit(context)
 
 
 ENDINGS = {JobKind.PAUSE: stop.pause, JobKind.STOP: stop.stop, JobKind.DELETE: stop.delete}
@@ -158,7 +158,7 @@ def _cause(context: WorkerContext, fault: RuntimeFault) -> str | None:
 
 async def _retry(context: WorkerContext, held: Claim, fault: RuntimeFault) -> None:
     """Try again after 1, 2, 4 … 30 seconds; where that would pass the deadline, fail now with the true cause."""
-    delay = timedelta(seconds=min(2 ** (held.attempt - 1), LONGEST_BACKOFF))
+    delay = timedelta(seconds=min(2 ** (held.attempt - 1), MAX_BACKOFF))
     async with context.resources.unit_of_work() as session:
         if utcnow() + delay >= held.deadline:
             await outcomes.fail(session, held, fault.code, cause=_cause(context, fault))

@@ -8,7 +8,7 @@ import httpx
 from app.runtime.base import ContainerExited, Endpoint, RunState, Runtime, RuntimeFault
 
 FIRST_PAUSE = 0.005
-LONGEST_PAUSE = 0.5
+MAX_PAUSE = 0.5
 READY_BELOW: Final = 500
 
 
@@ -61,8 +61,8 @@ async def wait_ready(
         if answered is not None and answered < READY_BELOW:
             return
         await asyncio.sleep(pause)
-        pause = min(pause * 1.5, LONGEST_PAUSE)
-        if pause > LONGEST_PAUSE / 5:
+        pause = min(pause * 1.5, MAX_PAUSE)
+        if pause > MAX_PAUSE / 5:
             status = await runtime.status(name)
             if status.state in (RunState.EXITED, RunState.ABSENT):
                 raise ContainerExited

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import magic_links
-from app.auth.magic_links import ClaimLost, Delivery
+from app.auth.magic_links import ClaimLost, EmailDelivery
 from app.core.logging import cause
 from app.core.supervise import background_task
 from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, Stage
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 # Well below the lease's life, so that one renewal may fail.
 RENEW_SECONDS = 10
 
-Settle = Callable[[AsyncSession, Delivery], Awaitable[None]]
+Settle = Callable[[AsyncSession, EmailDelivery], Awaitable[None]]
 
 
 async def send_link(ctx: dict[str, Any], id: str) -> None:
@@ -48,14 +48,14 @@ async def deliver(context: WorkerContext, request_id: UUID) -> None:
         await settle(session, delivery)
 
 
-async def _attempt(context: WorkerContext, delivery: Delivery) -> Settle:
+async def _attempt(context: WorkerContext, delivery: EmailDelivery) -> Settle:
     async def begin() -> None:
         async with context.resources.unit_of_work() as session:
             await magic_links.begin_transmission(session, delivery)
 
     if delivery.letter is None:
         # Whoever waits for a mail that never comes is told of a delay when others are.
-        return magic_links.mark_dropped if await _is_ready(context) else partial(magic_links.put_off, delayed=True)
+        return magic_links.mark_dropped if await _is_ready(context) else partial(magic_links.reschedule, delayed=True)
     facts = {"link_request": str(delivery.request_id), "attempt": delivery.attempt, "server": context.mailer.host}
     began = time.monotonic()
     try:
@@ -63,21 +63,21 @@ async def _attempt(context: WorkerContext, delivery: Delivery) -> Settle:
     except MailDeferred as error:
         log.warning("mail_deferred", **facts, stage=error.stage, reason=str(error))
         delayed = await _is_told(context, delivery, error.stage)
-        return partial(magic_links.put_off, transmitted=error.stage is Stage.CONTENT, delayed=delayed)
+        return partial(magic_links.reschedule, transmitted=error.stage is Stage.CONTENT, delayed=delayed)
     except MailUnanswered as error:
         log.warning("mail_unanswered", **facts, reason=str(error))
-        return partial(magic_links.put_off, delayed=delivery.for_anybody)
+        return partial(magic_links.reschedule, delayed=delivery.for_anybody)
     except MailRefused as error:
         log.warning("mail_refused", **facts, reason=str(error))
         return magic_links.mark_refused
     except ClaimLost:
         log.warning("mail_claim_lost", **facts)
-        return magic_links.put_off
+        return magic_links.reschedule
     log.info("mail_sent", **facts, ms=round((time.monotonic() - began) * 1000, 1))
     return magic_links.mark_sent
 
 
-async def _is_told(context: WorkerContext, delivery: Delivery, stage: Stage) -> bool:
+async def _is_told(context: WorkerContext, delivery: EmailDelivery, stage: Stage) -> bool:
     """Whether the browser that asked may be told that its mail is late: it must not learn whether there is a mail.
 
     What the server says before it knows the recipient, it says to all. What it says to a recipient counts only where it
@@ -101,7 +101,7 @@ async def _is_ready(context: WorkerContext) -> bool:
     return True
 
 
-async def _keep_claim(resources: Resources, delivery: Delivery) -> None:
+async def _keep_claim(resources: Resources, delivery: EmailDelivery) -> None:
     """Renew the claim until cancelled: a server may think for minutes, and a dead worker must be noticed sooner."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)

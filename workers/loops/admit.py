@@ -6,7 +6,7 @@ from app.workspaces import admission
 from workers.context import WorkerContext, context_of
 
 
-async def let_in(context: WorkerContext) -> None:
+async def admit(context: WorkerContext) -> None:
     """To be called after the commit that freed something. Where nobody waits it costs one read.
 
     A launch that has just begun to wait may not be seen here; it asks for `admit_waiting` after its own commit, and so

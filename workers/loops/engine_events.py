@@ -19,7 +19,7 @@ from app.models import LIVE_STATES, Job, User, Workspace, WorkspaceStatus
 from app.runtime.base import Event, Inventory, RunState, RuntimeFault, Status
 from app.workspaces import exits, observe
 from app.workspaces.container_spec import container_name
-from app.workspaces.states import Verdict, judge
+from app.workspaces.states import Verdict, decide_repair
 from workers.context import WorkerContext
 from workers.loops.removal_limit import is_few, within_limit
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 NEWS = frozenset({"die", "oom", "pause", "unpause", "destroy", "start"})
 # How long an event waits for the workspace's live job, at most; a pull may take longer, and the next look finds it.
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 LOOK_SECONDS = 0.5
 PAUSE_SECONDS = 1
 ALIVE = (RunState.RUNNING, RunState.PAUSED)
@@ -84,13 +84,13 @@ async def count_memory_kill(context: WorkerContext, event: Event) -> None:
 async def _after_jobs(context: WorkerContext, workspace_id: UUID) -> None:
     """Look at a workspace as soon as no job is changing it."""
     with contextlib.suppress(RuntimeFault, SQLAlchemyError, OSError):
-        for _ in range(int(PATIENCE_SECONDS / LOOK_SECONDS)):
-            if await look(context, workspace_id):
+        for _ in range(int(TIMEOUT_SECONDS / LOOK_SECONDS)):
+            if await reconcile_workspace(context, workspace_id):
                 return
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def look(context: WorkerContext, workspace_id: UUID) -> bool:
+async def reconcile_workspace(context: WorkerContext, workspace_id: UUID) -> bool:
     """Ask the engine for one workspace's container and compare. False while a job is live."""
     resources = context.resources
     live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES)).exists()
@@ -106,7 +106,7 @@ async def look(context: WorkerContext, workspace_id: UUID) -> bool:
         return False
     status = await context.runtime.status(container_name(resources.settings, slug, template))
     async with resources.unit_of_work() as session:
-        return await observe.look(session, resources, workspace_id, generation, status)
+        return await observe.apply_observation(session, resources, workspace_id, generation, status)
 
 
 async def compare(context: WorkerContext, inventory: Inventory) -> int:
@@ -123,7 +123,7 @@ async def compare(context: WorkerContext, inventory: Inventory) -> int:
         held.clear()
     for row in strange:
         if row.id not in held:
-            await look(context, row.id)
+            await reconcile_workspace(context, row.id)
     return len(strange) - len(held)
 
 
@@ -159,7 +159,7 @@ async def _strange(context: WorkerContext, inventory: Inventory) -> list[Workspa
 
 
 def _fits(workspace: Workspace, status: Status) -> bool:
-    match judge(workspace.status, workspace.wanted, status.state):
+    match decide_repair(workspace.status, workspace.wanted, status.state):
         case Verdict.AS_IT_IS:
             return True
         case Verdict.RUNS:

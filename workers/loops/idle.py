@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 50
 
 
-async def keep_idle(context: WorkerContext, _: Inventory) -> int:
+async def reconcile_idle(context: WorkerContext, _: Inventory) -> int:
     """Note who works, pause and stop who does not; says how many. May be repeated."""
     await _sample(context)
     resources = context.resources
@@ -27,7 +27,7 @@ async def keep_idle(context: WorkerContext, _: Inventory) -> int:
     resting = 0
     for workspace_id in candidates:
         async with resources.unit_of_work() as session:
-            resting += await idle.let_rest(session, resources, workspace_id) is not None
+            resting += await idle.stop_idle(session, resources, workspace_id) is not None
     return resting
 
 
@@ -51,4 +51,4 @@ async def _sample(context: WorkerContext) -> None:
 
     answers = await asyncio.gather(*(ask(*row) for row in unread))
     async with resources.unit_of_work() as session:
-        await idle.note(session, resources, dict(answer for answer in answers if answer is not None))
+        await idle.record_samples(session, resources, dict(answer for answer in answers if answer is not None))

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 BATCH = 8
 
 
-async def keep_networks(context: WorkerContext, inventory: Inventory) -> int:
+async def reconcile_networks(context: WorkerContext, inventory: Inventory) -> int:
     """Correct what rows say of networks, then make what the pool lacks, or give up what it has too many of.
 
     Says how many were made. Nothing is made while launches are under way: they would wait for it.
@@ -70,7 +70,7 @@ async def _make_one(context: WorkerContext) -> bool:
     except SubnetTaken:
         log.warning("subnet_taken", index=index)
         async with resources.unit_of_work() as session:
-            await networks.rest(session, index)
+            await networks.quarantine(session, index)
         return True
     async with resources.unit_of_work() as session:
         await session.execute(update(Network).where(Network.index == index).values(ready=True))

@@ -25,7 +25,7 @@ from app.auth.magic_links import requeue_links
 from app.core.logging import cause
 from app.gateway.origin_handoff import purge
 from app.models import (
-    EngineFacts,
+    EngineCapacity,
     IdempotencyKey,
     Image,
     Invitation,
@@ -41,8 +41,8 @@ from app.workspaces.jobs.leases import requeue
 from app.workspaces.jobs.outcomes import fail_overdue
 from workers.context import WorkerContext
 from workers.loops.engine_events import compare
-from workers.loops.idle import keep_idle
-from workers.loops.network_pool import keep_networks
+from workers.loops.idle import reconcile_idle
+from workers.loops.network_pool import reconcile_networks
 from workers.loops.orphans import remove_orphans, remove_volumes
 
 log = structlog.get_logger(__name__)
@@ -65,12 +65,12 @@ EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
 )
 
 
-async def keep_rows(context: WorkerContext) -> None:
+async def reconcile_rows_forever(context: WorkerContext) -> None:
     """Take the rows' passes until cancelled."""
     await _keep(context, "rows", reconcile_rows)
 
 
-async def keep_engine(context: WorkerContext) -> None:
+async def reconcile_engine_forever(context: WorkerContext) -> None:
     """Take the engine's passes until cancelled: beside those over the rows, which never wait for an engine."""
     await _keep(context, "engine", reconcile_engine)
 
@@ -138,12 +138,12 @@ async def reconcile_engine(context: WorkerContext) -> None:
     async with context.resources.unit_of_work() as session:
         await _note(session, size, images)
     parts: list[Callable[[WorkerContext, Inventory], Awaitable[int]]] = [
-        keep_egress,
+        reconcile_egress,
         compare,
         remove_orphans,
         remove_volumes,
-        keep_networks,
-        keep_idle,
+        reconcile_networks,
+        reconcile_idle,
     ]
     for part in parts:
         try:
@@ -155,7 +155,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
                 log.info("reconciled", part=part.__name__, count=count)
 
 
-async def keep_egress(context: WorkerContext, _: Inventory) -> int:
+async def reconcile_egress(context: WorkerContext, _: Inventory) -> int:
     """Put back rules that somebody flushed. Where none can be made, that was said at the start."""
     with contextlib.suppress(EgressUnenforceable):
         return await context.runtime.keep_egress(context.resources.settings.instance)
@@ -170,7 +170,7 @@ async def _note(session: AsyncSession, size: EngineSize, images: dict[str, str |
         "disk_free_bytes": size.disk_free_bytes,
         "seen_at": utcnow(),
     }
-    row = insert(EngineFacts).values(id=1, **facts)
+    row = insert(EngineCapacity).values(id=1, **facts)
     await session.execute(row.on_conflict_do_update(index_elements=["id"], set_=facts))
     for name, digest in images.items():
         if digest is not None:

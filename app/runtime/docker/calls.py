@@ -43,7 +43,7 @@ def engine_errors() -> Iterator[None]:
 
 
 @contextmanager
-def missing_is_fine() -> Iterator[None]:
+def ignore_not_found() -> Iterator[None]:
     """Pass over the engine's answer that there is no such thing."""
     try:
         yield
@@ -58,7 +58,7 @@ async def call(pending: Awaitable[T]) -> T:
         return await pending
 
 
-async def settle(pending: Awaitable[T]) -> T:
+async def shield_until_done(pending: Awaitable[T]) -> T:
     """Await one call that changes something. Cancelled, it ends no sooner than the engine has answered or timed out.
 
     A request whose connection is closed under it may still be carried out, after whatever comes next.

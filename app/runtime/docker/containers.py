@@ -8,7 +8,7 @@ import aiodocker
 from aiohttp import ClientTimeout
 
 from app.runtime.base import NameTaken
-from app.runtime.docker.calls import EngineRefused, call, missing_is_fine, settle
+from app.runtime.docker.calls import EngineRefused, call, ignore_not_found, shield_until_done
 from app.runtime.docker.objects import WORKSPACE
 
 STOP_SECONDS: Final = 10
@@ -38,7 +38,7 @@ class Containers:
         return container if container is not None and _workspace_of(container) == str(workspace_id) else None
 
     async def start(self, container_id: str) -> None:
-        await settle(self._docker.containers.container(container_id).start())
+        await shield_until_done(self._docker.containers.container(container_id).start())
 
     async def pause(self, container_id: str) -> bool:
         """Freeze it; False if it is not running any more."""
@@ -55,15 +55,15 @@ class Containers:
         container = self._docker.containers.container(found["Id"])
         if found["State"]["Status"] == "paused":
             await self.unpause(found["Id"])
-        with missing_is_fine():
-            await settle(container.stop(t=STOP_SECONDS, timeout=self._stop_timeout))
+        with ignore_not_found():
+            await shield_until_done(container.stop(t=STOP_SECONDS, timeout=self._stop_timeout))
 
     async def remove(self, container_id: str) -> None:
         """Remove the container with its anonymous volumes and wait until it is gone."""
         container = self._docker.containers.container(container_id)
-        with missing_is_fine():
+        with ignore_not_found():
             try:
-                await settle(container.delete(force=True, v=True, timeout=self._timeout))
+                await shield_until_done(container.delete(force=True, v=True, timeout=self._timeout))
             except EngineRefused as refused:
                 if refused.status != 409:
                     raise
@@ -82,7 +82,7 @@ class Containers:
 async def _in_state(pending: Awaitable[None]) -> bool:
     """Say whether the container was in the state that the change needs."""
     try:
-        await settle(pending)
+        await shield_until_done(pending)
     except EngineRefused as refused:
         # For a moment after another call's change, the engine's own view is behind its container's.
         if refused.status in (404, 409) or any(words in str(refused) for words in WRONG_STATE):

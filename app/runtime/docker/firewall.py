@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.runtime.base import EgressUnenforceable
-from app.runtime.egress import INTERNET, PRIVATE, Egress
+from app.runtime.egress import EGRESS_INTERNET, PRIVATE, Egress
 
 RESOLV: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 NFT_SECONDS: Final = 10.0
@@ -29,9 +29,9 @@ LOOK_SECONDS: Final = 0.002
 NAMESPACE: Final = Path("/proc/self/ns/net")
 REFUSE: Final = "reject with icmpx admin-prohibited"
 # Connections that one workspace may have open beyond its own network. The kernel's table of them is the machine's.
-MOST_CONNECTIONS: Final = 2048
+MAX_CONNECTIONS: Final = 2048
 # Counted by the network of a workspace, a /28, whatever address in it is claimed.
-COUNTED: Final = f"ct state new add @counted {{ ip saddr & 255.255.255.240 ct count over {MOST_CONNECTIONS} }} {REFUSE}"
+COUNTED: Final = f"ct state new add @counted {{ ip saddr & 255.255.255.240 ct count over {MAX_CONNECTIONS} }} {REFUSE}"
 # The chains by name, each with its rules. Answers to who came from outside (the proxy, a probe) always pass; the
 # engine's host is asked for names alone, and a port that it publishes counts as the host.
 CHAINS: Final = {
@@ -127,7 +127,7 @@ class Firewall:
 
     async def set(self, subnet: str, egress: Egress) -> None:
         """Let a subnet's workspace connect where `egress` says, from now on."""
-        if egress != INTERNET and not is_local(gateway_of(subnet)):
+        if egress != EGRESS_INTERNET and not is_local(gateway_of(subnet)):
             raise EgressUnenforceable("the engine's networks are not on this machine: rules made here hold nobody")
         async with _alone():
             state = await self.look()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.runtime.docker.firewall import MOST_CONNECTIONS
-from app.runtime.docker.policy import MOST_TERMINALS
+from app.runtime.docker.firewall import MAX_CONNECTIONS
+from app.runtime.docker.policy import MAX_TERMINALS
 
 SYSTEM: Final = Path("/proc/sys")
 LARGEST: Final = (1 << 31) - 1
@@ -57,9 +57,9 @@ BOUNDS: Final = (
     Bound("fs.epoll.max_user_watches", "servers take no connections", object_bytes=128, host=8192),
     Bound("fs.file-max", "no program can open a file", object_bytes=128, host=65536),
     Bound("fs.pipe-user-pages-soft", "pipes shrink to two pages", object_bytes=64, zero_is_none=True),
-    Bound("kernel.pty.max", "nobody gets a terminal", each=MOST_TERMINALS, host=1024, most=1 << 20),
+    Bound("kernel.pty.max", "nobody gets a terminal", each=MAX_TERMINALS, host=1024, most=1 << 20),
     Bound("kernel.pid_max", "no program can be started", host=4096, most=1 << 22),
-    Bound("net.netfilter.nf_conntrack_max", "connections are dropped", each=MOST_CONNECTIONS, host=16384),
+    Bound("net.netfilter.nf_conntrack_max", "connections are dropped", each=MAX_CONNECTIONS, host=16384),
 )
 
 

@@ -24,10 +24,10 @@ from app.runtime.base import (
     SubnetTaken,
     Superseded,
 )
-from app.runtime.docker.calls import EngineRefused, call, settle
+from app.runtime.docker.calls import EngineRefused, call, shield_until_done
 from app.runtime.docker.containers import Containers
 from app.runtime.docker.firewall import Firewall
-from app.runtime.docker.networks import ensure_network, users_of
+from app.runtime.docker.networks import containers_on, ensure_network
 from app.runtime.docker.objects import (
     CONFINEMENT,
     INSTALLATION,
@@ -42,7 +42,7 @@ from app.runtime.docker.objects import (
     subnet_of,
 )
 from app.runtime.docker.policy import Allowed, check
-from app.runtime.egress import INTERNET
+from app.runtime.egress import EGRESS_INTERNET
 from app.runtime.spec import WorkspaceSpec
 
 
@@ -63,9 +63,9 @@ class Launch:
         """Bring the container one whole way to running; None says that another call interfered."""
         container = await self.containers.inspect(self.spec.name)
         # The network may have served a workspace with a rule before, and has none else.
-        confine = self.spec.egress != INTERNET
+        confine = self.spec.egress != EGRESS_INTERNET
         if container is not None and _outdated(self.spec, container, confinement_of(self.spec, self.allowed)):
-            confine |= egress_of(container["Config"]["Labels"]) != INTERNET
+            confine |= egress_of(container["Config"]["Labels"]) != EGRESS_INTERNET
             await self.containers.stop(container)
             await self.containers.remove(container["Id"])
             container = None
@@ -130,7 +130,7 @@ class Launch:
         """
         if fault is None:
             owner = {INSTANCE: self.spec.instance, WORKSPACE: str(self.spec.workspace_id)}
-            users = await users_of(self.docker, self.spec.network.name)
+            users = await containers_on(self.docker, self.spec.network.name)
             if all(owner.items() <= (user["Labels"] or {}).items() for user in users):
                 return
             fault = SubnetTaken(f"another container uses the network {self.spec.network.name}")
@@ -164,7 +164,7 @@ class Launch:
             if refused.status != 404:
                 raise
             body = {"Name": self.spec.volume.name, "Labels": identity(self.spec)}
-            await settle(self.docker.volumes.create(body))
+            await shield_until_done(self.docker.volumes.create(body))
             # Another call may have been first: the engine then gives what is there.
             labels = (await call(volume.show()))["Labels"] or {}
         if INSTANCE in labels:
@@ -175,7 +175,7 @@ class Launch:
         body = container_body(self.spec, self.allowed, publish=self.publish)
         check(body, self.allowed)
         try:
-            container = await settle(self.docker.containers.create(body, name=self.spec.name))
+            container = await shield_until_done(self.docker.containers.create(body, name=self.spec.name))
         except EngineRefused as refused:
             # Podman takes a name that is used for its own trouble.
             if refused.status == 409 or "name is already in use" in str(refused) or _network_lost(refused):

@@ -10,7 +10,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.networks import DockerNetwork
 
 from app.runtime.base import NameTaken, SubnetTaken
-from app.runtime.docker.calls import EngineRefused, call, missing_is_fine, settle
+from app.runtime.docker.calls import EngineRefused, call, ignore_not_found, shield_until_done
 from app.runtime.docker.objects import INSTALLATION, INSTANCE, is_workspace_network, network_body
 from app.runtime.spec import Network
 
@@ -44,7 +44,7 @@ async def list_networks(docker: aiodocker.Docker, instance: str) -> dict[str, st
     return {network["Name"]: network["Labels"].get(INSTALLATION) for network in own}
 
 
-async def users_of(docker: aiodocker.Docker, name: str) -> list[DockerContainer]:
+async def containers_on(docker: aiodocker.Docker, name: str) -> list[DockerContainer]:
     """List the containers of a network, whoever's, those that never ran and those that have ended too."""
     filters = json.dumps({"network": [name]})
     return await call(docker.containers.list(all="true", filters=filters))
@@ -62,7 +62,7 @@ async def remove_network(docker: aiodocker.Docker, name: str) -> None:
     """Remove every network of that name that is a workspace's, unless a container is in it, running or not."""
     networks = await _named(docker, name)
     for network in networks:
-        if not is_workspace_network(network) or await users_of(docker, name):
+        if not is_workspace_network(network) or await containers_on(docker, name):
             continue
         # By its id, Podman removes a network from under its containers. Docker alone may have two of one name.
         key = name if len(networks) == 1 else network["Id"]
@@ -72,7 +72,7 @@ async def remove_network(docker: aiodocker.Docker, name: str) -> None:
 
 async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> None:
     try:
-        await settle(docker.networks.create(network_body(instance, network)))
+        await shield_until_done(docker.networks.create(network_body(instance, network)))
     except EngineRefused as refused:
         if refused.status == 409:
             _require_own(instance, network, await _named(docker, network.name))
@@ -84,9 +84,9 @@ async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> 
 
 async def _delete(docker: aiodocker.Docker, key: str) -> bool:
     """Say whether the network is gone; one with endpoints stays."""
-    with missing_is_fine():
+    with ignore_not_found():
         try:
-            await settle(DockerNetwork(docker, key).delete())
+            await shield_until_done(DockerNetwork(docker, key).delete())
         except EngineRefused as refused:
             # Podman takes a network that is used for its own trouble.
             if refused.status != 403 and "has associated containers" not in str(refused):
@@ -101,12 +101,12 @@ async def _drop_endpoints(docker: aiodocker.Docker, name: str, key: str) -> None
     What is there before a look that finds no container is no container's; by its own name alone can it be removed.
     """
     network = DockerNetwork(docker, key)
-    with missing_is_fine():
+    with ignore_not_found():
         endpoints = (await call(network.show()))["Containers"].values()
-        if await users_of(docker, name):
+        if await containers_on(docker, name):
             return
         for endpoint in endpoints:
-            await settle(network.disconnect({"Container": endpoint["Name"], "Force": True}))
+            await shield_until_done(network.disconnect({"Container": endpoint["Name"], "Force": True}))
         await _delete(docker, key)
 
 

@@ -10,7 +10,7 @@ from aiodocker.containers import DockerContainer
 
 from app.runtime.base import Endpoint, EngineReport, Owned, OwnedVolume, RunState, Status, Usage
 from app.runtime.docker.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, TERMINALS, TMPFS, ULIMITS, Allowed
-from app.runtime.egress import INTERNET, NOWHERE, Egress
+from app.runtime.egress import EGRESS_INTERNET, EGRESS_NONE, Egress
 from app.runtime.spec import Network, WorkspaceSpec
 
 INSTANCE: Final = "spawner.instance"
@@ -100,9 +100,9 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
         host["Runtime"] = spec.runtime
     if spec.capabilities:
         host["CapAdd"] = list(spec.capabilities)
-    if spec.egress != INTERNET:
+    if spec.egress != EGRESS_INTERNET:
         labels[EGRESS] = str(spec.egress)
-    if spec.egress == NOWHERE:
+    if spec.egress == EGRESS_NONE:
         # Else the engine would ask its own name server for the container, and names can carry anything out.
         host |= {"Dns": NO_RESOLVER, "DnsOptions": IMPATIENT}
     if publish:
@@ -153,7 +153,7 @@ def egress_of(labels: Mapping[str, str] | None) -> Egress:
     try:
         return Egress.read((labels or {}).get(EGRESS, "internet"))
     except ValueError:
-        return NOWHERE
+        return EGRESS_NONE
 
 
 def network_of(container: Mapping[str, Any] | DockerContainer) -> str | None:

@@ -37,7 +37,7 @@ ULIMITS: Final = [
     {"Name": "msgqueue", "Soft": 0, "Hard": 0},
 ]
 # Terminals are counted for the machine. A devpts of the container's own has a bound of its own; it goes with it.
-MOST_TERMINALS: Final = 64
+MAX_TERMINALS: Final = 64
 TERMINALS: Final = {
     "Type": "volume",
     "Target": "/dev/pts",
@@ -48,7 +48,7 @@ TERMINALS: Final = {
             "Options": {
                 "type": "devpts",
                 "device": "devpts",
-                "o": f"newinstance,nosuid,noexec,ptmxmode=0666,mode=0620,gid=5,max={MOST_TERMINALS}",
+                "o": f"newinstance,nosuid,noexec,ptmxmode=0666,mode=0620,gid=5,max={MAX_TERMINALS}",
             },
         },
     },

@@ -33,7 +33,7 @@ from app.runtime.base import (
     Usage,
 )
 from app.runtime.docker import host_view
-from app.runtime.docker.calls import EngineRefused, call, engine_errors, missing_is_fine, settle
+from app.runtime.docker.calls import EngineRefused, call, engine_errors, ignore_not_found, shield_until_done
 from app.runtime.docker.containers import Containers
 from app.runtime.docker.firewall import Firewall, Wanted, gateway_of, is_local
 from app.runtime.docker.launch import Launch
@@ -55,7 +55,7 @@ from app.runtime.docker.policy import Allowed
 from app.runtime.docker.pull import pull
 from app.runtime.docker.rule_watch import open_watch, removals
 from app.runtime.docker.streams import log_lines, next_object, stream
-from app.runtime.egress import INTERNET
+from app.runtime.egress import EGRESS_INTERNET
 from app.runtime.spec import Network, WorkspaceSpec
 
 CALL_SECONDS: Final = 30.0
@@ -64,8 +64,8 @@ EVENTS_SILENCE_SECONDS: Final = 60.0
 ACTIONS: Final = ("start", "die", "oom", "pause", "unpause", "destroy", "remove")
 # Podman's word for what Docker calls `destroy`.
 ALIASES: Final = {"remove": "destroy"}
-RACES: Final = 12
-LONGEST_PAUSE: Final = 1.0
+MAX_ATTEMPTS: Final = 12
+MAX_PAUSE: Final = 1.0
 
 
 class DockerRuntime:
@@ -131,16 +131,16 @@ class DockerRuntime:
         launch = Launch(
             self._docker, self._containers, self._starts, self._publish, self._allowed, self._firewall, spec, report
         )
-        for race in range(RACES):
-            await _give_way(race)
+        for race in range(MAX_ATTEMPTS):
+            await backoff(race)
             endpoint = await launch.advance()
             if endpoint is not None:
                 return endpoint
         raise EngineUnavailable(f"the container {spec.name} kept changing under us")
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
-        for race in range(RACES):
-            await _give_way(race)
+        for race in range(MAX_ATTEMPTS):
+            await backoff(race)
             container = await self._containers.inspect_of(name, workspace_id)
             if container is None:
                 return Status(RunState.ABSENT)
@@ -210,19 +210,23 @@ class DockerRuntime:
     async def _let_go(self, container: Mapping[str, Any]) -> None:
         """The network serves another workspace next. What fails here is made good by `keep_egress`."""
         name = network_of(container)
-        if self._firewall is not None and name is not None and egress_of(container["Config"]["Labels"]) != INTERNET:
+        if (
+            self._firewall is not None
+            and name is not None
+            and egress_of(container["Config"]["Labels"]) != EGRESS_INTERNET
+        ):
             with suppress(RuntimeFault):
                 network = await call(DockerNetwork(self._docker, name).show())
-                await self._firewall.set(subnet_of(network), INTERNET)
+                await self._firewall.set(subnet_of(network), EGRESS_INTERNET)
 
     async def remove_volume(self, name: str) -> None:
         volume = DockerVolume(self._docker, name)
-        with missing_is_fine():
+        with ignore_not_found():
             labels = (await call(volume.show()))["Labels"] or {}
             if INSTANCE not in labels or WORKSPACE not in labels:
                 return
             try:
-                await settle(volume.delete())
+                await shield_until_done(volume.delete())
             except EngineRefused as refused:
                 # A container uses it, running or not.
                 if refused.status != 409:
@@ -234,7 +238,7 @@ class DockerRuntime:
             raise ImagePullFailed(f"the pull of {image} ended early")
 
     async def image_digest(self, image: str) -> str | None:
-        with missing_is_fine():
+        with ignore_not_found():
             digest: str = (await call(self._docker.images.inspect(image)))["Id"]
             return digest
         return None
@@ -260,7 +264,7 @@ class DockerRuntime:
         params = {"stream": "false", "one-shot": "true"}
         path = f"containers/{name}/stats"
         seconds = self._call_seconds
-        with missing_is_fine():
+        with ignore_not_found():
             async with stream(
                 self._docker, "GET", path, params, answer_seconds=seconds, silence_seconds=seconds
             ) as content:
@@ -286,7 +290,7 @@ class DockerRuntime:
         path = f"containers/{name}/logs"
         seconds = self._call_seconds
         silence = None if follow else seconds
-        with missing_is_fine():
+        with ignore_not_found():
             async with stream(
                 self._docker, "GET", path, params, answer_seconds=seconds, silence_seconds=silence
             ) as content:
@@ -320,10 +324,10 @@ def _time_of(message: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(message["timeNano"] / 1_000_000_000, UTC)
 
 
-async def _give_way(race: int) -> None:
+async def backoff(race: int) -> None:
     """Before another look, give whoever else is changing the same container time."""
     if race:
-        await asyncio.sleep(min(0.01 * 2**race, LONGEST_PAUSE))
+        await asyncio.sleep(min(0.01 * 2**race, MAX_PAUSE))
 
 
 def _project_quota(folder: str, mounts: Path = Path("/proc/self/mounts")) -> bool | None:

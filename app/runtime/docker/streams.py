@@ -16,7 +16,7 @@ from app.runtime.docker.calls import EngineRefused, engine_errors
 
 FRAME_HEADER: Final = 8
 # Bytes. What a container writes without ever ending the line must not fill the memory.
-LONGEST_LINE: Final = 64 * 1024
+MAX_LINE: Final = 64 * 1024
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ async def log_lines(content: StreamReader) -> AsyncIterator[str]:
                 break
         *lines, rest = (pending.get(header[0], b"") + chunk).split(b"\n")
         for line in lines:
-            yield line[:LONGEST_LINE].decode(errors="replace")
-        pending[header[0]] = rest[:LONGEST_LINE]
+            yield line[:MAX_LINE].decode(errors="replace")
+        pending[header[0]] = rest[:MAX_LINE]
     for rest in filter(None, pending.values()):
         yield rest.decode(errors="replace")

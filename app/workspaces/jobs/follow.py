@@ -9,23 +9,23 @@ from contextlib import aclosing, nullcontext
 from functools import partial
 from uuid import UUID
 
-from app.accounts.principal import Caller, confirm
+from app.accounts.principal import Principal, confirm
 from app.core.i18n import Locale
 from app.models import LIVE_STATES
 from app.resources import Resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.schemas import JobOut
 from app.workspaces.views import get_job, tag, view_job
 
 # Seconds after which one that follows a job hears that nothing has changed, and is asked who it is.
 KEEP_ALIVE_SECONDS = 15
-LONGEST_SECONDS = 600
+MAX_SECONDS = 600
 
 
 async def poll_job(
     resources: Resources,
-    watch: JobWatch,
-    caller: Caller,
+    watch: JobSubscriptions,
+    caller: Principal,
     job_id: UUID,
     locale: Locale,
     *,
@@ -47,7 +47,7 @@ async def poll_job(
 
 
 async def follow_job(
-    resources: Resources, watch: JobWatch, caller: Caller, job_id: UUID, locale: Locale, *, seen: str | None
+    resources: Resources, watch: JobSubscriptions, caller: Principal, job_id: UUID, locale: Locale, *, seen: str | None
 ) -> AsyncGenerator[tuple[JobOut, str] | None, None]:
     """Yield the job and its ETag whenever it differs from `seen`, the last one that was yielded, until it has ended.
 
@@ -62,10 +62,10 @@ async def follow_job(
 
 
 async def _follow(
-    resources: Resources, watch: JobWatch, caller: Caller, job_id: UUID, locale: Locale, seen: str | None
+    resources: Resources, watch: JobSubscriptions, caller: Principal, job_id: UUID, locale: Locale, seen: str | None
 ) -> AsyncGenerator[tuple[JobOut, str] | None, None]:
     clock = asyncio.get_running_loop().time
-    until = clock() + LONGEST_SECONDS
+    until = clock() + MAX_SECONDS
     view, current, _ = await _read(resources, watch, caller, job_id, locale, known=set(), wait=0)
     if current == seen and view.state not in LIVE_STATES:
         return
@@ -79,13 +79,20 @@ async def _follow(
         await confirm_shared(resources, watch, caller)
 
 
-async def confirm_shared(resources: Resources, watch: JobWatch, caller: Caller) -> None:
+async def confirm_shared(resources: Resources, watch: JobSubscriptions, caller: Principal) -> None:
     """`confirm`, once for all that a session or token has open at this moment."""
     await watch.reads.read(("caller", caller.session_id, caller.token_id), partial(confirm, resources, caller))
 
 
 async def _read(
-    resources: Resources, watch: JobWatch, caller: Caller, job_id: UUID, locale: Locale, *, known: set[str], wait: float
+    resources: Resources,
+    watch: JobSubscriptions,
+    caller: Principal,
+    job_id: UUID,
+    locale: Locale,
+    *,
+    known: set[str],
+    wait: float,
 ) -> tuple[JobOut, str, bool]:
     """The job, its ETag, and whether it was waited for; then the caller may be somebody else by now, or nobody."""
     user_id = caller.user.id

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.outbox import announce
 from app.models import (
+    DesiredState,
     Job,
     JobEvent,
     JobKind,
     JobState,
     JobStep,
-    Wanted,
     Workspace,
     WorkspaceStatus,
     utcnow,
@@ -26,7 +26,7 @@ from app.resources import Resources
 from app.runtime.base import Endpoint
 from app.workspaces import networks
 from app.workspaces.jobs.leases import Claim, overdue, write
-from app.workspaces.states import PROGRESS_AT, STARTING, STATUS_AT, WANTED_AT, move
+from app.workspaces.states import DESIRED_AT, PROGRESS_AT, STARTING, STATUS_AT, move
 
 
 async def step(session: AsyncSession, held: Claim, step: JobStep) -> None:
@@ -84,7 +84,7 @@ async def removed(session: AsyncSession, held: Claim) -> None:
     """The container is gone, and its network is free."""
     gone = ("container_id", "image_digest", "last_exit", "last_exit_at", "last_exit_status", "memory_kill_at")
     await _move(session, held, WorkspaceStatus.NOT_CREATED, memory_kills=0, **dict.fromkeys(gone))
-    await networks.give_back(session, held.workspace.id)
+    await networks.release(session, held.workspace.id)
     await _finish(session, held, JobStep.DONE)
 
 
@@ -140,9 +140,9 @@ async def _give_up(
     """What failed to start is wanted no more; what failed to stop or to go still is to. A failed pause is no matter."""
     values: dict[str, Any] = {}
     if kind in STARTING:
-        values["wanted"] = Wanted.STOPPED
+        values["wanted"] = DesiredState.STOPPED
     if kind == JobKind.PAUSE:
-        await move(session, workspace_id, generation, WorkspaceStatus.RUNNING, wanted=Wanted.RUNNING)
+        await move(session, workspace_id, generation, WorkspaceStatus.RUNNING, wanted=DesiredState.RUNNING)
     else:
         values |= {"error_code": code, "exit_code": exit_code}
         await move(session, workspace_id, generation, WorkspaceStatus.ERROR, **values)
@@ -153,8 +153,8 @@ def _ended(state: JobState, step: JobStep) -> dict[str, Any]:
 
 
 async def _move(session: AsyncSession, held: Claim, status: WorkspaceStatus, **values: Any) -> None:
-    if status in WANTED_AT:
-        values["wanted"] = WANTED_AT[status]
+    if status in DESIRED_AT:
+        values["wanted"] = DESIRED_AT[status]
     await move(session, held.workspace.id, held.generation, status, **values)
 
 

@@ -9,14 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.settings.model import Settings
 from app.models import LIVE_STATES, Job, JobState, utcnow
-from app.workspaces.admission import turns
+from app.workspaces.admission import fair_order
 
 
 async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     """The places of queued jobs, from 1: those that are let in already come first, then whose turn it is."""
     if not job_ids:
         return {}
-    order = turns()
+    order = fair_order()
     place = func.row_number().over(order_by=(Job.admitted_at.asc().nulls_last(), order.c.turn, order.c.since, Job.id))
     line = (
         select(Job.id, place.label("place"))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.accounts.dependencies import OwnerDep
+from app.accounts.dependencies import ScopedUserDep
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.problems import problems
@@ -29,7 +29,7 @@ JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
 async def list_jobs(
     session: SessionDep,
     resources: ResourcesDep,
-    caller: OwnerDep,
+    caller: ScopedUserDep,
     locale: LocaleDep,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs a page.")] = 20,
     before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
@@ -54,7 +54,7 @@ async def get_job(
     id: JobPath,
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: OwnerDep,
+    caller: ScopedUserDep,
     locale: LocaleDep,
     *,
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
@@ -76,7 +76,7 @@ async def get_job(
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, NotCancellable, Unavailable),
 )
 async def cancel_job(
-    id: JobPath, session: SessionDep, resources: ResourcesDep, caller: OwnerDep, locale: LocaleDep
+    id: JobPath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> JobOut:
     """Waiting or under way. What had begun at the engine is taken back; a job that has ended stays as it is."""
     job = await service.cancel(session, resources, caller.user, id)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.accounts.dependencies import OwnerDep
+from app.accounts.dependencies import ScopedUserDep
 from app.accounts.principal import confirm
 from app.catalog.errors import UnknownTemplate
 from app.core.errors import InvalidRequest, NotFound, Unauthorized, Unavailable
@@ -17,7 +17,7 @@ from app.http.problems import problems
 from app.http.sse import KEEP_ALIVE, answer, event
 from app.workspaces.dependencies import WatchDep
 from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams
-from app.workspaces.jobs.follow import LONGEST_SECONDS, follow_job
+from app.workspaces.jobs.follow import MAX_SECONDS, follow_job
 from app.workspaces.logs import LogLine, follow_log, read_log_or_kept
 from app.workspaces.schemas import JOB_ID, JobOut, LogOut
 
@@ -48,7 +48,7 @@ async def job_events(
     id: Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])],
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: OwnerDep,
+    caller: ScopedUserDep,
     locale: LocaleDep,
     seen: LastEventId = None,
 ) -> Response:
@@ -57,9 +57,7 @@ async def job_events(
     Begins with the job as it is, unless `Last-Event-ID` has that already. Ends after the event of the job's end; after
     ten minutes, at a restart of the service, and once the session has ended, it ends early.
     """
-    return await answer(
-        _job_events(follow_job(resources, watch, caller, id, locale, seen=seen)), seconds=LONGEST_SECONDS
-    )
+    return await answer(_job_events(follow_job(resources, watch, caller, id, locale, seen=seen)), seconds=MAX_SECONDS)
 
 
 async def _job_events(news: AsyncGenerator[tuple[JobOut, str] | None, None]) -> AsyncGenerator[bytes, None]:
@@ -86,7 +84,7 @@ async def container_logs(
     type: Annotated[str, Path(description="Key of a template.", examples=["hello"])],
     resources: ResourcesDep,
     watch: WatchDep,
-    caller: OwnerDep,
+    caller: ScopedUserDep,
     *,
     tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
     follow: Annotated[bool, Query(description="Answer by events, and go on with the lines that come.")] = False,
@@ -107,7 +105,7 @@ async def container_logs(
         return Response(log.model_dump_json(), media_type="application/json")
     if seen == END_ID:
         return Response(status_code=204)
-    return await answer(_log_events(follow_log(resources, watch, caller, type, tail=tail)), seconds=LONGEST_SECONDS)
+    return await answer(_log_events(follow_log(resources, watch, caller, type, tail=tail)), seconds=MAX_SECONDS)
 
 
 async def _log_events(batches: AsyncGenerator[list[LogLine] | None, None]) -> AsyncGenerator[bytes, None]:

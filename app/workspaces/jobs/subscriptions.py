@@ -8,7 +8,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from app.accounts.attendance import Attendance
+from app.accounts.attendance import SessionMonitor
 from app.core.fair_share import FairShare
 from app.core.outbox import ENDED, JOB_CHANNEL
 from app.core.pubsub import listen
@@ -20,12 +20,12 @@ from app.workspaces.errors import TooManyStreams
 # How long a step may wait for the next one; the end of a job waits for nothing.
 TOGETHER_SECONDS = 0.5
 # Of one process, all accounts together.
-MOST_WAITING = 2000
+MAX_WAITING = 2000
 # How many of a process's database connections those who wait may use at once: a quarter.
 SHARE_OF_POOL = 4
 
 
-class JobWatch:
+class JobSubscriptions:
     """One subscription a process, however many clients poll.
 
     A notification may be lost (Redis restarts): after every new subscription all who wait are woken to look again,
@@ -35,10 +35,10 @@ class JobWatch:
 
     def __init__(self, redis: Redis, pool: int = 20) -> None:
         self._redis = redis
-        self._places: FairShare[UUID] = FairShare(MOST_WAITING)
+        self._places: FairShare[UUID] = FairShare(MAX_WAITING)
         self.reads = SharedReads(max(1, pool // SHARE_OF_POOL))
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self.attendance = Attendance()
+        self.attendance = SessionMonitor()
         self.closing = False
 
     @asynccontextmanager

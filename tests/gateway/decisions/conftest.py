@@ -6,12 +6,12 @@ from typing import cast
 import pytest
 
 from app.core.settings.model import Settings
-from app.gateway.decide import Desk
+from app.gateway.decide import GatewayContext
 from app.gateway.last_activity import Activity
 from app.gateway.token_entries import TokenEntries
 from app.gateway.websocket_relay import Relay
 from app.resources import Resources
-from app.workspaces.jobs.subscriptions import JobWatch
+from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.services import Services
 from tests.conftest import make_settings
 from tests.factories import sign_in
@@ -26,10 +26,10 @@ def settings(services: Services) -> Settings:
 @pytest.fixture
 async def gate(resources: Resources) -> AsyncIterator[Gate]:
     resources.settings.workspace_url = f"{OWN}/{{route}}"
-    watch, relay = JobWatch(resources.redis), Counter()
+    watch, relay = JobSubscriptions(resources.redis), Counter()
     alice = await sign_in(resources)
     workspace = await make_workspace(resources, alice)
-    desk = Desk(resources, watch, Activity(), cast(Relay, relay), TokenEntries())
+    desk = GatewayContext(resources, watch, Activity(), cast(Relay, relay), TokenEntries())
     made = Gate(resources, desk, relay, alice, workspace, "")
     made.value = await made.let_in(alice, workspace)
     async with watch.running(resources):

@@ -11,9 +11,9 @@ from sqlalchemy import update
 from app.core.addresses import Route
 from app.core.errors import MethodNotAllowed, NotFound, Unauthorized
 from app.gateway import wake
-from app.gateway.authorization import Entry
+from app.gateway.authorization import SessionGrant
 from app.gateway.cookies import Cookie
-from app.gateway.decide import ENTRY_SECONDS, MOVING, Redirect, Refusal, serves
+from app.gateway.decide import ENTRY_SECONDS, MOVING, ErrorPage, Redirect, serves
 from app.gateway.errors import (
     InvalidHandoff,
     SharedNotRunning,
@@ -44,7 +44,7 @@ class TestLetThrough:
     async def test_a_websocket_by_the_relay(self, gate: Gate) -> None:
         found = await gate.ask(upgrade=True, origin=OWN)
         assert found == replace(ADMITTED, upstream="127.0.0.1:9", ticket="a ticket")
-        entry = Entry(gate.alice.session.id, gate.workspace.id, gate.workspace.incarnation, gate.alice.user.id)
+        entry = SessionGrant(gate.alice.session.id, gate.workspace.id, gate.workspace.incarnation, gate.alice.user.id)
         assert gate.relay.issued == [(entry, "10.0.0.7", 8888)]
 
     async def test_a_template_that_knows_its_prefix_and_one_that_is_gone_keep_it(self, gate: Gate) -> None:
@@ -169,7 +169,7 @@ class TestNotRunning:
 
     async def test_one_that_does_not_answer(self, gate: Gate) -> None:
         found = await gate.page(unreachable="yes")
-        assert isinstance(found, Refusal)
+        assert isinstance(found, ErrorPage)
         assert isinstance(found.error, WorkspaceUnreachable)
         assert (found.error.headers, found.status) == ({"Retry-After": "5"}, S.RUNNING)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.accounts.principal import Caller
+from app.accounts.principal import Principal
 from app.catalog.templates import Catalog
 from app.core.errors import Forbidden, MethodNotAllowed
-from app.gateway.decide import Pass, Refusal
+from app.gateway.decide import Allow, ErrorPage
 from app.gateway.errors import NotEntered, OpenInTab, SentFromElsewhere
 from app.gateway.origin_handoff import make_code
 from app.security.tokens import new_token
@@ -118,7 +118,7 @@ class TestCrossing:
         self.allow(gate, **allowed)
         state = new_token()
         async with gate.resources.unit_of_work() as session:
-            caller = Caller(gate.alice.user, gate.alice.session.id)
+            caller = Principal(gate.alice.user, gate.alice.session.id)
             code = await make_code(session, gate.resources, caller, "alice", "hello", state)
         prefix = "" if allowed.get("tls") is False else "__Secure-"
         found = await gate.page(
@@ -163,8 +163,8 @@ class TestCrossing:
             found = await gate.ask(**{**given, "cookies": cookie, **changes})
         except Forbidden:
             found = None
-        assert isinstance(found, Pass) is passes
-        if isinstance(found, Refusal):
+        assert isinstance(found, Allow) is passes
+        if isinstance(found, ErrorPage):
             assert type(found.error) is (OpenInTab if changes.get("framed") else SentFromElsewhere)
 
     async def test_a_form_for_somebody_who_is_not_there_is_answered_in_words(self, gate: Gate) -> None:

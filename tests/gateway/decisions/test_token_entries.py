@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from app.core.errors import InsufficientScope
-from app.gateway.decide import Desk, answer
+from app.gateway.decide import GatewayContext, answer
 from app.gateway.token_entries import TokenEntries
 from app.models import ApiToken, AuditEntry
 from tests.clocks import Time
@@ -21,7 +21,7 @@ async def entered(gate: Gate) -> list[AuditEntry]:
         return list(await session.scalars(query))
 
 
-async def enter(gate: Gate, desk: Desk, token: str, uri: str = "/alice-hello/lab") -> None:
+async def enter(gate: Gate, desk: GatewayContext, token: str, uri: str = "/alice-hello/lab") -> None:
     await answer(desk, gate.visit(cookies=(), authorization=(f"Bearer {token}",), uri=uri))
 
 

@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.leaving = False
     problems.install(app)
     app.state.refusals = Denials()
-    app.state.note_refusal = app.state.refusals.note
+    app.state.note_refusal = app.state.refusals.record_denial
     routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
     for router in (*routers, admin, admin_access, invitations, gateway):
         app.include_router(router)

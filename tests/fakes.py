@@ -139,9 +139,9 @@ class FakeRuntime:
         await self.before(spec, report)
         current = self.containers.get(spec.name)
         if current is not None and current.workspace_id == spec.workspace_id:
-            if current.incarnation > spec.incarnation:
-                raise Superseded(current.incarnation)
-            if current.incarnation == spec.incarnation:
+            if current.revision > spec.revision:
+                raise Superseded(current.revision)
+            if current.revision == spec.revision:
                 return self._wake(spec.name)
         elif current is not None and current.installation != spec.installation:
             raise NameTaken
@@ -269,7 +269,7 @@ class FakeRuntime:
         return Status(
             state=container.state,
             container_id=container.endpoint.container_id,
-            incarnation=self.containers[name].incarnation,
+            revision=self.containers[name].revision,
             endpoint=container.endpoint if alive else None,
             exit_code=container.exit_code,
         )

@@ -217,17 +217,17 @@ class TestActivity:
         async with resources.unit_of_work() as session:
             (await session.get_one(Workspace, other.id)).active_at = utcnow() - timedelta(hours=1)
         activity = Activity()
-        assert await activity.note(resources, used.id, used.generation, template)
+        assert await activity.record_activity(resources, used.id, used.generation, template)
         async with resources.unit_of_work() as session:
             idle, row = await session.get_one(Workspace, other.id), await session.get_one(Workspace, used.id)
             assert idle.active_at is not None
             assert row.active_at is not None
             assert row.active_at - idle.active_at > timedelta(minutes=59)
             row.active_at = later
-        assert await Activity().note(resources, used.id, used.generation, template)
+        assert await Activity().record_activity(resources, used.id, used.generation, template)
         async with resources.sessions() as session:
             assert (await session.get_one(Workspace, used.id)).active_at == later
-        assert not await activity.note(resources, uuid4(), 0, template)
+        assert not await activity.record_activity(resources, uuid4(), 0, template)
 
 
 async def test_waiting_for_a_job_ends_with_it_however_the_news_comes(resources: Resources) -> None:

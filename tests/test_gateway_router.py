@@ -217,7 +217,7 @@ def test_a_page_says_what_the_workspace_is_doing(settings: Settings, status: Wor
         "lang": locale,
         "refresh": "3" if status in MOVING else None,
         "title": titles[locale][0 if up else 1],
-        "text": error_pages.STATES[status].say(locale),
+        "text": error_pages.STATES[status].format(locale),
         "link": f"{OPEN}?next=%2Flab",
         "action": actions[locale][0 if status in MOVING else 1 if status is S.PAUSED else 2],
     }
@@ -248,8 +248,8 @@ def test_a_page_says_what_is_the_matter_and_where_to_go_on(
     assert found == {
         "lang": "en",
         "refresh": None,
-        "title": error.title.say("en"),
-        "text": error.detail.say("en", **error.values),
+        "title": error.title.format("en"),
+        "text": error.detail.format("en", **error.values),
         "link": link,
         "action": action,
     }

@@ -238,7 +238,7 @@ def view_shared(
         owner=owner.email,
         misleading=is_misleading(owner.email),
         type=workspace.template,
-        display_name=template.name.say(locale) if template is not None else workspace.template,
+        display_name=template.name.format(locale) if template is not None else workspace.template,
         service_url=workspace_url(resources.settings, owner.slug, workspace.template),
         status=workspace.status,
         reason=None if row is None or row.reason is None else printable(row.reason),

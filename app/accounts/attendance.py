@@ -60,14 +60,14 @@ class SessionMonitor:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self.look(resources)
+                await self.check_waiters(resources)
                 looked = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("callers_not_checked", **cause(error))
                 if time.monotonic() - looked > BLIND_SECONDS:
                     self._end(list(self._present))
 
-    async def look(self, resources: Resources) -> None:
+    async def check_waiters(self, resources: Resources) -> None:
         """Wake everybody whose session or token has ended, or whose account is blocked."""
         waiting = list(self._present)
         if not waiting:

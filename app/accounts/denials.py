@@ -58,7 +58,7 @@ class Denials:
         self._clock = clock
         self._counted: OrderedDict[tuple[object, str, str], _Counted] = OrderedDict()
 
-    async def note(self, request: Request, error: AppError) -> None:
+    async def record_denial(self, request: Request, error: AppError) -> None:
         """Write down that the request was refused, if somebody is known to have sent it. Never fails."""
         resources: Resources = request.app.state.resources
         try:

@@ -39,5 +39,5 @@ def name_device(user_agent: str, locale: Locale) -> str:
     program = next((name for mark, name in PROGRAMS if mark in user_agent), None)
     system = next((name for mark, name in SYSTEMS if mark in user_agent), None)
     if program and system:
-        return BOTH.say(locale, program=program, system=system)
-    return program or system or UNKNOWN.say(locale)
+        return BOTH.format(locale, program=program, system=system)
+    return program or system or UNKNOWN.format(locale)

@@ -104,7 +104,7 @@ async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
         running=statuses.get(WorkspaceStatus.RUNNING, 0),
         paused=statuses.get(WorkspaceStatus.PAUSED, 0),
         queued=(await _count(session, Job.state, live)).get(JobState.QUEUED, 0),
-        waiting=await _count(session, Job.waits_for, live & Job.waits_for.is_not(None)),
+        waiting=await _count(session, Job.blocked_by, live & Job.blocked_by.is_not(None)),
         jobs=await _count(session, Job.kind, live),
         failures=await _count(session, func.coalesce(Job.error_code, ""), failed),
         engine=EngineOut.model_validate(facts, from_attributes=True) if facts else None,

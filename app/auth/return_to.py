@@ -91,10 +91,10 @@ def view_next(resources: Resources, own: str, kept: str | None, locale: Locale) 
         return None
     path = to.path if len(to.path) <= MAX_SHOWN else f"{to.path[:MAX_SHOWN]}…"
     if to.route is None:
-        return NextOut(url=to.local, text=PAGE.say(locale, path=to.page), foreign=False)
+        return NextOut(url=to.local, text=PAGE.format(locale, path=to.page), foreign=False)
     slug, _, key = to.route.partition("-")
     template = resources.catalog.get(key)
     if slug != own or template is None:
-        return NextOut(url=to.local, text=FOREIGN.say(locale, route=to.route), foreign=True)
+        return NextOut(url=to.local, text=FOREIGN.format(locale, route=to.route), foreign=True)
     said = OWN if to.path == "/" else OWN_PLACE
-    return NextOut(url=to.local, text=said.say(locale, name=template.name.say(locale), path=path), foreign=False)
+    return NextOut(url=to.local, text=said.format(locale, name=template.name.format(locale), path=path), foreign=False)

@@ -67,7 +67,7 @@ async def signup(
     """
     await request_link(session, resources, LinkPurpose.SIGNUP, body.email, locale, client.address, browser)
     _know_again(response, resources.settings, browser)
-    return MessageOut(message=SENT.say(locale))
+    return MessageOut(message=SENT.format(locale))
 
 
 @router.post("/login", operation_id="login", summary="Sign in by mail", responses=ASKING, dependencies=OURS)
@@ -83,7 +83,7 @@ async def login(
     """Mails a link to sign in where the address has an account. The answer is the same for every address."""
     await request_link(session, resources, LinkPurpose.LOGIN, body.email, locale, client.address, browser)
     _know_again(response, resources.settings, browser)
-    return MessageOut(message=SENT.say(locale))
+    return MessageOut(message=SENT.format(locale))
 
 
 @router.post("/link", operation_id="look_at_link", summary="Look at a link", responses=LOOKING, dependencies=OURS)
@@ -191,7 +191,7 @@ async def logout(
     """Ends this session: its access tokens, its cookies and the workspaces opened with it are refused from now on."""
     await end_own_session(session, caller)
     clear_session_cookies(request, resources.settings)
-    return MessageOut(message=SIGNED_OUT.say(locale))
+    return MessageOut(message=SIGNED_OUT.format(locale))
 
 
 async def _token_body(

@@ -28,8 +28,8 @@ class TemplateOut(BaseModel):
         """A template in one language, with what is known of its image's build."""
         return cls(
             type=template.key,
-            display_name=template.name.say(locale),
-            description=template.description.say(locale),
+            display_name=template.name.format(locale),
+            description=template.description.format(locale),
             default=template.default,
             memory_bytes=template.limits.memory,
             cpus=template.limits.cpus,

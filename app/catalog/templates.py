@@ -95,7 +95,7 @@ class Localized(StrictModel):
     en: str = Field(min_length=1, max_length=500)
     de: str = Field(min_length=1, max_length=500)
 
-    def say(self, locale: str) -> str:
+    def format(self, locale: str) -> str:
         """Return the text in `locale`, and in English where that is none of ours."""
         return self.de if locale == "de" else self.en
 

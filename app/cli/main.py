@@ -239,7 +239,7 @@ def _change(address: str, work: Callable[[AsyncSession, Resources, User], Awaita
     try:
         typer.echo(asyncio.run(run()))
     except AppError as error:
-        raise SystemExit(error.detail.say("en", **error.values)) from None
+        raise SystemExit(error.detail.format("en", **error.values)) from None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ class Text(NamedTuple):
     en: str
     de: str
 
-    def say(self, locale: Locale, **values: object) -> str:
+    def format(self, locale: Locale, **values: object) -> str:
         """Render in one language."""
         text = self.de if locale == "de" else self.en
         return text.format(**values) if values else text

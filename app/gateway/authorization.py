@@ -38,7 +38,7 @@ _containers = (
 # A `Grant` but for its holder.
 _GRANTED: tuple[Any, ...] = (
     Workspace.id,
-    Workspace.incarnation,
+    Workspace.revision,
     _owner.id,
     _visitor.id,
     Workspace.generation,
@@ -51,7 +51,7 @@ _GRANTED: tuple[Any, ...] = (
     Workspace.port,
     Job.id,
     Job.kind,
-    Job.was,
+    Job.previous_status,
     _containers,
 )
 _live_job = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
@@ -66,7 +66,7 @@ class SessionGrant:
 
     holder_id: UUID
     workspace_id: UUID
-    incarnation: int
+    revision: int
     visitor_id: UUID
 
 
@@ -80,7 +80,7 @@ class Grant:
 
     holder_id: UUID
     workspace_id: UUID
-    incarnation: int
+    revision: int
     owner_id: UUID
     visitor_id: UUID
     generation: int
@@ -93,13 +93,13 @@ class Grant:
     port: int | None
     job_id: UUID | None
     job: JobKind | None
-    was: WorkspaceStatus | None
+    previous_status: WorkspaceStatus | None
     containers: int
 
     @property
     def entry(self) -> SessionGrant:
         """What a connection that outlasts this request holds on to."""
-        return SessionGrant(self.holder_id, self.workspace_id, self.incarnation, self.visitor_id)
+        return SessionGrant(self.holder_id, self.workspace_id, self.revision, self.visitor_id)
 
     @property
     def own(self) -> bool:
@@ -114,7 +114,9 @@ class Grant:
     @property
     def waking(self) -> bool:
         """A launch brings it back to what it was a moment ago."""
-        return self.job is JobKind.LAUNCH and self.was in ALIVE and self.status is not WorkspaceStatus.RUNNING
+        return (
+            self.job is JobKind.LAUNCH and self.previous_status in ALIVE and self.status is not WorkspaceStatus.RUNNING
+        )
 
     @property
     def asleep(self) -> bool:
@@ -196,23 +198,23 @@ def _still(settings: Settings, entries: Collection[SessionGrant]) -> Select[UUID
     arrays = func.unnest(
         literal([entry.holder_id for entry in entries], ARRAY(Uuid)),
         literal([entry.workspace_id for entry in entries], ARRAY(Uuid)),
-        literal([entry.incarnation for entry in entries], ARRAY(Integer)),
+        literal([entry.revision for entry in entries], ARRAY(Integer)),
     )
     held = arrays.table_valued(
-        column("holder_id", Uuid), column("workspace_id", Uuid), column("incarnation", Integer), name="held"
+        column("holder_id", Uuid), column("workspace_id", Uuid), column("revision", Integer), name="held"
     ).render_derived()
     by_token = and_(
         token_lives(), literal(Scope.WORKSPACES.value) == any_(ApiToken.scopes), Workspace.user_id == _visitor.id
     )
     return (
-        select(held.c.holder_id, held.c.workspace_id, held.c.incarnation, _visitor.id)
+        select(held.c.holder_id, held.c.workspace_id, held.c.revision, _visitor.id)
         .outerjoin(Session, Session.id == held.c.holder_id)
         .outerjoin(ApiToken, ApiToken.id == held.c.holder_id)
         .join(_visitor, _visitor.id == func.coalesce(Session.user_id, ApiToken.user_id))
         .join(
             Workspace,
             (Workspace.id == held.c.workspace_id)
-            & (Workspace.incarnation == held.c.incarnation)
+            & (Workspace.revision == held.c.revision)
             & Workspace.status.not_in(RELEASED),
         )
         .join(_owner, _owner.id == Workspace.user_id)

@@ -223,7 +223,7 @@ async def wake_if_needed(desk: GatewayContext, visit: ProxiedRequest, grant: Gra
     if template is None or visit.unreachable or asyncio.get_running_loop().time() >= until:
         return False
     if grant.running:
-        return not await desk.activity.note(resources, grant.workspace_id, grant.generation, template)
+        return not await desk.activity.record_activity(resources, grant.workspace_id, grant.generation, template)
     if grant.waking or grant.asleep:
         job_id = grant.job_id if grant.waking else await wake.launch(resources, grant.owner_id, template.key)
         if job_id is not None:

@@ -25,7 +25,9 @@ class Activity:
     def __init__(self) -> None:
         self._noted: dict[UUID, float] = {}
 
-    async def note(self, resources: Resources, workspace_id: UUID, generation: int, template: Template) -> bool:
+    async def record_activity(
+        self, resources: Resources, workspace_id: UUID, generation: int, template: Template
+    ) -> bool:
         """Write that a workspace is used, where that was not just done. False if it has been asked for something since
         `generation`: the pause that began while the row was read is seen by whoever reads it again.
         """

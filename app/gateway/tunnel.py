@@ -146,7 +146,7 @@ class Downstream(Side):
         if self.pipe.open and self.peer is not None:
             self.peer.transport.write(data)
         else:
-            self.pipe.early(data)
+            self.pipe.buffer(data)
 
 
 class Upstream(Side):
@@ -205,9 +205,9 @@ class Tunnel:
         """Cut both connections unless this is called again in time; None waits for nothing more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.cut)
+        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.abort)
 
-    def early(self, data: bytes) -> None:
+    def buffer(self, data: bytes) -> None:
         """Keep what the proxy sends until the container may have it: first the request, then what hurries ahead."""
         if self.answered:
             return
@@ -238,7 +238,7 @@ class Tunnel:
             self.near.transport.write(bytes(self._response[: end + len(END)]))
             del self._response[: end + len(END)]
         if len(self._response) > MAX_HEAD:
-            self.cut()
+            self.abort()
 
     def _switch(self, end: int) -> bool:
         """Make the container's 101 one that the proxy follows; else say that it cannot be passed on."""
@@ -294,7 +294,7 @@ class Tunnel:
             if side is not None:
                 side.transport.close()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End both connections at once. May be repeated."""
         self._end()
         for side in (self.near, self._far):
@@ -341,7 +341,7 @@ class Tunnel:
             _, far = await loop.create_connection(lambda: Upstream(self), admission.host, admission.port)
         except OSError:
             self._task = None
-            self.cut()
+            self.abort()
             return
         self._task = None
         if self.near.transport.is_closing():

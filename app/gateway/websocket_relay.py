@@ -93,7 +93,7 @@ class Relay:
             server.close()
             await self._finish()
             for pipe in self._all():
-                pipe.cut()
+                pipe.abort()
 
     def issue(
         self, entry: SessionGrant, host: str, port: int, *, upgrade: bool = True, patience: float | None = None
@@ -134,7 +134,7 @@ class Relay:
                 return
             await asyncio.sleep(FINISH_LOOK_SECONDS)
 
-    async def look(self, resources: Resources) -> None:
+    async def check_open(self, resources: Resources) -> None:
         """End every connection whose holder may not have it any more."""
         entries = list(self._open)
         if not entries:
@@ -150,7 +150,7 @@ class Relay:
             await asyncio.sleep(LOOK_SECONDS)
             self._forget_tickets()
             try:
-                await self.look(resources)
+                await self.check_open(resources)
                 asked = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("relay_not_checked", **cause(error))
@@ -161,13 +161,13 @@ class Relay:
     def _cut(self, entry: SessionGrant) -> None:
         pipes = list(self._open.get(entry, ()))
         for pipe in pipes:
-            pipe.cut()
+            pipe.abort()
         if pipes:
             log.info("websockets_ended", count=len(pipes), workspace_id=str(entry.workspace_id))
 
     def _accept(self) -> asyncio.Protocol:
         if len(self._waiting) >= MAX_WAITING:
-            next(iter(self._waiting)).cut()
+            next(iter(self._waiting)).abort()
         pipe = Tunnel(self._redeem, self._forget)
         self._waiting[pipe] = None
         return pipe.near

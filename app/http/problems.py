@@ -137,7 +137,7 @@ def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
 
 def _example(error: type[AppError]) -> Problem:
     missing = FieldError(field="email", code="missing", message=FIELD_TEXTS["missing"].en)
-    detail = error.detail.say("en", **error.example)
+    detail = error.detail.format("en", **error.example)
     return Problem(
         title=error.title.en,
         status=error.status,
@@ -152,9 +152,9 @@ def _example(error: type[AppError]) -> Problem:
 def render(request: Request, error: AppError, fields: list[FieldError] | None = None) -> Response:
     """Turn an error into its answer, in the caller's language: a problem document, or the page that people see."""
     locale = locale_of(request)
-    detail = error.detail.say(locale, **error.values)
+    detail = error.detail.format(locale, **error.values)
     problem = Problem(
-        title=error.title.say(locale),
+        title=error.title.format(locale),
         status=error.status,
         detail=detail,
         code=error.code,
@@ -188,7 +188,7 @@ def _field_error(item: dict[str, Any], locale: Locale) -> FieldError:
     code = item["type"]
     # Where a body is no JSON, the rest of the place is a position in the text.
     place = item["loc"][:1] if code == "json_invalid" else item["loc"][1:] or item["loc"][:1]
-    message = FIELD_TEXTS.get(code, OTHER_FIELD_TEXT).say(locale, **item.get("ctx", {}))
+    message = FIELD_TEXTS.get(code, OTHER_FIELD_TEXT).format(locale, **item.get("ctx", {}))
     return FieldError(field=".".join(str(part) for part in place), code=code, message=message)
 
 

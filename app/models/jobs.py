@@ -53,9 +53,11 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 class Job(Base):
     """One accepted request to change a workspace. `version` grows with every visible change.
 
-    A job that waits for room has no `admitted_at`. `was` is the workspace's settled status before the request, and
-    `touched` says that the engine may have been asked for something since. A job that was ended from outside keeps its
-    lease until its worker has let go: until then no other job of the workspace is claimed.
+    A job that waits for room has no `admitted_at`. `previous_status` is the workspace's settled status before the
+    request. `engine_contacted` says that the engine may have been asked for something since. A job that was ended from
+    outside keeps its lease until its worker has let go: until then no other job of the workspace is claimed.
+
+    Some columns keep the names of an earlier version: code of both may run on one database (ADR 30, ADR 31).
     """
 
     __tablename__ = "jobs"
@@ -64,19 +66,21 @@ class Job(Base):
     user_id: Mapped[UUID] = owner("users", index=False)
     template: Mapped[str] = mapped_column(String(20))
     kind: Mapped[JobKind] = mapped_column(choice(JobKind))
-    platform: Mapped[bool] = mapped_column(default=False, doc="Begun by the platform rather than asked for.")
-    generation: Mapped[int]
-    was: Mapped[WorkspaceStatus] = mapped_column(
-        choice(WorkspaceStatus, name="was"), default=WorkspaceStatus.NOT_CREATED
+    by_system: Mapped[bool] = mapped_column(
+        "platform", default=False, doc="Begun by the platform rather than asked for."
     )
-    touched: Mapped[bool] = mapped_column(default=False)
+    generation: Mapped[int]
+    previous_status: Mapped[WorkspaceStatus] = mapped_column(
+        "was", choice(WorkspaceStatus, name="was"), default=WorkspaceStatus.NOT_CREATED
+    )
+    engine_contacted: Mapped[bool] = mapped_column("touched", default=False)
     state: Mapped[JobState] = mapped_column(choice(JobState), default=JobState.QUEUED)
     step: Mapped[JobStep] = mapped_column(choice(JobStep), default=JobStep.QUEUED)
     progress: Mapped[int] = mapped_column(default=0, doc="Percent.")
     version: Mapped[int] = mapped_column(default=1)
     attempts: Mapped[int] = mapped_column(default=0, doc="How often a worker has claimed it.")
     admitted_at: Mapped[datetime | None]
-    waits_for: Mapped[str | None] = mapped_column(String(40), doc="Code of the limit that it waits for.")
+    blocked_by: Mapped[str | None] = mapped_column("waits_for", String(40), doc="Code of the limit that it waits for.")
     run_at: Mapped[datetime] = mapped_column(default=utcnow)
     lease: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]

@@ -34,9 +34,9 @@ class DesiredState(enum.StrEnum):
 
 
 class Workspace(Base):
-    """One user's instance of one template. `wanted` is what was asked for, `status` what was last seen.
+    """One user's instance of one template. `desired_state` is what was asked for, `status` what was last seen.
 
-    `generation` grows with each accepted request; what a worker writes is guarded by it. `incarnation` is the number
+    `generation` grows with each accepted request; what a worker writes is guarded by it. `revision` is the number
     of the container that is wanted: it grows when a restart is claimed. While `reserved_memory` is set the workspace
     counts against the limits. Only `app.workspaces.states` writes `status`.
     """
@@ -46,8 +46,10 @@ class Workspace(Base):
     user_id: Mapped[UUID] = owner("users", index=False)
     template: Mapped[str] = mapped_column(String(20))
     generation: Mapped[int] = mapped_column(default=0)
-    incarnation: Mapped[int] = mapped_column(default=1)
-    wanted: Mapped[DesiredState] = mapped_column(choice(DesiredState), default=DesiredState.ABSENT)
+    revision: Mapped[int] = mapped_column("incarnation", default=1)
+    desired_state: Mapped[DesiredState] = mapped_column(
+        "wanted", choice(DesiredState, name="wanted"), default=DesiredState.ABSENT
+    )
     status: Mapped[WorkspaceStatus] = mapped_column(choice(WorkspaceStatus), default=WorkspaceStatus.NOT_CREATED)
     status_at: Mapped[datetime] = mapped_column(default=utcnow)
     container_id: Mapped[str | None] = mapped_column(String(64))
@@ -91,7 +93,7 @@ class Network(Base):
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id", ondelete="SET NULL"), unique=True)
     ready: Mapped[bool] = mapped_column(default=False)
-    rests_until: Mapped[datetime | None]
+    quarantined_until: Mapped[datetime | None] = mapped_column("rests_until")
 
 
 class Volume(Base):

@@ -45,7 +45,7 @@ class Status:
 
     state: RunState
     container_id: str | None = None
-    incarnation: int = 0
+    revision: int = 0
     endpoint: Endpoint | None = None
     exit_code: int | None = None
     out_of_memory: bool = False
@@ -212,13 +212,13 @@ class ContainerExited(RuntimeFault):
 
 
 class Superseded(RuntimeFault):
-    """The engine holds a newer incarnation than the one asked for: `incarnation`."""
+    """The engine holds a newer revision than the one asked for: `revision`."""
 
     code = "superseded"
 
-    def __init__(self, incarnation: int) -> None:
-        super().__init__(f"the engine holds incarnation {incarnation}")
-        self.incarnation = incarnation
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"the engine holds revision {revision}")
+        self.revision = revision
 
 
 class Runtime(Protocol):

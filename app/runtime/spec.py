@@ -40,7 +40,7 @@ class HostMount:
 class WorkspaceSpec:
     """Everything an engine needs to run one workspace; built from rows and the catalogue, never from a request.
 
-    `name` is the engine-wide unique name of the container. `incarnation` grows when a restart asks for a new container:
+    `name` is the engine-wide unique name of the container. `revision` grows when a restart asks for a new container:
     a runtime replaces a container of a smaller one and refuses to touch a larger one. `installation` is the id of the
     database that the spec comes from. What is of another workspace is replaced only where both carry the same id.
     `runtime` is the engine's name of the OCI runtime, None its default.
@@ -50,7 +50,7 @@ class WorkspaceSpec:
     instance: str
     workspace_id: UUID
     name: str
-    incarnation: int
+    revision: int
     image: str
     port: int
     network: Network

@@ -72,7 +72,7 @@ async def make_token(
                 session, resources, caller.user, wanted.name, wanted.scopes, wanted.end
             )
     except (TooManyTokens, TooManyChanges, NotAdmin) as error:
-        alert = error.detail.say(locale, **error.values)
+        alert = error.detail.format(locale, **error.values)
         return await _page(request, resources, caller, locale, status=error.status, alert=alert, name=name)
     return await _page(request, resources, caller, locale, made=made.name, secret=secret)
 
@@ -107,7 +107,7 @@ async def _page(
         caller=caller,
         sessions=sorted(found, key=lambda one: not one.current),
         tokens=[view_token(row) for row in tokens],
-        scopes={scope: SCOPES[scope].say(locale) for scope in Scope if scope != Scope.ADMIN or caller.user.is_admin},
+        scopes={scope: SCOPES[scope].format(locale) for scope in Scope if scope != Scope.ADMIN or caller.user.is_admin},
         days=DAYS,
         alert=alert,
         name=name,

@@ -204,7 +204,7 @@ def _card(
         description=entry.description,
         route=route_of(caller.user.slug, template.key),
         status=status,
-        status_text=pages.STATUSES[status].say(locale),
+        status_text=pages.STATUSES[status].format(locale),
         error=failure.message if failure else None,
         exit_code=failure.exit_code if failure else None,
         reason=entry.rest.message if entry.rest and job is None else None,
@@ -231,7 +231,7 @@ def _progress(job: JobOut, rest: RestOut | None, locale: Locale) -> Progress:
     detail = (job.timeline[-1].detail if job.timeline else None) or ""
     match = BYTES.fullmatch(detail) if job.step == JobStep.PULLING else None
     return Progress(
-        step=pages.STEPS[job.step].say(locale),
+        step=pages.STEPS[job.step].format(locale),
         starts=job.kind in STARTING,
         percent=job.progress,
         position=job.position,
@@ -245,10 +245,10 @@ def _progress(job: JobOut, rest: RestOut | None, locale: Locale) -> Progress:
 def _note(job: JobOut, rest: RestOut | None, locale: Locale) -> str | None:
     """What a job waits for; else why the platform began it."""
     if job.waits_for is not None:
-        return pages.WAITS[job.waits_for].say(locale)
+        return pages.WAITS[job.waits_for].format(locale)
     if not job.platform:
         return None
-    return rest.message if rest else pages.BEGUN.get(job.kind, pages.BROUGHT_TO_REST).say(locale)
+    return rest.message if rest else pages.BEGUN.get(job.kind, pages.BROUGHT_TO_REST).format(locale)
 
 
 def _warning(idle: IdleOut, locale: Locale) -> Notice | None:
@@ -258,7 +258,7 @@ def _warning(idle: IdleOut, locale: Locale) -> Notice | None:
     if idle.warning is None or at is None:
         return None
     when = pages.soon((at - utcnow()).total_seconds(), locale)
-    return Notice(pages.AHEAD[idle.warning].say(locale, when=when), extendable=idle.warning != "end")
+    return Notice(pages.AHEAD[idle.warning].format(locale, when=when), extendable=idle.warning != "end")
 
 
 def _memory(amount: int, locale: Locale) -> str:

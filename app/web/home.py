@@ -133,7 +133,7 @@ async def _changed(
     """The card after a change, with what was refused; a browser without scripts gets the whole page again."""
     if refusal is None and not is_htmx(request):
         return RedirectResponse("/", 303)
-    said = refusal.detail.say(locale, **refusal.values) if refusal else None
+    said = refusal.detail.format(locale, **refusal.values) if refusal else None
     cards = await list_cards(resources, caller, locale)
     cards = [replace(card, refused=said) if card.type == type else card for card in cards]
     if is_htmx(request):
@@ -152,7 +152,7 @@ async def _home(
     async with resources.unit_of_work() as session:
         shared = await list_shared(session, resources, caller.user, locale)
     new = caller.user.state == UserState.VERIFIED
-    default = resources.catalog.default.name.say(locale)
+    default = resources.catalog.default.name.format(locale)
     return page(
         request,
         "home.html",

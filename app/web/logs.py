@@ -40,7 +40,7 @@ async def find_log(resources: Resources, caller: Principal, locale: Locale, card
     except NoContainer:
         pass
     except (LogsUnavailable, TooManyStreams) as error:
-        trouble = error.detail.say(locale)
+        trouble = error.detail.format(locale)
     if not lines and card.status in FAILED:
         async with resources.reads() as session:
             failure = await last_failure(session, caller.user.id, card.type)

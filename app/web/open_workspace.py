@@ -50,7 +50,7 @@ async def open_workspace(
     if to.slug == caller.user.slug:
         card = await find_card(resources, caller, locale, to.template)
         return page(request, "opening.html", caller=caller, card=card, to=to)
-    name = find_template(resources.catalog, to.template).name.say(locale)
+    name = find_template(resources.catalog, to.template).name.format(locale)
     return page(request, "shared_waits.html", caller=caller, name=name)
 
 
@@ -87,7 +87,7 @@ async def start(
     refusal = await attempt(resources, lambda session: service.request(session, resources, caller.user, to.template))
     card = await find_card(resources, caller, locale, to.template)
     if refusal is not None:
-        card = replace(card, refused=refusal.detail.say(locale, **refusal.values))
+        card = replace(card, refused=refusal.detail.format(locale, **refusal.values))
     if is_htmx(request):
         return _panel(request, card, to, "")
     status, headers = (refusal.status, refusal.headers) if refusal else (200, {})

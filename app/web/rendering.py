@@ -39,7 +39,7 @@ _ASSETS = {
 
 def say(locale: Locale, name: str, /, **values: object) -> str:
     """A text of the pages by its name."""
-    return pages.PAGE[name].say(locale, **values)
+    return pages.PAGE[name].format(locale, **values)
 
 
 def counted(locale: Locale, name: str, /, **amount: int) -> str:

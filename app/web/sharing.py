@@ -30,7 +30,7 @@ LIVES = (1, 24, 168, MAX_HOURS)
 @router.api_route(SHARE, methods=["GET", "HEAD"])
 async def accept(request: Request, resources: ResourcesDep, caller: OptionalUserDep, locale: LocaleDep) -> Response:
     """One button. The link's token stands in the fragment; who is not signed in does that first and comes back."""
-    off = SharedOrigin.detail.say(locale) if not resources.settings.host_mode else None
+    off = SharedOrigin.detail.format(locale) if not resources.settings.host_mode else None
     return page(request, "accept.html", caller=caller, off=off, sign_in=read_local(SHARE).sign_in)
 
 
@@ -58,7 +58,7 @@ async def share(
         said = say(locale, "invalid_email")
         return await _shares(request, resources, caller, locale, type, status=400, email=email, invalid=said)
     except (TooManyShares, TooManyChanges, SharedOrigin) as error:
-        said = error.detail.say(locale)
+        said = error.detail.format(locale)
         return await _shares(request, resources, caller, locale, type, status=error.status, email=email, invalid=said)
     return _back(type)
 
@@ -86,7 +86,7 @@ async def make_link(
         async with resources.unit_of_work() as session:
             made = await service.make_link(session, resources, caller.user, key, hours)
     except (TooManyShares, TooManyChanges, SharedOrigin) as error:
-        said = error.detail.say(locale)
+        said = error.detail.format(locale)
         return await _shares(request, resources, caller, locale, type, status=error.status, full=said)
     return await _shares(request, resources, caller, locale, type, made=made.url)
 
@@ -134,7 +134,7 @@ async def _shares(
         status=status,
         caller=caller,
         type=template.key,
-        name=template.name.say(locale),
+        name=template.name.format(locale),
         people=[share for share in found if share.how != "admin"],
         admins=[share for share in found if share.how == "admin"],
         links=links,
@@ -143,5 +143,5 @@ async def _shares(
         invalid=invalid,
         full=full,
         made=made,
-        off=SharedOrigin.detail.say(locale) if not resources.settings.host_mode else None,
+        off=SharedOrigin.detail.format(locale) if not resources.settings.host_mode else None,
     )

@@ -71,7 +71,7 @@ def limiting_resource(settings: Settings, taken: Allocation, limits: Limits, *, 
 class AdmissionDecision:
     """`waits_for` is the code of what leaves no room; `place` is the one in the queue of a launch that has room."""
 
-    waits_for: str | None = None
+    blocked_by: str | None = None
     place: int | None = None
 
 
@@ -95,7 +95,7 @@ async def evaluate(session: AsyncSession, resources: Resources, workspace: Works
         refusal = refusal or "capacity_launches"
     if refusal is not None and taken.waiting >= settings.queue_limit:
         raise CAPACITY[refusal](headers={"Retry-After": RETRY_SECONDS})
-    return AdmissionDecision(waits_for=refusal) if refusal else AdmissionDecision(place=taken.unclaimed + 1)
+    return AdmissionDecision(blocked_by=refusal) if refusal else AdmissionDecision(place=taken.unclaimed + 1)
 
 
 async def admit(session: AsyncSession, resources: Resources) -> int:
@@ -176,7 +176,7 @@ def time_for(settings: Settings, kind: JobKind, *, waits: bool) -> timedelta:
 async def _admit(session: AsyncSession, resources: Resources, job: Job) -> None:
     now = utcnow()
     job.admitted_at = job.run_at = now
-    job.waits_for = None
+    job.blocked_by = None
     job.deadline = now + time_for(resources.settings, job.kind, waits=False)
     job.version += 1
     await session.flush()
@@ -185,8 +185,8 @@ async def _admit(session: AsyncSession, resources: Resources, job: Job) -> None:
 
 
 async def _tell_why(session: AsyncSession, job: Job, refusal: str) -> None:
-    if job.waits_for != refusal:
-        job.waits_for = refusal
+    if job.blocked_by != refusal:
+        job.blocked_by = refusal
         job.version += 1
         await session.flush()
         announce(session, job.id)

@@ -61,7 +61,7 @@ def build_spec(
         instance=settings.instance,
         workspace_id=workspace.id,
         name=name,
-        incarnation=workspace.incarnation,
+        revision=workspace.revision,
         image=template.image,
         port=template.port,
         network=network(settings, index, installation),

@@ -237,5 +237,5 @@ FAILURES: dict[str, Text] = {
 def explain(code: str, locale: Locale) -> str:
     """The sentence for a failure's code."""
     if code in CAPACITY:
-        return CAPACITY[code].detail.say(locale)
-    return FAILURES.get(code, FAILURES["engine_error"]).say(locale)
+        return CAPACITY[code].detail.format(locale)
+    return FAILURES.get(code, FAILURES["engine_error"]).format(locale)

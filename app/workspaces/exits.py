@@ -62,7 +62,7 @@ def last_exit(workspace: Workspace | None, locale: Locale) -> LastExitOut | None
     code = workspace.last_exit
     return LastExitOut(
         code=code,
-        message=ENDED_TEXT.say(locale) if code == ENDED else explain(code, locale),
+        message=ENDED_TEXT.format(locale) if code == ENDED else explain(code, locale),
         exit_code=workspace.last_exit_status,
         at=workspace.last_exit_at,
         restarts=workspace.restarts,
@@ -73,4 +73,4 @@ def memory_kills(workspace: Workspace | None, locale: Locale) -> MemoryKillsOut 
     """Programs that the kernel killed in it, if there were any."""
     if workspace is None or not workspace.memory_kills or workspace.memory_kill_at is None:
         return None
-    return MemoryKillsOut(count=workspace.memory_kills, at=workspace.memory_kill_at, message=KILLED_TEXT.say(locale))
+    return MemoryKillsOut(count=workspace.memory_kills, at=workspace.memory_kill_at, message=KILLED_TEXT.format(locale))

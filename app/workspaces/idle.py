@@ -267,7 +267,7 @@ async def extend(
 async def _failed_lately(session: AsyncSession, workspace_id: UUID) -> bool:
     failed = select(func.max(Job.finished_at)).where(
         Job.workspace_id == workspace_id,
-        Job.platform,
+        Job.by_system,
         Job.state == JobState.FAILED,
         Job.kind.in_([JobKind.PAUSE, JobKind.STOP]),
     )

@@ -67,7 +67,7 @@ async def replace(session: AsyncSession, resources: Resources, workspace_id: UUI
 async def quarantine(session: AsyncSession, index: int) -> None:
     """Something else on the host uses this subnet: leave it alone for a day."""
     row = update(Network).where(Network.index == index)
-    await session.execute(row.values(workspace_id=None, ready=False, rests_until=utcnow() + REST))
+    await session.execute(row.values(workspace_id=None, ready=False, quarantined_until=utcnow() + REST))
 
 
 async def release(session: AsyncSession, workspace_id: UUID) -> None:

@@ -42,7 +42,7 @@ async def apply_observation(
     live = select(Job.id).where(Job.workspace_id == workspace_id, Job.state.in_(LIVE_STATES))
     if workspace.generation != generation or await session.scalar(live) is not None:
         return False
-    match decide_repair(workspace.status, workspace.wanted, status.state):
+    match decide_repair(workspace.status, workspace.desired_state, status.state):
         case Verdict.AS_IT_IS:
             pass
         case Verdict.RUNS:
@@ -50,7 +50,7 @@ async def apply_observation(
         case Verdict.IS_PAUSED:
             if workspace.status != WorkspaceStatus.PAUSED:
                 paused = WorkspaceStatus.PAUSED
-                await move(session, workspace.id, workspace.generation, paused, wanted=DesiredState.PAUSED)
+                await move(session, workspace.id, workspace.generation, paused, desired_state=DesiredState.PAUSED)
         case Verdict.DIED:
             await _died(session, resources, workspace, status)
         case verdict:
@@ -59,10 +59,10 @@ async def apply_observation(
     return True
 
 
-async def learn_incarnation(session: AsyncSession, held: Claim, incarnation: int) -> None:
+async def learn_revision(session: AsyncSession, held: Claim, revision: int) -> None:
     """The engine has a later container than the row knows of."""
     workspace = await session.get_one(Workspace, held.workspace.id, with_for_update={"key_share": True})
-    workspace.incarnation = max(workspace.incarnation, incarnation + (held.kind == JobKind.RESTART))
+    workspace.revision = max(workspace.revision, revision + (held.kind == JobKind.RESTART))
 
 
 async def _runs(session: AsyncSession, resources: Resources, workspace: Workspace, status: Status) -> None:
@@ -79,7 +79,7 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
         workspace.id,
         workspace.generation,
         WorkspaceStatus.RUNNING,
-        wanted=DesiredState.RUNNING,
+        desired_state=DesiredState.RUNNING,
         host=endpoint.host,
         port=endpoint.port,
         container_id=endpoint.container_id,
@@ -95,7 +95,9 @@ async def _died(session: AsyncSession, resources: Resources, workspace: Workspac
     exits.record_exit(workspace, status, code)
     log.warning("workspace_died", workspace_id=str(workspace.id), code=code, exit_code=status.exit_code)
     if code is None:
-        await move(session, workspace.id, workspace.generation, WorkspaceStatus.STOPPED, wanted=DesiredState.STOPPED)
+        await move(
+            session, workspace.id, workspace.generation, WorkspaceStatus.STOPPED, desired_state=DesiredState.STOPPED
+        )
         await admission.admit(session, resources)
         return
     if status.state is RunState.ABSENT:
@@ -137,7 +139,7 @@ async def _failed(
     session: AsyncSession, resources: Resources, workspace: Workspace, code: str, exit_code: int | None
 ) -> None:
     error = WorkspaceStatus.ERROR
-    values = {"wanted": DesiredState.STOPPED, "error_code": code, "exit_code": exit_code}
+    values = {"desired_state": DesiredState.STOPPED, "error_code": code, "exit_code": exit_code}
     await move(session, workspace.id, workspace.generation, error, **values)
     trail.record(session, "workspace_given_up", "workspace", str(workspace.id), actor=trail.SYSTEM, detail=code)
     await admission.admit(session, resources)

@@ -79,7 +79,7 @@ async def _ask(
         asking.response.status_code = 200
     nothing = ALREADY if kind in STARTING else AT_REST
     return LaunchOut(
-        message=(UNDER_WAY[kind] if job else nothing).say(locale),
+        message=(UNDER_WAY[kind] if job else nothing).format(locale),
         job=job,
         status_url=f"/api/jobs/{job.id}" if job else None,
         service_url=workspace_url(resources.settings, asking.caller.user.slug, template),

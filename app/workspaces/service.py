@@ -126,7 +126,7 @@ async def begin(
     live = select(Job.id).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES))
     if await session.scalar(live) is not None:
         return None
-    return (await _new_job(session, resources, workspace, kind, platform=True, defer=defer, reason=reason)).job
+    return (await _new_job(session, resources, workspace, kind, by_system=True, defer=defer, reason=reason)).job
 
 
 def _note(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
@@ -152,21 +152,28 @@ async def cancel(
     job = (await session.scalars(select(Job).where(*owned).with_for_update(key_share=True))).one()
     if job.state not in LIVE_STATES:
         return job
-    if job.touched and job.kind not in STARTING:
+    if job.engine_contacted and job.kind not in STARTING:
         raise NotCancellable
     await _end(session, job, JobState.CANCELLED, JobStep.CANCELLED)
     _note(session, "job_cancelled", workspace, by or user, f"{job.kind} {job.id}")
     if job.kind == JobKind.DELETE:
         await volumes.keep(session, workspace.id)
-    if job.touched and not (job.kind == JobKind.LAUNCH and job.was in ALIVE):
-        kind = JobKind.DELETE if job.was == WorkspaceStatus.NOT_CREATED else JobKind.STOP
+    if job.engine_contacted and not (job.kind == JobKind.LAUNCH and job.previous_status in ALIVE):
+        kind = JobKind.DELETE if job.previous_status == WorkspaceStatus.NOT_CREATED else JobKind.STOP
         if kind == JobKind.DELETE:
             await volumes.release(session, resources, workspace.id, VolumePolicy.KEEP)
-        await _new_job(session, resources, workspace, kind, platform=True)
+        await _new_job(session, resources, workspace, kind, by_system=True)
     else:
         # What lived before the request may live on: the next look at the engine says.
-        generation, wanted = workspace.generation + 1, DESIRED_AT[job.was]
-        await move(session, workspace.id, workspace.generation, job.was, generation=generation, wanted=wanted)
+        generation, desired = workspace.generation + 1, DESIRED_AT[job.previous_status]
+        await move(
+            session,
+            workspace.id,
+            workspace.generation,
+            job.previous_status,
+            generation=generation,
+            desired_state=desired,
+        )
     await admission.admit(session, resources)
     return job
 
@@ -281,11 +288,11 @@ async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) 
 
 def left_by(job: Job) -> WorkspaceStatus:
     """The settled status that a superseded job may have left; where the engine heard nothing of it, the one before."""
-    if job.touched and job.kind == JobKind.DELETE:
+    if job.engine_contacted and job.kind == JobKind.DELETE:
         return WorkspaceStatus.NOT_CREATED
-    if job.touched and job.kind == JobKind.STOP:
-        return WorkspaceStatus.STOPPED if job.was in ALIVE else job.was
-    return job.was
+    if job.engine_contacted and job.kind == JobKind.STOP:
+        return WorkspaceStatus.STOPPED if job.previous_status in ALIVE else job.previous_status
+    return job.previous_status
 
 
 async def _new_job(
@@ -294,23 +301,23 @@ async def _new_job(
     workspace: Workspace,
     kind: JobKind,
     *,
-    platform: bool = False,
+    by_system: bool = False,
     after: Job | None = None,
     defer: timedelta | None = None,
     reason: str | None = None,
 ) -> Accepted:
     """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
-    was = left_by(after) if after else workspace.status
+    previous = left_by(after) if after else workspace.status
     starts = kind in STARTING
     judged = await admission.evaluate(session, resources, workspace) if starts else admission.AdmissionDecision()
-    refusal = judged.waits_for
+    refusal = judged.blocked_by
     await move(
         session,
         workspace.id,
         workspace.generation,
         asked_status(kind, workspace.status),
         generation=workspace.generation + 1,
-        wanted=DESIRED_BY[kind],
+        desired_state=DESIRED_BY[kind],
         error_code=None,
         exit_code=None,
         rest_reason=reason,
@@ -323,13 +330,13 @@ async def _new_job(
         user_id=workspace.user_id,
         template=workspace.template,
         kind=kind,
-        platform=platform,
+        by_system=by_system,
         generation=workspace.generation,
-        was=was if was in SETTLED else WorkspaceStatus.ERROR,
-        touched=after.touched if after else False,
+        previous_status=previous if previous in SETTLED else WorkspaceStatus.ERROR,
+        engine_contacted=after.engine_contacted if after else False,
         expected_seconds=_expected_seconds(workspace.template) if starts else None,
         admitted_at=None if refusal else now,
-        waits_for=refusal,
+        blocked_by=refusal,
         run_at=now + (defer or timedelta(0)),
         deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=bool(refusal)),
     )

@@ -62,13 +62,13 @@ def _view(
         id=job.id,
         kind=job.kind,
         type=job.template,
-        platform=job.platform,
+        platform=job.by_system,
         state=job.state,
         step=job.step,
         progress=job.progress,
         position=place,
         eta_seconds=queue_position.eta(resources.settings, job, place),
-        waits_for=job.waits_for,
+        waits_for=job.blocked_by,
         timeline=timeline,
         error=_failure(job, locale, logs=logs),
         created_at=job.created_at,
@@ -153,8 +153,8 @@ def _entry(
     code = row.error_code if row else None
     return WorkspaceOut(
         type=template.key,
-        display_name=template.name.say(locale),
-        description=template.description.say(locale),
+        display_name=template.name.format(locale),
+        description=template.description.format(locale),
         status=status_of(row),
         service_url=workspace_url(resources.settings, user.slug, template.key),
         container_id=row.container_id if row else None,
@@ -179,7 +179,7 @@ def _rest(workspace: Workspace | None, locale: Locale) -> RestOut | None:
     if workspace is None or workspace.rest_reason is None or workspace.status not in idle.RESTING:
         return None
     reason = idle.IdleReason(workspace.rest_reason)
-    return RestOut(code=reason.value, message=idle.REASONS[reason].say(locale))
+    return RestOut(code=reason.value, message=idle.REASONS[reason].format(locale))
 
 
 def _outdated(workspace: Workspace | None, digest: str | None) -> bool:

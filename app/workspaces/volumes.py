@@ -64,7 +64,7 @@ async def attach(session: AsyncSession, workspace: Workspace, container: str) ->
     if known is not None:
         return known
     if list(await session.scalars(own.values(workspace_id=None).returning(Volume.id))):
-        workspace.incarnation = max(workspace.incarnation + 1, workspace.generation)
+        workspace.revision = max(workspace.revision + 1, workspace.generation)
     name = f"{container}-data"
     if await session.scalar(select(Volume.id).where(Volume.name == name)) is not None:
         name = f"{name}-{secrets.token_hex(4)}"

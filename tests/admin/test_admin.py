@@ -143,7 +143,7 @@ async def test_the_overview_counts_what_runs_waits_and_failed(
         accepted = await service.request(session, resources, bob, "jupyter")
         assert accepted.job is not None
         await session.execute(
-            update(Job).where(Job.id == accepted.job.id).values(admitted_at=None, waits_for="capacity_memory")
+            update(Job).where(Job.id == accepted.job.id).values(admitted_at=None, blocked_by="capacity_memory")
         )
     seen = await get("overview")
     assert (seen["running"], seen["paused"]) == (1, 0)

@@ -29,7 +29,7 @@ async def cancels_too_late(scene: Scene) -> httpx.Response:
     await scene.launched(run=True)
     job = (await call(scene, "stop_workspace")).json()["job"]["id"]
     async with scene.resources.unit_of_work() as session:
-        await session.execute(update(Job).where(Job.id == UUID(job)).values(touched=True))
+        await session.execute(update(Job).where(Job.id == UUID(job)).values(engine_contacted=True))
     return await call(scene, "cancel_job", path=f"/api/jobs/{job}/cancel")
 
 

@@ -41,7 +41,9 @@ async def make_workspace(
     resources: Resources, user: User, status: WorkspaceStatus = WorkspaceStatus.RUNNING, *, template: str = "hello"
 ) -> Workspace:
     """A workspace in the database."""
-    workspace = Workspace(user_id=user.id, template=template, generation=1, wanted=DesiredState.RUNNING, status=status)
+    workspace = Workspace(
+        user_id=user.id, template=template, generation=1, desired_state=DesiredState.RUNNING, status=status
+    )
     async with resources.unit_of_work() as session:
         session.add(workspace)
     return workspace
@@ -56,7 +58,7 @@ async def make_job(resources: Resources, user: User, state: JobState = JobState.
         template=workspace.template,
         kind=JobKind.LAUNCH,
         generation=1,
-        was=WorkspaceStatus.STOPPED,
+        previous_status=WorkspaceStatus.STOPPED,
         state=state,
         step=JobStep.QUEUED if state in LIVE_STATES else JobStep.READY,
         deadline=utcnow() + timedelta(minutes=5),

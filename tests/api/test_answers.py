@@ -79,11 +79,11 @@ async def is_a_problem(scene: Scene, document: dict[str, Any], key: Key) -> None
         answer = await CASES[key](scene)
         assert answer.status_code == error.status == status, (key, answer.text)
         assert answer.headers["Content-Type"] == "application/problem+json"
-        body, detail = answer.json(), error.detail.say(locale, **VALUES.get(code, {}))
+        body, detail = answer.json(), error.detail.format(locale, **VALUES.get(code, {}))
         fields = body.pop("errors")
         assert body == {
             "type": "about:blank",
-            "title": error.title.say(locale),
+            "title": error.title.format(locale),
             "status": status,
             "detail": detail,
             "code": code,

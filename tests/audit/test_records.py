@@ -185,7 +185,7 @@ async def test_after_a_minute_a_refusal_is_news_again(
     client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
 ) -> None:
     moments = iter((0.0, 59.0, 61.0))
-    app.state.note_refusal = Denials(lambda: next(moments)).note
+    app.state.note_refusal = Denials(lambda: next(moments)).record_denial
     for _ in range(3):
         await refused(client, alice, "/api/admin/users")
     assert sorted(row.detail or "" for row in await rows(resources)) == ["", "", "1 more within 60 s"]
@@ -196,7 +196,7 @@ async def test_a_minute_later_a_row_says_how_many_more_were_refused_and_from_whe
 ) -> None:
     now = [0.0]
     refusals = Denials(lambda: now[0])
-    app.state.note_refusal = refusals.note
+    app.state.note_refusal = refusals.record_denial
     for _ in range(5):
         await refused(client, alice, "/api/admin/users")
     await refused(client, alice, "/api/admin/jobs")
@@ -300,7 +300,7 @@ async def test_the_refusal_is_answered_where_it_cannot_be_written(
         def _count(self, *_: object) -> None:
             raise ConnectionRefusedError
 
-    app.state.note_refusal = Away().note
+    app.state.note_refusal = Away().record_denial
     assert await refused(client, alice, "/api/admin/users") == {"not_admin"}
 
 

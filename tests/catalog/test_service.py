@@ -63,7 +63,11 @@ def test_a_template_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert template.limits.memory == 64 * 1024 * 1024
     assert (template.idle_pause, template.idle_stop, template.max_lifetime, template.start_on_visit) == (0, 0, 0, False)
     assert (template.strip_prefix, template.read_only, template.volume, template.user) == (True, False, None, None)
-    assert (template.name.say("de"), template.name.say("en"), template.name.say("fr")) == ("Hallo", "Hello", "Hello")
+    assert (template.name.format("de"), template.name.format("en"), template.name.format("fr")) == (
+        "Hallo",
+        "Hello",
+        "Hello",
+    )
 
 
 def test_an_unknown_template_is_none(tmp_path: Path) -> None:

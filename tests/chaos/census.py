@@ -105,7 +105,7 @@ async def count(stack: RunningStack, resources: Resources, accepted: Iterable[UU
 async def _fault(row: Workspace, container: dict[str, Any] | None, probe: bool) -> str | None:
     state = container["State"] if container else "absent"
     if row.status not in SETTLED or state not in FITS[row.status]:
-        return f"the row says {row.status}, wanted {row.wanted}; the engine says {state}"
+        return f"the row says {row.status}, wanted {row.desired_state}; the engine says {state}"
     if (row.reserved_memory is not None) != (row.status in ALIVE):
         return f"the row says {row.status} and room is {'' if row.reserved_memory else 'not '}taken for it"
     if row.status == WorkspaceStatus.RUNNING and probe:
@@ -143,7 +143,7 @@ async def tell(resources: Resources, id: UUID) -> str:
         for job in reversed(list(await session.scalars(query))):
             lines.append(
                 f"  {job.kind} {job.id} of {job.workspace_id}: {job.state}, generation {job.generation}, "
-                f"attempts {job.attempts}, lease until {job.lease_until}, run at {job.run_at}, waits {job.waits_for}"
+                f"attempts {job.attempts}, lease until {job.lease_until}, run at {job.run_at}, waits {job.blocked_by}"
             )
             events = select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.id)
             lines += [

@@ -157,7 +157,7 @@ async def _stopped(arena: Arena, since: datetime) -> list[str]:
     """Workspaces that the platform had to launch again by itself, though no hand and no cancelled job touched them."""
     cancelled = select(Job.workspace_id).where(Job.state == JobState.CANCELLED)
     query = select(Job).where(
-        Job.platform, Job.kind == JobKind.LAUNCH, Job.created_at >= since, Job.workspace_id.not_in(cancelled)
+        Job.by_system, Job.kind == JobKind.LAUNCH, Job.created_at >= since, Job.workspace_id.not_in(cancelled)
     )
     async with arena.resources.reads() as session:
         jobs = list(await session.scalars(query))

@@ -127,7 +127,7 @@ async def end(site: Site, owned: Owned, how: str) -> None:
         "scope": update(ApiToken).where(mine).values(scopes=["read"]),
         "blocked": update(User).where(User.id == owned.owner.user.id).values(blocked_at=utcnow()),
         "stopped": row.values(status=WorkspaceStatus.STOPPED, host=None, port=None),
-        "replaced": row.values(incarnation=2),
+        "replaced": row.values(revision=2),
     }[how]
     async with site.resources.unit_of_work() as session:
         await session.execute(statement)

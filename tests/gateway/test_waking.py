@@ -60,7 +60,7 @@ async def test_a_request_wakes_a_paused_workspace_and_is_answered(site: Site, wo
         answer = await site.ask(owned.route, "/api?x=1", owned.cookie, method)
     assert (answer.status_code, answer.text) == (200, "two\n")
     assert (last(site).method, last(site).target) == (method, "/api?x=1")
-    assert [(job.kind, job.platform, job.state) for job in await jobs(site)] == [
+    assert [(job.kind, job.by_system, job.state) for job in await jobs(site)] == [
         (JobKind.LAUNCH, False, JobState.SUCCEEDED)
     ]
 
@@ -229,11 +229,11 @@ async def test_use_that_comes_while_a_pause_begins_waits_for_it_and_is_judged_an
     async with site.resources.unit_of_work() as session:
         workspace = await session.get_one(Workspace, owned.workspace.id, with_for_update=True)
         await service.begin(session, site.resources, workspace, JobKind.PAUSE, reason="idle_pause")
-        noting = asyncio.create_task(activity.note(site.resources, owned.workspace.id, stale, template))
+        noting = asyncio.create_task(activity.record_activity(site.resources, owned.workspace.id, stale, template))
         await until(waits_for_the_row)
     assert not await noting
     assert (await row(site, owned)).active_at is None
-    assert await activity.note(site.resources, owned.workspace.id, stale + 1, template)
+    assert await activity.record_activity(site.resources, owned.workspace.id, stale + 1, template)
     assert (await row(site, owned)).active_at is not None
 
 

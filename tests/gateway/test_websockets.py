@@ -44,7 +44,7 @@ def ends(visitor: Owned, owner: Owned) -> dict[str, object]:
         "block": update(User).where(User.id == user).values(blocked_at=utcnow()),
         "deletion": delete(User).where(User.id == user),
         "workspace_stopped": row.values(status=WorkspaceStatus.STOPPED, host=None, port=None),
-        "workspace_replaced": row.values(incarnation=2),
+        "workspace_replaced": row.values(revision=2),
         "share_revoked": share.values(revoked_at=utcnow()),
         "share_expired": share.values(expires_at=utcnow()),
         "owner_blocked": update(User).where(User.id == owner.owner.user.id).values(blocked_at=utcnow()),

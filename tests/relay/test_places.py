@@ -207,11 +207,11 @@ async def test_a_look_ends_whom_it_does_not_find(relay: Relay, resources: Resour
 
     monkeypatch.setattr(relays, "still_held", still_held)
     monkeypatch.setattr(relays, "log", structlog.get_logger())
-    await relay.look(resources)
+    await relay.check_open(resources)
     assert asked == []
     gone, kept = [admit(relay) for _ in range(2)], admit(relay, OTHER)
     with capture_logs() as logs:
-        await relay.look(resources)
+        await relay.check_open(resources)
     assert asked == [[ENTRY, OTHER]]
     assert [ended(pipe) for pipe in (*gone, kept)] == ["aborted", "aborted", ""]
     told = {"event": "websockets_ended", "count": 2, "workspace_id": str(ENTRY.workspace_id), "log_level": "info"}

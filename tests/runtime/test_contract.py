@@ -26,7 +26,7 @@ async def test_a_workspace_runs_and_answers(runtime: Runtime, workspace: Workspa
     assert steps.phases == ["creating", "starting"]
     assert endpoint.image_digest.startswith("sha256:")
     status = await runtime.status(spec.name)
-    assert (status.state, status.incarnation, status.endpoint) == (RunState.RUNNING, 1, endpoint)
+    assert (status.state, status.revision, status.endpoint) == (RunState.RUNNING, 1, endpoint)
 
 
 async def test_ensure_running_twice_keeps_the_container(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
@@ -61,27 +61,27 @@ async def test_a_larger_incarnation_replaces_the_container(
 ) -> None:
     spec = workspace()
     first = await runtime.ensure_running(spec, steps)
-    second = await runtime.ensure_running(replace(spec, incarnation=2, memory_bytes=48 << 20), steps)
+    second = await runtime.ensure_running(replace(spec, revision=2, memory_bytes=48 << 20), steps)
     assert first.container_id != second.container_id
     owned = (await runtime.list_owned(spec.instance)).containers
-    assert [(item.name, item.status.incarnation) for item in owned] == [(spec.name, 2)]
+    assert [(item.name, item.status.revision) for item in owned] == [(spec.name, 2)]
 
 
 async def test_a_smaller_incarnation_is_superseded(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    spec = workspace(incarnation=3)
+    spec = workspace(revision=3)
     endpoint = await runtime.ensure_running(spec, steps)
     with pytest.raises(Superseded):
-        await runtime.ensure_running(replace(spec, incarnation=2), steps)
+        await runtime.ensure_running(replace(spec, revision=2), steps)
     assert (await runtime.status(spec.name)).endpoint == endpoint
 
 
 async def test_what_a_deleted_workspace_left_is_replaced(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
-    left = workspace(incarnation=7)
+    left = workspace(revision=7)
     await runtime.ensure_running(left, steps)
-    spec = replace(left, workspace_id=uuid4(), incarnation=1)
+    spec = replace(left, workspace_id=uuid4(), revision=1)
     await runtime.ensure_running(spec, steps)
     owned = (await runtime.list_owned(spec.instance)).containers
-    assert [(item.workspace_id, item.status.incarnation) for item in owned] == [(spec.workspace_id, 1)]
+    assert [(item.workspace_id, item.status.revision) for item in owned] == [(spec.workspace_id, 1)]
 
 
 async def test_a_stopped_workspace_starts_again(runtime: Runtime, workspace: Workspaces, steps: Steps) -> None:
@@ -144,7 +144,7 @@ async def test_a_volume_outlives_its_container_until_it_is_removed_too(
         if step == "stop":
             await runtime.ensure_stopped(spec.name, spec.workspace_id)
         elif step == "replace":
-            spec = replace(spec, incarnation=2)
+            spec = replace(spec, revision=2)
         elif step == "remove":
             await runtime.ensure_absent(spec.name, spec.workspace_id)
         endpoint = await runtime.ensure_running(spec, steps)

@@ -107,7 +107,7 @@ async def test_a_larger_incarnation_moves_into_the_network_that_it_is_given(
 ) -> None:
     spec = workspace()
     await runtime.ensure_running(spec, steps)
-    moved = replace(spec, incarnation=2, network=workspace.network())
+    moved = replace(spec, revision=2, network=workspace.network())
     assert inside((await runtime.ensure_running(moved, steps)).host, moved.network)
     await runtime.remove_network(spec.network.name)
     assert (await runtime.list_owned(spec.instance)).networks == [moved.network.name]

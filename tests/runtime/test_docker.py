@@ -88,7 +88,7 @@ async def test_every_object_carries_the_labels(
     docker: DockerRuntime, engine: aiodocker.Docker, workspace: Workspaces, steps: Steps
 ) -> None:
     volume = workspace.volume()
-    spec = workspace(volume=volume, labels={"spawner.route": "alice-hello"}, incarnation=4)
+    spec = workspace(volume=volume, labels={"spawner.route": "alice-hello"}, revision=4)
     await docker.ensure_running(spec, steps)
     wanted = {
         "spawner.instance": spec.instance,
@@ -143,7 +143,7 @@ async def test_anonymous_volumes_go_with_the_container(
 ) -> None:
     spec = workspace()
     await docker.ensure_running(spec, steps)
-    await docker.ensure_running(replace(spec, incarnation=2), steps)
+    await docker.ensure_running(replace(spec, revision=2), steps)
     mounts = (await inspect(engine, spec.name))["Mounts"]
     terminals = {"/dev/pts"} if ALLOWED.bounds_terminals else set()
     assert {mount["Destination"] for mount in mounts} == {"/anonymous"} | terminals
@@ -258,7 +258,7 @@ async def test_what_an_earlier_version_left_is_used_listed_and_removed(
     old = await docker.ensure_running(replace(spec, network=Network(spec.name, spec.network.subnet)), steps)
     await docker.ensure_stopped(spec.name, spec.workspace_id)
     assert (await docker.ensure_running(spec, steps)).container_id == old.container_id
-    await docker.ensure_running(replace(spec, incarnation=2), steps)
+    await docker.ensure_running(replace(spec, revision=2), steps)
     assert set((await docker.list_owned(spec.instance)).networks) == {spec.name, spec.network.name}
     await docker.remove_network(spec.name)
     assert (await docker.list_owned(spec.instance)).networks == [spec.network.name]

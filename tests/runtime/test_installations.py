@@ -49,7 +49,7 @@ async def test_what_an_earlier_version_made_serves_its_workspace(
     endpoint = await runtime.ensure_running(spec, steps)
     upgraded = replace(spec, installation=OURS, network=replace(spec.network, installation=OURS))
     assert await runtime.ensure_running(upgraded, steps) == endpoint
-    newer = await runtime.ensure_running(replace(upgraded, incarnation=2), steps)
+    newer = await runtime.ensure_running(replace(upgraded, revision=2), steps)
     assert newer.container_id != endpoint.container_id
     assert [item.installation for item in (await runtime.list_owned(spec.instance)).containers] == [OURS]
 

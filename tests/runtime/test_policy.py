@@ -39,7 +39,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         instance="t",
         workspace_id=UUID(int=1),
         name=f"t-{draw(NAMES)}",
-        incarnation=draw(st.integers(0, 1000)),
+        revision=draw(st.integers(0, 1000)),
         image=draw(st.sampled_from(["example/app:1", f"example/app@sha256:{64 * 'a'}", "localhost:5000/a/b"])),
         port=draw(st.integers(1, 65535)),
         network=Network(f"t.{draw(st.integers(0, 4095))}", "10.213.0.0/28"),
@@ -225,11 +225,11 @@ def test_what_a_template_asks_for_reaches_the_request(tmp_path: Path) -> None:
     )
     templates = load_catalog(catalog, settings.allowed).templates
     for template in templates:
-        workspace = Workspace(id=UUID(int=7), template=template.key, incarnation=1)
+        workspace = Workspace(id=UUID(int=7), template=template.key, revision=1)
         spec = build_spec(settings, template, workspace, "alice", index=3, volume="spawner-alice-x")
         check(container_body(spec, settings.allowed, publish=False), settings.allowed)
     body = container_body(
-        build_spec(settings, templates[0], Workspace(id=UUID(int=7), incarnation=1), "alice", index=3, volume=None),
+        build_spec(settings, templates[0], Workspace(id=UUID(int=7), revision=1), "alice", index=3, volume=None),
         settings.allowed,
         publish=False,
     )

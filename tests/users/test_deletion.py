@@ -126,10 +126,10 @@ async def test_room_that_a_deleted_user_had_is_given_to_who_waits(
     await launch(resources, alice)
     await launch(resources, bob)
     async with resources.sessions() as session:
-        assert await session.scalar(select(Job.waits_for).where(Job.user_id == bob.id)) is not None
+        assert await session.scalar(select(Job.blocked_by).where(Job.user_id == bob.id)) is not None
     await delete(resources, alice)
     async with resources.sessions() as session:
-        assert await session.scalar(select(Job.waits_for).where(Job.user_id == bob.id)) is None
+        assert await session.scalar(select(Job.blocked_by).where(Job.user_id == bob.id)) is None
     await worker.drain()
     assert [spec.environment["SPAWNER_USER_SLUG"] for spec in runtime.containers.values()] == ["bob"]
 

@@ -37,7 +37,7 @@ def _make_job(workspace: Workspace, step: JobStep, changes: Mapping[str, object]
     """A job of the workspace, a launch unless `changes` says otherwise."""
     values = {
         "kind": JobKind.LAUNCH,
-        "was": WorkspaceStatus.NOT_CREATED,
+        "previous_status": WorkspaceStatus.NOT_CREATED,
         "state": JobState.QUEUED if step == JobStep.QUEUED else JobState.RUNNING,
         "admitted_at": utcnow(),
         "progress": 34,
@@ -74,7 +74,7 @@ async def make_workspace(
             user_id=user.id,
             template=template,
             generation=1,
-            wanted=DesiredState.RUNNING,
+            desired_state=DesiredState.RUNNING,
             status=status,
             host="127.0.0.1",
             port=1,

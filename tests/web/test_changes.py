@@ -203,7 +203,7 @@ async def test_a_strangers_job_cannot_be_cancelled(hers: httpx.AsyncClient, reso
 async def test_a_stop_that_has_begun_says_on_its_card_that_it_is_too_late(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
-    values = {"kind": JobKind.STOP, "touched": True, "was": WorkspaceStatus.RUNNING}
+    values = {"kind": JobKind.STOP, "engine_contacted": True, "previous_status": WorkspaceStatus.RUNNING}
     job = await make_workspace(resources, alice.user, WorkspaceStatus.STOPPING, step=JobStep.STOPPING, job=values)
     assert job is not None
     answer = await hers.post(f"{PATH}/cancel", data={"job": str(job.id)}, headers=HTMX)
@@ -311,7 +311,7 @@ async def test_what_the_platform_brings_to_rest_says_why_meanwhile(
     code: str | None,
     sentence: str,
 ) -> None:
-    job = {"kind": kind, "platform": True}
+    job = {"kind": kind, "by_system": True}
     await make_workspace(resources, alice.user, status, step=JobStep.CLAIMED, job=job, rest_reason=code)
     assert sentence in Page((await hers.get("/")).text).words
 
@@ -329,7 +329,7 @@ async def test_what_the_user_stopped_themselves_gives_no_reason(
 async def test_a_launch_of_the_platforms_says_that_the_workspace_had_died(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
-    await make_workspace(resources, alice.user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job={"platform": True})
+    await make_workspace(resources, alice.user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job={"by_system": True})
     assert "It had ended by itself and is started again." in (await hers.get("/")).text
 
 

@@ -72,12 +72,12 @@ async def put(resources: Resources, state: str) -> SignedIn:
         case "failed":
             await make_workspace(resources, user, WorkspaceStatus.ERROR, error_code="exited", exit_code=3)
         case "waiting":
-            waits = {"waits_for": "capacity_memory", "admitted_at": None}
+            waits = {"blocked_by": "capacity_memory", "admitted_at": None}
             await make_workspace(resources, user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job=waits)
         case "died":
-            await make_workspace(resources, user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job={"platform": True})
+            await make_workspace(resources, user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job={"by_system": True})
         case "stopping" | "deleting":
-            values = {"kind": JobKind.STOP if state == "stopping" else JobKind.DELETE, "platform": True}
+            values = {"kind": JobKind.STOP if state == "stopping" else JobKind.DELETE, "by_system": True}
             await make_workspace(resources, user, WorkspaceStatus(state), step=JobStep(state), job=values)
         case "pulling":
             detail = "12.4 of 80.1 MB"

@@ -76,7 +76,7 @@ async def test_one_that_is_idle_is_paused_and_then_stopped_and_says_why(
     assert (row.status, row.rest_reason) == (WorkspaceStatus.PAUSED, "idle_pause")
     assert runtime.state[name].state is RunState.PAUSED
     job, events = await last_job(resources)
-    assert (job.kind, job.platform, job.state) == (JobKind.PAUSE, True, JobState.SUCCEEDED)
+    assert (job.kind, job.by_system, job.state) == (JobKind.PAUSE, True, JobState.SUCCEEDED)
     assert (events[0].step, events[0].detail) == (JobStep.QUEUED, "idle_pause")
 
     await change(resources, started_at=ago(3601), active_at=ago(3599))

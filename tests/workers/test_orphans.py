@@ -183,7 +183,9 @@ async def test_rows_of_a_backup_stop_no_more_than_a_few_of_what_was_launched_sin
     await run(9)
     async with resources.unit_of_work() as session:
         await session.execute(delete(Job))
-        await session.execute(update(Workspace).values(status=WorkspaceStatus.STOPPED, wanted=DesiredState.STOPPED))
+        await session.execute(
+            update(Workspace).values(status=WorkspaceStatus.STOPPED, desired_state=DesiredState.STOPPED)
+        )
     await passes(worker)
     assert {runtime.state[name].state for name in runtime.containers} == {RunState.RUNNING}
     found = await find_unclaimed(worker.context)

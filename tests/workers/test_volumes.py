@@ -260,4 +260,4 @@ async def test_a_workspace_that_is_about_to_launch_has_its_files_in_use(
     answer = await client.delete(f"/api/volumes/{(await the_row(resources)).id}", headers=alice.headers)
     assert answer.status_code == 409
     async with resources.sessions() as session:
-        assert (await session.scalars(select(Workspace.wanted))).one() == "running"
+        assert (await session.scalars(select(Workspace.desired_state))).one() == "running"

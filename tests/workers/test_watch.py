@@ -57,7 +57,7 @@ async def test_a_workspace_that_died_shows_why(resources: Resources, worker: Tes
     await reconcile_engine(worker.context)
     dead = await row_of(resources, workspace)
     assert (dead.status, dead.error_code, dead.exit_code) == (WorkspaceStatus.ERROR, "exited", 3)
-    assert (dead.wanted, dead.host, dead.reserved_memory) == (DesiredState.STOPPED, None, None)
+    assert (dead.desired_state, dead.host, dead.reserved_memory) == (DesiredState.STOPPED, None, None)
 
 
 async def test_one_that_ran_out_of_memory_says_so(
@@ -94,7 +94,7 @@ async def test_one_that_was_removed_by_hand_is_made_anew(
 
         await until(runs)
     last = (await jobs_of(resources, workspace))[-1]
-    assert (last.kind, last.platform) == (JobKind.LAUNCH, True)
+    assert (last.kind, last.by_system) == (JobKind.LAUNCH, True)
 
 
 async def test_one_that_keeps_dying_is_given_up_after_growing_pauses(
@@ -182,7 +182,9 @@ async def test_what_runs_though_it_is_to_be_stopped_is_stopped(
 ) -> None:
     workspace = await run_one(resources, worker)
     async with resources.unit_of_work() as session:
-        await session.execute(update(Workspace).values(status=WorkspaceStatus.ERROR, wanted=DesiredState.STOPPED))
+        await session.execute(
+            update(Workspace).values(status=WorkspaceStatus.ERROR, desired_state=DesiredState.STOPPED)
+        )
     await reconcile_engine(worker.context)
     await worker.drain()
     assert (await row_of(resources, workspace)).status is WorkspaceStatus.STOPPED
@@ -213,7 +215,7 @@ async def test_a_backup_that_knows_an_older_container_learns_of_the_newer_one(
     await worker.drain()
     async with resources.unit_of_work() as session:
         await session.execute(delete(Job))
-        old = {"generation": 1, "incarnation": 1, "status": WorkspaceStatus.STOPPED, "wanted": DesiredState.STOPPED}
+        old = {"generation": 1, "revision": 1, "status": WorkspaceStatus.STOPPED, "desired_state": DesiredState.STOPPED}
         await session.execute(update(Workspace).values(**old))
         await service.request(session, resources, user, "hello")
     await worker.drain()

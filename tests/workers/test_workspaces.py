@@ -263,7 +263,7 @@ async def test_a_superseded_launch_lets_go_before_the_newer_job_begins(
     stuck = asyncio.Event()
 
     async def hang(spec: WorkspaceSpec, report: Report) -> None:
-        if spec.incarnation == 1:
+        if spec.revision == 1:
             await stuck.wait()
 
     runtime.before = hang
@@ -281,7 +281,7 @@ async def test_a_superseded_launch_lets_go_before_the_newer_job_begins(
     await worker.drain()
     assert await has_state(resources, first, JobState.SUPERSEDED)
     assert await has_state(resources, second, JobState.SUCCEEDED)
-    assert [spec.incarnation for spec in runtime.containers.values()] == [2]
+    assert [spec.revision for spec in runtime.containers.values()] == [2]
 
 
 async def test_a_job_whose_work_ends_as_it_is_revoked_is_let_go(

@@ -98,7 +98,7 @@ async def test_200_launches_at_once_never_pass_the_limit_and_none_is_lost(resour
     users = await many(resources, 200)
     await crowd(ask(resources, user) for user in users)
     assert await count(resources, Job.admitted_at.is_not(None)) == 20
-    assert await count(resources, Job.admitted_at.is_(None), Job.waits_for == "capacity_running") == 180
+    assert await count(resources, Job.admitted_at.is_(None), Job.blocked_by == "capacity_running") == 180
     async with resources.unit_of_work() as session:
         reserved = select(func.count()).where(Workspace.reserved_memory.is_not(None))
         assert await session.scalar(reserved) == 20
@@ -237,7 +237,7 @@ async def test_who_waits_is_told_at_once_that_it_is_now_for_something_else(resou
     async with resources.unit_of_work() as session:
         await admit(session, resources)
         job = await session.get_one(Job, waiting.id)
-    assert (job.waits_for, job.version) == ("capacity_memory", waiting.version + 1)
+    assert (job.blocked_by, job.version) == ("capacity_memory", waiting.version + 1)
 
 
 async def test_a_restart_of_a_running_workspace_needs_no_room(resources: Resources, worker: TestWorker) -> None:

@@ -291,14 +291,16 @@ class Machine(RuleBasedStateMachine):
         for row in await self.rows():
             slug = next(user.slug for user in self.users.values() if user.id == row.user_id)
             status = await self.engine.status(container_name(self.world.settings, slug, row.template))
-            told = f"{row.template} of {slug}: {row.status}, wanted {row.wanted}; the engine: {status.state}\n{history}"
+            told = (
+                f"{row.template} of {slug}: {row.status}, to be {row.desired_state}; engine: {status.state}\n{history}"
+            )
             assert status.state in SEEN[row.status], told
-            assert row.status is S.ERROR or row.wanted == DESIRED_AT[row.status], told
+            assert row.status is S.ERROR or row.desired_state == DESIRED_AT[row.status], told
             assert (row.reserved_memory is not None) == (row.status in ALIVE), f"{told}; room {row.reserved_memory}"
             if row.status in ALIVE:
                 assert status.endpoint is not None
                 assert (row.host, row.port) == (status.endpoint.host, status.endpoint.port), told
-                assert owned[row.id].incarnation == row.incarnation, told
+                assert owned[row.id].revision == row.revision, told
             wish = self.wishes.get(row.id)
             assert wish is None or row.status in MEANT[wish], f"{told}; last asked for: {wish}"
 
@@ -330,8 +332,9 @@ class Machine(RuleBasedStateMachine):
 
     async def history(self) -> str:
         return "\n".join(
-            f"{job.kind} of {job.template} {job.workspace_id}: {job.state} {job.error_code}, was {job.was}, touched "
-            f"{job.touched}, attempts {job.attempts}, lease until {job.lease_until}, finished {job.finished_at}"
+            f"{job.kind} of {job.template} {job.workspace_id}: {job.state} {job.error_code}, "
+            f"was {job.previous_status}, contacted {job.engine_contacted}, "
+            f"attempts {job.attempts}, lease until {job.lease_until}, finished {job.finished_at}"
             for job in await self.jobs(live=False)
         )
 

@@ -68,7 +68,11 @@ async def test_a_stopped_workspace_keeps_its_container_and_starts_again(
     assert (await workspace_of(resources, user)).status is WorkspaceStatus.STOPPING
     await worker.drain()
     stopped = await workspace_of(resources, user)
-    assert (stopped.status, stopped.wanted, stopped.host) == (WorkspaceStatus.STOPPED, DesiredState.STOPPED, None)
+    assert (stopped.status, stopped.desired_state, stopped.host) == (
+        WorkspaceStatus.STOPPED,
+        DesiredState.STOPPED,
+        None,
+    )
     assert stopped.reserved_memory is None
     await ask(resources, user)
     await worker.drain()
@@ -83,7 +87,7 @@ async def test_a_deleted_workspace_is_gone_and_its_network_serves_the_next(
     await ask(resources, user, JobKind.DELETE)
     await worker.drain()
     deleted = await workspace_of(resources, user)
-    assert (deleted.status, deleted.wanted) == (WorkspaceStatus.NOT_CREATED, DesiredState.ABSENT)
+    assert (deleted.status, deleted.desired_state) == (WorkspaceStatus.NOT_CREATED, DesiredState.ABSENT)
     assert runtime.containers == {}
     async with resources.unit_of_work() as session:
         assert [row.workspace_id for row in await session.scalars(select(Network))] == [None]
@@ -113,7 +117,7 @@ async def test_a_newer_request_supersedes_a_launch_that_is_stuck_at_the_engine(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime, kind: JobKind
 ) -> None:
     async def hang(spec: WorkspaceSpec, report: Report) -> None:
-        if spec.incarnation == 1:
+        if spec.revision == 1:
             await asyncio.Event().wait()
 
     runtime.before = hang
@@ -228,7 +232,7 @@ async def test_a_launch_that_took_over_from_a_stop_and_is_cancelled_comes_to_res
     stopping = await ask(resources, user, JobKind.STOP)
     assert stopping is not None
     async with resources.unit_of_work() as session:
-        await session.execute(update(Job).where(Job.id == stopping.id).values(touched=True))
+        await session.execute(update(Job).where(Job.id == stopping.id).values(engine_contacted=True))
     job = await ask(resources, user)
     assert job is not None
     await cancel(resources, user, job)
@@ -242,7 +246,7 @@ async def test_a_stop_that_has_begun_cannot_be_cancelled(resources: Resources, w
     job = await ask(resources, user, JobKind.STOP)
     assert job is not None
     async with resources.unit_of_work() as session:
-        await session.execute(update(Job).where(Job.id == job.id).values(touched=True))
+        await session.execute(update(Job).where(Job.id == job.id).values(engine_contacted=True))
     with pytest.raises(NotCancellable):
         await cancel(resources, user, job)
 

@@ -66,7 +66,7 @@ async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpo
         endpoint = await _ensure_running(context, held, template, report)
         await reached(Checkpoint.RUNNING, held)
         if report.touched:
-            report.note(JobStep.PROBING)
+            report.report_step(JobStep.PROBING)
         path = probe_path(context.resources.settings, template, route_of(held.slug, template.key))
         seconds = template.probe.deadline_seconds
         await wait_ready(
@@ -133,8 +133,8 @@ class ImageBeingBuilt(ImagePullFailed):
 async def _catch_up(context: WorkerContext, held: Claim, newer: Superseded) -> None:
     """The engine has a later container than the row knows of: rows from a backup. The row learns its number."""
     async with context.resources.unit_of_work() as session:
-        await observe.learn_incarnation(session, held, newer.incarnation)
-    held.workspace.incarnation = newer.incarnation + (held.kind == JobKind.RESTART)
+        await observe.learn_revision(session, held, newer.revision)
+    held.workspace.revision = newer.revision + (held.kind == JobKind.RESTART)
     await launch(context, held)
 
 

@@ -28,7 +28,7 @@ class Reporter:
         """Whether the engine had anything to do."""
         return self._phase is not None
 
-    def note(self, step: JobStep) -> None:
+    def report_step(self, step: JobStep) -> None:
         """The job is at a step."""
         self._waiting.put_nowait(step)
 
@@ -36,7 +36,7 @@ class Reporter:
         """A runtime's `Report`: returns at once."""
         if update.phase != self._phase:
             self._phase = update.phase
-            self.note(JobStep(update.phase))
+            self.report_step(JobStep(update.phase))
         if update.total_bytes:
             self._waiting.put_nowait(update)
 

@@ -159,7 +159,7 @@ async def _strange(context: WorkerContext, inventory: Inventory) -> list[Workspa
 
 
 def _fits(workspace: Workspace, status: Status) -> bool:
-    match decide_repair(workspace.status, workspace.wanted, status.state):
+    match decide_repair(workspace.status, workspace.desired_state, status.state):
         case Verdict.AS_IT_IS:
             return True
         case Verdict.RUNS:

@@ -54,7 +54,9 @@ async def _correct(context: WorkerContext, inventory: Inventory) -> None:
             row.ready = row.index in there and inside.get(row.index, row.workspace_id) == row.workspace_id
         lost = Network.workspace_id.is_(None) & ~Network.ready & Network.index.not_in(there)
         await session.flush()
-        await session.execute(delete(Network).where(lost, func.coalesce(Network.rests_until, utcnow()) <= utcnow()))
+        await session.execute(
+            delete(Network).where(lost, func.coalesce(Network.quarantined_until, utcnow()) <= utcnow())
+        )
 
 
 async def _make_one(context: WorkerContext) -> bool:

@@ -224,11 +224,11 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any], confinement: str) 
     if labels[WORKSPACE] != str(spec.workspace_id) or container["State"]["Status"] == "dead":
         return True
     status = status_of(container)
-    if status.incarnation > spec.incarnation:
-        raise Superseded(status.incarnation)
+    if status.revision > spec.revision:
+        raise Superseded(status.revision)
     elsewhere = network_of(container) != spec.network.name
     # What ran once keeps its network; what never ran was made for one that its maker gave up.
-    if status.incarnation < spec.incarnation or (status.state is RunState.CREATED and elsewhere):
+    if status.revision < spec.revision or (status.state is RunState.CREATED and elsewhere):
         return True
     # A rule that has become stricter is no rule while what was made under the old one can be started again.
     if status.state not in (RunState.CREATED, RunState.EXITED):

@@ -76,7 +76,7 @@ def confinement_of(spec: WorkspaceSpec, allowed: Allowed) -> str:
 def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> dict[str, Any]:
     """Describe the container. It names its network, which may be made later: the engine looks for it at the start."""
     port = f"{spec.port}/tcp"
-    labels = {**identity(spec), INCARNATION: str(spec.incarnation), PORT: str(spec.port)}
+    labels = {**identity(spec), INCARNATION: str(spec.revision), PORT: str(spec.port)}
     labels[CONFINEMENT] = confinement_of(spec, allowed)
     host: dict[str, Any] = {
         "NetworkMode": spec.network.name,
@@ -207,7 +207,7 @@ def status_of(container: Mapping[str, Any]) -> Status:
     return Status(
         state=run_state,
         container_id=container["Id"],
-        incarnation=int(labels.get(INCARNATION, 0)),
+        revision=int(labels.get(INCARNATION, 0)),
         endpoint=_endpoint(container["Id"], container["Image"], labels, container["NetworkSettings"])
         if alive
         else None,
@@ -226,7 +226,7 @@ def owned_of(container: DockerContainer) -> Owned:
     status = Status(
         state=state,
         container_id=container["Id"],
-        incarnation=int(labels.get(INCARNATION, 0)),
+        revision=int(labels.get(INCARNATION, 0)),
         endpoint=_endpoint(container["Id"], container["ImageID"], labels, {"Ports": ports, "Networks": networks})
         if alive
         else None,

@@ -20,7 +20,7 @@ def troubles(entry: WorkspaceOut, now: datetime, locale: Locale) -> list[str]:
     ended, killed = entry.last_exit, entry.memory_kills
     runs = entry.status in (WorkspaceStatus.RUNNING, WorkspaceStatus.PAUSED)
     if ended is not None and runs and now - ended.at < NEWS:
-        said.append(RESTARTED.say(locale, when=date(ended.at, locale), why=ended.message))
+        said.append(RESTARTED.format(locale, when=date(ended.at, locale), why=ended.message))
     if killed is not None and now - killed.at < NEWS:
-        said.append(KILLED.say(locale, when=date(killed.at, locale), count=killed.count, why=killed.message))
+        said.append(KILLED.format(locale, when=date(killed.at, locale), count=killed.count, why=killed.message))
     return said

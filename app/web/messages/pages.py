@@ -333,10 +333,10 @@ def soon(seconds: float, locale: Locale) -> str:
     """How far away a time is, in words; rounded down, so that nobody is promised more than there is."""
     minutes = int(seconds // 60)
     if minutes < 1:
-        return NOW.say(locale)
+        return NOW.format(locale)
     if minutes == 1:
-        return MINUTE.say(locale)
-    return HOURS.say(locale, amount=minutes // 60) if minutes >= 120 else MINUTES.say(locale, amount=minutes)
+        return MINUTE.format(locale)
+    return HOURS.format(locale, amount=minutes // 60) if minutes >= 120 else MINUTES.format(locale, amount=minutes)
 
 
 def date(at: datetime, locale: Locale) -> str:

@@ -73,7 +73,7 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
     session.add(JobEvent(job_id=job_id, step=JobStep.CLAIMED))
     announce(session, job_id)
     if job.kind == JobKind.RESTART and job.attempts == 1:
-        workspace.incarnation = max(workspace.incarnation + 1, job.generation)
+        workspace.revision = max(workspace.revision + 1, job.generation)
     container = container_name(resources.settings, slug, workspace.template)
     held = Claim(
         job_id=job_id,
@@ -111,7 +111,7 @@ async def _take(session: AsyncSession, resources: Resources, job_id: UUID) -> Jo
             state=JobState.RUNNING,
             step=JobStep.CLAIMED,
             progress=PROGRESS_AT[JobStep.CLAIMED],
-            touched=True,
+            engine_contacted=True,
             attempts=Job.attempts + 1,
             version=Job.version + 1,
             started_at=func.coalesce(Job.started_at, now),

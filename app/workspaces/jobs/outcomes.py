@@ -123,7 +123,7 @@ async def fail_overdue(session: AsyncSession) -> int:
     """End every live job whose deadline has passed; says how many. Their workers are told to let go."""
     jobs = await overdue(session)
     for job in jobs:
-        code = job.waits_for or "deadline"
+        code = job.blocked_by or "deadline"
         await _give_up(session, job.workspace_id, job.generation, job.kind, code, None)
         # The lease stays: nobody else begins while the worker may still be at it.
         job.state, job.step, job.error_code, job.finished_at = JobState.FAILED, JobStep.FAILED, code, utcnow()
@@ -140,9 +140,9 @@ async def _give_up(
     """What failed to start is wanted no more; what failed to stop or to go still is to. A failed pause is no matter."""
     values: dict[str, Any] = {}
     if kind in STARTING:
-        values["wanted"] = DesiredState.STOPPED
+        values["desired_state"] = DesiredState.STOPPED
     if kind == JobKind.PAUSE:
-        await move(session, workspace_id, generation, WorkspaceStatus.RUNNING, wanted=DesiredState.RUNNING)
+        await move(session, workspace_id, generation, WorkspaceStatus.RUNNING, desired_state=DesiredState.RUNNING)
     else:
         values |= {"error_code": code, "exit_code": exit_code}
         await move(session, workspace_id, generation, WorkspaceStatus.ERROR, **values)
@@ -154,7 +154,7 @@ def _ended(state: JobState, step: JobStep) -> dict[str, Any]:
 
 async def _move(session: AsyncSession, held: Claim, status: WorkspaceStatus, **values: Any) -> None:
     if status in DESIRED_AT:
-        values["wanted"] = DESIRED_AT[status]
+        values["desired_state"] = DESIRED_AT[status]
     await move(session, held.workspace.id, held.generation, status, **values)
 
 

@@ -37,6 +37,6 @@ def eta(settings: Settings, job: Job, position: int | None) -> float | None:
         return None
     if job.admitted_at is not None:
         return round(max(job.expected_seconds - (utcnow() - job.admitted_at).total_seconds(), 0.0), 1)
-    if job.waits_for != "capacity_launches" or position is None:
+    if job.blocked_by != "capacity_launches" or position is None:
         return None
     return round(job.expected_seconds * (1 + math.ceil(position / settings.launches_at_once)), 1)

@@ -44,7 +44,7 @@ class TestLetThrough:
     async def test_a_websocket_by_the_relay(self, gate: Gate) -> None:
         found = await gate.ask(upgrade=True, origin=OWN)
         assert found == replace(ADMITTED, upstream="127.0.0.1:9", ticket="a ticket")
-        entry = SessionGrant(gate.alice.session.id, gate.workspace.id, gate.workspace.incarnation, gate.alice.user.id)
+        entry = SessionGrant(gate.alice.session.id, gate.workspace.id, gate.workspace.revision, gate.alice.user.id)
         assert gate.relay.issued == [(entry, "10.0.0.7", 8888)]
 
     async def test_a_template_that_knows_its_prefix_and_one_that_is_gone_keep_it(self, gate: Gate) -> None:

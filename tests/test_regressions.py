@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import ColumnElement, func, select, update
 
-from app.accounts.emails import InvalidAddress, normalise
+from app.accounts.emails import normalise
+from app.accounts.errors import InvalidAddress
 from app.accounts.session_cookies import access_name
 from app.core.db import Base
 from app.core.settings.model import Settings

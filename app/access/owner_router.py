@@ -17,13 +17,14 @@ from app.access.schemas import (
     ShareOut,
     SharesOut,
 )
-from app.accounts.change_limits import TooManyChanges
 from app.accounts.dependencies import ScopedUserDep, UserDep
+from app.accounts.errors import TooManyChanges
 from app.catalog.errors import UnknownTemplate
 from app.catalog.templates import find_template
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import ResourcesDep, SessionDep
-from app.http.problems import RequestStalled, problems
+from app.http.errors import RequestStalled
+from app.http.problems import problems
 
 router = APIRouter(prefix="/api/container/{type}", tags=["sharing"])
 

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path
 from app.access import shares
 from app.access.errors import InvalidShareLink, SharedOrigin, TooManyShares
 from app.access.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
-from app.accounts.change_limits import TooManyChanges
 from app.accounts.dependencies import ScopedUserDep, UserDep
+from app.accounts.errors import TooManyChanges
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
-from app.http.problems import RequestStalled, problems
+from app.http.errors import RequestStalled
+from app.http.problems import problems
 
 router = APIRouter(tags=["sharing"])
 

@@ -8,27 +8,15 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.change_limits import count_change
+from app.accounts.errors import MAX_TOKENS, TooManyTokens
 from app.accounts.principal import TOKEN_PREFIX, Scope, token_lives
 from app.audit import trail
-from app.core.errors import AppError, NotAdmin, NotFound
-from app.core.i18n import Text
+from app.core.errors import NotAdmin, NotFound
 from app.models import ApiToken, User, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
 
 MAX_DAYS = 365
-MAX_TOKENS = 50
-
-
-class TooManyTokens(AppError):
-    code = "too_many_tokens"
-    status = 409
-    title = Text("Too many tokens", "Zu viele Tokens")
-    detail = Text(
-        "This account has {limit} tokens already. Revoke one that is not needed any more.",
-        "Dieses Konto hat schon {limit} Tokens. Bitte zuerst eines widerrufen, das nicht mehr gebraucht wird.",
-    )
-    example = {"limit": MAX_TOKENS}
 
 
 async def make_token(

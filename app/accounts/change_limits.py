@@ -7,23 +7,11 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import AppError
-from app.core.i18n import Text
+from app.accounts.errors import TooManyChanges
 from app.models import User, utcnow
 from app.resources import Resources
 
 HOUR = timedelta(hours=1)
-
-
-class TooManyChanges(AppError):
-    code = "too_many_changes"
-    status = 429
-    title = Text("Too many changes", "Zu viele Änderungen")
-    detail = Text(
-        "Your account has asked for too many changes within an hour. Nothing was changed; try again later.",
-        "Dein Konto hat binnen einer Stunde zu viele Änderungen verlangt. Es wurde nichts geändert; bitte später noch "
-        "einmal versuchen.",
-    )
 
 
 async def count_change(session: AsyncSession, resources: Resources, user_id: UUID) -> None:

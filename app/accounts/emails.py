@@ -7,15 +7,13 @@ import unicodedata
 
 from email_validator import EmailNotValidError, validate_email
 
+from app.accounts.errors import InvalidAddress
+
 MAX_LENGTH = 254
 # Bounds the work that Unicode normalisation can be made to do.
 MAX_INPUT = 1000
 # Commas and quotes make one address two, or another's; the rest is syntax of mail headers.
 FORBIDDEN = frozenset(',;:"`<>()[]\\')
-
-
-class InvalidAddress(ValueError):
-    """The text is not an address that we would write to."""
 
 
 def normalise(raw: str) -> str:

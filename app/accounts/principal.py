@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from app.core.errors import Unauthorized
 from app.models import ApiToken, Session, User, utcnow
 from app.resources import Resources
-from app.security.tokens import InvalidToken
+from app.security.errors import InvalidToken
 
 # Secret scanners know our tokens by this.
 TOKEN_PREFIX = "spawner_"  # noqa: S105 # nosec B105 # what they begin with

@@ -6,9 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request
 
 from app.accounts import api_tokens, session_cookies, sessions
-from app.accounts.api_tokens import TooManyTokens
-from app.accounts.change_limits import TooManyChanges
 from app.accounts.dependencies import UserDep
+from app.accounts.errors import NotRefreshed, TooManyChanges, TooManyTokens
 from app.accounts.schemas import (
     SESSION_ID,
     TOKEN_ID,
@@ -20,10 +19,10 @@ from app.accounts.schemas import (
     view_made_token,
     view_token,
 )
-from app.accounts.sessions import NotRefreshed
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_same_origin
-from app.http.problems import RequestStalled, problems
+from app.http.errors import RequestStalled
+from app.http.problems import problems
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
 

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.accounts.api_tokens import MAX_DAYS
-from app.accounts.emails import InvalidAddress, normalise, read_mailbox
+from app.accounts.emails import normalise, read_mailbox
+from app.accounts.errors import InvalidAddress
 from app.accounts.principal import Scope
 from app.accounts.user_agents import name_device
 from app.core.i18n import Locale

@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.principal import Client, Principal, session_lives
 from app.audit import trail
-from app.core.errors import AppError, NotFound
-from app.core.i18n import Text
+from app.core.errors import NotFound
 from app.models import Session, User, utcnow
 from app.resources import Resources
 from app.security.tokens import Tokens, new_token
@@ -30,20 +29,6 @@ GRACE = timedelta(seconds=10)
 # An access secret and its refresh token.
 Pair = tuple[str, str]
 _REFRESH = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}")
-
-
-class NotRefreshed(AppError):
-    code = "not_refreshed"
-    status = 401
-    title = Text("Sign in again", "Bitte neu anmelden")
-    detail = Text(
-        "There is no session to go on with: it has ended, or its refresh token is an old one. Sign in again.",
-        "Es gibt keine Sitzung, die weitergehen könnte: Sie wurde beendet, oder ihr Token ist ein altes. "
-        "Bitte neu anmelden.",
-    )
-
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": "Bearer"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,10 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts.errors import LastAdmin
 from app.audit import trail
-from app.core.errors import AppError, NotFound
-from app.core.i18n import Text
+from app.core.errors import NotFound
 from app.models import Session, User, UserState, utcnow
-
-
-class LastAdmin(AppError):
-    code = "last_admin"
-    status = 409
-    title = Text("The last admin", "Letzter Administrator")
-    detail = Text(
-        "Nobody else could act as an admin: this one cannot be deleted, demoted or blocked. "
-        "Make somebody else an admin first.",
-        "Niemand sonst könnte als Administrator handeln: Dieser kann nicht gelöscht, herabgestuft oder gesperrt "
-        "werden. Ernenne zuerst einen anderen.",
-    )
-    audited = True
 
 
 class StatusChange(enum.StrEnum):

@@ -22,7 +22,8 @@ from app.core.errors import (
     Unavailable,
 )
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
-from app.http.problems import RequestStalled, problems
+from app.http.errors import RequestStalled
+from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Query
 from app.accounts.dependencies import AdminDep
 from app.admin.invitation_schemas import INVITATION_ID, InvitationIn, InvitationOut, InvitationPage
 from app.auth import invitations
-from app.auth.invitations import HasAccount
+from app.auth.errors import HasAccount
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
-from app.http.problems import RequestStalled, problems
+from app.http.errors import RequestStalled
+from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/invitations", tags=["admin"])
 

@@ -8,14 +8,16 @@ from starlette.convertors import register_url_convertor
 
 from app.accounts.denials import ClosedWord
 from app.accounts.dependencies import AdminDep, RecentAdminDep, SignedInAdminDep, check_recent
-from app.accounts.status import LastAdmin, StatusChange, change_status
+from app.accounts.errors import LastAdmin
+from app.accounts.status import StatusChange, change_status
 from app.admin import account_deletion, service, sessions
 from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
 from app.admin.schemas import AdminUserOut, LimitsIn, UserPage, UserSessionPage
 from app.audit.schemas import SESSION_ID
 from app.core.errors import InvalidRequest, NotFound, SignInAgain, TooLarge
 from app.http.dependencies import ResourcesDep, SessionDep
-from app.http.problems import RequestStalled, problems
+from app.http.errors import RequestStalled
+from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])
 

@@ -8,11 +8,13 @@ from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.emails import InvalidAddress, domain_of, normalise
+from app.accounts.emails import domain_of, normalise
+from app.accounts.errors import InvalidAddress
 from app.accounts.users import find_by_email
 from app.audit.trail import record
-from app.core.errors import AppError, NotFound
-from app.core.i18n import Locale, Text
+from app.auth.errors import HasAccount
+from app.core.errors import NotFound
+from app.core.i18n import Locale
 from app.core.outbox import JobName, enqueue
 from app.core.settings.model import Settings
 from app.models import Invitation, LinkPurpose, LinkRequest, User, UserState, utcnow
@@ -20,16 +22,6 @@ from app.resources import Resources
 
 # For how long the mail is tried while the mail server is down. Its row goes after a day.
 MAX_DELIVERY = timedelta(hours=12)
-
-
-class HasAccount(AppError):
-    code = "has_account"
-    status = 409
-    title = Text("Account exists", "Konto vorhanden")
-    detail = Text(
-        "This address has an account already; its owner can sign in.",
-        "Diese Adresse hat schon ein Konto; wem sie gehört, kann sich anmelden.",
-    )
 
 
 @dataclass(frozen=True, slots=True)

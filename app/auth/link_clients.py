@@ -6,21 +6,10 @@ programs of the first version do, may spend a link by loading it.
 
 from starlette.requests import Request
 
-from app.core.errors import AppError, Forbidden
-from app.core.i18n import Text
+from app.auth.errors import NotAcceptable
+from app.core.errors import Forbidden
 from app.http.dependencies import check_sign_in_origin
 from app.http.negotiation import JSON, accept_quality
-
-
-class NotAcceptable(AppError):
-    code = "not_acceptable"
-    status = 406
-    title = Text("Ask for JSON", "Bitte JSON verlangen")
-    detail = Text(
-        "This address signs in programs that send “Accept: application/json”. Nothing was done; the link is as it was.",
-        "Diese Adresse meldet Programme an, die „Accept: application/json“ senden. Es ist nichts geschehen; der Link "
-        "ist, wie er war.",
-    )
 
 
 async def check_program(request: Request) -> None:

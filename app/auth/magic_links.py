@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.device_cookie import DeviceCookie, hash_of, is_trusted
 from app.accounts.emails import normalise
 from app.accounts.users import find_by_email
+from app.auth.errors import ClaimLost
 from app.auth.invitations import find_invitation, lets_anybody_in, may_confirm, may_sign_up
 from app.auth.link_renewals import renew_link
 from app.auth.one_time_codes import new_code, show_code
@@ -25,7 +26,7 @@ from app.core.outbox import JobName, enqueue
 from app.mail.messages import Email, Message, invite, write_link
 from app.models import DeliveryState, LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
-from app.security.rate_limits import RateLimited
+from app.security.errors import RateLimited
 from app.security.tokens import new_token
 
 log = structlog.get_logger(__name__)
@@ -38,10 +39,6 @@ MAX_TRANSMISSIONS = 2
 DELIVERY_LIFE = timedelta(hours=1)
 MAX_DELAY = timedelta(seconds=60)
 REQUEUE_BATCH = 1000
-
-
-class ClaimLost(Exception):
-    """Another worker has the request by now, or it is over."""
 
 
 @dataclass(frozen=True, slots=True)

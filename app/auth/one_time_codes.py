@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.device_cookie import DeviceCookie, hashes_of
 from app.accounts.principal import Client
 from app.audit.trail import SYSTEM, record
+from app.auth.errors import InvalidCode
 from app.auth.service import SignInResult, complete_sign_in
-from app.core.errors import AppError
-from app.core.i18n import Text
 from app.models import LinkRequest, MagicLink, utcnow
 from app.resources import Resources
 
@@ -24,18 +23,6 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 8
 MAX_TRIES = 5
 _READ_AS = str.maketrans("ILO", "110", " -")
-
-
-class InvalidCode(AppError):
-    code = "invalid_code"
-    status = 400
-    title = Text("Code not valid", "Code ungültig")
-    detail = Text(
-        "This code is not valid here: it was mistyped, used, has expired, or was asked for in another browser. "
-        "After five wrong ones only the link in the mail is left.",
-        "Dieser Code ist hier nicht gültig: Er ist vertippt, benutzt, abgelaufen oder wurde in einem anderen Browser "
-        "angefordert. Nach fünf falschen bleibt nur der Link in der Mail.",
-    )
 
 
 def new_code() -> str:

@@ -12,21 +12,22 @@ from app.accounts.device_cookie import DeviceCookie, mark_trusted
 from app.accounts.session_cookies import clear_session_cookies, set_session_cookies
 from app.accounts.sessions import logout as end_own_session
 from app.auth import service
-from app.auth.link_clients import NotAcceptable, check_program
+from app.auth.errors import Blocked, InvalidCode, InvalidLink, NotAcceptable
+from app.auth.link_clients import check_program
 from app.auth.magic_links import request_link
-from app.auth.one_time_codes import InvalidCode, verify_code
+from app.auth.one_time_codes import verify_code
 from app.auth.return_to import view_next
 from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
-from app.auth.service import Blocked, InvalidLink
 from app.core.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable
 from app.core.i18n import Locale, Text
 from app.core.settings.model import Settings
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_sign_in_origin
+from app.http.errors import RequestStalled
 from app.http.negotiation import navigates
-from app.http.problems import RequestStalled, problems
+from app.http.problems import problems
 from app.models import LinkPurpose
 from app.resources import Resources
-from app.security.rate_limits import ClientRateLimited, RateLimited
+from app.security.errors import ClientRateLimited, RateLimited
 from app.workspaces.views import view_job
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])

@@ -12,34 +12,13 @@ from app.accounts.sessions import SessionTokens, open_session
 from app.accounts.users import find_or_create
 from app.audit.trail import SYSTEM, is_fresh, record
 from app.auth.bootstrap import claim_bootstrap
+from app.auth.errors import Blocked, InvalidLink
 from app.auth.invitations import accept_invitation, may_confirm
 from app.core.errors import AppError
-from app.core.i18n import Text
 from app.models import Job, LinkRequest, MagicLink, User, UserState, utcnow
 from app.resources import Resources
 from app.workspaces import service as workspaces
 from app.workspaces.errors import Refused
-
-
-class InvalidLink(AppError):
-    code = "invalid_link"
-    status = 400
-    title = Text("Link not valid", "Link ungültig")
-    detail = Text(
-        "This link is not valid: it was used already, has expired, or was cut short. Ask for a new one.",
-        "Dieser Link ist ungültig: Er wurde schon benutzt, ist abgelaufen oder unvollständig. "
-        "Bitte einen neuen anfordern.",
-    )
-
-
-class Blocked(AppError):
-    code = "blocked"
-    status = 403
-    title = Text("Account blocked", "Konto gesperrt")
-    detail = Text(
-        "This account is blocked. Ask your operator.",
-        "Dieses Konto ist gesperrt. Bitte an den Betreiber wenden.",
-    )
 
 
 @dataclass(frozen=True, slots=True)

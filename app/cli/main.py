@@ -12,7 +12,8 @@ import typer
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.emails import InvalidAddress, normalise, read_mailbox
+from app.accounts.emails import normalise, read_mailbox
+from app.accounts.errors import InvalidAddress
 from app.accounts.status import StatusChange, change_status
 from app.accounts.users import find_by_email
 from app.admin.account_deletion import delete_user

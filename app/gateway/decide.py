@@ -42,7 +42,8 @@ from app.gateway.origins import SAFE_METHODS, check_page, check_program, crosses
 from app.gateway.proxied_request import ProxiedRequest
 from app.gateway.token_entries import TokenEntries
 from app.gateway.websocket_relay import Relay
-from app.http.middleware import MAX_HEAD, HeadersTooLarge
+from app.http.errors import HeadersTooLarge
+from app.http.middleware import MAX_HEAD
 from app.models import User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.security import tokens

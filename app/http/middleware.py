@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import ClassVar
 from uuid import uuid4
 
 import structlog
@@ -13,8 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit import trail
-from app.core.errors import AppError
-from app.core.i18n import Text
+from app.http.errors import HeadersTooLarge, RepeatedHeader
 from app.http.patience import read_patience
 from app.http.problems import render, unexpected
 
@@ -68,18 +65,6 @@ HEADERS = {
 }
 # Where browsers come over TLS: they come no other way for two years, to hosts below this one neither.
 STRICT_TRANSPORT = "max-age=63072000; includeSubDomains"
-
-
-class HeadersTooLarge(AppError):
-    code = "headers_too_large"
-    status = 431
-    title = Text("Headers too large", "Zu große Kopfzeilen")
-    detail = Text(
-        "The address and the headers of this request are larger than 64 KB. If these are cookies, delete this site's "
-        "cookies in your browser.",
-        "Adresse und Kopfzeilen dieser Anfrage sind größer als 64 KB. Falls es an Cookies liegt, bitte die Cookies "
-        "dieser Website im Browser löschen.",
-    )
 
 
 def head_size(scope: Scope) -> int:
@@ -143,17 +128,6 @@ class RequestContextMiddleware:
 # Headers of which a request has one: of two, each part of a chain reads another. Cookies may come in several lines, and
 # are judged name by name; of Origin and Sec-Fetch-Site all must agree, see `app.accounts.dependencies`.
 SINGLE = frozenset({b"authorization", b"content-type", b"host", b"idempotency-key", b"last-event-id"})
-
-
-class RepeatedHeader(AppError):
-    code = "repeated_header"
-    status = 400
-    title = Text("Header sent twice", "Header doppelt gesendet")
-    detail = Text(
-        "This request has the header {name} more than once. Send it once.",
-        "Diese Anfrage enthält den Header {name} mehrmals. Bitte nur einmal senden.",
-    )
-    example: ClassVar[Mapping[str, object]] = {"name": "authorization"}
 
 
 class BodyLimitMiddleware:

@@ -33,6 +33,7 @@ from app.core.errors import (
 from app.core.i18n import Locale, Text
 from app.core.logging import cause
 from app.core.schema import LACKING
+from app.http.errors import RequestStalled
 from app.http.negotiation import locale_of
 
 log = structlog.get_logger(__name__)
@@ -63,16 +64,6 @@ class Problem(BaseModel):
     error: str
     request_id: str
     errors: list[FieldError] = Field([], description="Set when fields are invalid.")
-
-
-class RequestStalled(AppError):
-    code = "request_stalled"
-    status = 408
-    title = Text("Upload stood still", "Hochladen stand still")
-    detail = Text(
-        "The body of this request did not arrive: nothing came for too long. Send it again.",
-        "Der Inhalt dieser Anfrage ist nicht angekommen: Zu lange kam nichts. Bitte noch einmal senden.",
-    )
 
 
 # By pydantic's error types; `{…}` are the limits that the field declares.

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core.errors import AppError, Unavailable
-from app.core.i18n import Text
 from app.core.networks import read_network
 from app.core.settings.model import Settings
+from app.security.errors import ClientRateLimited, RateLimited
 from app.security.tokens import Tokens
 
 RENEWAL_SECONDS = 60
@@ -21,30 +21,6 @@ RENEWAL_SECONDS = 60
 MOST_BROWSERS = 10
 # Subscriber networks of one IPv6 site that ask as often as they may: whoever has a /48 has 65,536 of them.
 MOST_NETWORKS = 10
-
-
-class RateLimited(AppError):
-    code = "rate_limited"
-    status = 429
-    title = Text("Too many requests", "Zu viele Anfragen")
-    detail = Text(
-        "No further mail is sent to this address for now. If it can sign in here, use the newest mail "
-        "of the last hour, whoever asked for it: its link is good again.",
-        "An diese Adresse geht vorerst keine weitere Mail. Wenn sie sich hier anmelden kann, nimm die neueste Mail der "
-        "letzten Stunde, wer auch immer sie angefordert hat: Ihr Link gilt wieder.",
-    )
-
-
-class ClientRateLimited(AppError):
-    code = "rate_limited_client"
-    status = 429
-    title = Text("Too many requests from this place", "Zu viele Anfragen von diesem Ort")
-    detail = Text(
-        "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
-        "Try again later, or ask your operator to allow more.",
-        "Von diesem Ort, vielleicht einem ganzen Netz, wurden zu viele Links angefordert. Es wurde keine Mail "
-        "verschickt. Versuche es später noch einmal, oder bitte den Betreiber, mehr zu erlauben.",
-    )
 
 
 class LinkLimits:

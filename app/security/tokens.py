@@ -12,6 +12,7 @@ import jwt
 
 from app.core import clock
 from app.core.settings.model import Settings
+from app.security.errors import InvalidToken
 from app.security.keyring import Derived, Keyring, Purpose
 
 ALGORITHM = "ES256"
@@ -33,10 +34,6 @@ class Access:
     user_id: UUID
     session_id: UUID
     is_admin: bool
-
-
-class InvalidToken(Exception):
-    """The token is not one of ours, or its time is over."""
 
 
 def new_token() -> str:

@@ -9,9 +9,8 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from app.accounts import api_tokens, sessions
-from app.accounts.api_tokens import TooManyTokens
-from app.accounts.change_limits import TooManyChanges
 from app.accounts.dependencies import OptionalUserDep, UserDep
+from app.accounts.errors import TooManyChanges, TooManyTokens
 from app.accounts.principal import Principal, Scope
 from app.accounts.schemas import SessionOut, TokenIn, view_token
 from app.auth.return_to import read_local

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.schemas import ShareOut
 from app.access.shares import list_all_shares
-from app.accounts.change_limits import TooManyChanges
+from app.accounts.errors import TooManyChanges
 from app.accounts.principal import Principal
 from app.catalog.images import ImageState, image_states
 from app.catalog.templates import Template

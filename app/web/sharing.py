@@ -9,9 +9,9 @@ from fastapi.responses import RedirectResponse
 from app.access import shares as service
 from app.access.errors import SharedOrigin, TooManyShares
 from app.access.schemas import MAX_HOURS
-from app.accounts.change_limits import TooManyChanges
 from app.accounts.dependencies import OptionalUserDep, UserDep
-from app.accounts.emails import InvalidAddress, normalise
+from app.accounts.emails import normalise
+from app.accounts.errors import InvalidAddress, TooManyChanges
 from app.accounts.principal import Principal
 from app.auth.return_to import SHARE, read_local
 from app.catalog.templates import find_template

@@ -10,7 +10,8 @@ from fastapi.responses import RedirectResponse
 
 from app.accounts.dependencies import ClientDep, DeviceCookieDep, OptionalUserDep, set_device_cookie
 from app.accounts.device_cookie import DeviceCookie
-from app.accounts.emails import InvalidAddress, read_mailbox
+from app.accounts.emails import read_mailbox
+from app.accounts.errors import InvalidAddress
 from app.accounts.session_cookies import clear_session_cookies
 from app.accounts.sessions import logout
 from app.auth.link_status import Wait, find_destination, find_wait
@@ -20,7 +21,7 @@ from app.core.errors import Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_same_origin
 from app.models import LinkPurpose
 from app.resources import Resources
-from app.security.rate_limits import ClientRateLimited, RateLimited
+from app.security.errors import ClientRateLimited, RateLimited
 from app.web.rendering import counted, page, say
 
 PAGE = ["GET", "HEAD"]

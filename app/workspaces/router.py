@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from app.accounts.change_limits import TooManyChanges
 from app.accounts.dependencies import ScopedUserDep
+from app.accounts.errors import TooManyChanges
 from app.catalog import templates
 from app.catalog.errors import UnknownTemplate
 from app.catalog.templates import RESERVED_KEYS
@@ -22,7 +22,8 @@ from app.core.errors import (
 )
 from app.core.i18n import Text
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
-from app.http.problems import RequestStalled, problems
+from app.http.errors import RequestStalled
+from app.http.problems import problems
 from app.models import JobKind, WorkspaceStatus
 from app.workspaces import idle, service, views
 from app.workspaces.dependencies import CommandContext, CommandContextDep

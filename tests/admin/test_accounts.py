@@ -8,7 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.accounts.status import LastAdmin, StatusChange, change_status
+from app.accounts.errors import LastAdmin
+from app.accounts.status import StatusChange, change_status
 from app.admin.account_deletion import delete_user
 from app.models import AuditEntry, Session, User, UserState, utcnow
 from app.resources import Resources

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.accounts.emails import FORBIDDEN, MAX_LENGTH, InvalidAddress, domain_of, is_misleading, normalise
+from app.accounts.emails import FORBIDDEN, MAX_LENGTH, domain_of, is_misleading, normalise
+from app.accounts.errors import InvalidAddress
 
 ATOM = string.ascii_letters + string.digits + "!#$%&'*+-/=?^_{|}~"
 atoms = st.text(ATOM, min_size=1, max_size=20)

@@ -12,8 +12,8 @@ from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 from sqlalchemy import select, update
 
-from app.accounts.api_tokens import MAX_TOKENS
 from app.accounts.dependencies import OptionalUserDep, UserDep
+from app.accounts.errors import MAX_TOKENS
 from app.accounts.principal import confirm, principal_by_bearer
 from app.accounts.schemas import TokenIn
 from app.core.errors import Unauthorized

@@ -11,16 +11,8 @@ from sqlalchemy import func, select, update
 
 from app.accounts.device_cookie import read_device_cookie
 from app.accounts.principal import Client
-from app.auth.one_time_codes import (
-    ALPHABET,
-    MAX_TRIES,
-    InvalidCode,
-    count_try,
-    new_code,
-    read_code,
-    show_code,
-    verify_code,
-)
+from app.auth.errors import InvalidCode
+from app.auth.one_time_codes import ALPHABET, MAX_TRIES, count_try, new_code, read_code, show_code, verify_code
 from app.models import AuditEntry, LinkRequest, MagicLink, Session, User, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker

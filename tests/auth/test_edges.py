@@ -7,14 +7,16 @@ import pytest
 from sqlalchemy import select
 from starlette.requests import Request
 
-from app.accounts.emails import InvalidAddress, domain_of, normalise
+from app.accounts.emails import domain_of, normalise
+from app.accounts.errors import InvalidAddress
 from app.accounts.principal import Principal, confirm
 from app.core.errors import Unauthorized
 from app.core.settings.model import Settings
 from app.http.negotiation import navigates as is_navigation
 from app.models import MagicLink, Session
 from app.resources import Resources
-from app.security.rate_limits import ClientRateLimited, LinkLimits, RateLimited
+from app.security.errors import ClientRateLimited, RateLimited
+from app.security.rate_limits import LinkLimits
 from tests.api.conftest import serving
 from tests.auth.conftest import make_link
 from tests.clocks import Time

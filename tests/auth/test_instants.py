@@ -8,18 +8,20 @@ import pytest
 from sqlalchemy import select, update
 
 from app.accounts import api_tokens, sessions
-from app.accounts.api_tokens import MAX_TOKENS, TooManyTokens
 from app.accounts.device_cookie import DeviceCookie, hash_of
+from app.accounts.errors import MAX_TOKENS, TooManyTokens
 from app.accounts.principal import Client, Principal, Scope, confirm, principal_by_bearer, principal_by_cookie
 from app.accounts.session_cookies import access_name
 from app.auth import magic_links
+from app.auth.errors import InvalidCode, InvalidLink
 from app.auth.invitations import find_invitation
-from app.auth.one_time_codes import InvalidCode, count_try, verify_code
-from app.auth.service import InvalidLink, preview_link, verify
+from app.auth.one_time_codes import count_try, verify_code
+from app.auth.service import preview_link, verify
 from app.core.errors import NotFound, Unauthorized
 from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, MagicLink, Session, User
 from app.resources import Resources
-from app.security.tokens import InvalidToken, new_token
+from app.security.errors import InvalidToken
+from app.security.tokens import new_token
 from tests.auth.conftest import make_link
 from tests.clocks import Time
 from tests.factories import SignedIn, make_token, make_user, sign_in

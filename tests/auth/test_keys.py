@@ -24,9 +24,10 @@ from app.core import clock
 from app.core.settings.model import Settings, split_secrets
 from app.resources import Resources
 from app.security import keyring
+from app.security.errors import InvalidToken
 from app.security.keyring import Keyring, rotate
 from app.security.redaction import REMOVED, Redactor
-from app.security.tokens import InvalidToken, Tokens
+from app.security.tokens import Tokens
 from tests.auth.conftest import make_link
 from tests.conftest import ROOT
 from tests.factories import SignedIn, make_token, make_user, sign_in

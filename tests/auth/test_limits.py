@@ -13,7 +13,8 @@ from app.core.settings.model import Settings
 from app.main import create_app
 from app.models import LinkRequest
 from app.resources import Resources, open_resources
-from app.security.rate_limits import MOST_BROWSERS, MOST_NETWORKS, ClientRateLimited, LinkLimits, RateLimited
+from app.security.errors import ClientRateLimited, RateLimited
+from app.security.rate_limits import MOST_BROWSERS, MOST_NETWORKS, LinkLimits
 
 
 async def ask(client: httpx.AsyncClient, address: str, path: str = "login") -> httpx.Response:

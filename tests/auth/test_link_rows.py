@@ -10,10 +10,11 @@ from sqlalchemy import select, update
 from app.accounts.device_cookie import DeviceCookie, hash_of, mark_trusted
 from app.accounts.principal import Client
 from app.auth.bootstrap import claim_bootstrap
+from app.auth.errors import Blocked, InvalidLink
 from app.auth.magic_links import claim_link, make_link, mark_dropped, mark_refused, mark_sent, request_link
 from app.auth.one_time_codes import count_try, read_code, verify_code
 from app.auth.operators import make_admin, make_sign_in_link
-from app.auth.service import Blocked, InvalidLink, LinkPreview, preview_link, verify
+from app.auth.service import LinkPreview, preview_link, verify
 from app.mail.messages import Email
 from app.models import (
     Bootstrap,

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from app.accounts import api_tokens, sessions
+from app.accounts import api_tokens, errors, sessions
 from app.accounts.principal import Client, Principal, Scope, principal_by_cookie
 from app.auth.invitations import accept_invitation, find_invitation, invite_address, list_invitations, revoke_invitation
 from app.auth.magic_links import claim_link
@@ -290,4 +290,4 @@ async def test_a_session_that_has_ended_is_not_ended_again(resources: Resources,
 
 
 def test_who_has_no_session_to_renew_is_told_how_to_sign_in() -> None:
-    assert sessions.NotRefreshed().headers == {"WWW-Authenticate": "Bearer"}
+    assert errors.NotRefreshed().headers == {"WWW-Authenticate": "Bearer"}

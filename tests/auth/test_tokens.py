@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from app.core import clock
 from app.core.settings.model import Settings
+from app.security.errors import InvalidToken
 from app.security.keyring import Key
-from app.security.tokens import MAX_LENGTH, PURPOSES, InvalidToken, Tokens, new_token
+from app.security.tokens import MAX_LENGTH, PURPOSES, Tokens, new_token
 
 SECRET = "a secret of the tests 0123456789 abcdefghij"
 KEY = Key(SECRET)

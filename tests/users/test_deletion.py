@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from app.accounts.status import LastAdmin
+from app.accounts.errors import LastAdmin
 from app.admin.account_deletion import delete_user
 from app.core.errors import NotFound
 from app.models import Job, LinkPurpose, LinkRequest, Network, Session, User, Volume, Workspace, utcnow

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import magic_links
-from app.auth.magic_links import ClaimLost, EmailDelivery
+from app.auth.errors import ClaimLost
+from app.auth.magic_links import EmailDelivery
 from app.core.logging import cause
 from app.core.supervise import background_task
 from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, Stage

@@ -15,7 +15,7 @@ from app.runtime.base import RuntimeFault
 from workers.context import open_context
 from workers.doctor.examine import examine
 from workers.doctor.findings import Finding
-from workers.jobs.pull import warm
+from workers.jobs.pull import pull_images
 from workers.liveness import probe
 from workers.unclaimed import Unclaimed, find_unclaimed, remove_unclaimed
 
@@ -102,7 +102,7 @@ def _worker() -> None:
 def pull(
     names: Annotated[list[str] | None, typer.Argument(help="Keys of templates; without one, all of them.")] = None,
 ) -> None:
-    """Fetch images before anybody launches them, together with the workers: nothing is fetched twice."""
+    """Fetch images before anybody launches them. The engine fetches no layer twice, whoever else pulls."""
 
     async def run() -> bool:
         async with open_context(load_settings()) as context:
@@ -111,7 +111,7 @@ def pull(
             if unknown:
                 raise SystemExit(f"not in the catalogue: {', '.join(sorted(unknown))}")
             chosen = [template for template in templates if not names or template.key in names]
-            return await warm(context, chosen, typer.echo)
+            return await pull_images(context, chosen, typer.echo)
 
     raise typer.Exit(0 if asyncio.run(run()) else 1)
 

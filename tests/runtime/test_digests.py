@@ -15,6 +15,7 @@ import pytest
 
 from app.runtime.base import RunState, Runtime, RuntimeFault
 from tests.runtime.support import DOCKER_URL, Steps, Workspaces
+from tests.support.waiting import PATIENCE
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -24,11 +25,14 @@ def digest_of(content: bytes) -> str:
 
 
 class Registry:
-    """Keeps blobs and manifests by their digests, and answers the requests of a pull."""
+    """Keeps blobs and manifests by their digests, and answers the requests of a pull; blobs while it is `open`."""
 
     def __init__(self) -> None:
         self.port = 0
         self.kept: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.open = asyncio.Event()
+        self.open.set()
 
     def push(self, root: bytes) -> str:
         """Keep an image of one layer, a tar; gives its name by digest."""
@@ -60,6 +64,9 @@ class Registry:
             writer.close()
             return
         method, path, _ = (first + await reader.readuntil(b"\r\n\r\n")).decode().split(" ", 2)
+        self.asked.append(path.rpartition("/")[2])
+        if "/blobs/" in path:
+            await self.open.wait()
         content = b"{}" if path == "/v2/" else self.kept.get(path.rpartition("/")[2])
         kind = MANIFEST if "/manifests/" in path else "application/octet-stream"
         status, body = ("404 Not Found", b"{}") if content is None else ("200 OK", content)
@@ -133,3 +140,27 @@ async def test_content_that_does_not_fit_its_digest_is_not_taken(runtime: Runtim
         with pytest.raises(RuntimeFault):
             await runtime.pull(name, steps)
         assert await runtime.image_digest(name) is None
+
+
+async def test_pulls_of_one_image_at_once_fetch_each_layer_once_and_all_succeed(
+    runtime: Runtime, engine: aiodocker.Docker, workspace: Workspaces, image: str
+) -> None:
+    registry, watchers = Registry(), [Steps() for _ in range(4)]
+    async with serving(registry):
+        name = registry.push(root_of(image, workspace.instance, "at-once"))
+        layer = next(iter(registry.kept))
+        registry.open.clear()
+        pulls = [asyncio.create_task(runtime.pull(name, steps)) for steps in watchers]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while layer not in registry.asked:
+                    await asyncio.sleep(0.02)
+            registry.open.set()
+            await asyncio.gather(*pulls)
+            assert registry.asked.count(layer) == 1
+            assert [set(steps.phases) for steps in watchers] == [{"pulling"}] * len(pulls)
+        finally:
+            registry.open.set()
+            await asyncio.gather(*pulls, return_exceptions=True)
+            with suppress(aiodocker.DockerError):
+                await engine.images.delete(name, force=True)

@@ -21,7 +21,7 @@ from app.runtime.base import ImagePullFailed, Report
 from tests.conftest import ROOT, TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
-from workers.jobs.pull import warm
+from workers.jobs.pull import pull_images
 
 Spawner = Callable[..., Awaitable[tuple[int, str]]]
 
@@ -191,14 +191,14 @@ async def test_the_catalogues_images_are_fetched_and_built_ones_looked_for(
     fetched = other.model_copy(update={"build": None})
     runtime.missing |= {built.image, fetched.image}
     said: list[str] = []
-    assert not await warm(worker.context, [built, fetched], said.append)
+    assert not await pull_images(worker.context, [built, fetched], said.append)
     assert said == [
         f"hello: {built.image} is missing; it is built on the server",
         f"jupyter: {fetched.image} is there",
     ]
     assert runtime.pulled == [fetched.image]
     runtime.missing.clear()
-    assert await warm(worker.context, [built], said.append)
+    assert await pull_images(worker.context, [built], said.append)
 
 
 async def test_a_pull_that_fails_keeps_no_other_image_waiting(
@@ -212,7 +212,7 @@ async def test_a_pull_that_fails_keeps_no_other_image_waiting(
 
     runtime.before_pull = before_pull
     said: list[str] = []
-    assert not await warm(worker.context, [hello, jupyter], said.append)
+    assert not await pull_images(worker.context, [hello, jupyter], said.append)
     assert said == [f"hello: {hello.image} image_pull_failed", f"jupyter: {jupyter.image} is there"]
 
 

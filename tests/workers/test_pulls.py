@@ -1,23 +1,23 @@
-"""One pull of an image at a time, however many wait for it."""
+"""Launches that lack their image fetch it, each with its own progress; the engine fetches each layer once."""
 
 import asyncio
-
-import pytest
+from functools import partial
 
 from app.models import JobState, JobStep
-from app.resources import Resources, make_redis
+from app.resources import Resources
 from app.runtime.base import ImagePullFailed, Phase, Progress, Report
+from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
 from tests.support.driving import accept, drive, read
+from tests.support.waiting import PATIENCE
 from tests.workers.test_workspaces import has_state, until
-from workers.jobs.pull import PULL_KEY, pull
 
 HELLO = "spawner/hello:1"
 
 
-async def test_launches_that_wait_for_one_image_pull_it_once_and_all_see_its_bytes(
+async def test_launches_that_wait_for_one_image_all_see_its_bytes(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     runtime.missing = {HELLO}
@@ -41,14 +41,14 @@ async def test_launches_that_wait_for_one_image_pull_it_once_and_all_see_its_byt
     await until(all_see_bytes)
     enough.set()
     await asyncio.gather(*driving)
-    assert runtime.pulled == [HELLO]
     assert all([await has_state(resources, job, JobState.SUCCEEDED) for job in jobs])
 
 
-async def test_a_leader_whose_pull_fails_leaves_the_lead_to_the_next(
+async def test_a_pull_that_fails_fails_no_other_launch(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     runtime.missing = {HELLO}
+    jobs = [await accept(resources, await make_user(resources, f"user{number}")) for number in range(3)]
     tries = 0
 
     async def fails_once(image: str, report: Report) -> None:
@@ -58,48 +58,33 @@ async def test_a_leader_whose_pull_fails_leaves_the_lead_to_the_next(
             raise ImagePullFailed
 
     runtime.before_pull = fails_once
-
-    async def report(progress: Progress) -> None:
-        return None
-
-    outcomes = await asyncio.gather(*(pull(worker.context, HELLO, report) for _ in range(3)), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes].count(ImagePullFailed) == 1
-    assert runtime.pulled == [HELLO]
+    async with worker.running(reconciling=False):
+        await asyncio.gather(
+            *(until(partial(has_state, resources, job, JobState.SUCCEEDED)) for job in jobs),
+        )
+    assert sorted([(await read(resources, job))[0].attempts for job in jobs]) == [1, 1, 2]
 
 
-async def test_the_lead_is_given_up_when_the_leader_is_cancelled(
-    resources: Resources, worker: TestWorker, runtime: FakeRuntime
-) -> None:
-    begun = asyncio.Event()
-
-    async def endless(image: str, report: Report) -> None:
-        begun.set()
-        await asyncio.Event().wait()
-
-    runtime.before_pull = endless
-
-    async def report(progress: Progress) -> None:
-        return None
-
-    leading = asyncio.create_task(pull(worker.context, HELLO, report))
-    await begun.wait()
-    assert await resources.redis.exists(f"{PULL_KEY}{HELLO}")
-    leading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await leading
-    assert not await resources.redis.exists(f"{PULL_KEY}{HELLO}")
-
-
-async def test_without_redis_nobody_waits_for_anybody(
+async def test_a_pull_ends_with_the_launch_that_is_cancelled(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     runtime.missing = {HELLO}
+    begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def report(progress: Progress) -> None:
-        return None
+    async def endless(image: str, report: Report) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
 
-    nowhere = make_redis("redis://127.0.0.1:1/0")
-    object.__setattr__(resources, "redis", nowhere)
-    await pull(worker.context, HELLO, report)
-    await nowhere.aclose()
-    assert runtime.pulled == [HELLO]
+    runtime.before_pull = endless
+    user = await make_user(resources)
+    job = await accept(resources, user)
+    async with worker.running(reconciling=False):
+        await begun.wait()
+        async with resources.unit_of_work() as session:
+            await service.cancel(session, resources, user, job.id)
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+    assert runtime.pulled == []

@@ -31,7 +31,6 @@ from workers.context import WorkerContext
 from workers.jobs.checkpoints import Checkpoint, reached
 from workers.jobs.probe import ProbeFailed, ProbeTimeout, wait_ready
 from workers.jobs.progress import timeline
-from workers.jobs.pull import pull
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +103,7 @@ async def _ensure_running(context: WorkerContext, held: Claim, template: Templat
             except ImageMissing:
                 if pulled or await _being_built(context, template):
                     raise
-            await pull(context, template.image, report)
+            await context.runtime.pull(template.image, report)
             pulled = True
             await reached(Checkpoint.PULLED, held)
             return await context.runtime.ensure_running(spec, report)

@@ -7,16 +7,7 @@ from fastapi import APIRouter, Path
 
 from app.access import shares
 from app.access.errors import SharedOrigin, TooManyShares
-from app.access.schemas import (
-    LINK_ID,
-    SHARE_ID,
-    NewShareLinkOut,
-    ShareIn,
-    ShareLinkIn,
-    ShareLinksOut,
-    ShareOut,
-    SharesOut,
-)
+from app.access.schemas import LINK_ID, NewShareLinkOut, ShareIn, ShareLinkIn, ShareLinksOut, ShareOut, SharesOut
 from app.accounts.dependencies import ScopedUserDep, UserDep
 from app.accounts.errors import TooManyChanges
 from app.catalog.errors import UnknownTemplate
@@ -24,12 +15,11 @@ from app.catalog.templates import find_template
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
+from app.http.params import SharePath, TypePath
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/container/{type}", tags=["sharing"])
 
-TypePath = Annotated[str, Path(description="Key of a template.", examples=["hello"])]
-SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID])]
 LinkPath = Annotated[UUID, Path(description="Of the link.", examples=[LINK_ID])]
 
 READS = problems(UnknownTemplate, Unauthorized, Unavailable)

@@ -1,23 +1,19 @@
 """/api/user/shares and /api/shares: what others have shared with the caller."""
 
-from typing import Annotated
-from uuid import UUID
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from app.access import shares
 from app.access.errors import InvalidShareLink, SharedOrigin, TooManyShares
-from app.access.schemas import SHARE_ID, AcceptIn, SharedListOut, SharedOut
+from app.access.schemas import AcceptIn, SharedListOut, SharedOut
 from app.accounts.dependencies import ScopedUserDep, UserDep
 from app.accounts.errors import TooManyChanges
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
+from app.http.params import SharePath
 from app.http.problems import problems
 
 router = APIRouter(tags=["sharing"])
-
-SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID])]
 
 
 @router.get(

@@ -7,9 +7,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.schemas import Email
+from app.http.params import SHARE_ID
 from app.models import WorkspaceStatus
 
-SHARE_ID = "a4f0c9de-0c5d-4a0e-9a57-1f1e6f0d2b33"
 LINK_ID = "d2b7e6a1-9c54-4f0b-8c1e-77c0a1d5e942"
 TOKEN = "q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"  # noqa: S105 # nosec B105 # an example
 MAX_HOURS = 720

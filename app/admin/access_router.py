@@ -1,9 +1,8 @@
 """/api/admin/workspaces/{id}/access: how an admin gets into somebody's workspace, in its owner's sight."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
@@ -23,13 +22,10 @@ from app.core.errors import (
 )
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
+from app.http.params import WorkspacePath
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
-
-WORKSPACE_ID = "5f1d2c8a-7a55-4f0c-9b51-2b6f1f7e3d10"
-WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[WORKSPACE_ID])]
-
 
 MIN_LENGTH = 10
 

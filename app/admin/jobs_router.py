@@ -1,9 +1,8 @@
 """/api/admin/jobs."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from app.accounts.dependencies import AdminDep
 from app.admin import jobs
@@ -11,14 +10,12 @@ from app.admin.jobs import JobFilter
 from app.admin.router import CHANGES, PAGES, Before, OfUser, PageLimit
 from app.admin.schemas import AdminJobOut, AdminJobPage
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.params import JobPath
 from app.http.problems import problems
 from app.models import JobKind, JobState
 from app.workspaces.errors import NotCancellable
-from app.workspaces.schemas import JOB_ID
 
 router = APIRouter(prefix="/api/admin/jobs", tags=["admin"])
-
-JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
 
 
 @router.get("", summary="List everybody's jobs", operation_id="list_all_jobs", responses=PAGES)

@@ -7,10 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.audit.schemas import NEXT, SESSION_ID, USER_ID
 from app.health.processes import ProcessOut
+from app.http.params import JOB_ID, WORKSPACE_ID
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus
-from app.workspaces.schemas import JOB_ID, URL, JobOut
-
-WORKSPACE_ID = "e8d7c6b5-4a39-4281-9f70-1c2b3a4d5e6f"
+from app.workspaces.schemas import URL, JobOut
 
 
 class AdminUserOut(BaseModel):

@@ -1,27 +1,25 @@
 """/api/admin/workspaces."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from app.accounts.dependencies import AdminDep
 from app.accounts.principal import confirm
 from app.admin import workspaces
 from app.admin.router import CHANGES, PAGES, READING, Before, OfUser, PageLimit
-from app.admin.schemas import WORKSPACE_ID, AdminLogOut, AdminWorkspacePage, RequestedOut
+from app.admin.schemas import AdminLogOut, AdminWorkspacePage, RequestedOut
 from app.admin.workspaces import WorkspaceFilter
 from app.catalog.errors import UnknownTemplate
 from app.core.errors import InvalidRequest, NotFound
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.params import WorkspacePath
 from app.http.problems import problems
 from app.models import JobKind, WorkspaceStatus
 from app.workspaces.errors import CAPACITY, LogsUnavailable, NoContainer, QuotaUserRunning
 from app.workspaces.volumes import VolumePolicy
 
 router = APIRouter(prefix="/api/admin/workspaces", tags=["admin"])
-
-WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[WORKSPACE_ID])]
 
 
 @router.get("", summary="List workspaces", operation_id="list_workspaces", responses=PAGES)

@@ -10,12 +10,12 @@ from app.auth.router import SENT, SIGNED_OUT
 from app.auth.schemas import LinkOut, MessageOut, NextOut, SignedInUser, TokenOut
 from app.catalog.schemas import TemplateOut, TemplatesOut
 from app.health.service import Liveness, Readiness
+from app.http.params import JOB_ID
 from app.http.problems import FIELD_TEXTS, FieldError
 from app.models import JobKind, JobState, JobStep, UserState, WorkspaceStatus
 from app.workspaces.errors import FAILURES
 from app.workspaces.router import ALREADY, AT_REST, UNDER_WAY
 from app.workspaces.schemas import (
-    JOB_ID,
     URL,
     VOLUME_ID,
     IdleOut,

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from app.access.schemas import (
     LINK_ID,
-    SHARE_ID,
     TOKEN,
     NewShareLinkOut,
     SharedListOut,
@@ -15,6 +14,7 @@ from app.access.schemas import (
     ShareOut,
     SharesOut,
 )
+from app.http.params import SHARE_ID
 from app.http.problems import FieldError
 from app.models import WorkspaceStatus
 from app.openapi.examples import NOW, Bodies, invalid

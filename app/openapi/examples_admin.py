@@ -5,7 +5,6 @@ from uuid import UUID
 
 from app.admin.invitation_schemas import INVITATION_ID, InvitationOut, InvitationPage
 from app.admin.schemas import (
-    WORKSPACE_ID,
     AdminJobOut,
     AdminJobPage,
     AdminLogOut,
@@ -26,6 +25,7 @@ from app.admin.schemas import (
 from app.audit.export import MEDIA_TYPES, Format, head, lines
 from app.audit.schemas import SESSION_ID, ActivityOut, ActivityPage, AuditOut, AuditPage
 from app.health.processes import ProcessOut
+from app.http.params import WORKSPACE_ID
 from app.http.problems import FieldError
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus
 from app.openapi.examples import FAILED, NOW, QUEUED, READY, USER_ID, Bodies, invalid

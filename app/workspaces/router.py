@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.accounts.dependencies import ScopedUserDep
@@ -23,6 +23,7 @@ from app.core.errors import (
 from app.core.i18n import Text
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
+from app.http.params import TypePath
 from app.http.problems import problems
 from app.models import JobKind, WorkspaceStatus
 from app.workspaces import idle, service, views
@@ -43,7 +44,6 @@ class _Template(StringConvertor):
 
 register_url_convertor("template", _Template())
 
-TypePath = Annotated[str, Path(description="Key of a template.", examples=["hello"])]
 
 ALREADY = Text("The workspace is running.", "Der Arbeitsplatz läuft.")
 AT_REST = Text("The workspace is not running.", "Der Arbeitsplatz läuft nicht.")

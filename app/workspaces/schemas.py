@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.http.params import JOB_ID
 from app.models import JobKind, JobState, JobStep, WorkspaceStatus
 
-JOB_ID = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
 VOLUME_ID = "c3d1f7e2-51a4-4b8e-8a55-2f0f7c1f9b64"
 URL = "http://alice-hello.localhost:8080/"
 

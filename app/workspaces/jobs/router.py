@@ -3,21 +3,20 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from app.accounts.dependencies import ScopedUserDep
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.params import JobPath
 from app.http.problems import problems
 from app.workspaces import service, views
 from app.workspaces.dependencies import WatchDep
 from app.workspaces.errors import NotCancellable, TooManyStreams
 from app.workspaces.jobs.follow import poll_job
-from app.workspaces.schemas import JOB_ID, JobOut, JobPage
+from app.workspaces.schemas import JobOut, JobPage
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
-
-JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
 
 
 @router.get(

@@ -4,22 +4,22 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
-from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from app.accounts.dependencies import ScopedUserDep
 from app.accounts.principal import confirm
 from app.catalog.errors import UnknownTemplate
 from app.core.errors import InvalidRequest, NotFound, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep
+from app.http.params import JobPath, TypePath
 from app.http.problems import problems
 from app.http.sse import KEEP_ALIVE, answer, event
 from app.workspaces.dependencies import WatchDep
 from app.workspaces.errors import LogsUnavailable, NoContainer, TooManyStreams
 from app.workspaces.jobs.follow import MAX_SECONDS, follow_job
 from app.workspaces.logs import LogLine, follow_log, read_log_or_kept
-from app.workspaces.schemas import JOB_ID, JobOut, LogOut
+from app.workspaces.schemas import JobOut, LogOut
 
 router = APIRouter()
 
@@ -45,7 +45,7 @@ STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
     },
 )
 async def job_events(
-    id: Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])],
+    id: JobPath,
     resources: ResourcesDep,
     watch: WatchDep,
     caller: ScopedUserDep,
@@ -81,7 +81,7 @@ async def _job_events(news: AsyncGenerator[tuple[JobOut, str] | None, None]) -> 
     },
 )
 async def container_logs(
-    type: Annotated[str, Path(description="Key of a template.", examples=["hello"])],
+    type: TypePath,
     resources: ResourcesDep,
     watch: WatchDep,
     caller: ScopedUserDep,

@@ -1,0 +1,15 @@
+"""Path parameters of several packages, and the ids of the OpenAPI document's examples."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path
+
+JOB_ID = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
+SHARE_ID = "a4f0c9de-0c5d-4a0e-9a57-1f1e6f0d2b33"
+WORKSPACE_ID = "e8d7c6b5-4a39-4281-9f70-1c2b3a4d5e6f"
+
+TypePath = Annotated[str, Path(description="Key of a template.", examples=["hello"])]
+WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[WORKSPACE_ID])]
+JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
+SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID])]

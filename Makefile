@@ -86,4 +86,4 @@ mutants: bootstrap ## change auth/ and gateway/ in every way and count what no t
 	$(PYTHON_VENV) -u -m tests.mutants $(MUTANTS)
 
 openapi: bootstrap ## write docs/openapi.json anew
-	$(PYTHON_VENV) -m app.cli.main openapi > docs/openapi.json
+	$(PYTHON_VENV) -m app.cli openapi > docs/openapi.json

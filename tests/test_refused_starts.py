@@ -12,9 +12,9 @@ from app.core.settings.model import Settings
 from tests.conftest import ROOT
 
 PROGRAMS = {
-    "check": ["app.cli.__main__", "check"],
-    "doctor": ["app.cli.__main__", "doctor", "--json"],
-    "user": ["app.cli.__main__", "user", "block", "alice@example.org"],
+    "check": ["app.cli", "check"],
+    "doctor": ["app.cli", "doctor", "--json"],
+    "user": ["app.cli", "user", "block", "alice@example.org"],
     "api": ["uvicorn", "app.main:create_app", "--factory", "--port", "0"],
     "worker": ["workers"],
 }
@@ -101,7 +101,7 @@ async def test_check_lists_every_fault_of_settings_files_and_catalogue_at_once(
 
 async def test_migrations_read_the_env_file(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SPAWNER_DATABASE_URL=postgresql://spawner:canary@db/spawner\n")
-    command = [sys.executable, "-m", "app.cli.main", "migrate"]
+    command = [sys.executable, "-m", "app.cli", "migrate"]
     done = await asyncio.to_thread(
         subprocess.run, command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )

@@ -9,13 +9,9 @@ def main() -> None:
         from workers.liveness import probe
 
         raise SystemExit(probe())
-    from app.catalog.loader import CatalogInvalid
-    from app.cli.workers import app
+    from app.cli.commands import app
 
-    try:
-        app(prog_name="spawner")
-    except CatalogInvalid as invalid:
-        raise SystemExit(str(invalid)) from None
+    app(prog_name="spawner")
 
 
 if __name__ == "__main__":

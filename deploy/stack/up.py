@@ -84,7 +84,7 @@ def check_settings(layout: Layout, settings: Mapping[str, str]) -> None:
     """
     if read_environment(layout.environment) == settings:
         return
-    command = [str(layout.python), "-m", "app.cli.main", "check"]
+    command = [str(layout.python), "-m", "app.cli", "check"]
     environment = {**os.environ, **settings}
     done = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

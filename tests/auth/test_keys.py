@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from app.cli.main import app as commands
+from app.cli.commands import app as commands
 from app.core import clock
 from app.core.settings.model import Settings, split_secrets
 from app.resources import Resources

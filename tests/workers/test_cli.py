@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from app.auth.bootstrap import claim_bootstrap
 from app.auth.operators import make_admin
-from app.cli.main import app
+from app.cli.commands import app
+from app.cli.images import pull_images
 from app.core.settings.model import Settings
 from app.models import AuditEntry, Bootstrap, User
 from app.resources import Resources
@@ -21,7 +22,6 @@ from app.runtime.base import ImagePullFailed, Report
 from tests.conftest import ROOT, TestWorker
 from tests.factories import make_user
 from tests.fakes import FakeRuntime
-from workers.jobs.pull import pull_images
 
 Spawner = Callable[..., Awaitable[tuple[int, str]]]
 
@@ -41,7 +41,7 @@ def spawner(settings: Settings, tmp_path: Path) -> Spawner:
             **changes,
         }
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.cli.workers", *arguments),
+            *(sys.executable, "-m", "app.cli", *arguments),
             cwd=tmp_path,
             env=given,
             stdin=asyncio.subprocess.DEVNULL,

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 def probe(folder: Path, **changes: str) -> tuple[int, str]:
     """Ask as an orchestrator does."""
     given = {"SPAWNER_HEARTBEAT_DIR": str(folder), "SPAWNER_INSTANCE": "a", "PYTHONPATH": str(ROOT), **changes}
-    command = [sys.executable, "-m", "app.cli.__main__", "worker", "live"]
+    command = [sys.executable, "-m", "app.cli", "worker", "live"]
     done = subprocess.run(command, env=given, cwd=folder.parent, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
@@ -103,7 +103,7 @@ def test_the_settings_of_a_file_count_where_the_environment_says_nothing(folder:
     (folder.parent / ".env").write_text("SPAWNER_INSTANCE=a\n")
     assert probe(folder, SPAWNER_INSTANCE="other")[0] == 1
     given = {"SPAWNER_HEARTBEAT_DIR": str(folder), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "app.cli.__main__", "worker", "live"]
+    command = [sys.executable, "-m", "app.cli", "worker", "live"]
     assert subprocess.run(command, env=given, cwd=folder.parent, capture_output=True).returncode == 0
 
 

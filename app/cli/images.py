@@ -1,0 +1,60 @@
+"""`spawner images`: the images of the catalogue."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from app.catalog.templates import Template
+from app.cli.running import run
+from app.core.settings.reading import load_settings
+from app.runtime.base import Progress, RuntimeFault
+from workers.context import WorkerContext, open_context
+
+app = typer.Typer(no_args_is_help=True, help="Images of the catalogue.")
+
+
+@app.callback()
+def _group() -> None:
+    """Makes `pull` a command of its own: a group of one command would be that command."""
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Keys of templates; without one, all of them.")] = None,
+) -> None:
+    """Fetch images before anybody launches them. The engine fetches no layer twice, whoever else pulls."""
+
+    async def work() -> bool:
+        async with open_context(load_settings()) as context:
+            templates = context.resources.catalog.templates
+            unknown = set(names or ()) - {template.key for template in templates}
+            if unknown:
+                raise SystemExit(f"not in the catalogue: {', '.join(sorted(unknown))}")
+            chosen = [template for template in templates if not names or template.key in names]
+            return await pull_images(context, chosen, typer.echo)
+
+    raise typer.Exit(0 if run(work()) else 1)
+
+
+async def pull_images(context: WorkerContext, templates: Sequence[Template], echo: Callable[[str], None]) -> bool:
+    """Fetch the templates' images one after the other and print the outcome of each. False where one is missing then.
+
+    An image that is built on the server comes from no registry: it is only looked for.
+    """
+    complete = True
+    for template in templates:
+        try:
+            if template.build is None:
+                await context.runtime.pull(template.image, _ignore)
+            present = await context.runtime.image_digest(template.image) is not None
+            outcome = "is there" if present else "is missing; it is built on the server"
+        except RuntimeFault as fault:
+            present, outcome = False, fault.code
+        complete = complete and present
+        echo(f"{template.key}: {template.image} {outcome}")
+    return complete
+
+
+async def _ignore(update: Progress) -> None:
+    """Report no progress."""

@@ -1,0 +1,33 @@
+"""`spawner keys`: the secrets that sign and hash."""
+
+from typing import Annotated
+
+import typer
+
+from app.core.settings.reading import load_settings
+from app.security.keyring import rotate as rotate_file
+
+app = typer.Typer(no_args_is_help=True, help="Secrets that sign and hash.")
+
+
+@app.command()
+def rotate(
+    keep: Annotated[int, typer.Option(min=1, help="How many secrets there are afterwards; 1 ends every sign-in.")] = 2,
+) -> None:
+    """Sign and hash with a fresh secret from now on; what was made with the others that are kept stays good."""
+    path = load_settings().secret_key_file
+    if path is None:
+        raise SystemExit(
+            "the secret comes from SPAWNER_SECRET_KEY itself: write it into a file, name that in "
+            "SPAWNER_SECRET_KEY_FILE, and only files are rotated from then on"
+        )
+    try:
+        kept = rotate_file(path, keep)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path} stays as it is: {getattr(error, 'strerror', None) or error}") from None
+    typer.echo(f"{path} begins with a fresh secret; {kept - 1} older {'ones verify' if kept != 2 else 'one verifies'}")
+
+
+@app.callback()
+def _group() -> None:
+    """Makes `rotate` a command of its own: a group of one command would be that command."""

@@ -8,18 +8,18 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime
 
 from app.accounts.dependencies import AdminDep
-from app.admin.router import READING, PageLimit
+from app.admin.router import READING
 from app.audit import queries
 from app.audit.export import MEDIA_TYPES, Format
 from app.audit.queries import AuditFilter
 from app.audit.schemas import AuditPage
 from app.core.errors import InvalidRequest
 from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.paging import MAX_ROW_ID, BeforeRow, PageLimit, split_page
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/audit", tags=["admin"])
 
-LARGEST = 2**63 - 1
 FILES: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
 ANSWERS = problems(InvalidRequest, *READING)
 
@@ -56,11 +56,12 @@ async def list_audit(
     _: AdminDep,
     wanted: FilterDep,
     limit: PageLimit = 20,
-    before: Annotated[int | None, Query(ge=1, le=LARGEST, description="`next` of the page before.")] = None,
+    before: BeforeRow = None,
 ) -> AuditPage:
     """Who did what, from where, and what was refused. Newest first, in pages."""
-    found = await queries.list_entries(session, wanted, limit=limit, before=before)
-    return AuditPage(entries=found, next=found[-1].id if len(found) == limit else None)
+    found = await queries.list_entries(session, wanted, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return AuditPage(entries=page, next=last and last.id)
 
 
 @router.get(
@@ -76,7 +77,7 @@ async def export_audit(
     admin: AdminDep,
     wanted: FilterDep,
     format: Annotated[Format, Query(description="CSV for spreadsheets, or a JSON object a line.")] = Format.CSV,
-    after: Annotated[int, Query(ge=0, le=LARGEST, description="Only rows after this id.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_ROW_ID, description="Only rows after this id.")] = 0,
 ) -> StreamingResponse:
     """Oldest first, 100,000 rows at most: go on with `after`, the last one's id. The export itself is noted, too."""
     last = await queries.begin_export(session, wanted, format, after=after, admin=admin.user)

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 
 from app.accounts.dependencies import AdminDep
 from app.admin.invitation_schemas import INVITATION_ID, InvitationIn, InvitationOut, InvitationPage
@@ -12,6 +12,7 @@ from app.auth.errors import HasAccount
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
+from app.http.paging import Before, PageLimit, split_page
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/invitations", tags=["admin"])
@@ -40,13 +41,14 @@ async def invite(
 async def list_invitations(
     session: SessionDep,
     _: AdminDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Entries a page.")] = 20,
-    before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
+    limit: PageLimit = 20,
+    before: Before = None,
 ) -> InvitationPage:
     """Newest first, in pages; those that are over stay listed for a month."""
-    found = await invitations.list_invitations(session, limit=limit, before=before)
-    shown = [InvitationOut.model_validate(one, from_attributes=True) for one in found]
-    return InvitationPage(invitations=shown, next=shown[-1].id if len(shown) == limit else None)
+    found = await invitations.list_invitations(session, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    shown = [InvitationOut.model_validate(one, from_attributes=True) for one in page]
+    return InvitationPage(invitations=shown, next=last and last.id)
 
 
 @router.delete(

@@ -12,7 +12,7 @@ from app.admin.schemas import AdminJobOut, OwnerOut
 from app.core.db import plain
 from app.core.errors import NotFound
 from app.core.i18n import Locale
-from app.http.paging import newest, older
+from app.http.paging import newest_first
 from app.models import Job, JobKind, JobState, User
 from app.resources import Resources
 from app.workspaces import service, views
@@ -32,7 +32,7 @@ async def list_jobs(
     session: AsyncSession, resources: Resources, wanted: JobFilter, locale: Locale, *, limit: int, before: UUID | None
 ) -> list[AdminJobOut]:
     """A page of everybody's jobs, newest first. Raises `NotFound` for `before`."""
-    query = _everybodys().where(await older(session, Job, before))
+    query = await newest_first(session, _everybodys(), Job, limit=limit, before=before)
     if wanted.state is not None:
         query = query.where(Job.state == wanted.state)
     if wanted.kind is not None:
@@ -41,7 +41,7 @@ async def list_jobs(
         query = query.where(Job.user_id == wanted.user_id)
     if wanted.error_code is not None:
         query = query.where(Job.error_code == plain(wanted.error_code))
-    rows = (await session.execute(query.order_by(*newest(Job)).limit(limit))).all()
+    rows = (await session.execute(query)).all()
     return await _views(session, resources, rows, locale, logs=False)
 
 

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query
 from app.accounts.dependencies import AdminDep
 from app.admin import jobs
 from app.admin.jobs import JobFilter
-from app.admin.router import CHANGES, PAGES, Before, OfUser, PageLimit
+from app.admin.router import CHANGES, PAGES, OfUser
 from app.admin.schemas import AdminJobOut, AdminJobPage
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.paging import Before, PageLimit, split_page
 from app.http.params import JobPath
 from app.http.problems import problems
 from app.models import JobKind, JobState
@@ -33,8 +34,9 @@ async def list_jobs(
 ) -> AdminJobPage:
     """Newest first, in pages."""
     wanted = JobFilter(state=state, kind=kind, user_id=user, error_code=error)
-    found = await jobs.list_jobs(session, resources, wanted, locale, limit=limit, before=before)
-    return AdminJobPage(jobs=found, next=found[-1].job.id if len(found) == limit else None)
+    found = await jobs.list_jobs(session, resources, wanted, locale, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return AdminJobPage(jobs=page, next=last and last.job.id)
 
 
 @router.get("/{id}", summary="One job of anybody's", operation_id="get_any_job", responses=PAGES)

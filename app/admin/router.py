@@ -11,14 +11,13 @@ from app.admin.schemas import MailPage, OverviewOut
 from app.audit.schemas import USER_ID
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable
 from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.paging import Before, PageLimit, split_page
 from app.http.problems import problems
 from app.models import LinkRequestState
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
 UserPath = Annotated[UUID, Path(description="Of the user.", examples=[USER_ID])]
-PageLimit = Annotated[int, Query(ge=1, le=100, description="Entries a page.")]
-Before = Annotated[UUID | None, Query(description="`next` of the page before.")]
 OfUser = Annotated[UUID | None, Query(description="Only those of this user.")]
 
 READING = (Unauthorized, NotAdmin, Unavailable)
@@ -35,8 +34,9 @@ async def list_mails(
     before: Before = None,
 ) -> MailPage:
     """Who asked for a link in the last day, and what became of it. Newest first, in pages."""
-    found = await service.list_mails(session, state=state, limit=limit, before=before)
-    return MailPage(mails=found, next=found[-1].id if len(found) == limit else None)
+    found = await service.list_mails(session, state=state, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return MailPage(mails=page, next=last and last.id)
 
 
 @router.get("/overview", summary="Platform overview", operation_id="overview", responses=problems(*READING))

@@ -13,7 +13,7 @@ from app.audit import trail
 from app.core.db import plain
 from app.core.errors import NotFound
 from app.health.processes import known_processes
-from app.http.paging import newest, older
+from app.http.paging import newest_first
 from app.models import (
     LIVE_STATES,
     EngineCapacity,
@@ -35,11 +35,10 @@ async def list_users(
     session: AsyncSession, *, search: str | None, limit: int, before: UUID | None
 ) -> list[AdminUserOut]:
     """A page of accounts, newest first; `search` is a part of an address or slug. Raises `NotFound` for `before`."""
-    query = _users().where(await older(session, User, before))
+    query = await newest_first(session, _users(), User, limit=limit, before=before)
     if search:
         part = plain(search.lower())
         query = query.where(or_(User.email.contains(part, autoescape=True), User.slug.contains(part, autoescape=True)))
-    query = query.order_by(*newest(User)).limit(limit)
     return _views((await session.execute(query)).all())
 
 
@@ -68,7 +67,7 @@ async def list_mails(
     session: AsyncSession, *, state: LinkRequestState | None, limit: int, before: UUID | None
 ) -> list[MailOut]:
     """A page of requests for links, newest first. Raises `NotFound` for `before`."""
-    query = select(LinkRequest).where(await older(session, LinkRequest, before))
+    query = await newest_first(session, select(LinkRequest), LinkRequest, limit=limit, before=before)
     if state is not None:
         query = query.where(LinkRequest.state == state)
     return [
@@ -83,7 +82,7 @@ async def list_mails(
             expires_at=row.expires_at,
             finished_at=row.finished_at,
         )
-        for row in await session.scalars(query.order_by(*newest(LinkRequest)).limit(limit))
+        for row in await session.scalars(query)
     ]
 
 

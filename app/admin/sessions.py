@@ -10,7 +10,7 @@ from app.accounts.principal import session_lives
 from app.admin.schemas import UserSessionOut
 from app.audit import trail
 from app.core.errors import NotFound
-from app.http.paging import newest, older
+from app.http.paging import newest_first
 from app.models import Session, User
 
 
@@ -19,13 +19,9 @@ async def list_sessions(
 ) -> list[UserSessionOut]:
     """A page of the user's sessions that live, newest first. Raises `NotFound` for an unknown user or `before`."""
     await _find(session, user_id)
-    query = select(Session).where(
-        Session.user_id == user_id,
-        session_lives(),
-        await older(session, Session, before),
-    )
-    rows = await session.scalars(query.order_by(*newest(Session)).limit(limit))
-    return [UserSessionOut.model_validate(row, from_attributes=True) for row in rows]
+    lives = select(Session).where(Session.user_id == user_id, session_lives())
+    query = await newest_first(session, lives, Session, limit=limit, before=before)
+    return [UserSessionOut.model_validate(row, from_attributes=True) for row in await session.scalars(query)]
 
 
 async def end_session(session: AsyncSession, user_id: UUID, session_id: UUID, *, actor: User) -> None:

@@ -11,12 +11,13 @@ from app.accounts.dependencies import AdminDep, RecentAdminDep, SignedInAdminDep
 from app.accounts.errors import LastAdmin
 from app.accounts.status import StatusChange, change_status
 from app.admin import account_deletion, service, sessions
-from app.admin.router import CHANGES, PAGES, READING, Before, PageLimit, UserPath
+from app.admin.router import CHANGES, PAGES, READING, UserPath
 from app.admin.schemas import AdminUserOut, LimitsIn, UserPage, UserSessionPage
 from app.audit.schemas import SESSION_ID
 from app.core.errors import InvalidRequest, NotFound, SignInAgain, TooLarge
 from app.http.dependencies import ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
+from app.http.paging import Before, PageLimit, split_page
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])
@@ -45,8 +46,9 @@ async def list_users(
     before: Before = None,
 ) -> UserPage:
     """Newest first, in pages."""
-    found = await service.list_users(session, search=search, limit=limit, before=before)
-    return UserPage(users=found, next=found[-1].id if len(found) == limit else None)
+    found = await service.list_users(session, search=search, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return UserPage(users=page, next=last and last.id)
 
 
 @router.get(
@@ -107,8 +109,9 @@ async def user_sessions(
     id: UserPath, session: SessionDep, _: AdminDep, limit: PageLimit = 20, before: Before = None
 ) -> UserSessionPage:
     """Those that live, newest first, in pages."""
-    found = await sessions.list_sessions(session, id, limit=limit, before=before)
-    return UserSessionPage(sessions=found, next=found[-1].id if len(found) == limit else None)
+    found = await sessions.list_sessions(session, id, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return UserSessionPage(sessions=page, next=last and last.id)
 
 
 @router.delete(

@@ -12,7 +12,7 @@ from app.core.addresses import workspace_url
 from app.core.db import plain
 from app.core.errors import NotFound
 from app.core.i18n import Locale
-from app.http.paging import newest, older
+from app.http.paging import newest_first
 from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces import logs, service, views
@@ -33,14 +33,14 @@ async def list_workspaces(
     session: AsyncSession, resources: Resources, wanted: WorkspaceFilter, *, limit: int, before: UUID | None
 ) -> list[AdminWorkspaceOut]:
     """A page of everybody's workspaces, newest first. Raises `NotFound` for `before`."""
-    query = _everybodys().where(await older(session, Workspace, before))
+    query = await newest_first(session, _everybodys(), Workspace, limit=limit, before=before)
     if wanted.status is not None:
         query = query.where(Workspace.status == wanted.status)
     if wanted.template is not None:
         query = query.where(Workspace.template == plain(wanted.template))
     if wanted.user_id is not None:
         query = query.where(Workspace.user_id == wanted.user_id)
-    rows = await session.execute(query.order_by(*newest(Workspace)).limit(limit))
+    rows = await session.execute(query)
     return [_view(resources, *row) for row in rows]
 
 

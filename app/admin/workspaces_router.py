@@ -7,12 +7,13 @@ from fastapi import APIRouter, Query
 from app.accounts.dependencies import AdminDep
 from app.accounts.principal import confirm
 from app.admin import workspaces
-from app.admin.router import CHANGES, PAGES, READING, Before, OfUser, PageLimit
+from app.admin.router import CHANGES, PAGES, READING, OfUser
 from app.admin.schemas import AdminLogOut, AdminWorkspacePage, RequestedOut
 from app.admin.workspaces import WorkspaceFilter
 from app.catalog.errors import UnknownTemplate
 from app.core.errors import InvalidRequest, NotFound
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.paging import Before, PageLimit, split_page
 from app.http.params import WorkspacePath
 from app.http.problems import problems
 from app.models import JobKind, WorkspaceStatus
@@ -35,8 +36,9 @@ async def list_workspaces(
 ) -> AdminWorkspacePage:
     """Everybody's, newest first, in pages; `not_created` ones were deleted, and begin anew at the next launch."""
     wanted = WorkspaceFilter(status=status, template=type, user_id=user)
-    found = await workspaces.list_workspaces(session, resources, wanted, limit=limit, before=before)
-    return AdminWorkspacePage(workspaces=found, next=found[-1].id if len(found) == limit else None)
+    found = await workspaces.list_workspaces(session, resources, wanted, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return AdminWorkspacePage(workspaces=page, next=last and last.id)
 
 
 @router.post(

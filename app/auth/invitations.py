@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,7 @@ from app.core.errors import NotFound
 from app.core.i18n import Locale
 from app.core.outbox import JobName, enqueue
 from app.core.settings.model import Settings
+from app.http.paging import newest_first
 from app.models import Invitation, LinkPurpose, LinkRequest, User, UserState, utcnow
 from app.resources import Resources
 
@@ -125,14 +126,8 @@ async def invite_address(
 
 async def list_invitations(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Invited]:
     """A page of invitations, newest first. Raises `NotFound` for `before`."""
-    query = _INVITED
-    if before is not None:
-        edge = await session.get(Invitation, before)
-        if edge is None:
-            raise NotFound
-        query = query.where(tuple_(Invitation.created_at, Invitation.id) < tuple_(edge.created_at, edge.id))
-    newest = query.order_by(Invitation.created_at.desc(), Invitation.id.desc()).limit(limit)
-    return [Invited(**row._mapping) for row in await session.execute(newest)]
+    query = await newest_first(session, _INVITED, Invitation, limit=limit, before=before)
+    return [Invited(**row._mapping) for row in await session.execute(query)]
 
 
 async def revoke_invitation(session: AsyncSession, admin: User, id: UUID) -> None:

@@ -1,8 +1,6 @@
 """/api/user."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from app.accounts.dependencies import ScopedUserDep
 from app.audit import activity
@@ -11,6 +9,7 @@ from app.auth import me as service
 from app.auth.me_schemas import MeOut
 from app.core.errors import InvalidRequest, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.paging import BeforeRow, PageLimit, split_page
 from app.http.problems import problems
 from app.workspaces import views
 from app.workspaces.schemas import WorkspacesOut
@@ -48,9 +47,10 @@ async def containers(
 async def list_activity(
     session: SessionDep,
     caller: ScopedUserDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Entries a page.")] = 20,
-    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
+    limit: PageLimit = 20,
+    before: BeforeRow = None,
 ) -> ActivityPage:
     """With what admins and the platform did to your account and your workspaces. Newest first, in pages."""
-    found = await activity.list_activity(session, caller.user, limit=limit, before=before)
-    return ActivityPage(activity=found, next=found[-1].id if len(found) == limit else None)
+    found = await activity.list_activity(session, caller.user, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return ActivityPage(activity=page, next=last and last.id)

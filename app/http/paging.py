@@ -1,24 +1,45 @@
-"""Pages by key: each begins after the last entry of the one before, so that none is missed or comes twice."""
+"""Keyset paging: each page begins after the last entry of the one before, so that none is missed or comes twice.
 
-from typing import Any
+Routes ask for one entry more than a page holds: only where there is one, another page follows.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, true, tuple_
+from fastapi import Query
+from sqlalchemy import ColumnElement, Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
 
+MAX_ROW_ID = 2**63 - 1
 
-async def older(session: AsyncSession, table: Any, before: UUID | None) -> ColumnElement[bool]:
-    """What comes after the row `before` where the newest come first. Raises `NotFound` where that is unknown."""
-    if before is None:
-        return true()
-    edge = await session.get(table, before)
-    if edge is None:
-        raise NotFound
-    return tuple_(table.created_at, table.id) < tuple_(edge.created_at, edge.id)
+PageLimit = Annotated[int, Query(ge=1, le=100, description="Entries a page.")]
+Before = Annotated[UUID | None, Query(description="`next` of the page before.")]
+BeforeRow = Annotated[int | None, Query(ge=1, le=MAX_ROW_ID, description="`next` of the page before.")]
+
+Entry = TypeVar("Entry")
+Selected = TypeVar("Selected", bound="Select[*tuple[Any, ...]]")
 
 
-def newest(table: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """The order of pages."""
-    return table.created_at.desc(), table.id.desc()
+def split_page(found: Sequence[Entry], limit: int) -> tuple[list[Entry], Entry | None]:
+    """The page's entries, and the last of them where more follow. `found` was asked for with `limit + 1`."""
+    page = list(found[:limit])
+    return page, page[-1] if len(found) > limit else None
+
+
+async def newest_first(
+    session: AsyncSession, query: Selected, table: Any, *criteria: ColumnElement[bool], limit: int, before: UUID | None
+) -> Selected:
+    """At most `limit` rows of a table, newest first, older than the row `before`.
+
+    Raises `NotFound` where no row that meets the criteria has that id.
+    """
+    if before is not None:
+        edge = select(table.created_at, table.id).where(table.id == before, *criteria)
+        row = (await session.execute(edge)).one_or_none()
+        if row is None:
+            raise NotFound
+        query = query.where(tuple_(table.created_at, table.id) < tuple_(*row))
+    return query.where(*criteria).order_by(table.created_at.desc(), table.id.desc()).limit(limit)

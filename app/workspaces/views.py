@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalog.templates import Template
 from app.core.addresses import workspace_url
 from app.core.errors import NotFound
 from app.core.i18n import Locale
+from app.http.paging import newest_first
 from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import exits, idle
@@ -30,11 +31,8 @@ async def get_job(session: AsyncSession, user_id: UUID, job_id: UUID) -> Job:
 
 async def list_jobs(session: AsyncSession, user_id: UUID, *, limit: int, before: UUID | None) -> list[Job]:
     """A page of the caller's jobs, newest first, older than the job `before`."""
-    query = select(Job).where(Job.user_id == user_id)
-    if before is not None:
-        edge = await get_job(session, user_id, before)
-        query = query.where(tuple_(Job.created_at, Job.id) < tuple_(edge.created_at, edge.id))
-    return list(await session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
+    query = await newest_first(session, select(Job), Job, Job.user_id == user_id, limit=limit, before=before)
+    return list(await session.scalars(query))
 
 
 async def view_jobs(

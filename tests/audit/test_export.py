@@ -68,7 +68,7 @@ async def test_an_export_is_read_in_steps_and_goes_on_after_its_most(
     client: httpx.AsyncClient, resources: Resources, root: SignedIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trail, "BATCH", 2)
-    monkeypatch.setattr(trail, "MOST", 5)
+    monkeypatch.setattr(trail, "MAX_ROWS", 5)
     await write(resources, *(str(number) for number in range(7)))
     seen: list[dict[str, object]] = []
     for _ in range(2):

@@ -273,7 +273,7 @@ async def test_jobs_come_in_pages_newest_first(client: httpx.AsyncClient, resour
     assert [job["kind"] for job in first["jobs"]] == ["restart"]
     second = (await client.get(f"/api/jobs?limit=1&before={first['next']}", headers=alice.headers)).json()
     assert [job["kind"] for job in second["jobs"]] == ["launch"]
-    assert (await client.get(f"/api/jobs?before={second['next']}", headers=alice.headers)).json()["jobs"] == []
+    assert second["next"] is None
 
 
 async def test_one_user_has_one_workspace_of_a_template(resources: Resources) -> None:

@@ -1,13 +1,13 @@
 """/api/jobs."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
 
 from app.accounts.dependencies import ScopedUserDep
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.paging import Before, PageLimit, split_page
 from app.http.params import JobPath
 from app.http.problems import problems
 from app.workspaces import service, views
@@ -30,13 +30,13 @@ async def list_jobs(
     resources: ResourcesDep,
     caller: ScopedUserDep,
     locale: LocaleDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Jobs a page.")] = 20,
-    before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
+    limit: PageLimit = 20,
+    before: Before = None,
 ) -> JobPage:
     """Newest first, in pages."""
-    rows = await views.list_jobs(session, caller.user.id, limit=limit, before=before)
-    found = await views.view_jobs(session, resources, rows, locale)
-    return JobPage(jobs=found, next=found[-1].id if len(found) == limit else None)
+    found = await views.list_jobs(session, caller.user.id, limit=limit + 1, before=before)
+    page, last = split_page(found, limit)
+    return JobPage(jobs=await views.view_jobs(session, resources, page, locale), next=last and last.id)
 
 
 @router.get(

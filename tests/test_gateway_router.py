@@ -11,7 +11,6 @@ from app.core.errors import AppError, NotFound
 from app.core.i18n import Locale
 from app.core.settings.model import Settings
 from app.gateway import error_pages
-from app.gateway.cookies import Cookie
 from app.gateway.decide import MOVING, Allow, ErrorPage, Redirect
 from app.gateway.errors import (
     InvalidHandoff,
@@ -24,6 +23,7 @@ from app.gateway.errors import (
 )
 from app.gateway.proxied_request import ProxiedRequest, read_request
 from app.gateway.router import _response
+from app.http.cookies import Cookie
 from app.models import WorkspaceStatus
 from app.workspaces.errors import QuotaUserRunning
 

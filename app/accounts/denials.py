@@ -21,9 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.convertors import StringConvertor
 
 from app.accounts.principal import Principal, principal_by_cookie
-from app.accounts.session_cookies import access_name, single_cookie
+from app.accounts.session_cookies import access_name
 from app.audit import trail
 from app.core.errors import AppError
+from app.http.cookies import single_cookie
 from app.models import User
 from app.resources import Resources
 

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 
 from app.accounts import principal, session_cookies, sessions
-from app.accounts.device_cookie import LIFE_SECONDS, DeviceCookie, device_cookie_name, read_device_cookie
+from app.accounts.device_cookie import DeviceCookie, device_cookie_name, read_device_cookie
 from app.accounts.principal import Client, Principal, Scope
 from app.audit import trail
 from app.core.errors import InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_transient
 from app.core.logging import bind_to_request
-from app.core.settings.model import Settings
+from app.http.cookies import single_cookie
 from app.http.dependencies import ResourcesDep, check_same_origin
 from app.models import utcnow
 from app.resources import Resources
@@ -39,8 +39,7 @@ async def _find_principal(request: Request, resources: Resources) -> Principal |
         return await principal.principal_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
     settings = resources.settings
     access, refresh = (
-        session_cookies.single_cookie(request, name(settings))
-        for name in (session_cookies.access_name, session_cookies.refresh_name)
+        single_cookie(request, name(settings)) for name in (session_cookies.access_name, session_cookies.refresh_name)
     )
     if access is None and refresh is None:
         return None
@@ -162,20 +161,7 @@ ClientDep = Annotated[Client, Depends(get_client)]
 
 async def get_device_cookie(request: Request, resources: ResourcesDep) -> DeviceCookie:
     """Which browser asks; a new one has to be told its cookie by `set_device_cookie`."""
-    return read_device_cookie(session_cookies.single_cookie(request, device_cookie_name(resources.settings)))
+    return read_device_cookie(single_cookie(request, device_cookie_name(resources.settings)))
 
 
 DeviceCookieDep = Annotated[DeviceCookie, Depends(get_device_cookie)]
-
-
-def set_device_cookie(answer: Response, settings: Settings, browser: DeviceCookie) -> None:
-    """Let the browser keep what it is recognised by."""
-    answer.set_cookie(
-        device_cookie_name(settings),
-        browser.cookie,
-        max_age=LIFE_SECONDS,
-        path="/",
-        secure=settings.secure_cookies,
-        httponly=True,
-        samesite="lax",
-    )

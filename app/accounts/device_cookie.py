@@ -4,9 +4,13 @@ import hmac
 import re
 from dataclasses import dataclass, replace
 
+from starlette.responses import Response
+
 from app.core.settings.model import Settings
+from app.http.cookies import host_cookie, host_cookie_name
 from app.security.tokens import Tokens, new_token
 
+NAME = "spawner_browser"
 LIFE_SECONDS = 365 * 24 * 3600
 # Accounts that a browser is remembered for: 43 + 8 * 33 characters, far from what browsers and servers take.
 MAX_MARKS = 8
@@ -32,7 +36,12 @@ class DeviceCookie:
 
 def device_cookie_name(settings: Settings) -> str:
     """As with the session's cookie, `__Host-` keeps siblings of this host from planting one."""
-    return "__Host-spawner_browser" if settings.secure_cookies else "spawner_browser"
+    return host_cookie_name(settings, NAME)
+
+
+def set_device_cookie(answer: Response, settings: Settings, browser: DeviceCookie) -> None:
+    """Let the browser keep what it is recognised by."""
+    answer.headers.append("Set-Cookie", host_cookie(settings, NAME, browser.cookie, LIFE_SECONDS).header())
 
 
 def read_device_cookie(cookie: str | None) -> DeviceCookie:

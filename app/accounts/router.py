@@ -20,6 +20,7 @@ from app.accounts.schemas import (
     view_token,
 )
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
+from app.http.cookies import single_cookie
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_same_origin
 from app.http.errors import RequestStalled
 from app.http.problems import problems
@@ -46,7 +47,7 @@ async def refresh(request: Request, resources: ResourcesDep) -> None:
     An old refresh cookie that comes back ten seconds after its successor was used is in two hands: its session ends.
     Pages need not ask: any request of theirs whose session cookie's time is over does the same on its way.
     """
-    token = session_cookies.single_cookie(request, session_cookies.refresh_name(resources.settings)) or ""
+    token = single_cookie(request, session_cookies.refresh_name(resources.settings)) or ""
     renewed = await sessions.refresh(resources, token)
     if renewed is None:
         session_cookies.clear_session_cookies(request, resources.settings)

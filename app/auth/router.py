@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.dependencies import ClientDep, DeviceCookieDep, UserDep, set_device_cookie
-from app.accounts.device_cookie import DeviceCookie, mark_trusted
+from app.accounts.dependencies import ClientDep, DeviceCookieDep, UserDep
+from app.accounts.device_cookie import DeviceCookie, mark_trusted, set_device_cookie
 from app.accounts.session_cookies import clear_session_cookies, set_session_cookies
 from app.accounts.sessions import logout as end_own_session
 from app.auth import service

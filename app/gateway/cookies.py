@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from urllib.parse import urlsplit
 
-from app.accounts.session_cookies import cookie_values
 from app.core.addresses import Route
 from app.core.settings.model import Settings
+from app.http.cookies import Cookie, cookie_values, parse_cookie, split_cookies
 
 # Cookies ignore ports: where API and workspaces share a host, the pages' own session cookie arrives here as well.
 _OURS = re.compile(r"[^!-<>-~]*(__[^=]*)?spawner", re.IGNORECASE)
@@ -18,19 +17,6 @@ _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 MAX_TRIED = 200
 # Bytes of one answer's head, which the proxy bounds. Whoever comes again is rid of more.
 MAX_EXPIRED = 48 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Cookie:
-    """A cookie to set. `seconds` of life; 0 means until the browser closes. One for `anywhere` also comes along with
-    what other sites' pages ask."""
-
-    name: str
-    value: str
-    path: str
-    secure: bool
-    seconds: int = 0
-    anywhere: bool = False
 
 
 def grant_name(settings: Settings) -> str:
@@ -44,7 +30,7 @@ def entry_name(settings: Settings) -> str:
 
 
 def make(
-    settings: Settings, route: Route, name: str, value: str, *, seconds: int = 0, anywhere: bool = False
+    settings: Settings, route: Route, name: str, value: str, *, seconds: int | None = None, anywhere: bool = False
 ) -> Cookie:
     """A cookie that the browser shows to this workspace only."""
     return Cookie(name, value, route.prefix or "/", _secure(settings), seconds, anywhere)
@@ -56,8 +42,8 @@ def expired(settings: Settings, route: Route, headers: Sequence[str]) -> Iterato
     A browser does not tell where a cookie belongs. It showed it for this address, so its path is one of the address's
     own, and its domain is the host's or, where workspaces have a host each, perhaps the one above it.
     """
-    pairs = (pair.partition("=") if "=" in pair else ("", "", pair) for pair in _pairs(headers))
-    names = dict.fromkeys(name for name, _, value in pairs if not (_OURS.match(name) and _VALUE.fullmatch(value)))
+    pairs = map(parse_cookie, split_cookies(headers))
+    names = dict.fromkeys(name for name, value in pairs if not (_OURS.match(name) and _VALUE.fullmatch(value)))
     parts = urlsplit(route.prefix + route.rest).path.split("/")[1:-1]
     folders = ["/".join(["", *parts[:depth]]) for depth in range(1, len(parts) + 1)]
     paths = dict.fromkeys([f"{route.prefix}/", "/", *(path for folder in folders for path in (folder, f"{folder}/"))])
@@ -80,11 +66,7 @@ def values(headers: Iterable[str], name: str) -> list[str]:
 
 def without_ours(headers: Sequence[str]) -> str:
     """One Cookie header for the container: all of the request's cookies but the platform's. May be empty."""
-    return "; ".join(pair for pair in _pairs(headers) if not _OURS.match(pair))
-
-
-def _pairs(headers: Iterable[str]) -> list[str]:
-    return [pair.strip() for header in headers for pair in header.split(";") if pair.strip()]
+    return "; ".join(pair for pair in split_cookies(headers) if not _OURS.match(pair))
 
 
 def _secure(settings: Settings) -> bool:

@@ -23,7 +23,6 @@ from app.core.errors import AppError, Forbidden, InvalidRequest, MethodNotAllowe
 from app.core.settings.model import Settings
 from app.gateway import cookies, origin_handoff, wake
 from app.gateway.authorization import Grant, find_grant, find_token_grant
-from app.gateway.cookies import Cookie
 from app.gateway.credentials import PresentedCredentials, read_credentials
 from app.gateway.errors import (
     FAILURES,
@@ -42,6 +41,7 @@ from app.gateway.origins import SAFE_METHODS, check_page, check_program, crosses
 from app.gateway.proxied_request import ProxiedRequest
 from app.gateway.token_entries import TokenEntries
 from app.gateway.websocket_relay import Relay
+from app.http.cookies import Cookie
 from app.http.errors import HeadersTooLarge
 from app.http.middleware import MAX_HEAD
 from app.models import User, Workspace, WorkspaceStatus, utcnow

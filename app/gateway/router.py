@@ -11,7 +11,6 @@ from app.core.errors import NotFound, Unavailable
 from app.core.i18n import Locale
 from app.core.settings.model import Settings
 from app.gateway import decide, error_pages
-from app.gateway.cookies import Cookie
 from app.gateway.decide import Allow, Answer, GatewayContext, Redirect
 from app.gateway.dependencies import ActivityDep, RelayDep, TokenEntriesDep
 from app.gateway.proxied_request import read_request
@@ -78,7 +77,7 @@ def _response(settings: Settings, answer: Answer, locale: Locale) -> Response:
     if isinstance(answer, Redirect):
         response = Response(status_code=answer.status, headers={"Location": answer.location})
         if answer.cookie is not None:
-            _set(response, answer.cookie)
+            response.headers["Set-Cookie"] = answer.cookie.header()
         return response
     page = error_pages.render(settings, answer, locale)
     headers = {**answer.error.headers, "Content-Security-Policy": error_pages.policy(settings, answer)}
@@ -97,15 +96,3 @@ def _added(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
         named[f"X-Spawner-Value-{number}"] = value
         named[f"X-Spawner-Without-{number}"] = "" if value else name
     return named
-
-
-def _set(response: Response, cookie: Cookie) -> None:
-    response.set_cookie(
-        cookie.name,
-        cookie.value,
-        max_age=cookie.seconds or None,
-        path=cookie.path,
-        secure=cookie.secure,
-        httponly=True,
-        samesite="none" if cookie.anywhere else "lax",
-    )

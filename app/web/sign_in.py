@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.accounts.dependencies import ClientDep, DeviceCookieDep, OptionalUserDep, set_device_cookie
-from app.accounts.device_cookie import DeviceCookie
+from app.accounts.dependencies import ClientDep, DeviceCookieDep, OptionalUserDep
+from app.accounts.device_cookie import DeviceCookie, set_device_cookie
 from app.accounts.emails import read_mailbox
 from app.accounts.errors import InvalidAddress
 from app.accounts.session_cookies import clear_session_cookies

@@ -12,7 +12,6 @@ from app.core.addresses import Route
 from app.core.errors import MethodNotAllowed, NotFound, Unauthorized
 from app.gateway import wake
 from app.gateway.authorization import SessionGrant
-from app.gateway.cookies import Cookie
 from app.gateway.decide import ENTRY_SECONDS, MOVING, ErrorPage, Redirect, serves
 from app.gateway.errors import (
     InvalidHandoff,
@@ -20,6 +19,7 @@ from app.gateway.errors import (
     WorkspaceNotRunning,
     WorkspaceUnreachable,
 )
+from app.http.cookies import Cookie
 from app.models import JobKind, JobState, Workspace, WorkspaceStatus
 from app.security.tokens import new_token
 from app.workspaces.errors import Refused

@@ -15,7 +15,6 @@ from app.core.errors import NotFound
 from app.health.processes import known_processes
 from app.http.paging import newest_first
 from app.models import (
-    LIVE_STATES,
     EngineCapacity,
     Job,
     JobState,
@@ -89,7 +88,6 @@ async def list_mails(
 async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
     """Count what runs, waits and failed, and list the processes that share the work."""
     processes = await known_processes(resources)
-    live = Job.state.in_(LIVE_STATES)
     failed = (Job.state == JobState.FAILED) & (Job.finished_at > utcnow() - RECENT)
     statuses = await _count(session, Workspace.status, Workspace.status.in_(["running", "paused"]))
     reserved = select(
@@ -102,9 +100,9 @@ async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
     return OverviewOut(
         running=statuses.get(WorkspaceStatus.RUNNING, 0),
         paused=statuses.get(WorkspaceStatus.PAUSED, 0),
-        queued=(await _count(session, Job.state, live)).get(JobState.QUEUED, 0),
-        waiting=await _count(session, Job.blocked_by, live & Job.blocked_by.is_not(None)),
-        jobs=await _count(session, Job.kind, live),
+        queued=(await _count(session, Job.state, Job.is_live)).get(JobState.QUEUED, 0),
+        waiting=await _count(session, Job.blocked_by, Job.is_live & Job.blocked_by.is_not(None)),
+        jobs=await _count(session, Job.kind, Job.is_live),
         failures=await _count(session, func.coalesce(Job.error_code, ""), failed),
         engine=EngineOut.model_validate(facts, from_attributes=True) if facts else None,
         promised=PromisedOut(workspaces=workspaces, memory_bytes=memory, cpus=cpus),

@@ -13,7 +13,7 @@ from app.core.db import plain
 from app.core.errors import NotFound
 from app.core.i18n import Locale
 from app.http.paging import newest_first
-from app.models import LIVE_STATES, Job, JobKind, User, Workspace, WorkspaceStatus
+from app.models import LIVE_JOB, Job, JobKind, User, Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces import logs, service, views
 from app.workspaces.errors import NoContainer
@@ -80,8 +80,7 @@ async def read_log(resources: Resources, workspace_id: UUID, *, tail: int, admin
 
 
 def _everybodys() -> Select[Workspace, User, Job]:
-    live = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
-    return select(Workspace, User, Job).join(User, User.id == Workspace.user_id).outerjoin(Job, live)
+    return select(Workspace, User, Job).join(User, User.id == Workspace.user_id).outerjoin(Job, LIVE_JOB)
 
 
 async def _find(session: AsyncSession, workspace_id: UUID) -> tuple[Workspace, User, Job | None]:

@@ -16,7 +16,7 @@ from app.core.errors import InsufficientScope, NotFound
 from app.core.settings.model import Settings
 from app.gateway.errors import TokenRefused
 from app.models import (
-    LIVE_STATES,
+    LIVE_JOB,
     ApiToken,
     Job,
     JobKind,
@@ -54,7 +54,6 @@ _GRANTED: tuple[Any, ...] = (
     Job.previous_status,
     _containers,
 )
-_live_job = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ async def find_grant(resources: Resources, shown: Collection[str], route: Route)
         .join(_visitor, _visitor.id == Session.user_id)
         .join(Workspace, Workspace.id == WorkspaceCookie.workspace_id)
         .join(_owner, _owner.id == Workspace.user_id)
-        .outerjoin(Job, _live_job)
+        .outerjoin(Job, LIVE_JOB)
         .where(WorkspaceCookie.token_hash.in_(digests), session_lives(), _may_still_enter(resources.settings))
     )
     async with resources.reads() as session:
@@ -167,7 +166,7 @@ async def find_token_grant(resources: Resources, token: str, route: Route) -> tu
         .join(_owner, _owner.id == ApiToken.user_id)
         .join(_visitor, _visitor.id == _owner.id)
         .outerjoin(Workspace, named)
-        .outerjoin(Job, _live_job)
+        .outerjoin(Job, LIVE_JOB)
         .where(
             ApiToken.token_hash.in_(resources.tokens.hashes("token", token)),
             token_lives(),

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import LIVE_STATES, Job, User
+from app.models import Job, User
 from app.resources import Resources
 from app.workspaces import service
 from app.workspaces.jobs.subscriptions import JobSubscriptions
@@ -48,4 +48,4 @@ async def ended(resources: Resources, watch: JobSubscriptions, job_id: UUID, unt
 
 
 async def _lives(session: AsyncSession, job_id: UUID) -> bool:
-    return await session.scalar(select(Job.state).where(Job.id == job_id)) in LIVE_STATES
+    return bool(await session.scalar(select(Job.is_live).where(Job.id == job_id)))

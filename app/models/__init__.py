@@ -17,10 +17,22 @@ from app.models.accounts import (
 from app.models.audit import AuditEntry
 from app.models.columns import utcnow
 from app.models.installation import Installation, RetiredWorkspace
-from app.models.jobs import LIVE_STATES, IdempotencyKey, Job, JobEvent, JobKind, JobState, JobStep
+from app.models.jobs import (
+    HAS_LIVE_JOB,
+    LIVE_JOB,
+    LIVE_STATES,
+    IdempotencyKey,
+    Job,
+    JobEvent,
+    JobKind,
+    JobState,
+    JobStep,
+)
 from app.models.workspaces import DesiredState, EngineCapacity, Image, Network, Volume, Workspace, WorkspaceStatus
 
 __all__ = [
+    "HAS_LIVE_JOB",
+    "LIVE_JOB",
     "LIVE_STATES",
     "ApiToken",
     "AuditEntry",

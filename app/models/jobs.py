@@ -4,12 +4,13 @@ import enum
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, text
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, LargeBinary, String, Text, select, text
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
 from app.models.columns import choice, owner, utcnow
-from app.models.workspaces import WorkspaceStatus
+from app.models.workspaces import Workspace, WorkspaceStatus
 
 
 class JobKind(enum.StrEnum):
@@ -93,6 +94,17 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    @hybrid_property
+    def is_live(self) -> bool:
+        """Whether the job has not ended. A workspace has one live job at most."""
+        return self.state in LIVE_STATES
+
+    @is_live.inplace.expression
+    @classmethod
+    def _is_live(cls) -> ColumnElement[bool]:
+        return cls.state.in_(LIVE_STATES)
+
     __table_args__ = (
         Index("uq_jobs_live", "workspace_id", unique=True, postgresql_where=text("state IN ('queued', 'running')")),
         Index("ix_jobs_due", "run_at", postgresql_where=text("state IN ('queued', 'running')")),
@@ -100,6 +112,11 @@ class Job(Base):
         Index("ix_jobs_newest", "created_at", "id"),
         Index("ix_jobs_recent", "template", "finished_at", postgresql_where=text("state = 'succeeded'")),
     )
+
+
+# The live job of the workspace that a statement is about: to join, and to ask whether there is one.
+LIVE_JOB = (Job.workspace_id == Workspace.id) & Job.is_live
+HAS_LIVE_JOB = select(Job.id).where(LIVE_JOB).exists()
 
 
 class JobEvent(Base):

@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased
 from app.catalog.templates import Limits
 from app.core.outbox import JobName, announce, enqueue
 from app.core.settings.model import Settings
-from app.models import LIVE_STATES, EngineCapacity, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.models import EngineCapacity, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces.errors import CAPACITY, QuotaUserRunning
 from app.workspaces.states import STARTING, allowed
@@ -24,7 +24,7 @@ from app.workspaces.states import STARTING, allowed
 ADMISSION_LOCK = 7_201_004
 
 WAITING = (Job.state == JobState.QUEUED) & Job.admitted_at.is_(None)
-STARTING_NOW = Job.state.in_(LIVE_STATES) & Job.admitted_at.is_not(None) & Job.kind.in_(STARTING)
+STARTING_NOW = Job.is_live & Job.admitted_at.is_not(None) & Job.kind.in_(STARTING)
 RETRY_SECONDS = "30"
 
 

@@ -20,7 +20,7 @@ from app.catalog.templates import Template, find_template
 from app.core.errors import NotFound
 from app.core.i18n import Text
 from app.core.settings.model import Settings
-from app.models import LIVE_STATES, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.models import HAS_LIVE_JOB, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces.errors import NotExtendable, UntilOutOfRange
 from app.workspaces.service import begin, owned_workspaces, request
@@ -201,8 +201,7 @@ async def find_due(session: AsyncSession, resources: Resources) -> list[UUID]:
     """Workspaces that are to rest now."""
     templates = {one.key: one for one in resources.catalog.templates}
     limited = [one.key for one in templates.values() if one.idle_pause or one.idle_stop or one.max_lifetime]
-    live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES))
-    query = select(Workspace).where(Workspace.status.in_(ALIVE), Workspace.template.in_(limited), ~live.exists())
+    query = select(Workspace).where(Workspace.status.in_(ALIVE), Workspace.template.in_(limited), ~HAS_LIVE_JOB)
     now, within = utcnow(), freshness(resources.settings)
     rows = await session.scalars(query)
     return [row.id for row in rows if due_action(templates[row.template], row, now, within) is not None]
@@ -255,9 +254,7 @@ async def extend(
         if not now < wanted <= latest:
             raise UntilOutOfRange
         workspace.kept_until = wanted
-    pausing = select(Job.id).where(
-        Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES), Job.kind == JobKind.PAUSE
-    )
+    pausing = select(Job.id).where(Job.workspace_id == workspace.id, Job.is_live, Job.kind == JobKind.PAUSE)
     wakes = until is not None and workspace.status == WorkspaceStatus.PAUSED
     if wakes or await session.scalar(pausing) is not None:
         await request(session, resources, user, found.key, asked=False)

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
-from app.models import LIVE_STATES, DesiredState, Job, JobKind, Workspace, WorkspaceStatus, utcnow
+from app.models import DesiredState, Job, JobKind, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState, Status
 from app.workspaces import admission, exits, networks
@@ -39,7 +39,7 @@ async def apply_observation(
     workspace = await session.scalar(query)
     if workspace is None:
         return True
-    live = select(Job.id).where(Job.workspace_id == workspace_id, Job.state.in_(LIVE_STATES))
+    live = select(Job.id).where(Job.workspace_id == workspace_id, Job.is_live)
     if workspace.generation != generation or await session.scalar(live) is not None:
         return False
     match decide_repair(workspace.status, workspace.desired_state, status.state):

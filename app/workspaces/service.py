@@ -21,7 +21,6 @@ from app.core.errors import IdempotencyConflict, NotFound
 from app.core.logging import bind_to_request
 from app.core.outbox import JobName, announce, enqueue, revoke
 from app.models import (
-    LIVE_STATES,
     IdempotencyKey,
     Job,
     JobEvent,
@@ -123,7 +122,7 @@ async def begin(
     A launch counts against the limits as one that was asked for does, and waits where there is no room. `reason` says
     on the job's timeline, and on the workspace, why the platform lets it rest.
     """
-    live = select(Job.id).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES))
+    live = select(Job.id).where(Job.workspace_id == workspace.id, Job.is_live)
     if await session.scalar(live) is not None:
         return None
     return (await _new_job(session, resources, workspace, kind, by_system=True, defer=defer, reason=reason)).job
@@ -150,7 +149,7 @@ async def cancel(
         raise NotFound
     workspace = await session.get_one(Workspace, workspace_id, with_for_update={"key_share": True})
     job = (await session.scalars(select(Job).where(*owned).with_for_update(key_share=True))).one()
-    if job.state not in LIVE_STATES:
+    if not job.is_live:
         return job
     if job.engine_contacted and job.kind not in STARTING:
         raise NotCancellable
@@ -270,7 +269,7 @@ async def _live_job(session: AsyncSession, workspace: Workspace) -> Job | None:
     """The workspace's live job, locked. A row that has just been made has had none."""
     if workspace.generation == 0:
         return None
-    live = select(Job).where(Job.workspace_id == workspace.id, Job.state.in_(LIVE_STATES))
+    live = select(Job).where(Job.workspace_id == workspace.id, Job.is_live)
     return await session.scalar(live.with_for_update(key_share=True))
 
 

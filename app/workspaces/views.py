@@ -12,7 +12,7 @@ from app.core.addresses import workspace_url
 from app.core.errors import NotFound
 from app.core.i18n import Locale
 from app.http.paging import newest_first
-from app.models import LIVE_STATES, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
+from app.models import LIVE_JOB, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import exits, idle
 from app.workspaces.errors import explain
@@ -114,8 +114,7 @@ async def list_tagged_workspaces(
 ) -> list[tuple[WorkspaceOut, str | None]]:
     """One entry for each template, launched or not, each with the ETag of its live job."""
     # One statement: between two, a job could end, and its workspace would seem to be on its way for ever.
-    live = (Job.workspace_id == Workspace.id) & Job.state.in_(LIVE_STATES)
-    query = select(Workspace, Job).outerjoin(Job, live).where(Workspace.user_id == user.id)
+    query = select(Workspace, Job).outerjoin(Job, LIVE_JOB).where(Workspace.user_id == user.id)
     digests = dict((await session.execute(select(Image.name, Image.digest))).all())
     rows: dict[str, tuple[Workspace, Job | None]] = {}
     for workspace, live_job in await session.execute(query):

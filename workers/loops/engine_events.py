@@ -15,7 +15,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.logging import cause
-from app.models import LIVE_STATES, Job, User, Workspace, WorkspaceStatus
+from app.models import HAS_LIVE_JOB, User, Workspace, WorkspaceStatus
 from app.runtime.base import Event, Inventory, RunState, RuntimeFault, Status
 from app.workspaces import exits, observe
 from app.workspaces.container_spec import container_name
@@ -93,10 +93,8 @@ async def _after_jobs(context: WorkerContext, workspace_id: UUID) -> None:
 async def reconcile_workspace(context: WorkerContext, workspace_id: UUID) -> bool:
     """Ask the engine for one workspace's container and compare. False while a job is live."""
     resources = context.resources
-    live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES)).exists()
-    query = (
-        select(Workspace.template, Workspace.generation, User.slug, live).join(User).where(Workspace.id == workspace_id)
-    )
+    columns = (Workspace.template, Workspace.generation, User.slug, HAS_LIVE_JOB)
+    query = select(*columns).join(User).where(Workspace.id == workspace_id)
     async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()
     if row is None:
@@ -150,9 +148,8 @@ def _unasked(inventory: Inventory, strange: Sequence[Workspace]) -> list[Unasked
 async def _strange(context: WorkerContext, inventory: Inventory) -> list[Workspace]:
     """Workspaces whose row does not fit what was listed, and that no job is changing."""
     found = {owned.workspace_id: owned.status for owned in inventory.containers}
-    live = select(Job.id).where(Job.workspace_id == Workspace.id, Job.state.in_(LIVE_STATES)).exists()
     resting = Workspace.status.in_(RESTING)
-    query = select(Workspace).where(or_(~resting, Workspace.id.in_(list(found))), ~live)
+    query = select(Workspace).where(or_(~resting, Workspace.id.in_(list(found))), ~HAS_LIVE_JOB)
     async with context.resources.reads() as session:
         workspaces = list(await session.scalars(query))
     return [row for row in workspaces if not _fits(row, found.get(row.id, Status(RunState.ABSENT)))]

@@ -3,7 +3,7 @@
 import structlog
 from sqlalchemy import delete, func, select, update
 
-from app.models import LIVE_STATES, Job, Network, utcnow
+from app.models import Job, Network, utcnow
 from app.runtime.base import Inventory, SubnetTaken
 from app.workspaces import networks
 from app.workspaces.container_spec import network, network_index
@@ -25,7 +25,7 @@ async def reconcile_networks(context: WorkerContext, inventory: Inventory) -> in
     """
     resources = context.resources
     await _correct(context, inventory)
-    starting = select(func.count()).where(Job.state.in_(LIVE_STATES), Job.kind.in_(STARTING))
+    starting = select(func.count()).where(Job.is_live, Job.kind.in_(STARTING))
     free = select(func.count()).where(Network.workspace_id.is_(None), Network.ready)
     async with resources.reads() as session:
         busy, ready = await session.scalar(starting), await session.scalar(free) or 0

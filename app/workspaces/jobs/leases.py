@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.core.outbox import JobName, announce, enqueue, revoke
-from app.models import LIVE_STATES, Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, utcnow
+from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import networks, volumes
 from app.workspaces.container_spec import container_name
@@ -60,7 +60,7 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
             .join(Job, Job.workspace_id == Workspace.id)
             .join(User, User.id == Workspace.user_id)
             .outerjoin(Network, Network.workspace_id == Workspace.id)
-            .where(Job.id == job_id, Job.state.in_(LIVE_STATES))
+            .where(Job.id == job_id, Job.is_live)
             .with_for_update(of=Workspace, key_share=True)
         )
     ).one_or_none()
@@ -238,7 +238,7 @@ async def overdue(session: AsyncSession) -> list[Job]:
     query = (
         select(Job)
         .join(Workspace, Workspace.id == Job.workspace_id)
-        .where(Job.state.in_(LIVE_STATES), Job.deadline <= utcnow())
+        .where(Job.is_live, Job.deadline <= utcnow())
         .with_for_update(skip_locked=True, key_share=True)
     )
     jobs = list(await session.scalars(query))

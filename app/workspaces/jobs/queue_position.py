@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.settings.model import Settings
-from app.models import LIVE_STATES, Job, JobState, utcnow
+from app.models import Job, JobState, utcnow
 from app.workspaces.admission import fair_order
 
 
@@ -33,7 +33,7 @@ def eta(settings: Settings, job: Job, position: int | None) -> float | None:
 
     Who waits for a turn at the engine is let in as launches end; who waits for room is let in when somebody stops.
     """
-    if job.state not in LIVE_STATES or job.expected_seconds is None:
+    if not job.is_live or job.expected_seconds is None:
         return None
     if job.admitted_at is not None:
         return round(max(job.expected_seconds - (utcnow() - job.admitted_at).total_seconds(), 0.0), 1)

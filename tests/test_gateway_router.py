@@ -115,6 +115,7 @@ def test_a_websocket_is_known_by_its_upgrade_or_method(headers: list[tuple[str, 
     [
         (None, None, "text/html", True, False),
         (None, None, "application/json", False, False),
+        (None, None, "application/json, text/html;q=0", False, False),
         (None, None, None, False, False),
         (None, "image", "text/html", True, False),
         ("navigate", None, "application/json", True, False),

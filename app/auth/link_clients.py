@@ -21,5 +21,5 @@ async def check_program(request: Request) -> None:
     await check_sign_in_origin(request)
     if any(kind != "empty" for kind in request.headers.getlist("sec-fetch-dest")):
         raise Forbidden
-    if accept_quality(request, JSON) <= 0:
+    if accept_quality(request.headers, JSON) <= 0:
         raise NotAcceptable

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 
-from app.http.negotiation import is_prefetch
+from app.http.negotiation import accepts_html, is_prefetch
 from app.http.patience import read_patience
 
 # What a browser calls a request for a page within another page.
@@ -55,7 +55,7 @@ def read_request(headers: Headers, *, unreachable: str, repeatable: bool) -> Pro
     method, mode = headers.get("x-forwarded-method", ""), headers.get("sec-fetch-mode")
     # CONNECT is how HTTP/2 and HTTP/3 open a websocket.
     upgrade = bool(headers.get("x-forwarded-upgrade")) or method == "CONNECT"
-    page = mode == "navigate" if mode is not None else "text/html" in headers.get("accept", "")
+    page = mode == "navigate" if mode is not None else accepts_html(headers)
     dest, site, origin = headers.get("sec-fetch-dest"), _whole(headers, "sec-fetch-site"), _whole(headers, "origin")
     return ProxiedRequest(
         method=method,

@@ -1,9 +1,13 @@
-"""What browsers say about the purpose of a request (Fetch Metadata)."""
+"""What a request says of the answer it wants: its purpose (Fetch Metadata), media type and language."""
 
 from fastapi import Request
 from starlette.datastructures import Headers
 
 from app.core.i18n import Locale, negotiate
+
+HTML = ("text/html", "text/*", "application/xhtml+xml")
+JSON = ("application/json",)
+MAX_ACCEPT_LENGTH = 1000
 
 
 def opens_page(headers: Headers) -> bool:
@@ -25,25 +29,21 @@ def locale_of(request: Request) -> Locale:
     return negotiate(request.headers.get("accept-language", ""), request.app.state.settings.default_locale)
 
 
-HTML = ("text/html", "text/*", "application/xhtml+xml")
-
-
-JSON = ("application/json",)
-
-
-MAX_ACCEPT_LENGTH = 1000
-
-
 def navigates(request: Request) -> bool:
     """Whether a person's browser opens this address, or something that acts like one."""
     if "navigate" in request.headers.getlist("sec-fetch-mode"):
         return True
-    return accept_quality(request, HTML) > accept_quality(request, JSON)
+    return accept_quality(request.headers, HTML) > accept_quality(request.headers, JSON)
 
 
-def accept_quality(request: Request, kinds: tuple[str, ...]) -> float:
+def accepts_html(headers: Headers) -> bool:
+    """Whether the client asks for HTML by its name, as browsers do for a page."""
+    return accept_quality(headers, HTML[:1]) > 0
+
+
+def accept_quality(headers: Headers, kinds: tuple[str, ...]) -> float:
     """The highest weight that the client gives one of these media ranges by name; 0 where it names none."""
-    accepted = ",".join(request.headers.getlist("accept"))[:MAX_ACCEPT_LENGTH].lower()
+    accepted = ",".join(headers.getlist("accept"))[:MAX_ACCEPT_LENGTH].lower()
     parts = (part.partition(";") for part in accepted.split(","))
     return max((_weight(parameters) for kind, _, parameters in parts if kind.strip() in kinds), default=0.0)
 

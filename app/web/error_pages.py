@@ -6,6 +6,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.auth.return_to import HOME, read_local
+from app.http.negotiation import accepts_html
 from app.http.problems import Problem
 from app.web.rendering import page
 
@@ -31,7 +32,7 @@ def error_page(request: Request, problem: Problem) -> Response | None:
         return None
     if is_htmx(request):
         return Response(status_code=401, headers={"HX-Redirect": _sign_in(request)}) if problem.status == 401 else None
-    if "text/html" not in request.headers.get("accept", ""):
+    if not accepts_html(request.headers):
         return None
     if problem.status == 401:
         return RedirectResponse(_sign_in(request), 303)

@@ -170,14 +170,7 @@ def _session_of(tokens: Tokens, token: str) -> UUID | None:
 
 async def _end_reused(session: AsyncSession, found: Session, user: User) -> None:
     """End a session whose token came back, also where another hand is renewing it at this moment."""
-    ended = await session.scalar(
-        update(Session)
-        .where(Session.id == found.id, Session.ended_at.is_(None))
-        .values(ended_at=utcnow())
-        .returning(Session.id)
-        .execution_options(synchronize_session=False)
-    )
-    if ended is not None:
+    if await end_sessions(session, user.id, Session.id == found.id):
         trail.record(session, "refresh_reused", "session", str(found.id), actor=user, outcome="unauthorized")
 
 
@@ -212,15 +205,23 @@ async def logout(session: AsyncSession, caller: Principal) -> None:
 
 
 async def _end(session: AsyncSession, user: User, which: ColumnElement[bool]) -> int:
+    ended = await end_sessions(session, user.id, which)
+    for session_id in ended:
+        trail.record(session, "session_ended", "session", str(session_id), actor=user)
+    return len(ended)
+
+
+async def end_sessions(session: AsyncSession, user_id: UUID, *which: ColumnElement[bool]) -> Sequence[UUID]:
+    """End the account's sessions, or those that meet the criteria; returns the ids of those that were live.
+
+    The caller writes down who ended them, and why.
+    """
     now = utcnow()
     ended = await session.scalars(
         update(Session)
-        .where(Session.user_id == user.id, which, Session.ended_at.is_(None), Session.expires_at > now)
+        .where(Session.user_id == user_id, *which, Session.ended_at.is_(None), Session.expires_at > now)
         .values(ended_at=now)
         .returning(Session.id)
         .execution_options(synchronize_session=False)
     )
-    found = ended.all()
-    for session_id in found:
-        trail.record(session, "session_ended", "session", str(session_id), actor=user)
-    return len(found)
+    return ended.all()

@@ -3,13 +3,14 @@
 import enum
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.errors import LastAdmin
+from app.accounts.sessions import end_sessions
 from app.audit import trail
 from app.core.errors import NotFound
-from app.models import Session, User, UserState, utcnow
+from app.models import User, UserState, utcnow
 
 
 class StatusChange(enum.StrEnum):
@@ -69,12 +70,3 @@ async def change_status(session: AsyncSession, user_id: UUID, change: StatusChan
     trail.record(session, ACTIONS[change], "user", str(user.id), actor=actor, detail=user.email)
     await session.flush()
     return user
-
-
-async def end_sessions(session: AsyncSession, user_id: UUID, *, only: UUID | None = None) -> int:
-    """End the account's sessions, or one of them; says how many were live."""
-    live = update(Session).where(Session.user_id == user_id, Session.ended_at.is_(None), Session.expires_at > utcnow())
-    if only is not None:
-        live = live.where(Session.id == only)
-    ended = await session.scalars(live.values(ended_at=utcnow()).returning(Session.id))
-    return len(ended.all())

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts import status
+from app.accounts import sessions
 from app.accounts.principal import session_lives
 from app.admin.schemas import UserSessionOut
 from app.audit import trail
@@ -27,7 +27,7 @@ async def list_sessions(
 async def end_session(session: AsyncSession, user_id: UUID, session_id: UUID, *, actor: User) -> None:
     """End one session of the user's. Raises `NotFound` where it is not theirs or does not live."""
     user = await _find(session, user_id)
-    if not await status.end_sessions(session, user_id, only=session_id):
+    if not await sessions.end_sessions(session, user_id, Session.id == session_id):
         raise NotFound
     trail.record(session, "session_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {session_id}")
 
@@ -35,8 +35,8 @@ async def end_session(session: AsyncSession, user_id: UUID, session_id: UUID, *,
 async def end_sessions(session: AsyncSession, user_id: UUID, *, actor: User) -> None:
     """End all sessions of the user's. May be repeated. Raises `NotFound`."""
     user = await _find(session, user_id)
-    ended = await status.end_sessions(session, user_id)
-    trail.record(session, "sessions_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {ended}")
+    ended = await sessions.end_sessions(session, user_id)
+    trail.record(session, "sessions_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {len(ended)}")
 
 
 async def _find(session: AsyncSession, user_id: UUID) -> User:

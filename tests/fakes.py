@@ -116,14 +116,14 @@ class FakeRuntime:
     async def report(self) -> EngineReport:
         return self.engine_report
 
-    async def keep_egress(self, instance: str) -> int:
+    async def reconcile_egress(self, instance: str) -> int:
         if self.unenforceable:
             raise EgressUnenforceable("no nft here")
         lost, self.rules_lost = self.rules_lost, 0
         return lost
 
     async def egress_removals(self) -> AsyncGenerator[None, None]:
-        await self.keep_egress("")
+        await self.reconcile_egress("")
         yield
         while True:
             await self.rules_removed.wait()
@@ -131,7 +131,7 @@ class FakeRuntime:
             yield
 
     async def check_egress(self) -> bool:
-        await self.keep_egress("")
+        await self.reconcile_egress("")
         return True
 
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:

@@ -57,8 +57,8 @@ class Worker(arq.worker.Worker):
         async for heard in listen(redis, WORKER_CHANNELS):
             context: WorkerContext | None = self.ctx.get("worker")
             if context is not None and not heard.channel:
-                context.revocations.note_all()
+                context.revocations.notify_all()
             if context is not None and heard.channel == REVOKED_CHANNEL:
-                context.revocations.note(heard.text)
+                context.revocations.notify(heard.text)
             else:
                 news.set()

@@ -256,7 +256,7 @@ class Runtime(Protocol):
     async def remove_network(self, name: str) -> None:
         """Remove a network that no container uses; one that is used stays."""
 
-    async def keep_egress(self, instance: str) -> int:
+    async def reconcile_egress(self, instance: str) -> int:
         """See that rules hold what every workspace may connect to, and no rule outlives its container.
 
         Says how many were missing or too many. Raises `EgressUnenforceable`.

@@ -59,7 +59,7 @@ async def apply_observation(
     return True
 
 
-async def learn_revision(session: AsyncSession, held: Claim, revision: int) -> None:
+async def adopt_revision(session: AsyncSession, held: Claim, revision: int) -> None:
     """The engine has a later container than the row knows of."""
     workspace = await session.get_one(Workspace, held.workspace.id, with_for_update={"key_share": True})
     workspace.revision = max(workspace.revision, revision + (held.kind == JobKind.RESTART))

@@ -98,7 +98,7 @@ async def request(
     accepted = await _accept(session, resources, workspace, kind, make_sure=not asked)
     if accepted.new or released:
         actor = by or (user if asked else trail.SYSTEM)
-        _note(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
+        _record(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
     # A key is a row, too, which is kept for a day.
     if counted and not (accepted.new or released or key is not None):
         await forget_change(session, resources, user.id)
@@ -128,7 +128,7 @@ async def begin(
     return (await _new_job(session, resources, workspace, kind, by_system=True, defer=defer, reason=reason)).job
 
 
-def _note(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
+def _record(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
     """Write into the audit trail what was asked for."""
     detail = ", ".join(part for part in (workspace.template, more) if part)
     trail.record(session, action, "workspace", str(workspace.id), actor=actor, detail=detail)
@@ -154,9 +154,9 @@ async def cancel(
     if job.engine_contacted and job.kind not in STARTING:
         raise NotCancellable
     await _end(session, job, JobState.CANCELLED, JobStep.CANCELLED)
-    _note(session, "job_cancelled", workspace, by or user, f"{job.kind} {job.id}")
+    _record(session, "job_cancelled", workspace, by or user, f"{job.kind} {job.id}")
     if job.kind == JobKind.DELETE:
-        await volumes.keep(session, workspace.id)
+        await volumes.cancel_removal(session, workspace.id)
     if job.engine_contacted and not (job.kind == JobKind.LAUNCH and job.previous_status in ALIVE):
         kind = JobKind.DELETE if job.previous_status == WorkspaceStatus.NOT_CREATED else JobKind.STOP
         if kind == JobKind.DELETE:
@@ -261,7 +261,7 @@ async def _accept(
             if live is not None:
                 await _end(session, live, JobState.SUPERSEDED, JobStep.SUPERSEDED)
                 if live.kind == JobKind.DELETE and kind == JobKind.STOP:
-                    await volumes.keep(session, workspace.id)
+                    await volumes.cancel_removal(session, workspace.id)
             return await _new_job(session, resources, workspace, kind, after=live)
 
 

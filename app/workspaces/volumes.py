@@ -46,7 +46,7 @@ async def release(session: AsyncSession, resources: Resources, workspace_id: UUI
     return bool((await session.scalars(row.values(delete_at=now, found_at=None).returning(Volume.id))).all())
 
 
-async def keep(session: AsyncSession, workspace_id: UUID) -> None:
+async def cancel_removal(session: AsyncSession, workspace_id: UUID) -> None:
     """The workspace does not go after all. What a container has used until now the engine still has."""
     row = update(Volume).where(Volume.workspace_id == workspace_id)
     await session.execute(row.values(delete_at=None, found_at=None))

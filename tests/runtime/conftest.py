@@ -154,7 +154,7 @@ async def guarded(instance: str) -> AsyncIterator[DockerRuntime]:
         pytest.fail("rules about connections need root")
     firewall = Firewall(instance, RANGE)
     runtime = DockerRuntime(DOCKER_URL, publish="never", starts=16, allowed=ALLOWED, firewall=firewall)
-    await runtime.keep_egress(instance)
+    await runtime.reconcile_egress(instance)
     yield runtime
     await runtime.aclose()
     await firewall.remove()

@@ -171,17 +171,17 @@ async def test_rules_go_with_the_workspace_and_come_back_when_flushed(
     firewall = Firewall(instance, RANGE)
     spec, _ = await attack.spec(egress=EGRESS_NONE)
     await attack.run(spec, {})
-    assert (await firewall.look()).elements["closed"] == {spec.network.subnet}
-    assert await docker.keep_egress(instance) == 0
+    assert (await firewall.read_state()).elements["closed"] == {spec.network.subnet}
+    assert await docker.reconcile_egress(instance) == 0
     await firewall.remove()
     assert not await docker.check_egress()
-    assert await docker.keep_egress(instance) > 0
+    assert await docker.reconcile_egress(instance) > 0
     assert await docker.check_egress()
-    assert (await firewall.look()).elements["closed"] == {spec.network.subnet}
+    assert (await firewall.read_state()).elements["closed"] == {spec.network.subnet}
     labels = (await engine.containers.container(spec.name).show())["Config"]["Labels"]
     assert labels["spawner.egress"] == "none"
     await docker.ensure_absent(spec.name, spec.workspace_id)
-    assert (await firewall.look()).elements["closed"] == set()
+    assert (await firewall.read_state()).elements["closed"] == set()
 
 
 async def test_a_stopped_workspace_starts_under_the_policy_of_today(
@@ -193,11 +193,11 @@ async def test_a_stopped_workspace_starts_under_the_policy_of_today(
     await docker.ensure_stopped(old.name, old.workspace_id)
     closed = replace(old, egress=EGRESS_NONE)
     first = await docker.ensure_running(closed, steps)
-    assert (await firewall.look()).elements["closed"] == {old.network.subnet}
+    assert (await firewall.read_state()).elements["closed"] == {old.network.subnet}
     assert await docker.ensure_running(old, steps) == first
     await docker.ensure_stopped(old.name, old.workspace_id)
     await docker.ensure_running(old, steps)
-    assert (await firewall.look()).elements["closed"] == set()
+    assert (await firewall.read_state()).elements["closed"] == set()
 
 
 async def test_what_cannot_be_enforced_is_not_run(workspace: Workspaces, steps: Steps) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.runtime.base import EgressUnenforceable
-from app.runtime.docker.firewall import CHANGING, Firewall, Wanted, name_servers
+from app.runtime.docker.firewall import CHANGING, DesiredRules, Firewall, name_servers
 from app.runtime.egress import EGRESS_INTERNET, Egress
 from deploy.stack.rules import remove_rules
 
@@ -30,7 +30,7 @@ async def rules() -> AsyncIterator[Firewall]:
 
 
 async def elements(rules: Firewall) -> dict[str, set[str]]:
-    state = await rules.look()
+    state = await rules.read_state()
     return {name: set(state.elements[name]) - {RANGE} for name in CHANGING if state.elements[name] - {RANGE}}
 
 
@@ -39,11 +39,11 @@ def nft(*arguments: str) -> str:
 
 
 async def test_the_base_is_made_once_by_however_many(rules: Firewall) -> None:
-    assert not (await rules.look()).there
+    assert not (await rules.read_state()).there
     await asyncio.gather(
         *(Firewall(rules.table.removeprefix("spawner_"), RANGE, ["10.9.9.9"]).ensure() for _ in range(4))
     )
-    assert (await rules.look()).whole
+    assert (await rules.read_state()).whole
     before = nft("-a", "list", "table", "inet", rules.table)
     await rules.ensure()
     assert nft("-a", "list", "table", "inet", rules.table) == before
@@ -70,30 +70,30 @@ async def test_launches_at_once_lose_no_rule(rules: Firewall) -> None:
 
 
 async def test_what_was_flushed_is_put_back_and_what_is_too_much_goes(rules: Firewall) -> None:
-    async def look() -> Wanted:
-        return Wanted([ONE, TWO, OTHER], {TWO: SOME, OTHER: NOWHERE})
+    async def read_desired() -> DesiredRules:
+        return DesiredRules([ONE, TWO, OTHER], {TWO: SOME, OTHER: NOWHERE})
 
     wanted = {"networks": {OTHER}, "closed": {OTHER}, "limited": {TWO}}
     await rules.set(ONE, NOWHERE)
-    assert await rules.keep(look) > 0
-    assert await rules.keep(look) == 0
+    assert await rules.reconcile(read_desired) > 0
+    assert await rules.reconcile(read_desired) == 0
     found = await elements(rules)
     assert {name: found[name] for name in wanted} == wanted
     for damage in (["flush", "chain", "inet", rules.table, "leaving"], ["delete", "table", "inet", rules.table]):
         nft(*damage)
-        assert not (await rules.look()).whole
-        assert await rules.keep(look) > 0
-        assert (await rules.look()).whole
+        assert not (await rules.read_state()).whole
+        assert await rules.reconcile(read_desired) > 0
+        assert (await rules.read_state()).whole
         assert await elements(rules) == found
 
 
 async def test_another_range_or_name_server_renews_the_base(rules: Firewall) -> None:
     await rules.set(ONE, NOWHERE)
     moved = Firewall(rules.table.removeprefix("spawner_"), "127.214.0.0/16")
-    assert not (await moved.look()).whole
+    assert not (await moved.read_state()).whole
     await moved.ensure()
-    assert (await moved.look()).whole
-    assert (await moved.look()).elements["closed"] == {ONE}
+    assert (await moved.read_state()).whole
+    assert (await moved.read_state()).elements["closed"] == {ONE}
 
 
 async def test_tables_of_others_stay_as_they_are(rules: Firewall) -> None:
@@ -139,5 +139,5 @@ async def test_a_clone_that_is_cleaned_leaves_no_table(rules: Firewall) -> None:
     await rules.set(ONE, NOWHERE)
     instance = rules.table.removeprefix("spawner_")
     assert remove_rules(instance)
-    assert not (await rules.look()).there
+    assert not (await rules.read_state()).there
     assert not remove_rules(instance)

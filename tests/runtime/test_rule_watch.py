@@ -32,7 +32,7 @@ async def test_whatever_is_removed_is_back_though_nobody_looks(
 ) -> None:
     firewall = Firewall(instance, RANGE)
     putting_back = 0
-    keep = guarded.keep_egress
+    keep = guarded.reconcile_egress
 
     async def counted(instance: str) -> int:
         nonlocal putting_back
@@ -40,10 +40,10 @@ async def test_whatever_is_removed_is_back_though_nobody_looks(
         putting_back += bool(count)
         return count
 
-    guarded.keep_egress = counted  # type: ignore[method-assign]  # to see that it is the watch that puts back
+    guarded.reconcile_egress = counted  # type: ignore[method-assign]  # to see that it is the watch that puts back
 
     async def whole() -> bool:
-        return (await firewall.look()).whole
+        return (await firewall.read_state()).whole
 
     async def put_back() -> bool:
         return putting_back >= removed
@@ -96,7 +96,7 @@ async def test_a_watch_that_breaks_is_opened_anew(
     await firewall.remove()
 
     async def whole() -> bool:
-        return (await firewall.look()).whole
+        return (await firewall.read_state()).whole
 
     async with background_task(asyncio.create_task(guard(guarded, instance))):
         await eventually(whole)

@@ -72,7 +72,7 @@ async def test_a_job_whose_worker_stood_still_for_longer_than_its_lease_is_taken
         runtime.before = failing()
         async with resources.unit_of_work() as session:
             await session.execute(update(Job).values(lease_until=utcnow() - timedelta(seconds=1)))
-        worker.context.revocations.note_all()
+        worker.context.revocations.notify_all()
         await asyncio.Event().wait()
 
     runtime.before = stand_still

@@ -276,7 +276,7 @@ async def test_a_superseded_launch_lets_go_before_the_newer_job_begins(
     assert second is not None
     await drive(worker, second)
     assert await has_state(resources, second, JobState.QUEUED)
-    worker.context.revocations.note(str(first.id))
+    worker.context.revocations.notify(str(first.id))
     await driving
     await worker.drain()
     assert await has_state(resources, first, JobState.SUPERSEDED)
@@ -290,7 +290,7 @@ async def test_a_job_whose_work_ends_as_it_is_revoked_is_let_go(
     async def revoke(job: Job, turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
-        worker.context.revocations.note(str(job.id))
+        worker.context.revocations.notify(str(job.id))
 
     revoking: list[asyncio.Task[None]] = []
 

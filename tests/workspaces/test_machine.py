@@ -182,7 +182,7 @@ class Machine(RuleBasedStateMachine):
         """The workers renew their leases, or were not scheduled until those had run out."""
         self.jump(20) if late else self.wait(4)
         for worker in self.workers:
-            worker.context.revocations.note_all()
+            worker.context.revocations.notify_all()
         self.rest()
 
     @rule(seconds=st.sampled_from([20, 40, 400]))

@@ -72,7 +72,7 @@ async def log_engine_findings(context: WorkerContext) -> None:
     while True:
         try:
             try:
-                await context.runtime.keep_egress(context.resources.settings.instance)
+                await context.runtime.reconcile_egress(context.resources.settings.instance)
             except EgressUnenforceable as fault:
                 log.debug("egress_rules_missing", error=str(fault))
             report = await context.runtime.report()

@@ -51,7 +51,7 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
         ended = "driven"
     except LeaseLost:
         ended = "lease_lost"
-        await _let_go(context, held)
+        await _release(context, held)
     except asyncio.CancelledError:
         ended = "handed_back"
         await asyncio.shield(_hand_back(context, held))
@@ -71,7 +71,7 @@ async def _with_lease(context: WorkerContext, held: Claim) -> None:
         ended = asyncio.create_task(over.wait())
         renewal = asyncio.create_task(_renew(context, held, revoked, over))
         drive = asyncio.create_task(_drive(context, held))
-        drive.add_done_callback(_look_at)
+        drive.add_done_callback(_consume_exception)
         async with background_task(ended), background_task(renewal), background_task(drive):
             await asyncio.wait({drive, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not drive.done():
@@ -79,7 +79,7 @@ async def _with_lease(context: WorkerContext, held: Claim) -> None:
             await drive
 
 
-def _look_at(drive: asyncio.Task[None]) -> None:
+def _consume_exception(drive: asyncio.Task[None]) -> None:
     """What the work of a lost job ended with concerns nobody; asyncio would complain that nobody looked."""
     if not drive.cancelled():
         drive.exception()
@@ -120,10 +120,10 @@ async def _hand_back(context: WorkerContext, held: Claim) -> None:
             async with context.resources.unit_of_work() as session:
                 await leases.retry(session, held, delay=timedelta(0), detail="worker_stopping")
         except LeaseLost:
-            await _let_go(context, held)
+            await _release(context, held)
 
 
-async def _let_go(context: WorkerContext, held: Claim) -> None:
+async def _release(context: WorkerContext, held: Claim) -> None:
     """The job is over and nothing of ours is on its way to the engine. Should this fail, the lease runs out."""
     with contextlib.suppress(SQLAlchemyError, OSError):
         async with context.resources.unit_of_work() as session:

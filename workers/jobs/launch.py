@@ -44,19 +44,22 @@ async def launch(context: WorkerContext, held: Claim) -> None:
     if template is None:
         await _fail(context, held, "template_gone")
         return
-    try:
-        endpoint = await _run(context, held, template)
-    except ProbeFailed as failed:
-        await _give_up(context, held, failed)
-    except ContainerExited:
-        await _give_up(context, held)
-    except NoSubnet:
-        await _fail(context, held, "no_subnet")
-    except Superseded as newer:
-        await _catch_up(context, held, newer)
-    else:
-        async with context.resources.unit_of_work() as session:
-            await outcomes.started(session, held, endpoint)
+    while True:
+        try:
+            endpoint = await _run(context, held, template)
+        except Superseded as newer:
+            await _adopt_revision(context, held, newer.revision)
+            continue
+        except ProbeFailed as failed:
+            await _give_up(context, held, failed)
+        except ContainerExited:
+            await _give_up(context, held)
+        except NoSubnet:
+            await _fail(context, held, "no_subnet")
+        else:
+            async with context.resources.unit_of_work() as session:
+                await outcomes.started(session, held, endpoint)
+        return
 
 
 async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpoint:
@@ -129,12 +132,11 @@ class ImageBeingBuilt(ImagePullFailed):
     code = "image_missing"
 
 
-async def _catch_up(context: WorkerContext, held: Claim, newer: Superseded) -> None:
-    """The engine has a later container than the row knows of: rows from a backup. The row learns its number."""
+async def _adopt_revision(context: WorkerContext, held: Claim, revision: int) -> None:
+    """The engine has a later container than the row knows of: rows from a backup. The row takes over its number."""
     async with context.resources.unit_of_work() as session:
-        await observe.learn_revision(session, held, newer.revision)
-    held.workspace.revision = newer.revision + (held.kind == JobKind.RESTART)
-    await launch(context, held)
+        await observe.adopt_revision(session, held, revision)
+    held.workspace.revision = revision + (held.kind == JobKind.RESTART)
 
 
 async def _fail(context: WorkerContext, held: Claim, code: str) -> None:

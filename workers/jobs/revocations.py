@@ -21,12 +21,12 @@ class Revocations:
         finally:
             self._held.pop(str(job_id), None)
 
-    def note(self, job_id: str) -> None:
+    def notify(self, job_id: str) -> None:
         """The job was ended from outside."""
         if job_id in self._held:
             self._held[job_id].set()
 
-    def note_all(self) -> None:
+    def notify_all(self) -> None:
         """Something may have been missed."""
         for event in self._held.values():
             event.set()

@@ -10,7 +10,7 @@ from workers.jobs.checkpoints import Checkpoint, reached
 
 async def pause(context: WorkerContext, held: Claim) -> None:
     """Freeze the container. One that does not run any more is left to those who watch the engine."""
-    await _note(context, held, JobStep.PAUSING)
+    await _report_step(context, held, JobStep.PAUSING)
     status = await context.runtime.ensure_paused(held.container, held.workspace.id)
     await reached(Checkpoint.PAUSED, held)
     outcome = outcomes.paused if status.state is RunState.PAUSED else outcomes.unchanged
@@ -20,7 +20,7 @@ async def pause(context: WorkerContext, held: Claim) -> None:
 
 async def stop(context: WorkerContext, held: Claim) -> None:
     """End the container and keep it."""
-    await _note(context, held, JobStep.STOPPING)
+    await _report_step(context, held, JobStep.STOPPING)
     await context.runtime.ensure_stopped(held.container, held.workspace.id)
     await reached(Checkpoint.STOPPED, held)
     async with context.resources.unit_of_work() as session:
@@ -29,13 +29,13 @@ async def stop(context: WorkerContext, held: Claim) -> None:
 
 async def delete(context: WorkerContext, held: Claim) -> None:
     """Remove the container. Its volume goes, or stays, by its own row."""
-    await _note(context, held, JobStep.DELETING)
+    await _report_step(context, held, JobStep.DELETING)
     await context.runtime.ensure_absent(held.container, held.workspace.id)
     await reached(Checkpoint.REMOVED, held)
     async with context.resources.unit_of_work() as session:
         await outcomes.removed(session, held)
 
 
-async def _note(context: WorkerContext, held: Claim, step: JobStep) -> None:
+async def _report_step(context: WorkerContext, held: Claim, step: JobStep) -> None:
     async with context.resources.unit_of_work() as session:
         await outcomes.step(session, held, step)

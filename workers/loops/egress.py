@@ -28,7 +28,7 @@ async def guard(runtime: Runtime, instance: str) -> None:
         try:
             async with aclosing(runtime.egress_removals()) as removals:
                 async for _ in removals:
-                    if count := await runtime.keep_egress(instance):
+                    if count := await runtime.reconcile_egress(instance):
                         log.warning("egress_rules_put_back", count=count)
         except EgressUnenforceable as fault:
             log.debug("egress_not_watched", error=str(fault))

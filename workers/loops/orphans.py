@@ -19,7 +19,7 @@ from app.runtime.base import Inventory, RuntimeFault
 from app.workspaces.ownership import Ownership, read_ownership
 from app.workspaces.volumes import adopt
 from workers.context import WorkerContext
-from workers.loops.removal_limit import FEW, say_foreign, within_limit
+from workers.loops.removal_limit import FEW, log_foreign, within_limit
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
         own = [volume for volume in inventory.volumes if ownership.owns(volume)]
         await adopt(session, resources, own, ownership.workspaces)
     unwanted = ownership.unwanted(inventory)
-    await say_foreign(context, [item.name for item in unwanted if not ownership.owns(item)])
+    await log_foreign(context, [item.name for item in unwanted if not ownership.owns(item)])
     containers = {item.name: item.workspace_id for item in unwanted if ownership.owns(item)}
     decided = {name for name, workspace_id in containers.items() if workspace_id in ownership.retired}
     if not await within_limit(context, "container", containers.keys() - decided, len(inventory.containers)):

@@ -158,7 +158,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
 async def reconcile_egress(context: WorkerContext, _: Inventory) -> int:
     """Put back rules that somebody flushed. Where none can be made, that was said at the start."""
     with contextlib.suppress(EgressUnenforceable):
-        return await context.runtime.keep_egress(context.resources.settings.instance)
+        return await context.runtime.reconcile_egress(context.resources.settings.instance)
     return 0
 
 

@@ -32,7 +32,7 @@ async def within_limit(context: WorkerContext, kind: str, names: Iterable[str], 
     return False
 
 
-async def say_foreign(context: WorkerContext, names: Iterable[str]) -> None:
+async def log_foreign(context: WorkerContext, names: Iterable[str]) -> None:
     """Log once in ten minutes what carries our instance's name and is no work of this database."""
     foreign = sorted(names)
     if foreign and await _is_news(context, "foreign"):

@@ -74,7 +74,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredRules:
     """Every subnet of the installation, and those whose workspace may not connect to the whole internet."""
 
     subnets: Sequence[str]
@@ -109,7 +109,7 @@ class Firewall:
         base = [self._range, self._resolvers, PRIVATE, CHAINS, HOOKS]
         return "spawner " + sha256(json.dumps(base).encode()).hexdigest()[:12]
 
-    async def look(self) -> State:
+    async def read_state(self) -> State:
         """Read the table. Raises where this process may not."""
         try:
             text = await _nft("-j", "list", "table", "inet", self.table)
@@ -122,7 +122,7 @@ class Firewall:
     async def ensure(self) -> None:
         """Make the base where it is not whole."""
         async with _alone():
-            state = await self.look()
+            state = await self.read_state()
             await self._bring(state, {name: state.elements.get(name, frozenset()) for name in CHANGING})
 
     async def set(self, subnet: str, egress: Egress) -> None:
@@ -130,7 +130,7 @@ class Firewall:
         if egress != EGRESS_INTERNET and not is_local(gateway_of(subnet)):
             raise EgressUnenforceable("the engine's networks are not on this machine: rules made here hold nobody")
         async with _alone():
-            state = await self.look()
+            state = await self.read_state()
             wanted = _elements({subnet: egress})
             for name in CHANGING:
                 others = {item for item in state.elements.get(name, ()) if item.partition(" . ")[0] != subnet}
@@ -138,18 +138,18 @@ class Firewall:
             wanted["networks"] |= self._outside([subnet])
             await self._bring(state, wanted)
 
-    async def keep(self, look: Callable[[], Awaitable[Wanted]]) -> int:
-        """Make the rules what `look` says, which is asked once nobody else changes them. Says how many were not so."""
+    async def reconcile(self, read_desired: Callable[[], Awaitable[DesiredRules]]) -> int:
+        """Make the rules what `read_desired` returns, which is called under the lock. Returns how many differed."""
         async with _alone():
-            state = await self.look()
-            wanted = await look()
-            elements = _elements(wanted.rules)
-            elements["networks"] = self._outside(wanted.subnets)
+            state = await self.read_state()
+            desired = await read_desired()
+            elements = _elements(desired.rules)
+            elements["networks"] = self._outside(desired.subnets)
             return await self._bring(state, elements)
 
     async def remove(self) -> None:
         """Take the whole table away, if it is there."""
-        if (await self.look()).there:
+        if (await self.read_state()).there:
             await _nft("delete", "table", "inet", self.table)
 
     def _outside(self, subnets: Sequence[str]) -> frozenset[str]:

@@ -35,7 +35,7 @@ from app.runtime.base import (
 from app.runtime.docker import host_view
 from app.runtime.docker.calls import EngineRefused, call, engine_errors, ignore_not_found, shield_until_done
 from app.runtime.docker.containers import Containers
-from app.runtime.docker.firewall import Firewall, Wanted, gateway_of, is_local
+from app.runtime.docker.firewall import DesiredRules, Firewall, gateway_of, is_local
 from app.runtime.docker.launch import Launch
 from app.runtime.docker.networks import ensure_network, list_networks, remove_network
 from app.runtime.docker.objects import (
@@ -163,7 +163,7 @@ class DockerRuntime:
             if status_of(container).state is RunState.RUNNING:
                 await self._containers.stop(container)
             await self._containers.remove(container["Id"])
-            await self._let_go(container)
+            await self._lift_egress(container)
 
     async def ensure_network(self, instance: str, network: Network) -> None:
         await ensure_network(self._docker, instance, network)
@@ -171,11 +171,11 @@ class DockerRuntime:
     async def remove_network(self, name: str) -> None:
         await remove_network(self._docker, name)
 
-    async def keep_egress(self, instance: str) -> int:
+    async def reconcile_egress(self, instance: str) -> int:
         if self._firewall is None:
             raise EgressUnenforceable("the engine's host is not this one")
 
-        async def look() -> Wanted:
+        async def read_desired() -> DesiredRules:
             label = [f"{INSTANCE}={instance}", EGRESS]
             networks, containers = await asyncio.gather(
                 call(self._docker.networks.list(filters={"label": f"{INSTANCE}={instance}"})),
@@ -183,11 +183,11 @@ class DockerRuntime:
             )
             subnets = {item["Name"]: subnet for item in networks if (subnet := subnet_of(item))}
             rules = {network_of(item): egress_of(item["Labels"]) for item in containers}
-            return Wanted(
+            return DesiredRules(
                 list(subnets.values()), {subnets[name]: rules[name] for name in subnets.keys() & rules.keys()}
             )
 
-        return await self._firewall.keep(look)
+        return await self._firewall.reconcile(read_desired)
 
     async def egress_removals(self) -> AsyncGenerator[None, None]:
         if self._firewall is None:
@@ -205,10 +205,10 @@ class DockerRuntime:
         subnets = [subnet for item in networks if (subnet := subnet_of(item))]
         if self._firewall is None or not any(is_local(gateway_of(subnet)) for subnet in subnets):
             raise EgressUnenforceable("the engine's networks are not on this machine")
-        return (await self._firewall.look()).whole
+        return (await self._firewall.read_state()).whole
 
-    async def _let_go(self, container: Mapping[str, Any]) -> None:
-        """The network serves another workspace next. What fails here is made good by `keep_egress`."""
+    async def _lift_egress(self, container: Mapping[str, Any]) -> None:
+        """The network serves another workspace next. What fails here is made good by `reconcile_egress`."""
         name = network_of(container)
         if (
             self._firewall is not None

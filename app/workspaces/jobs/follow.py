@@ -100,14 +100,14 @@ async def _read(
     clock = asyncio.get_running_loop().time
     until = clock() + wait
 
-    async def look() -> tuple[JobOut, int]:
+    async def read() -> tuple[JobOut, int]:
         async with resources.reads() as session:
             job = await get_job(session, user_id, job_id)
             return await view_job(session, resources, job, locale), job.version
 
     with watch.changes(job_id) as changed, watch.attendance.present(caller, changed) as presence:
         while True:
-            view, version = await watch.reads.read((user_id, job_id, locale), look)
+            view, version = await watch.reads.read((user_id, job_id, locale), read)
             current = tag(view, version, locale)
             known = known or {current}
             remaining = until - clock()

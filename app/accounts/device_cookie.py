@@ -39,6 +39,12 @@ def device_cookie_name(settings: Settings) -> str:
     return host_cookie_name(settings, NAME)
 
 
+def set_new_device_cookie(answer: Response, settings: Settings, browser: DeviceCookie) -> None:
+    """Let a browser that has no cookie yet keep one."""
+    if browser.is_new:
+        set_device_cookie(answer, settings, browser)
+
+
 def set_device_cookie(answer: Response, settings: Settings, browser: DeviceCookie) -> None:
     """Let the browser keep what it is recognised by."""
     answer.headers.append("Set-Cookie", host_cookie(settings, NAME, browser.cookie, LIFE_SECONDS).header())

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.dependencies import ClientDep, DeviceCookieDep, UserDep
-from app.accounts.device_cookie import DeviceCookie, mark_trusted, set_device_cookie
+from app.accounts.device_cookie import DeviceCookie, mark_trusted, set_device_cookie, set_new_device_cookie
 from app.accounts.session_cookies import clear_session_cookies, set_session_cookies
 from app.accounts.sessions import logout as end_own_session
 from app.auth import service
@@ -20,7 +20,6 @@ from app.auth.return_to import view_next
 from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
 from app.core.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable
 from app.core.i18n import Locale, Text
-from app.core.settings.model import Settings
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_sign_in_origin
 from app.http.errors import RequestStalled
 from app.http.negotiation import navigates
@@ -67,7 +66,7 @@ async def signup(
     A browser without one gets a cookie, by which it is recognised when the link is opened.
     """
     await request_link(session, resources, LinkPurpose.SIGNUP, body.email, locale, client.address, browser)
-    _know_again(response, resources.settings, browser)
+    set_new_device_cookie(response, resources.settings, browser)
     return MessageOut(message=SENT.format(locale))
 
 
@@ -83,7 +82,7 @@ async def login(
 ) -> MessageOut:
     """Mails a link to sign in where the address has an account. The answer is the same for every address."""
     await request_link(session, resources, LinkPurpose.LOGIN, body.email, locale, client.address, browser)
-    _know_again(response, resources.settings, browser)
+    set_new_device_cookie(response, resources.settings, browser)
     return MessageOut(message=SENT.format(locale))
 
 
@@ -205,11 +204,6 @@ async def _token_body(
         user=view_user(signed_in.user, signed_in.container_id),
         job=await view_job(session, resources, signed_in.job, locale) if signed_in.job else None,
     )
-
-
-def _know_again(response: Response, settings: Settings, browser: DeviceCookie) -> None:
-    if browser.is_new:
-        set_device_cookie(response, settings, browser)
 
 
 def _set_cookies(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.accounts.dependencies import ClientDep, DeviceCookieDep, OptionalUserDep
-from app.accounts.device_cookie import DeviceCookie, set_device_cookie
+from app.accounts.device_cookie import DeviceCookie, set_new_device_cookie
 from app.accounts.emails import read_mailbox
 from app.accounts.errors import InvalidAddress
 from app.accounts.session_cookies import clear_session_cookies
@@ -85,8 +85,7 @@ def _wait(resources: Resources, browser: DeviceCookie, **notes: bool) -> Respons
     """To the page that waits, with what it has to say besides."""
     query = urlencode({name: "true" for name, is_so in notes.items() if is_so})
     answer = RedirectResponse(f"/check-mail?{query}" if query else "/check-mail", 303)
-    if browser.is_new:
-        set_device_cookie(answer, resources.settings, browser)
+    set_new_device_cookie(answer, resources.settings, browser)
     return answer
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.waiting import wait_and_clear
 from app.models import Job, User
 from app.resources import Resources
 from app.workspaces import service
@@ -37,15 +37,6 @@ async def ended(resources: Resources, watch: JobSubscriptions, job_id: UUID, unt
     with watch.changes(job_id) as changed:
         while (left := until - clock()) > 0 and not watch.closing:
             async with resources.reads() as session:
-                if not await _lives(session, job_id):
+                if not await session.scalar(select(Job.is_live).where(Job.id == job_id)):
                     return
-            try:
-                async with asyncio.timeout(min(left, LOOK_SECONDS)):
-                    await changed.wait()
-            except TimeoutError:
-                continue
-            changed.clear()
-
-
-async def _lives(session: AsyncSession, job_id: UUID) -> bool:
-    return bool(await session.scalar(select(Job.is_live).where(Job.id == job_id)))
+            await wait_and_clear(changed, min(left, LOOK_SECONDS))

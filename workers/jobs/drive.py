@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.logging import cause
 from app.core.printable import printable
 from app.core.supervise import background_task
+from app.core.waiting import wait_and_clear
 from app.models import JobKind, utcnow
 from app.runtime.base import RuntimeFault
 from app.security.redaction import Redactor
@@ -93,11 +94,7 @@ async def _renew(context: WorkerContext, held: Claim, revoked: asyncio.Event, ov
     pause = context.resources.settings.lease_seconds / 3
     failures = 0
     while True:
-        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes together with the event.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await revoked.wait()
-        revoked.clear()
+        await wait_and_clear(revoked, pause)
         try:
             async with context.resources.unit_of_work() as session:
                 if not await leases.renew(session, context.resources, held):

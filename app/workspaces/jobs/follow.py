@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.accounts.principal import Principal, confirm
 from app.core.i18n import Locale
+from app.core.waiting import wait_and_clear
 from app.models import LIVE_STATES
 from app.resources import Resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
@@ -115,9 +116,4 @@ async def _read(
             if done or remaining <= 0 or watch.closing or presence.over:
                 return view, current, waited
             waited = True
-            try:
-                async with asyncio.timeout(remaining):
-                    await changed.wait()
-            except TimeoutError:
-                continue
-            changed.clear()
+            await wait_and_clear(changed, remaining)

@@ -44,6 +44,7 @@ from workers.loops.engine_events import compare
 from workers.loops.idle import reconcile_idle
 from workers.loops.network_pool import reconcile_networks
 from workers.loops.orphans import remove_orphans, remove_volumes
+from workers.turns import take_turn
 
 log = structlog.get_logger(__name__)
 
@@ -97,10 +98,7 @@ async def is_ours(context: WorkerContext, part: str) -> bool:
     """
     every = context.resources.settings.reconcile_seconds
     key = f"spawner:reconcile:{part}:{round(time.time() / every)}"
-    try:
-        return bool(await context.resources.redis.set(key, 1, nx=True, ex=2 * every))
-    except (RedisError, OSError):
-        return True
+    return await take_turn(context.resources.redis, key, 2 * every)
 
 
 async def reconcile_rows(context: WorkerContext) -> None:

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 import structlog
-from redis.exceptions import RedisError
 
 from workers.context import WorkerContext
+from workers.turns import take_turn
 
 log = structlog.get_logger(__name__)
 
 HELD_KEY = "spawner:orphans:held:"
-SAY_AGAIN_SECONDS = 600
+LOG_AGAIN_SECONDS = 600
 # So many, and of few things a third.
 FEW = 3
 MAX_NAMES = 20
@@ -40,7 +40,4 @@ async def log_foreign(context: WorkerContext, names: Iterable[str]) -> None:
 
 
 async def _is_news(context: WorkerContext, kind: str) -> bool:
-    try:
-        return bool(await context.resources.redis.set(f"{HELD_KEY}{kind}", 1, nx=True, ex=SAY_AGAIN_SECONDS))
-    except (RedisError, OSError):
-        return True
+    return await take_turn(context.resources.redis, f"{HELD_KEY}{kind}", LOG_AGAIN_SECONDS)

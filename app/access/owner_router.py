@@ -63,7 +63,7 @@ async def revoke_share(
 
 
 @router.post(
-    "/share-links", status_code=201, summary="Make a link into a workspace", operation_id="make_share_link",
+    "/share-links", status_code=201, summary="Create a share link", operation_id="make_share_link",
     responses=MAKES, response_description="Made",
 )  # fmt: skip
 async def make_share_link(
@@ -74,7 +74,7 @@ async def make_share_link(
     return await shares.make_link(session, resources, caller.user, key, body.hours)
 
 
-@router.get("/share-links", summary="Links into a workspace", operation_id="list_share_links", responses=READS)
+@router.get("/share-links", summary="List share links", operation_id="list_share_links", responses=READS)
 async def list_share_links(
     type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep
 ) -> ShareLinksOut:
@@ -86,7 +86,7 @@ async def list_share_links(
 @router.delete(
     "/share-links/{id}",
     status_code=204,
-    summary="Revoke a link",
+    summary="Revoke a share link",
     operation_id="revoke_share_link",
     response_description="Revoked",
     responses=ENDS,

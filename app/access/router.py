@@ -44,7 +44,7 @@ async def leave_share(id: SharePath, session: SessionDep, caller: UserDep) -> No
 
 @router.post(
     "/api/shares/accept",
-    summary="Accept a link",
+    summary="Accept a share link",
     operation_id="accept_share",
     responses=problems(
         InvalidRequest,

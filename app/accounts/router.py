@@ -96,7 +96,7 @@ async def end_others(session: SessionDep, caller: UserDep) -> None:
 @router.post(
     "/tokens",
     status_code=201,
-    summary="Make a personal token",
+    summary="Create a personal access token",
     operation_id="make_token",
     responses=problems(
         InvalidRequest,
@@ -118,7 +118,7 @@ async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep
 
 @router.get(
     "/tokens",
-    summary="List your personal tokens",
+    summary="List your personal access tokens",
     operation_id="list_tokens",
     responses=problems(Unauthorized, Unavailable),
 )
@@ -130,7 +130,7 @@ async def list_tokens(session: SessionDep, caller: UserDep) -> ApiTokensOut:
 @router.delete(
     "/tokens/{id}",
     status_code=204,
-    summary="Revoke a personal token",
+    summary="Revoke a personal access token",
     operation_id="revoke_token",
     response_description="Revoked",
     responses=ENDING,

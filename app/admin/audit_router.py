@@ -50,7 +50,7 @@ async def get_filter(
 FilterDep = Annotated[AuditFilter, Depends(get_filter)]
 
 
-@router.get("", summary="Read the audit trail", operation_id="list_audit", responses=ANSWERS)
+@router.get("", summary="List audit log entries", operation_id="list_audit", responses=ANSWERS)
 async def list_audit(
     session: SessionDep,
     _: AdminDep,

@@ -19,7 +19,7 @@ from app.workspaces.errors import NotCancellable
 router = APIRouter(prefix="/api/admin/jobs", tags=["admin"])
 
 
-@router.get("", summary="List everybody's jobs", operation_id="list_all_jobs", responses=PAGES)
+@router.get("", summary="List all users' jobs", operation_id="list_all_jobs", responses=PAGES)
 async def list_jobs(
     session: SessionDep,
     resources: ResourcesDep,
@@ -39,7 +39,7 @@ async def list_jobs(
     return AdminJobPage(jobs=page, next=last and last.job.id)
 
 
-@router.get("/{id}", summary="One job of anybody's", operation_id="get_any_job", responses=PAGES)
+@router.get("/{id}", summary="Get any user's job", operation_id="get_any_job", responses=PAGES)
 async def get_job(
     id: JobPath, session: SessionDep, resources: ResourcesDep, _: AdminDep, locale: LocaleDep
 ) -> AdminJobOut:
@@ -49,7 +49,7 @@ async def get_job(
 
 @router.post(
     "/{id}/cancel",
-    summary="Cancel anybody's job",
+    summary="Cancel any user's job",
     operation_id="cancel_any_job",
     responses=problems(*CHANGES, NotCancellable),
 )

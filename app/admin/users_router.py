@@ -52,7 +52,7 @@ async def list_users(
 
 
 @router.get(
-    "/{id}", summary="One account", operation_id="get_user", responses=problems(InvalidRequest, NotFound, *READING)
+    "/{id}", summary="Get an account", operation_id="get_user", responses=problems(InvalidRequest, NotFound, *READING)
 )
 async def get_user(id: UserPath, session: SessionDep, _: AdminDep) -> AdminUserOut:
     """As the list shows it."""
@@ -91,7 +91,7 @@ async def change_user(id: UserPath, change: ChangePath, session: SessionDep, adm
 @router.delete(
     "/{id}",
     status_code=204,
-    summary="Delete a user with everything of theirs",
+    summary="Delete a user and all their data",
     operation_id="delete_user",
     response_description="Deleted",
     responses=problems(*CHANGES, LastAdmin, SignInAgain),

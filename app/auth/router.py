@@ -86,7 +86,7 @@ async def login(
     return MessageOut(message=SENT.format(locale))
 
 
-@router.post("/link", operation_id="look_at_link", summary="Look at a link", responses=LOOKING, dependencies=OURS)
+@router.post("/link", operation_id="look_at_link", summary="Preview a magic link", responses=LOOKING, dependencies=OURS)
 async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: DeviceCookieDep, locale: LocaleDep) -> LinkOut:
     """Tells whose link it is and where it leads, before anybody presses a button. Spends nothing."""
     seen = await service.preview_link(resources, body.token, browser)

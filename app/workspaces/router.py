@@ -218,7 +218,7 @@ async def delete(
 
 @router.get(
     "/{type:template}",
-    summary="One workspace",
+    summary="Get a workspace",
     operation_id="get_workspace",
     responses=problems(UnknownTemplate, Unauthorized, Unavailable),
 )

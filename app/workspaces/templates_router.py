@@ -12,7 +12,7 @@ from app.http.problems import problems
 router = APIRouter(prefix="/api/templates", tags=["catalogue"])
 
 
-@router.get("", summary="The catalogue", operation_id="list_templates", responses=problems(Unauthorized, Unavailable))
+@router.get("", summary="List templates", operation_id="list_templates", responses=problems(Unauthorized, Unavailable))
 async def templates(resources: ResourcesDep, locale: LocaleDep, _: ScopedUserDep) -> TemplatesOut:
     """What may be launched, in the catalogue's order."""
     catalog = resources.catalog.templates

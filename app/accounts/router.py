@@ -136,5 +136,5 @@ async def list_tokens(session: SessionDep, caller: UserDep) -> ApiTokensOut:
     responses=ENDING,
 )
 async def revoke_token(id: TokenPath, session: SessionDep, caller: UserDep) -> None:
-    """It is refused from now on."""
+    """The token is refused from the next request on."""
     await api_tokens.revoke_token(session, caller.user, id)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -25,7 +26,7 @@ from app.core.schema import SchemaUnfit, require_schema
 from app.core.settings.model import Settings
 from app.core.settings.reading import load_settings
 from app.core.startup import PlainStart, StartRefused
-from app.core.supervise import background_task, on_shutdown_signal
+from app.core.supervise import background_loop, on_shutdown_signal
 from app.gateway.last_activity import Activity
 from app.gateway.router import router as gateway
 from app.gateway.token_entries import TokenEntries
@@ -110,7 +111,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
             refusals: Denials = app.state.refusals
-            registered = background_task(asyncio.create_task(register(resources, "api")))
+            registered = background_loop("register", partial(register, resources, "api"))
             async with watch.running(resources), relay.running(resources), refusals.running(resources), registered:
                 with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
                     yield

@@ -1,8 +1,8 @@
 """How arq runs our workers: what they offer, and what they hold open."""
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
@@ -10,7 +10,7 @@ from arq import cron, func
 
 from app.core.outbox import QUEUE, JobName, deserialize, serialize, worker_redis
 from app.core.settings.model import Settings
-from app.core.supervise import background_task
+from app.core.supervise import background_loop
 from app.health.processes import register
 from workers.context import open_context
 from workers.doctor.examine import log_engine_findings
@@ -78,8 +78,8 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
             serve_logs,
             log_engine_findings,
         ):
-            await stack.enter_async_context(background_task(asyncio.create_task(lasting(context))))
-        await stack.enter_async_context(background_task(asyncio.create_task(register(context.resources, "worker"))))
+            await stack.enter_async_context(background_loop(lasting.__name__, partial(lasting, context)))
+        await stack.enter_async_context(background_loop("register", partial(register, context.resources, "worker")))
         ctx["worker"] = context
         ctx["stack"] = stack
         log.info("worker_ready", jobs=settings.worker_jobs)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 import arq.worker
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 from app.core.outbox import REVOKED_CHANNEL, WORKER_CHANNELS
 from app.core.pubsub import listen
 from app.core.settings.model import Settings
-from app.core.supervise import background_task
+from app.core.supervise import background_loop
 from app.resources import make_redis
 from workers.context import WorkerContext
 from workers.options import worker_options
@@ -38,8 +39,8 @@ class Worker(arq.worker.Worker):
         news = asyncio.Event()
         async with (
             make_redis(self._redis_url) as redis,
-            background_task(asyncio.create_task(self._listen(redis, news))),
-            background_task(asyncio.create_task(self._look(news))),
+            background_loop("queue_news", partial(self._listen, redis, news)),
+            background_loop("queue_poll", partial(self._look, news)),
         ):
             await super().main()
 

@@ -7,7 +7,7 @@ LOCALES: tuple[Locale, ...] = get_args(Locale)
 
 
 class Text(NamedTuple):
-    """One sentence in every language; `{name}` is filled in by `say`."""
+    """One sentence in every language; `format` fills in `{name}`."""
 
     en: str
     de: str

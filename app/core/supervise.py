@@ -3,10 +3,49 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+# Seconds between a failure of a background loop and its next start: doubled each time, the first again after a run
+# that was longer than the longest pause.
+FIRST_PAUSE = 1.0
+MAX_PAUSE = 60.0
+# How often each background loop of this process has failed.
+FAILURES: Counter[str] = Counter()
+
+
+async def run_forever(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work`, and start it again after each unexpected exception, which is logged and counted in `FAILURES`.
+
+    Returns when `work` returns. A cancellation passes.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        began = time.monotonic()
+        try:
+            return await work()
+        except Exception:
+            if time.monotonic() - began > MAX_PAUSE:
+                pause = FIRST_PAUSE
+            FAILURES[name] += 1
+            log.exception("background_loop_failed", loop=name, failures=FAILURES[name], pause=pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, MAX_PAUSE)
+
+
+@asynccontextmanager
+async def background_loop(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run `work` beside the block by `run_forever`, and end it with the block."""
+    async with background_task(asyncio.create_task(run_forever(name, work), name=name)):
+        yield
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -21,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.errors import Unavailable
 from app.core.fair_share import FairShare
 from app.core.logging import cause
-from app.core.supervise import background_task
+from app.core.supervise import background_loop
 from app.gateway.authorization import SessionGrant, still_held
 from app.gateway.errors import TooManySockets, WorkspaceBusy
 from app.gateway.tunnel import Tunnel, TunnelTarget
@@ -86,7 +87,7 @@ class Relay:
         self._places.total = (_file_limit() - SPARE) // DESCRIPTORS
         self._most_each = settings.user_websockets
         try:
-            async with background_task(asyncio.create_task(self._watch(resources))):
+            async with background_loop("relay_revocation", partial(self._watch, resources)):
                 yield
         finally:
             self.close()

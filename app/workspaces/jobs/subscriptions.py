@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -13,7 +14,7 @@ from app.core.fair_share import FairShare
 from app.core.outbox import ENDED, JOB_CHANNEL
 from app.core.pubsub import listen
 from app.core.shared_reads import SharedReads
-from app.core.supervise import background_task
+from app.core.supervise import background_loop
 from app.resources import Resources
 from app.workspaces.errors import TooManyStreams
 
@@ -44,8 +45,8 @@ class JobSubscriptions:
     @asynccontextmanager
     async def running(self, resources: Resources) -> AsyncIterator[None]:
         """Listen while the block runs; at its end everybody is woken, so that shutdown waits for no one."""
-        attending = asyncio.create_task(self.attendance.watch(resources))
-        async with background_task(asyncio.create_task(self._listen())), background_task(attending):
+        monitor = background_loop("session_monitor", partial(self.attendance.watch, resources))
+        async with background_loop("job_subscriptions", self._listen), monitor:
             try:
                 yield
             finally:

@@ -226,14 +226,16 @@ async def wake_if_needed(desk: GatewayContext, visit: ProxiedRequest, grant: Gra
     if grant.running:
         return not await desk.activity.record_activity(resources, grant.workspace_id, grant.generation, template)
     if grant.waking or grant.asleep:
-        job_id = grant.job_id if grant.waking else await wake.launch(resources, grant.owner_id, template.key)
+        job_id = grant.job_id
+        if not grant.waking:
+            job_id = await wake.launch(resources, grant.owner_id, grant.visitor_id, template.key)
         if job_id is not None:
             await wake.ended(resources, desk.watch, job_id, until)
         return True
     failed_now = grant.status is WorkspaceStatus.ERROR and utcnow() - grant.status_at < wake.CALM
     if grant.own and template.start_on_visit and visit.navigates and grant.status in RELEASED and not failed_now:
         # What runs in it can end it as often as somebody opens it.
-        await wake.launch(resources, grant.owner_id, template.key, counted=True)
+        await wake.launch(resources, grant.owner_id, grant.visitor_id, template.key, counted=True)
         return True
     return False
 

@@ -20,14 +20,18 @@ LOOK_SECONDS = 1.0
 CALM = timedelta(minutes=1)
 
 
-async def launch(resources: Resources, user_id: UUID, template: str, *, counted: bool = False) -> UUID | None:
-    """Ask for a launch as the owner's own visit; the job, or None where it runs by now. Raises what refuses it.
+async def launch(
+    resources: Resources, owner_id: UUID, visitor_id: UUID, template: str, *, counted: bool = False
+) -> UUID | None:
+    """Ask for a launch in the visitor's name; the job, or None where it runs by now. Raises what refuses it.
 
-    Waking is not `counted`: many requests come to one workspace, guests' too.
+    The audit trail names the visitor. Only the owner's own visit counts as use by the owner. Waking is not `counted`:
+    many requests come to one workspace.
     """
     async with resources.unit_of_work() as session:
-        user = await session.get_one(User, user_id)
-        accepted = await service.request(session, resources, user, template, counted=counted)
+        owner = await session.get_one(User, owner_id)
+        visitor = None if visitor_id == owner_id else await session.get_one(User, visitor_id)
+        accepted = await service.request(session, resources, owner, template, counted=counted, by=visitor)
         return accepted.job.id if accepted.job is not None else None
 
 

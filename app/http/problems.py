@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, NoResultFound
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -222,6 +222,10 @@ def unexpected(request: Request, error: Exception) -> Response:
     if is_transient(error):
         log.warning("part_unreachable", **cause(error))
         return render(request, Unavailable())
+    if isinstance(error, NoResultFound):
+        # `get_one` of a row that another request has just deleted.
+        log.warning("row_gone", exc_info=error)
+        return render(request, NotFound())
     log.error("unhandled", exc_info=error)
     return render(request, Internal())
 

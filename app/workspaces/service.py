@@ -73,8 +73,8 @@ async def request(
     Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch that
     the platform begins by itself: it makes sure of the container even where the row says `running`, and leaves the
     user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of the files with a deletion.
-    `by` is an admin who asks in the user's place, may stop and delete what the catalogue has no template of any more,
-    and is not `counted`; what a user asks for is, where it comes to something.
+    `by` is a visitor or an admin who asks in the user's place: they may stop and delete what the catalogue has no
+    template of any more, and are not `counted`. What a user asks for is counted, where it comes to something.
     Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`,
     `TooManyChanges` and the refusals of `app.workspaces.admission`.
     """
@@ -202,7 +202,9 @@ async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str
     row = insert(IdempotencyKey).values(user_id=user_id, key=key, fingerprint=fingerprint, created_at=utcnow())
     if await session.scalar(row.on_conflict_do_nothing().returning(IdempotencyKey.key)):
         return None
-    seen = await session.get_one(IdempotencyKey, (user_id, key))
+    seen = await session.get(IdempotencyKey, (user_id, key))
+    if seen is None:  # it was purged between the two statements
+        return await _remember(session, user_id, key, request)
     if seen.fingerprint != fingerprint:
         raise IdempotencyConflict
     return seen

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, NoResultFound, OperationalError
 from starlette.exceptions import HTTPException
 
 from app.core.settings.model import Settings
@@ -120,6 +120,17 @@ async def test_an_odd_error_of_a_part_is_told_to_nobody(
     breaks(ODD[0])
     assert 500 in await walk(scene.client, app, scene.admin.headers)
     app.state.resources = resources
+
+
+async def test_a_row_that_another_request_has_just_deleted_is_not_found(
+    scene: Scene, app: FastAPI, resources: Resources
+) -> None:
+    broken: Any = Broken(lambda: NoResultFound(CANARY))
+    app.state.resources = replace(resources, sessions=broken, reads=broken)
+    answer = await scene.client.get("/api/user/me", headers=scene.alice.headers)
+    app.state.resources = resources
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    check(answer)
 
 
 @pytest.mark.parametrize("make", [lambda: RuntimeError(CANARY), lambda: RuntimeFault(CANARY)], ids=["odd", "engine"])

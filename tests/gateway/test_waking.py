@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection
 
 from app.gateway import wake
 from app.gateway.last_activity import Activity
-from app.models import Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.models import AuditEntry, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import Report
 from app.runtime.spec import WorkspaceSpec
@@ -241,9 +241,17 @@ async def test_use_that_comes_while_a_pause_begins_waits_for_it_and_is_judged_an
 async def test_who_is_let_in_wakes_a_paused_workspace(site: Site, worker: TestWorker) -> None:
     owner = await site.own(status=S.PAUSED)
     visitor = await site.visitor(owner, "bob")
+    used = utcnow() - timedelta(days=1)
+    await change(site, owner, last_used=used, restarts=2)
     async with worker.running(reconciling=False):
         answer = await site.ask(visitor.route, "/", visitor.cookie)
     assert (answer.status_code, last(site).get("x-spawner-user")) == (200, ["bob"])
+    # The audit trail names the visitor, and nothing says that the owner was there.
+    async with site.resources.reads() as session:
+        asked = select(AuditEntry.actor_id).where(AuditEntry.action == "workspace_launch_requested")
+        assert (await session.scalars(asked)).all() == [visitor.owner.user.id]
+    woken = await row(site, owner)
+    assert (woken.last_used, woken.restarts) == (used, 2)
     assert [(job.kind, job.user_id) for job in await jobs(site)] == [(JobKind.LAUNCH, owner.owner.user.id)]
 
 

@@ -246,7 +246,7 @@ async def test_a_side_whose_peer_is_closing_ends_at_once(bench: Bench) -> None:
     assert far.eof_received() is False
 
 
-@pytest.mark.parametrize(("how", "word"), [("close", "close"), ("cut", "abort")])
+@pytest.mark.parametrize(("how", "word"), [("close", "close"), ("abort", "abort")])
 async def test_both_sides_end_together(bench: Bench, how: str, word: str) -> None:
     far = await bench.opened()
     getattr(bench.pipe, how)()

@@ -125,7 +125,7 @@ async def test_a_few_accounts_leave_places_for_others(resources: Resources, monk
             relay.issue(OTHER, "127.0.0.1", 1)
 
 
-@pytest.mark.parametrize("how", ["close", "cut"])
+@pytest.mark.parametrize("how", ["close", "abort"])
 async def test_a_place_is_free_once_its_connection_has_ended_however_often_that_is_said(relay: Relay, how: str) -> None:
     first, second = admit(relay), admit(relay)
     assert len(relay) == 2

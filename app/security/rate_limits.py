@@ -18,9 +18,9 @@ from app.security.tokens import Tokens
 
 RENEWAL_SECONDS = 60
 # Browsers of one address that ask as often as they may. Each link makes another browser known.
-MOST_BROWSERS = 10
+MAX_BROWSERS = 10
 # Subscriber networks of one IPv6 site that ask as often as they may: whoever has a /48 has 65,536 of them.
-MOST_NETWORKS = 10
+MAX_NETWORKS = 10
 
 
 class LinkLimits:
@@ -40,9 +40,9 @@ class LinkLimits:
         self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
         self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
         self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
-        site = settings.magic_links_per_hour_client * MOST_NETWORKS
+        site = settings.magic_links_per_hour_client * MAX_NETWORKS
         self._by_site = RateLimitItemPerHour(site, namespace="links-site")
-        together = settings.magic_links_per_hour * MOST_BROWSERS
+        together = settings.magic_links_per_hour * MAX_BROWSERS
         self._by_browsers = RateLimitItemPerHour(together, namespace="links-browsers")
         exempt = settings.magic_links_exempt_networks
         if settings.environment == "development":

@@ -151,7 +151,7 @@ async def test_a_quiet_stream_is_kept_alive_and_ends_after_its_time(
     api: Served, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "KEEP_ALIVE_SECONDS", 0.2)
-    monkeypatch.setattr(follow, "LONGEST_SECONDS", 1)
+    monkeypatch.setattr(follow, "MAX_SECONDS", 1)
     async with api.stream(events_of(job)) as stream:
         await stream.next()
         comments = 0

@@ -14,7 +14,7 @@ from app.main import create_app
 from app.models import LinkRequest
 from app.resources import Resources, open_resources
 from app.security.errors import ClientRateLimited, RateLimited
-from app.security.rate_limits import MOST_BROWSERS, MOST_NETWORKS, LinkLimits
+from app.security.rate_limits import MAX_BROWSERS, MAX_NETWORKS, LinkLimits
 
 
 async def ask(client: httpx.AsyncClient, address: str, path: str = "login") -> httpx.Response:
@@ -115,7 +115,7 @@ async def test_a_client_has_a_limit_of_its_own(settings: Settings, resources: Re
 
 async def test_browsers_that_each_mail_made_known_multiply_no_mails(settings: Settings, resources: Resources) -> None:
     limits = limits_for(settings, resources, magic_links_per_hour=1)
-    for number in range(MOST_BROWSERS):
+    for number in range(MAX_BROWSERS):
         await limits.count("alice@example.org", "192.0.2.7", known_browser=f"browser{number}")
     with pytest.raises(RateLimited):
         await limits.count("alice@example.org", "192.0.2.7", known_browser="another")
@@ -146,7 +146,7 @@ async def test_a_site_that_takes_another_ipv6_network_for_each_request_comes_to_
     settings: Settings, resources: Resources
 ) -> None:
     limits = limits_for(settings, resources, magic_links_per_hour_client=1)
-    for number in range(MOST_NETWORKS):
+    for number in range(MAX_NETWORKS):
         await limits.count(f"user{number}@example.org", f"2001:db8:1:{number:x}::1")
     with pytest.raises(ClientRateLimited):
         await limits.count("bob@example.org", "2001:db8:1:ffff::1")

@@ -152,7 +152,7 @@ async def test_all_places_together_leave_some_file_descriptors(
 
 
 async def test_of_those_without_a_ticket_the_oldest_makes_room(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "MOST_WAITING", 2)
+    monkeypatch.setattr(relays, "MAX_WAITING", 2)
     first, second = connect(relay), connect(relay)
     assert (ended(first), ended(second)) == ("", "")
     third = connect(relay)

@@ -213,7 +213,7 @@ async def test_a_long_head_is_refused(relay: Relay) -> None:
 
 
 async def test_strangers_at_the_port_push_each_other_out(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "MOST_WAITING", 1)
+    monkeypatch.setattr(relays, "MAX_WAITING", 1)
     reader, first = await dial(relay)
     _, second = await dial(relay)
     async with asyncio.timeout(PATIENCE):

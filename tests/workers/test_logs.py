@@ -287,7 +287,7 @@ async def test_what_waits_for_a_slow_reader_is_bounded_in_bytes(
 async def test_an_answer_with_a_log_is_bounded_in_bytes_and_keeps_the_last_lines(
     api: Served, worker: None, engine: LoggingRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "MOST_BYTES", 50)
+    monkeypatch.setattr(protocol, "MAX_BYTES", 50)
     engine.source = numbered(100)
     assert (await api.get(LOGS)).json()["lines"] == [f"line {number}" for number in range(93, 100)]
 
@@ -317,7 +317,7 @@ async def test_a_quiet_log_is_kept_alive_and_ends_after_its_time(
     api: Served, worker: None, engine: LoggingRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 1)
-    monkeypatch.setattr(protocol, "LONGEST_SECONDS", 5)
+    monkeypatch.setattr(protocol, "MAX_SECONDS", 5)
     engine.source = numbered(0, then=forever)
     async with api.stream(FOLLOW) as stream:
         comments = 0

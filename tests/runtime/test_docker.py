@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from app.runtime.base import Inventory, RunState, RuntimeFault, SubnetTaken
+from app.runtime.docker.calls import EngineRefused
 from app.runtime.docker.objects import confinement_of, container_body
 from app.runtime.docker.runtime import DockerRuntime
-from app.runtime.spec import Network
+from app.runtime.spec import Network, WorkspaceSpec
 from tests.runtime.support import ALLOWED, DOCKER_URL, Steps, Workspaces, eventually
 from tests.support.waiting import PATIENCE
 
@@ -122,16 +123,38 @@ async def test_a_published_workspace_listens_on_loopback_only(
     await runtime.aclose()
 
 
-async def test_a_paused_workspace_is_unpaused(
-    docker: DockerRuntime, engine: aiodocker.Docker, workspace: Workspaces, steps: Steps
-) -> None:
+async def paused(docker: DockerRuntime, spec: WorkspaceSpec) -> None:
+    """Pause it as a job does: again where the trouble may pass."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await docker.ensure_paused(spec.name, spec.workspace_id)
+            except RuntimeFault as fault:
+                if not fault.transient:
+                    raise
+            else:
+                return
+
+
+@pytest.mark.parametrize(
+    ("said", "transient"),
+    [
+        ("Cannot pause container x: OCI runtime pause failed: unable to freeze: unknown", True),
+        ("OCI runtime create failed: exec: no such file or directory: unknown", False),
+    ],
+)
+def test_a_pause_for_which_the_machine_was_too_busy_is_tried_again(said: str, transient: bool) -> None:
+    assert EngineRefused(500, said).transient is transient
+
+
+async def test_a_paused_workspace_is_unpaused(docker: DockerRuntime, workspace: Workspaces, steps: Steps) -> None:
     spec = workspace()
     stream = docker.events(spec.instance)
     endpoint = await docker.ensure_running(spec, steps)
-    await engine.containers.container(spec.name).pause()
+    await paused(docker, spec)
     assert (await docker.status(spec.name)).state is RunState.PAUSED
     assert await docker.ensure_running(spec, steps) == endpoint
-    await engine.containers.container(spec.name).pause()
+    await paused(docker, spec)
     await docker.ensure_stopped(spec.name, spec.workspace_id)
     assert (await docker.status(spec.name)).state is RunState.EXITED
     async with asyncio.timeout(PATIENCE):

@@ -1,1 +1,1 @@
-"""Tests of app/users."""
+"""Tests of app/accounts."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import httpx
 from sqlalchemy import func, select
@@ -13,7 +14,7 @@ from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
 from tests.fakes import FakeRuntime
-from tests.support.crowd import crowd
+from tests.support.crowd import crowd, persist
 from tests.support.waiting import PATIENCE
 
 
@@ -66,7 +67,7 @@ async def test_100_concurrent_launches_are_one_job_and_one_container(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     alice = await sign_in(resources)
-    answers = await crowd(launch(client, alice) for _ in range(100))
+    answers = await crowd(persist(partial(launch, client, alice)) for _ in range(100))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["job"]["id"] for answer in answers}) == 1
     async with worker.running():

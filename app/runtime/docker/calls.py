@@ -12,6 +12,8 @@ from app.runtime.base import EngineUnavailable, RuntimeFault
 
 T = TypeVar("T")
 UNREACHABLE = 900
+# A busy machine may not get every process to stand still in time: the next pause finds them.
+NOT_FROZEN = "unable to freeze"
 
 
 class EngineRefused(RuntimeFault):
@@ -22,7 +24,7 @@ class EngineRefused(RuntimeFault):
         self.status = status
         # The engine's own troubles (a busy firewall lock, a full disk) may pass; a container that cannot be started
         # as it is described is an error of the same class, but stays one.
-        self.transient = status >= 500 and "OCI " not in message
+        self.transient = status >= 500 and ("OCI " not in message or NOT_FROZEN in message)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ async def test_however_many_wait_are_judged_by_one_statement_and_others_stay(
         statements.append(str(execution[2]))
 
     event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
-    await app.state.watch.attendance.look(resources)
+    await app.state.watch.attendance.check_waiters(resources)
     event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
     assert len([one for one in statements if "UNION ALL" in one]) == len(statements)
     assert not any(poll.done() for poll in polls)

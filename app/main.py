@@ -111,7 +111,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
             refusals: Denials = app.state.refusals
-            registered = background_loop("register", partial(register, resources, "api"))
+            registered = background_loop("register", partial(register, resources, "api"), essential=False)
             async with watch.running(resources), relay.running(resources), refusals.running(resources), registered:
                 with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
                     yield

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 from app.core import clock
 from app.core.outbox import QUEUE
 from app.core.settings.model import Settings
-from app.core.supervise import background_task
+from app.core.supervise import background_loop
 from app.mail.sender import SmtpMailer
 from app.main import create_app
 from app.resources import Resources, open_resources
@@ -258,7 +259,7 @@ class TestWorker:
         try:
             async with AsyncExitStack() as stack:
                 for lasting in (reconcile_rows_forever, reconcile_engine_forever) if reconciling else ():
-                    await stack.enter_async_context(background_task(asyncio.create_task(lasting(self.context))))
+                    await stack.enter_async_context(background_loop(lasting.__name__, partial(lasting, self.context)))
                 yield
         finally:
             task.cancel()

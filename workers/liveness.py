@@ -22,7 +22,7 @@ def heartbeat_path(folder: str, instance: str, place: str, pid: int | str) -> st
 
 
 def probe() -> int:
-    """Print a sentence; return 0 if a worker of this place was heard of lately and its engine answers, else 1."""
+    """Print a sentence; return 0 if a worker of this place was heard of lately and can work, else 1."""
     from workers.identity import place
 
     given = _settings()
@@ -30,6 +30,9 @@ def probe() -> int:
     beats = _beats(*os.path.split(heartbeat_path(folder, instance, place(), "")))
     if not beats:
         print(f"no worker of this host was heard of lately in {folder}")  # noqa: T201
+        return 1
+    if beats == {"loop_failing"}:
+        print("a background loop of this host's workers keeps failing: their log says which")  # noqa: T201
         return 1
     if "ok" not in beats:
         print(f"the engine does not answer this host's workers: {', '.join(sorted(beats))}")  # noqa: T201
@@ -48,7 +51,7 @@ def is_private(folder: str) -> bool:
 
 
 def _beats(folder: str, prefix: str) -> set[str]:
-    """What workers last said of their engine: `ok`, or a code."""
+    """What workers last said of themselves: `ok`, `loop_failing`, or the code of what their engine failed with."""
     beats: set[str] = set()
     try:
         if not is_private(folder):

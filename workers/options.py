@@ -76,10 +76,13 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
             reconcile_rows_forever,
             reconcile_engine_forever,
             serve_logs,
-            log_engine_findings,
         ):
             await stack.enter_async_context(background_loop(lasting.__name__, partial(lasting, context)))
-        await stack.enter_async_context(background_loop("register", partial(register, context.resources, "worker")))
+        for name, work in {
+            "log_engine_findings": partial(log_engine_findings, context),
+            "register": partial(register, context.resources, "worker"),
+        }.items():
+            await stack.enter_async_context(background_loop(name, work, essential=False))
         ctx["worker"] = context
         ctx["stack"] = stack
         log.info("worker_ready", jobs=settings.worker_jobs)

@@ -37,6 +37,8 @@ class SessionMonitor:
 
     def __init__(self) -> None:
         self._present: defaultdict[UUID, set[Waiter]] = defaultdict(set)
+        # When the sessions of those who wait were last known.
+        self._checked = time.monotonic()
 
     @contextmanager
     def present(self, caller: Principal, wake: asyncio.Event) -> Iterator[Waiter]:
@@ -56,15 +58,16 @@ class SessionMonitor:
 
     async def watch(self, resources: Resources) -> None:
         """Look again and again, until cancelled."""
-        looked = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.check_waiters(resources)
-                looked = time.monotonic()
+                self._checked = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("callers_not_checked", **cause(error))
-                if time.monotonic() - looked > BLIND_SECONDS:
+            finally:
+                # Also where the check fails by a mistake of ours.
+                if time.monotonic() - self._checked > BLIND_SECONDS:
                     self._end(list(self._present))
 
     async def check_waiters(self, resources: Resources) -> None:

@@ -10,8 +10,9 @@ What is not there does not count: unknown things and other people's answer 404 a
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -24,6 +25,7 @@ from app.accounts.principal import Principal, principal_by_cookie
 from app.accounts.session_cookies import access_name
 from app.audit import trail
 from app.core.errors import AppError
+from app.core.supervise import background_loop
 from app.http.cookies import single_cookie
 from app.models import User
 from app.resources import Resources
@@ -79,13 +81,10 @@ class Denials:
     @asynccontextmanager
     async def running(self, resources: Resources) -> AsyncIterator[None]:
         """Write the counts when their minute is over, and what is left of them at the end."""
-        task = asyncio.create_task(self._keep(resources))
         try:
-            yield
+            async with background_loop("denials", partial(self._keep, resources), essential=False):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             await self.flush(resources, everything=True)
 
     async def flush(self, resources: Resources, *, everything: bool = False) -> None:

@@ -14,37 +14,55 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# Seconds between a failure of a background loop and its next start: doubled each time, the first again after a run
-# that was longer than the longest pause.
+# Seconds from a failure of a background loop to its next start: doubled each time, the first again after a good run.
 FIRST_PAUSE = 1.0
-MAX_PAUSE = 60.0
+MAX_PAUSE = 10.0
+# A run without a failure for so long is a good one. Longer than any loop's own interval.
+GOOD_SECONDS = 120.0
+# So many failures without a good run in between, and an essential loop is a reason to restart the process.
+MAX_FAILURES = 5
 # How often each background loop of this process has failed.
 FAILURES: Counter[str] = Counter()
+# Of each essential loop that runs and has failed: its failures without a good run, and when they are forgiven.
+_troubled: dict[str, tuple[int, float]] = {}
 
 
-async def run_forever(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def failing_loops() -> list[str]:
+    """The essential background loops of this process that keep failing, by name."""
+    now = time.monotonic()
+    return sorted(name for name, (count, until) in _troubled.items() if count >= MAX_FAILURES and now < until)
+
+
+async def run_forever(name: str, work: Callable[[], Coroutine[Any, Any, None]], *, essential: bool = True) -> None:
     """Run `work`, and start it again after each unexpected exception, which is logged and counted in `FAILURES`.
 
-    Returns when `work` returns. A cancellation passes.
+    Returns when `work` returns. A cancellation passes. One that is `essential` and keeps failing is one of
+    `failing_loops`.
     """
-    pause = FIRST_PAUSE
-    while True:
-        began = time.monotonic()
-        try:
-            return await work()
-        except Exception:
-            if time.monotonic() - began > MAX_PAUSE:
-                pause = FIRST_PAUSE
-            FAILURES[name] += 1
-            log.exception("background_loop_failed", loop=name, failures=FAILURES[name], pause=pause)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, MAX_PAUSE)
+    in_a_row = 0
+    try:
+        while True:
+            began = time.monotonic()
+            try:
+                return await work()
+            except Exception:
+                in_a_row = 1 if time.monotonic() - began > GOOD_SECONDS else in_a_row + 1
+                pause = min(FIRST_PAUSE * 2 ** min(in_a_row - 1, 10), MAX_PAUSE)
+                FAILURES[name] += 1
+                if essential:
+                    _troubled[name] = in_a_row, time.monotonic() + pause + GOOD_SECONDS
+                log.exception("background_loop_failed", loop=name, failures=FAILURES[name], pause=pause)
+            await asyncio.sleep(pause)
+    finally:
+        _troubled.pop(name, None)
 
 
 @asynccontextmanager
-async def background_loop(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+async def background_loop(
+    name: str, work: Callable[[], Coroutine[Any, Any, None]], *, essential: bool = True
+) -> AsyncIterator[None]:
     """Run `work` beside the block by `run_forever`, and end it with the block."""
-    async with background_task(asyncio.create_task(run_forever(name, work), name=name)):
+    async with background_task(asyncio.create_task(run_forever(name, work, essential=essential), name=name)):
         yield
 
 

@@ -67,6 +67,8 @@ class Relay:
         self._count = 0
         self._closing = False
         self._until = 0.0
+        # When it was last known who may have what is open.
+        self._checked = 0.0
 
     @property
     def address(self) -> str:
@@ -86,6 +88,7 @@ class Relay:
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._places.total = (_file_limit() - SPARE) // DESCRIPTORS
         self._most_each = settings.user_websockets
+        self._checked = time.monotonic()
         try:
             async with background_loop("relay_revocation", partial(self._watch, resources)):
                 yield
@@ -146,16 +149,17 @@ class Relay:
                 self._cut(entry)
 
     async def _watch(self, resources: Resources) -> None:
-        asked = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._forget_tickets()
             try:
                 await self.check_open(resources)
-                asked = time.monotonic()
+                self._checked = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("relay_not_checked", **cause(error))
-                if time.monotonic() - asked > BLIND_SECONDS:
+            finally:
+                # Also where the check fails by a mistake of ours.
+                if time.monotonic() - self._checked > BLIND_SECONDS:
                     for entry in list(self._open):
                         self._cut(entry)
 

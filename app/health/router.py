@@ -2,16 +2,24 @@
 
 from fastapi import APIRouter, Response
 
+from app.core.supervise import failing_loops
 from app.health.service import Liveness, Readiness, check
 from app.http.dependencies import ResourcesDep
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", summary="Liveness probe", operation_id="livez")
-async def livez() -> Liveness:
-    """Asks nothing else: a failing part must not get the process restarted."""
-    return Liveness()
+@router.get(
+    "/livez",
+    summary="Liveness probe",
+    operation_id="livez",
+    responses={503: {"model": Liveness, "description": "A background loop of this process keeps failing"}},
+)
+async def livez(response: Response) -> Liveness:
+    """Asks nothing else: a failing part must not get the process restarted, a process that is broken itself must."""
+    failing = bool(failing_loops())
+    response.status_code = 503 if failing else 200
+    return Liveness(status="failing" if failing else "ok")
 
 
 @router.get(

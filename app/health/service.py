@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 
 class Liveness(BaseModel):
-    """The process answers."""
+    """The process answers; `failing` says that a restart may mend it."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "failing"] = "ok"
 
 
 class Readiness(BaseModel):

@@ -257,7 +257,7 @@ Bodies = dict[str, BaseModel]
 
 # By operationId and status; each body stands under what it shows.
 ANSWERS: dict[str, dict[str, Bodies]] = {
-    "livez": {"200": {"alive": Liveness()}},
+    "livez": {"200": {"alive": Liveness()}, "503": {"failing": Liveness(status="failing")}},
     "readyz": {
         "200": {"ready": Readiness(ready=True, database="ok", tables="ok", redis="ok", engine="ok", workers=2)},
         "503": {

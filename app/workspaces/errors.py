@@ -167,6 +167,11 @@ FAILURES: dict[str, Text] = {
         "The container engine refused to run this workspace. Tell your operator.",
         "Die Container-Engine wollte diesen Arbeitsplatz nicht ausführen. Bitte den Betreiber informieren.",
     ),
+    "internal_error": Text(
+        "The server made a mistake. Tell your operator: the workers' log and the job say which.",
+        "Dem Server ist ein Fehler unterlaufen. "
+        "Bitte den Betreiber informieren: Das Protokoll der Worker und der Auftrag nennen ihn.",
+    ),
     "no_subnet": Text(
         "The server has no free network for another workspace. Tell your operator.",
         "Der Server hat kein freies Netz für einen weiteren Arbeitsplatz. Bitte den Betreiber informieren.",

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import httpx
@@ -52,6 +53,11 @@ async def is_ready(scene: Scene) -> httpx.Response:
     resources = scene.resources
     await announce(resources.redis, presence_key(resources.settings, "workers"), "test:1", "ok", 10)
     return await call(scene, "readyz")
+
+
+async def has_a_failing_loop(scene: Scene) -> httpx.Response:
+    with patch("app.health.router.failing_loops", return_value=["relay_revocation"]):
+        return await call(scene, "livez")
 
 
 async def navigates(name: str, scene: Scene) -> httpx.Response:
@@ -239,6 +245,7 @@ CASES: dict[Key, Provoke] = {
         if name not in (*STARTING, *SILENT, *STREAMING, *MAKING)
     },
     **{(name, 200, None): partial(spends, name) for name in SPENDING},
+    ("livez", 503, None): has_a_failing_loop,
     ("readyz", 200, None): is_ready,
     ("readyz", 503, None): partial(misses_database, "readyz"),
     ("container_launch", 200, None): runs_already,

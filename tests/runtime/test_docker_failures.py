@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.runtime.base import EngineUnavailable, Runtime
+from app.runtime.docker.calls import call
 from app.runtime.docker.objects import confinement_of
 from app.runtime.docker.policy import Allowed
 from app.runtime.docker.runtime import DockerRuntime
@@ -31,9 +32,9 @@ def everything(runtime: Runtime, steps: Steps) -> list[Awaitable[Any]]:
 @pytest.mark.parametrize("url", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:9"])
 async def test_an_engine_that_is_away_is_unavailable(url: str, steps: Steps) -> None:
     runtime = DockerRuntime(url, publish="never", starts=16)
-    for call in everything(runtime, steps):
+    for asked in everything(runtime, steps):
         with pytest.raises(EngineUnavailable):
-            await call
+            await asked
     await runtime.aclose()
 
 
@@ -43,9 +44,9 @@ async def test_a_frozen_engine_is_unavailable_in_time(peer: Peer, steps: Steps) 
 
     runtime = DockerRuntime(await peer(nothing), publish="never", starts=16, call_seconds=0.3)
     async with asyncio.timeout(PATIENCE):
-        for call in everything(runtime, steps):
+        for asked in everything(runtime, steps):
             with pytest.raises(EngineUnavailable):
-                await call
+                await asked
     await runtime.aclose()
 
 
@@ -55,10 +56,19 @@ async def test_what_is_no_engine_is_unavailable(peer: Peer, steps: Steps) -> Non
         await writer.drain()
 
     runtime = DockerRuntime(await peer(page), publish="never", starts=16)
-    for call in everything(runtime, steps):
+    for asked in everything(runtime, steps):
         with pytest.raises(EngineUnavailable):
-            await call
+            await asked
     await runtime.aclose()
+
+
+@pytest.mark.parametrize("mistake", [KeyError("key"), TypeError("type")])
+async def test_a_mistake_of_our_own_under_a_call_is_not_an_engine_that_is_away(mistake: Exception) -> None:
+    async def wrong() -> None:
+        raise mistake
+
+    with pytest.raises(type(mistake)):
+        await call(wrong())
 
 
 class SlowEngine:

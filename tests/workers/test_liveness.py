@@ -52,6 +52,7 @@ def write(folder: Path, where: str, pid: int, engine: str, age: float = 0) -> No
         # A container beside this one has its files at the same path, if an operator mounts it so.
         ([(place() + "1", 1, "ok", 0)], 1, "no worker of this host"),
         ([(place(), 1, "engine_unavailable", 0)], 1, "engine_unavailable"),
+        ([(place(), 1, "loop_failing", 0)], 1, "a background loop"),
         ([(place(), 1, "engine_unavailable", 0), (place(), 2, "ok", 0)], 0, "a worker lives"),
         ([(place(), 1, "ok", 2 * LIFE_SECONDS)], 1, "no worker of this host"),
     ],
@@ -157,6 +158,22 @@ async def test_an_engine_that_does_not_answer_is_told(worker: TestWorker, runtim
 
     async def told() -> bool:
         return "engine_unavailable" in (await asyncio.to_thread(probe, folder, SPAWNER_INSTANCE=settings.instance))[1]
+
+    await until(told)
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
+async def test_a_worker_whose_loop_keeps_failing_says_so(
+    worker: TestWorker, runtime: FakeRuntime, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "failing_loops", lambda: ["watch"])
+    settings = worker.context.resources.settings
+    settings.heartbeat_dir = folder
+    beating = asyncio.create_task(beat(worker.context))
+
+    async def told() -> bool:
+        return "a background loop" in (await asyncio.to_thread(probe, folder, SPAWNER_INSTANCE=settings.instance))[1]
 
     await until(told)
     beating.cancel()

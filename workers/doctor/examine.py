@@ -79,7 +79,8 @@ async def log_engine_findings(context: WorkerContext) -> None:
             lacking = [*engine_findings(report), *product_findings(context.resources.settings, report)]
             lacking += await egress_findings(context.runtime)
             lacking += kernel_findings(context.resources, await context.runtime.size())
-        except RuntimeFault:
+        except RuntimeFault as fault:
+            log.debug("engine_not_checked", code=fault.code, error=str(fault))
             await asyncio.sleep(RETRY_SECONDS)
             continue
         lines = [f"{finding.text}. {finding.remedy}" for finding in lacking if finding.level != "ok"]

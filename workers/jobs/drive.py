@@ -4,32 +4,32 @@ import asyncio
 import contextlib
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.logging import cause
-from app.core.printable import printable
-from app.core.supervise import background_task
+from app.core.supervise import background_loop, background_task
 from app.core.waiting import wait_and_clear
 from app.models import JobKind, utcnow
 from app.runtime.base import RuntimeFault
-from app.security.redaction import Redactor
-from app.workspaces.jobs import leases, outcomes
+from app.workspaces.jobs import leases
 from app.workspaces.jobs.leases import Claim, LeaseLost
 from app.workspaces.states import STARTING
 from workers.context import WorkerContext, context_of
 from workers.jobs import stop
 from workers.jobs.checkpoints import Checkpoint, reached
+from workers.jobs.fail import fail_job
 from workers.jobs.launch import launch
 from workers.loops.admit import admit
 
 log = structlog.get_logger(__name__)
 
 MAX_BACKOFF = 30
-MAX_CAUSE = 500
 
 
 async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
@@ -70,10 +70,10 @@ async def _with_lease(context: WorkerContext, held: Claim) -> None:
     with context.revocations.of(held.job_id) as revoked:
         over = asyncio.Event()
         ended = asyncio.create_task(over.wait())
-        renewal = asyncio.create_task(_renew(context, held, revoked, over))
+        renewal = background_loop("lease_renewal", partial(_renew, context, held, revoked, over), essential=False)
         drive = asyncio.create_task(_drive(context, held))
         drive.add_done_callback(_consume_exception)
-        async with background_task(ended), background_task(renewal), background_task(drive):
+        async with background_task(ended), renewal, background_task(drive):
             await asyncio.wait({drive, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not drive.done():
                 raise LeaseLost
@@ -128,7 +128,11 @@ async def _release(context: WorkerContext, held: Claim) -> None:
 
 
 async def _drive(context: WorkerContext, held: Claim) -> None:
-    """Do what the job asks and write the outcome; every engine error becomes a retry or a failure with a code."""
+    """Do what the job asks and write the outcome.
+
+    An engine error becomes a retry or a failure with a code. A bug fails the job at once with `internal_error`: trying
+    again would not help. Where database or Redis are away, the lease runs out and the job is taken up again.
+    """
     try:
         if held.kind in STARTING:
             await launch(context, held)
@@ -138,9 +142,12 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
         if fault.transient:
             await _retry(context, held, fault)
         else:
-            log.warning("job_failed", kind=held.kind, code=fault.code, error=str(fault))
-            async with context.resources.unit_of_work() as session:
-                await outcomes.fail(session, held, fault.code, cause=_cause(context, fault))
+            await fail_job(context, held, fault.code, str(fault))
+    except (LeaseLost, SQLAlchemyError, RedisError, OSError):
+        raise
+    except Exception as error:
+        log.exception("job_crashed", kind=held.kind, attempt=held.attempt)
+        await fail_job(context, held, "internal_error", f"{type(error).__name__}: {error}")
     await reached(Checkpoint.WRITTEN, held)
     await admit(context)
 
@@ -148,16 +155,14 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
 ENDINGS = {JobKind.PAUSE: stop.pause, JobKind.STOP: stop.stop, JobKind.DELETE: stop.delete}
 
 
-def _cause(context: WorkerContext, fault: RuntimeFault) -> str | None:
-    """What the engine said, as admins may read it."""
-    return printable(Redactor(context.resources.settings).redact(str(fault)), MAX_CAUSE) or None
-
-
 async def _retry(context: WorkerContext, held: Claim, fault: RuntimeFault) -> None:
     """Try again after 1, 2, 4 … 30 seconds; where that would pass the deadline, fail now with the true cause."""
     delay = timedelta(seconds=min(2 ** (held.attempt - 1), MAX_BACKOFF))
+    if utcnow() + delay >= held.deadline:
+        await fail_job(context, held, fault.code, str(fault))
+        return
+    log.warning(
+        "job_retried", kind=held.kind, code=fault.code, error=str(fault), attempt=held.attempt, seconds=delay.seconds
+    )
     async with context.resources.unit_of_work() as session:
-        if utcnow() + delay >= held.deadline:
-            await outcomes.fail(session, held, fault.code, cause=_cause(context, fault))
-        else:
-            await leases.retry(session, held, delay=delay, detail=fault.code)
+        await leases.retry(session, held, delay=delay, detail=fault.code)

@@ -1,6 +1,7 @@
 """Brings a workspace up: image, container, probe."""
 
 import contextlib
+from collections.abc import Iterator
 
 import structlog
 
@@ -29,6 +30,7 @@ from app.workspaces.networks import NoSubnet
 from app.workspaces.ownership import installation_id
 from workers.context import WorkerContext
 from workers.jobs.checkpoints import Checkpoint, reached
+from workers.jobs.fail import fail_job
 from workers.jobs.probe import ProbeFailed, ProbeTimeout, wait_ready
 from workers.jobs.progress import timeline
 
@@ -42,7 +44,7 @@ async def launch(context: WorkerContext, held: Claim) -> None:
     """Run the workspace and write the outcome. Raises what `RuntimeFault` the caller is to judge."""
     template = context.resources.catalog.get(held.workspace.template)
     if template is None:
-        await _fail(context, held, "template_gone")
+        await fail_job(context, held, "template_gone", f"the catalogue has no type {held.workspace.template!r}")
         return
     while True:
         try:
@@ -55,7 +57,9 @@ async def launch(context: WorkerContext, held: Claim) -> None:
         except ContainerExited:
             await _give_up(context, held)
         except NoSubnet:
-            await _fail(context, held, "no_subnet")
+            await fail_job(
+                context, held, "no_subnet", f"no free subnet found in {context.resources.settings.network_range}"
+            )
         else:
             async with context.resources.unit_of_work() as session:
                 await outcomes.started(session, held, endpoint)
@@ -110,8 +114,8 @@ async def _ensure_running(context: WorkerContext, held: Claim, template: Templat
             pulled = True
             await reached(Checkpoint.PULLED, held)
             return await context.runtime.ensure_running(spec, report)
-        except SubnetTaken:
-            log.warning("subnet_taken", subnet=spec.network.subnet)
+        except SubnetTaken as fault:
+            log.warning("subnet_taken", subnet=spec.network.subnet, error=str(fault), attempt=attempt + 1)
         async with resources.unit_of_work() as session:
             after = index + (1 << attempt) - 1
             index = await networks.replace(session, resources, held.workspace.id, index, after=after)
@@ -139,11 +143,6 @@ async def _adopt_revision(context: WorkerContext, held: Claim, revision: int) ->
     held.workspace.revision = revision + (held.kind == JobKind.RESTART)
 
 
-async def _fail(context: WorkerContext, held: Claim, code: str) -> None:
-    async with context.resources.unit_of_work() as session:
-        await outcomes.fail(session, held, code)
-
-
 async def _give_up(context: WorkerContext, held: Claim, failed: ProbeFailed | None = None) -> None:
     """The container ended, or its probe `failed`: note why and its last lines, take it away, fail the job.
 
@@ -153,15 +152,24 @@ async def _give_up(context: WorkerContext, held: Claim, failed: ProbeFailed | No
         if not await leases.renew(session, context.resources, held):
             raise LeaseLost
     status, tail = Status(RunState.RUNNING), None
-    with contextlib.suppress(RuntimeFault):
+    with _logged("container_not_examined"):
         status = await context.runtime.status(held.container)
         lines = [line async for line in context.runtime.logs(held.container, tail=TAIL_LINES)]
         tail = Redactor(context.resources.settings).redact("\n".join(lines))
-    with contextlib.suppress(RuntimeFault):
+    with _logged("container_not_removed"):
         await context.runtime.ensure_absent(held.container, held.workspace.id)
     code, detail = (failed.code, failed.detail) if failed is not None else (ProbeTimeout.code, None)
     if status.state is not RunState.RUNNING:
         code = "out_of_memory" if status.out_of_memory else "exited"
         detail = f"exit code {status.exit_code}"
-    async with context.resources.unit_of_work() as session:
-        await outcomes.fail(session, held, code, detail=detail, exit_code=status.exit_code, log_tail=tail)
+    text = detail or "the probe was not answered in time"
+    await fail_job(context, held, code, text, detail=detail, exit_code=status.exit_code, log_tail=tail)
+
+
+@contextlib.contextmanager
+def _logged(event: str) -> Iterator[None]:
+    """Log an engine's fault and go on."""
+    try:
+        yield
+    except RuntimeFault as fault:
+        log.warning(event, code=fault.code, error=str(fault))

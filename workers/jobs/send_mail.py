@@ -16,7 +16,7 @@ from app.auth import magic_links
 from app.auth.errors import ClaimLost
 from app.auth.magic_links import EmailDelivery
 from app.core.logging import cause
-from app.core.supervise import background_task
+from app.core.supervise import background_loop
 from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, Stage
 from app.resources import Resources
 from workers.context import WorkerContext, context_of
@@ -43,7 +43,7 @@ async def deliver(context: WorkerContext, request_id: UUID) -> None:
         delivery = await magic_links.claim_link(session, resources, request_id)
     if delivery is None:
         return
-    async with background_task(asyncio.create_task(_keep_claim(resources, delivery))):
+    async with background_loop("mail_claim", partial(_keep_claim, resources, delivery), essential=False):
         settle = await _attempt(context, delivery)
     async with resources.unit_of_work() as session:
         await settle(session, delivery)

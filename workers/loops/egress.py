@@ -34,5 +34,5 @@ async def guard(runtime: Runtime, instance: str) -> None:
             log.debug("egress_not_watched", error=str(fault))
             pause = PAUSE_SECONDS if fault.transient else UNENFORCEABLE_SECONDS
         except RuntimeFault as fault:
-            log.warning("egress_watch_interrupted", code=fault.code)
+            log.warning("egress_watch_interrupted", code=fault.code, error=str(fault))
         await asyncio.sleep(pause)

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from app.core.logging import cause
 from app.core.settings.model import Settings
+from app.core.supervise import failing_loops
 from app.health.presence import announce, presence_key
 from app.runtime.base import RuntimeFault
 from workers.context import WorkerContext
@@ -37,7 +38,7 @@ async def beat(context: WorkerContext) -> None:
             except RuntimeFault as fault:
                 engine = fault.code
             # The file first: Redis may be slow, which is nothing that a new process would mend.
-            file.write(engine)
+            file.write("loop_failing" if failing_loops() else engine)
             try:
                 await announce(redis, key, worker_name(), engine, LIFE)
             except (RedisError, OSError) as error:

@@ -86,9 +86,6 @@ async def _keep(context: WorkerContext, part: str, one_pass: Callable[[WorkerCon
                     await one_pass(context)
         except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
             log.warning("not_reconciled", part=part, **cause(error))
-        except Exception:
-            # Whatever it was, the next interval needs a reconciler.
-            log.exception("not_reconciled", part=part)
 
 
 async def is_ours(context: WorkerContext, part: str) -> bool:
@@ -131,7 +128,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
         }
         inventory = await context.runtime.list_owned(settings.instance)
     except RuntimeFault as fault:
-        log.warning("engine_not_compared", code=fault.code)
+        log.warning("engine_not_compared", code=fault.code, error=str(fault))
         return
     async with context.resources.unit_of_work() as session:
         await _note(session, size, images)

@@ -1,6 +1,7 @@
 """Calls to the engine, and what their failures mean."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -29,7 +30,10 @@ class EngineRefused(RuntimeFault):
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """Turn whatever the client library raises into `EngineUnavailable` or `EngineRefused`."""
+    """Turn whatever the client library raises into `EngineUnavailable` or `EngineRefused`.
+
+    A `TypeError` or `KeyError` of our own code is a bug and passes as it is.
+    """
     try:
         yield
     except TimeoutError as error:
@@ -41,7 +45,15 @@ def engine_errors() -> Iterator[None]:
     except (aiohttp.ClientError, OSError) as error:
         raise EngineUnavailable(f"the connection to the engine broke: {error}") from error
     except (ValueError, TypeError, KeyError) as error:
+        if not isinstance(error, ValueError) and not _raised_by_library(error):
+            raise
         raise EngineUnavailable("what answered is not a Docker engine") from error
+
+
+def _raised_by_library(error: Exception) -> bool:
+    """Whether the client library itself stumbled: over an answer that is not an engine's."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("aiodocker")
 
 
 @contextmanager

@@ -43,8 +43,9 @@ async def stream(
     try:
         if response.status >= 400:
             with engine_errors():
-                message = (await response.json(content_type=None))["message"]
-            raise EngineRefused(response.status, message)
+                answer = await response.json(content_type=None)
+            message = answer.get("message") if isinstance(answer, dict) else None
+            raise EngineRefused(response.status, message or "an error without a message")
         yield response.content
     finally:
         response.close()

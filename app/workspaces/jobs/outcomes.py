@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,6 +28,8 @@ from app.runtime.base import Endpoint
 from app.workspaces import networks
 from app.workspaces.jobs.leases import Claim, overdue, write
 from app.workspaces.states import DESIRED_AT, PROGRESS_AT, STARTING, STATUS_AT, move
+
+log = structlog.get_logger(__name__)
 
 
 async def step(session: AsyncSession, held: Claim, step: JobStep) -> None:
@@ -127,8 +130,10 @@ async def fail_overdue(session: AsyncSession) -> int:
         await _give_up(session, job.workspace_id, job.generation, job.kind, code, None)
         # The lease stays: nobody else begins while the worker may still be at it.
         job.state, job.step, job.error_code, job.finished_at = JobState.FAILED, JobStep.FAILED, code, utcnow()
+        job.cause = job.cause or f"not done by {job.deadline.isoformat(timespec='seconds')}: {code}"
         job.version += 1
         session.add(JobEvent(job_id=job.id, step=JobStep.FAILED, detail=code))
+        log.warning("job_failed", job_id=str(job.id), kind=job.kind, code=code, error=job.cause, attempt=job.attempts)
         announce(session, job.id, ended=True)
     await session.flush()
     return len(jobs)

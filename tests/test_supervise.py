@@ -15,8 +15,8 @@ from httpx import ASGITransport, AsyncClient
 from structlog.testing import capture_logs
 
 from app.accounts import denials
-from app.accounts.attendance import SessionMonitor
 from app.accounts.denials import Denials
+from app.accounts.session_monitor import SessionMonitor
 from app.core import supervise
 from app.core.pubsub import Notification
 from app.core.settings.model import Settings
@@ -111,7 +111,7 @@ async def test_a_mistake_of_the_session_monitor_leaves_nobody_waiting_for_good(m
             raise KeyError("unexpected")
         looked.set()
 
-    monkeypatch.setattr("app.accounts.attendance.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("app.accounts.session_monitor.LOOK_SECONDS", 0.01)
     monkeypatch.setattr(monitor, "check_waiters", check)
 
     async def watch() -> None:
@@ -141,8 +141,8 @@ async def test_a_check_that_fails_by_a_mistake_lets_nothing_stay_open_unchecked(
 
 async def test_whom_nobody_can_judge_by_a_mistake_of_ours_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monitor, wake = SessionMonitor(), asyncio.Event()
-    monkeypatch.setattr("app.accounts.attendance.LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("app.accounts.attendance.BLIND_SECONDS", 0.05)
+    monkeypatch.setattr("app.accounts.session_monitor.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("app.accounts.session_monitor.BLIND_SECONDS", 0.05)
     monkeypatch.setattr(monitor, "check_waiters", AsyncMock(side_effect=KeyError("always")))
 
     async def watch() -> None:

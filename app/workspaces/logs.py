@@ -128,7 +128,7 @@ async def follow_log(
     said = clock()
     async with AsyncExitStack() as stack:
         stack.enter_context(watch.place(caller.user.id, resources.settings.user_streams))
-        presence = stack.enter_context(watch.attendance.present(caller, asyncio.Event()))
+        presence = stack.enter_context(watch.session_monitor.present(caller, asyncio.Event()))
         batches = await stack.enter_async_context(aclosing(_read(resources.redis, caller.user.id, request)))
         yield await anext(batches)
         async for batch in batches:

@@ -106,7 +106,7 @@ async def _read(
             job = await get_job(session, user_id, job_id)
             return await view_job(session, resources, job, locale), job.version
 
-    with watch.changes(job_id) as changed, watch.attendance.present(caller, changed) as presence:
+    with watch.changes(job_id) as changed, watch.session_monitor.present(caller, changed) as presence:
         while True:
             view, version = await watch.reads.read((user_id, job_id, locale), read)
             current = tag(view, version, locale)

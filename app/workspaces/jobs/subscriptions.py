@@ -9,7 +9,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from app.accounts.attendance import SessionMonitor
+from app.accounts.session_monitor import SessionMonitor
 from app.core.fair_share import FairShare
 from app.core.outbox import ENDED, JOB_CHANNEL
 from app.core.pubsub import listen
@@ -30,8 +30,8 @@ class JobSubscriptions:
     """One subscription a process, however many clients poll.
 
     A notification may be lost (Redis restarts): after every new subscription all who wait are woken to look again,
-    and nobody waits longer than their own time-out. `attendance` lets go whose sign-in ends meanwhile. `reads` is how
-    those who wait read, `pool` the process's number of database connections.
+    and nobody waits longer than their own time-out. `session_monitor` lets go whose sign-in ends meanwhile. `reads` is
+    how those who wait read, `pool` the process's number of database connections.
     """
 
     def __init__(self, redis: Redis, pool: int = 20) -> None:
@@ -39,13 +39,13 @@ class JobSubscriptions:
         self._places: FairShare[UUID] = FairShare(MAX_WAITING)
         self.reads = SharedReads(max(1, pool // SHARE_OF_POOL))
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self.attendance = SessionMonitor()
+        self.session_monitor = SessionMonitor()
         self.closing = False
 
     @asynccontextmanager
     async def running(self, resources: Resources) -> AsyncIterator[None]:
         """Listen while the block runs; at its end everybody is woken, so that shutdown waits for no one."""
-        monitor = background_loop("session_monitor", partial(self.attendance.watch, resources))
+        monitor = background_loop("session_monitor", partial(self.session_monitor.watch, resources))
         async with background_loop("job_subscriptions", self._listen), monitor:
             try:
                 yield

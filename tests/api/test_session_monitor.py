@@ -61,7 +61,7 @@ async def test_a_long_poll_tells_no_news_to_who_has_left(
     job: Job,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.accounts.attendance.LOOK_SECONDS", 3600)
+    monkeypatch.setattr("app.accounts.session_monitor.LOOK_SECONDS", 3600)
     async with make_browser(app, alice) as browser:
         seen = (await client.get(f"/api/jobs/{job.id}", headers=alice.headers)).headers["ETag"]
         page = {"job": str(job.id), "seen": seen, "wait": "25"}
@@ -108,7 +108,7 @@ async def test_however_many_wait_are_judged_by_one_statement_and_others_stay(
         statements.append(str(execution[2]))
 
     event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
-    await app.state.watch.attendance.check_waiters(resources)
+    await app.state.watch.session_monitor.check_waiters(resources)
     event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
     assert len([one for one in statements if "UNION ALL" in one]) == len(statements)
     assert not any(poll.done() for poll in polls)

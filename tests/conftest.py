@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # Each of many short runs in a row ends with its first failure: what needs a proxy comes last, and each file's
         # tests together, which share servers.
         files = {item.path: rank for rank, item in reversed(list(enumerate(items)))}
-        items.sort(key=lambda item: (item.path.parent.name == "gateway", files[item.path]))
+        items.sort(key=lambda item: (item.path.parent.name == "proxy", files[item.path]))
         return
     order = {folder: rank for rank, folder in enumerate(TOGETHER)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
@@ -201,6 +201,12 @@ async def runtime() -> AsyncIterator[FakeRuntime]:
     """The fake engine; its containers answer probes."""
     async with http_peer() as port:
         yield FakeRuntime(port)
+
+
+@pytest.fixture
+async def alice(resources: Resources) -> SignedIn:
+    """A user who has signed in."""
+    return await sign_in(resources)
 
 
 @pytest.fixture

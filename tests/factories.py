@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from app.accounts.principal import TOKEN_PREFIX, Client
 from app.accounts.sessions import open_session
-from app.models import ApiToken, Session, User, UserState, utcnow
+from app.models import ApiToken, MagicLink, Session, User, UserState, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
 
@@ -68,3 +68,16 @@ async def sign_in(resources: Resources, user: User | str = "alice") -> SignedIn:
         row = await session.get_one(Session, session_id)
     access_token = resources.tokens.issue(user.id, row.id, is_admin=user.is_admin)
     return SignedIn(user, row, access_token, pages.access, pages.refresh)
+
+
+async def make_link(resources: Resources, user: User, *, seconds: float = 600) -> str:
+    """A link of the user, as if mailed; its token."""
+    token = new_token()
+    link = MagicLink(
+        user_id=user.id,
+        token_hash=resources.tokens.hash("link", token),
+        expires_at=utcnow() + timedelta(seconds=seconds),
+    )
+    async with resources.unit_of_work() as session:
+        session.add(link)
+    return token

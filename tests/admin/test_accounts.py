@@ -17,11 +17,6 @@ from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user, sign_in
 
 
-@pytest.fixture
-async def alice(resources: Resources) -> SignedIn:
-    return await sign_in(resources)
-
-
 async def change(client: httpx.AsyncClient, root: SignedIn, who: SignedIn, act: str) -> httpx.Response:
     return await client.post(f"/api/admin/users/{who.user.id}/{act}", headers=root.headers)
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import select, update
 
 from app.models import AuditEntry, Job, JobState, User, UserState, Volume, Workspace
@@ -11,11 +10,6 @@ from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, sign_in
 from tests.fakes import FakeRuntime
-
-
-@pytest.fixture
-async def alice(resources: Resources) -> SignedIn:
-    return await sign_in(resources)
 
 
 async def launch(client: httpx.AsyncClient, who: SignedIn, *templates: str) -> None:

@@ -13,8 +13,7 @@ from app.models import Session
 from app.resources import Resources
 from tests.api.calls import CALLS, good
 from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
-from tests.auth.conftest import make_link
-from tests.factories import SignedIn, make_user
+from tests.factories import SignedIn, make_link, make_user
 
 SECRET = "the-text-of-the-exception"
 

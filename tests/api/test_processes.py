@@ -11,7 +11,7 @@ from app.health.processes import list_processes, register
 from app.resources import Resources, open_resources
 from tests.conftest import TestWorker
 from tests.factories import make_user, sign_in
-from tests.workers.test_workspaces import until
+from tests.workers.jobs.test_drive import until
 from workers.doctor import examine
 
 

@@ -10,9 +10,8 @@ from app.core.settings.model import Settings
 from app.models import LinkRequest, MagicLink
 from app.resources import Resources
 from app.security.tokens import Tokens
-from tests.auth.conftest import make_link
 from tests.conftest import TestWorker
-from tests.factories import make_user
+from tests.factories import make_link, make_user
 from tests.letters import Inbox
 
 ALICE = "alice@example.org"

@@ -22,9 +22,8 @@ from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, MagicLink
 from app.resources import Resources
 from app.security.errors import InvalidToken
 from app.security.tokens import new_token
-from tests.auth.conftest import make_link
 from tests.clocks import Time
-from tests.factories import SignedIn, make_token, make_user, sign_in
+from tests.factories import SignedIn, make_link, make_token, make_user, sign_in
 
 BROWSER = DeviceCookie(new_token())
 LAST = timedelta(microseconds=1)

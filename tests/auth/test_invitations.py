@@ -16,7 +16,7 @@ from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.factories import SignedIn, make_user
 from tests.letters import Inbox, text_of
-from tests.workers.test_workspaces import until
+from tests.workers.jobs.test_drive import until
 
 BOB = "bob@example.org"
 PATH = "/api/admin/invitations"

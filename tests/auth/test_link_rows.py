@@ -29,10 +29,10 @@ from app.models import (
 )
 from app.resources import Resources
 from app.security.tokens import new_token
-from tests.auth.rows import audited, queued, row, rows
 from tests.clocks import Time
 from tests.conftest import TestWorker
 from tests.factories import make_user
+from tests.support.rows import audited, queued, row, rows
 from workers.loops.reconcile import reconcile_rows
 
 BROWSER = DeviceCookie(new_token())

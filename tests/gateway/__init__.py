@@ -1,0 +1,1 @@
+"""Tests of app/gateway, without a proxy before it."""

@@ -12,7 +12,7 @@ from app.runtime.base import Runtime
 from app.workspaces import service
 from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker, worker_on
-from tests.factories import SignedIn, sign_in
+from tests.factories import SignedIn
 from tests.runtime.support import Workspaces, fetch
 
 CATALOG = """\
@@ -45,11 +45,6 @@ async def worker(
 ) -> AsyncIterator[TestWorker]:
     async with worker_on(settings, resources, runtime) as made:
         yield made
-
-
-@pytest.fixture
-async def alice(resources: Resources) -> SignedIn:
-    return await sign_in(resources)
 
 
 async def test_a_file_survives_everything_but_the_deletion_of_the_volume(

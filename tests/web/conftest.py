@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.resources import Resources
-from tests.factories import SignedIn, sign_in
+from tests.factories import SignedIn
 from tests.web.browsers import make_browser
 
 
@@ -16,12 +16,6 @@ async def browser(app: FastAPI, resources: Resources) -> AsyncIterator[httpx.Asy
     """A visitor's browser; nobody is signed in."""
     async with make_browser(app) as opened:
         yield opened
-
-
-@pytest.fixture
-async def alice(resources: Resources) -> SignedIn:
-    """A user with a session."""
-    return await sign_in(resources, "alice")
 
 
 @pytest.fixture

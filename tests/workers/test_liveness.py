@@ -17,7 +17,7 @@ from app.core.settings.model import Settings
 from app.runtime.base import EngineUnavailable
 from tests.conftest import ROOT, TestWorker
 from tests.fakes import FakeRuntime
-from tests.workers.test_workspaces import until
+from tests.workers.jobs.test_drive import until
 from workers.identity import place
 from workers.liveness import LIFE_SECONDS, PRIVATE, heartbeat_path
 from workers.loops import heartbeat

@@ -15,7 +15,7 @@ from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.fakes import FakeRuntime
 from tests.support.driving import accept
-from tests.workers.test_workspaces import failing
+from tests.workers.jobs.test_drive import failing
 from workers.queue_failures import FAILURES
 
 

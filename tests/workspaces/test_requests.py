@@ -26,7 +26,7 @@ from tests.factories import make_user, sign_in
 from tests.fakes import FakeRuntime
 from tests.support.crowd import crowd
 from tests.support.driving import drive
-from tests.workers.test_workspaces import has_state, until
+from tests.workers.jobs.test_drive import has_state, until
 
 KINDS = (JobKind.LAUNCH, JobKind.RESTART, JobKind.STOP, JobKind.DELETE)
 

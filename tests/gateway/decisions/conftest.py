@@ -1,26 +1,18 @@
-"""The gateway without a proxy: the settings are those of every other test, not those of a running Caddy."""
+"""What the tests of decisions share."""
 
 from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
 
-from app.core.settings.model import Settings
 from app.gateway.decide import GatewayContext
 from app.gateway.last_activity import Activity
 from app.gateway.token_entries import TokenEntries
 from app.gateway.websocket_relay import Relay
 from app.resources import Resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
-from deploy.stack.services import Services
-from tests.conftest import make_settings
 from tests.factories import sign_in
 from tests.support.gate import OWN, Counter, Gate, make_workspace
-
-
-@pytest.fixture
-def settings(services: Services) -> Settings:
-    return make_settings(services)
 
 
 @pytest.fixture

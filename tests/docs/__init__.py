@@ -1,0 +1,1 @@
+"""The documents: each statement that names a test, a decision or a layer is checked."""

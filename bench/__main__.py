@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from bench.measure import Row, measure
-from tests.e2e.stack import running_stack
+from tests.support.stack import running_stack
 
 ROOT = Path(__file__).parent.parent
 MARK = "<!-- bench -->"

@@ -22,8 +22,8 @@ from sqlalchemy import func, select
 from app.models import Network
 from app.resources import Resources, open_resources
 from app.workspaces import container_spec
-from tests.e2e.stack import RunningStack
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
+from tests.support.stack import RunningStack
 
 ROUNDS = 15
 AT_ONCE = 16

@@ -30,10 +30,10 @@ from app.resources import Resources, open_resources
 from app.runtime.base import Runtime
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
-from tests.clocks import Time
-from tests.factories import SignedIn, make_user, sign_in
-from tests.fakes import FakeRuntime, http_peer
-from tests.letters import Inbox, PostOffice, open_post_office
+from tests.support.clocks import Time
+from tests.support.emails import Inbox, PostOffice, open_post_office
+from tests.support.factories import SignedIn, make_user, sign_in
+from tests.support.fakes import FakeRuntime, http_peer
 from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
 from workers.loops.reconcile import reconcile_engine, reconcile_engine_forever, reconcile_rows, reconcile_rows_forever

@@ -13,8 +13,8 @@ from app.accounts.principal import Principal
 from app.gateway.origin_handoff import enter_url
 from app.models import AuditEntry, Job, Share, ShareLink, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from tests.factories import SignedIn, make_user, sign_in
-from tests.web.browsers import make_workspace
+from tests.support.browsers import make_workspace
+from tests.support.factories import SignedIn, make_user, sign_in
 
 SHARES, LINKS = "/api/container/hello/shares", "/api/container/hello/share-links"
 ROUTE = "alice-hello"

@@ -20,8 +20,8 @@ from app.core.errors import Unauthorized
 from app.models import ApiToken, AuditEntry, User, utcnow
 from app.resources import Resources
 from tests.api.calls import CALLS, PERSONAL
-from tests.clocks import Time
-from tests.factories import SignedIn, make_token, make_user, sign_in
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, make_token, make_user, sign_in
 
 MINE = ("/api/user", "/api/container", "/api/jobs", "/api/templates", "/api/volumes", "/api/shares")
 # These ask nobody who they are.

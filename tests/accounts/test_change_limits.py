@@ -9,9 +9,9 @@ from sqlalchemy import func, select, update
 
 from app.models import AuditEntry, IdempotencyKey, Job, User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from tests.clocks import Time
-from tests.factories import SignedIn, make_link, make_user, sign_in
-from tests.web.browsers import make_workspace
+from tests.support.browsers import make_workspace
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, make_link, make_user, sign_in
 
 LAUNCH, STOP = "/api/container/launch/hello", "/api/container/hello/stop"
 

@@ -13,7 +13,7 @@ from app.models import ApiToken, User, Workspace, WorkspaceCookie, WorkspaceStat
 from app.resources import Resources
 from app.security.tokens import new_token
 from tests.api.conftest import serving
-from tests.factories import SignedIn, make_token, make_user, sign_in
+from tests.support.factories import SignedIn, make_token, make_user, sign_in
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]

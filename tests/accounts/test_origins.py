@@ -11,7 +11,7 @@ from app.core.settings.model import Settings
 from app.models import Workspace, WorkspaceStatus
 from app.resources import Resources
 from tests.api.conftest import serving
-from tests.factories import SignedIn, make_link, make_user, sign_in
+from tests.support.factories import SignedIn, make_link, make_user, sign_in
 
 OURS = "http://localhost:8080"
 Headers = list[tuple[str, str]]

@@ -19,8 +19,8 @@ from app.models import (
     Session,
 )
 from app.resources import Resources
-from tests.clocks import Time
-from tests.factories import SignedIn, make_user, sign_in
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.rows import audited, queued, row, rows
 
 HERE = Client("203.0.113.9", "an agent")

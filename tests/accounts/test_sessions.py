@@ -12,8 +12,8 @@ from app.accounts.sessions import open_session
 from app.core.settings.model import Settings
 from app.models import AuditEntry, Session, User, utcnow
 from app.resources import Resources, open_resources
-from tests.clocks import Time
-from tests.factories import SignedIn, make_token, sign_in
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, make_token, sign_in
 from tests.support.waiting import SOON
 
 SAME = {"Sec-Fetch-Site": "same-origin"}

@@ -16,8 +16,8 @@ from app.runtime.base import Report
 from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user, sign_in
-from tests.fakes import FakeRuntime
+from tests.support.factories import SignedIn, make_user, sign_in
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 
 

@@ -14,7 +14,7 @@ from app.admin.account_deletion import delete_user
 from app.models import AuditEntry, Session, User, UserState, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user, sign_in
+from tests.support.factories import SignedIn, make_user, sign_in
 
 
 async def change(client: httpx.AsyncClient, root: SignedIn, who: SignedIn, act: str) -> httpx.Response:

@@ -11,8 +11,8 @@ from app.models import Job, JobKind, JobState, LinkPurpose, LinkRequest, LinkReq
 from app.resources import Resources
 from app.workspaces import service
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user, sign_in
-from tests.fakes import FakeRuntime
+from tests.support.factories import SignedIn, make_user, sign_in
+from tests.support.fakes import FakeRuntime
 from workers.loops.reconcile import reconcile_engine
 
 

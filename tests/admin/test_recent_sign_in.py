@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from app.models import Session, Workspace, utcnow
 from app.resources import Resources
 from tests.api.streaming import make_workspace
-from tests.factories import SignedIn, make_token, make_user, sign_in
+from tests.support.factories import SignedIn, make_token, make_user, sign_in
 
 REASON = {"reason": "The owner asked for help."}
 

@@ -8,8 +8,8 @@ from sqlalchemy import select, update
 from app.models import AuditEntry, Job, JobState, User, UserState, Volume, Workspace
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, sign_in
-from tests.fakes import FakeRuntime
+from tests.support.factories import SignedIn, sign_in
+from tests.support.fakes import FakeRuntime
 
 
 async def launch(client: httpx.AsyncClient, who: SignedIn, *templates: str) -> None:

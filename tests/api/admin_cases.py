@@ -19,8 +19,8 @@ from tests.api.cases_jobs import Away
 from tests.api.cases_sessions import Key, Provoke
 from tests.api.conftest import Scene
 from tests.api.streaming import make_job, make_workspace
-from tests.factories import sign_in
-from tests.fakes import FakeRuntime
+from tests.support.factories import sign_in
+from tests.support.fakes import FakeRuntime
 from workers.loops.logs import serve_logs
 
 

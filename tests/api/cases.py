@@ -37,7 +37,7 @@ from tests.api.cases_jobs import JOB_CASES
 from tests.api.cases_sessions import SESSION_CASES, Key, Provoke
 from tests.api.cases_sign_in import invites_member, revokes, types_code
 from tests.api.conftest import Scene
-from tests.factories import make_token
+from tests.support.factories import make_token
 from workers.loops.reconcile import reconcile_engine
 
 

@@ -10,7 +10,7 @@ import httpx
 from app.models import ApiToken, utcnow
 from tests.api.calls import call, good
 from tests.api.conftest import Scene
-from tests.factories import sign_in
+from tests.support.factories import sign_in
 
 Provoke = Callable[[Scene], Awaitable[httpx.Response]]
 Key = tuple[str, int, str | None]

@@ -15,7 +15,7 @@ from app.models import User, utcnow
 from app.resources import Resources, open_resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_link, make_user, sign_in
+from tests.support.factories import SignedIn, make_link, make_user, sign_in
 
 # Nothing listens there.
 NO_DATABASE = "postgresql+asyncpg://postgres@127.0.0.1:1/spawner"

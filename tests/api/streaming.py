@@ -31,7 +31,7 @@ from app.models import (
 from app.resources import Resources, open_resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.layout import free_port
-from tests.factories import SignedIn
+from tests.support.factories import SignedIn
 from tests.support.waiting import PATIENCE, SOON
 
 # Seconds: far more than anything here takes.

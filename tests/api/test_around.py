@@ -13,7 +13,7 @@ from app.models import Session
 from app.resources import Resources
 from tests.api.calls import CALLS, good
 from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
-from tests.factories import SignedIn, make_link, make_user
+from tests.support.factories import SignedIn, make_link, make_user
 
 SECRET = "the-text-of-the-exception"
 

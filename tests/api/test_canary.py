@@ -29,8 +29,8 @@ from app.runtime.docker.objects import container_body
 from app.runtime.docker.policy import Allowed
 from tests.api.conftest import serving
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
-from tests.letters import text_of
+from tests.support.emails import text_of
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 
 PASSWORD = "smtp-password-canary-5c1a"

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from playwright.async_api import Page, async_playwright
 
 from deploy.stack.layout import free_port
-from tests.gateway.proxy.conftest import caddy, serving
+from tests.support.proxy import caddy, serving
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]

@@ -16,7 +16,7 @@ from app.resources import Resources
 from app.workspaces.jobs import follow
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import Sent, Served, another, change_job, eventually, make_job, served
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
 from tests.support.waiting import PATIENCE
 
 

@@ -23,7 +23,7 @@ from tests.api.calls import CALLS, READING
 from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
 from tests.api.routes import addresses
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 
 CANARY = "canary-7f3a at dbseven.internal:5432 as postgres"

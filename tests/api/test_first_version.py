@@ -12,7 +12,7 @@ from sqlalchemy import update
 from app.models import User, UserState
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_link, make_user
+from tests.support.factories import SignedIn, make_link, make_user
 
 SENT = "If this address can sign in here, a link is on its way. Look into your mailbox."
 HELLO = "http://alice-hello.localhost:8080/"

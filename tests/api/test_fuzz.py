@@ -21,7 +21,7 @@ from app.main import create_app
 from app.resources import Resources
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
-from tests.factories import SignedIn, make_user, sign_in
+from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.waiting import PATIENCE
 
 EXAMPLES = 25

@@ -7,7 +7,7 @@ import pytest
 
 from app.http.problems import FIELD_TEXTS, OTHER_FIELD_TEXT
 from app.resources import Resources
-from tests.factories import SignedIn, make_user, sign_in
+from tests.support.factories import SignedIn, make_user, sign_in
 
 JSON = {"Content-Type": "application/json"}
 KEY = {"Idempotency-Key": "k" * 256}

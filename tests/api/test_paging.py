@@ -5,7 +5,7 @@ import pytest
 
 from app.models import LinkPurpose, LinkRequest, utcnow
 from app.resources import Resources
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
 
 LISTS = {
     "/api/admin/users": "users",

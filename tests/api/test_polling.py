@@ -26,7 +26,7 @@ from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
 from deploy.stack.services import redis_answers, redis_process, redis_url
 from tests.conftest import ROOT
-from tests.factories import SignedIn
+from tests.support.factories import SignedIn
 from tests.support.waiting import PATIENCE, SOON
 
 # Far more than any change takes to arrive, and less than the clients would wait.

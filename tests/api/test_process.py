@@ -16,7 +16,7 @@ from app.core.settings.model import Settings
 from app.resources import Resources
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
-from tests.factories import sign_in
+from tests.support.factories import sign_in
 from tests.support.waiting import PATIENCE
 
 # What speaks to an engine, or makes rules for one.

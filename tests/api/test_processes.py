@@ -10,8 +10,8 @@ from app.health.presence import announce, list_present, presence_key
 from app.health.processes import list_processes, register
 from app.resources import Resources, open_resources
 from tests.conftest import TestWorker
-from tests.factories import make_user, sign_in
-from tests.workers.jobs.test_drive import until
+from tests.support.driving import until
+from tests.support.factories import make_user, sign_in
 from workers.doctor import examine
 
 

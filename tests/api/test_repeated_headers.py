@@ -5,7 +5,7 @@ import pytest
 
 from app.http.middleware import SINGLE
 from app.resources import Resources
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
 
 OTHERS = {"content-type": "application/json", "host": "localhost:8080", "idempotency-key": "a", "last-event-id": "1"}
 

@@ -12,9 +12,9 @@ from app.models import ApiToken, Job, Session, User, utcnow
 from app.resources import Resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import eventually, make_job, served
-from tests.factories import SignedIn, make_token, sign_in
+from tests.support.browsers import make_browser
+from tests.support.factories import SignedIn, make_token, sign_in
 from tests.support.waiting import PATIENCE, SOON
-from tests.web.browsers import make_browser
 
 
 @pytest.fixture

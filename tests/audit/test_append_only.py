@@ -16,7 +16,7 @@ from app.models import AuditEntry, utcnow
 from app.resources import Resources
 from deploy.stack.services import Services
 from tests.conftest import TestWorker
-from tests.models.test_migrations import alembic
+from tests.support.migrating import alembic
 from workers.loops.retention import prune_audit
 
 

@@ -12,7 +12,7 @@ from app.models import AuditEntry, Share, Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.security.tokens import new_token
 from tests.api.streaming import make_workspace
-from tests.factories import SignedIn, make_user, sign_in
+from tests.support.factories import SignedIn, make_user, sign_in
 
 STATE = "s" * 43
 

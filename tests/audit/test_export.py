@@ -13,7 +13,7 @@ from app.audit import trail as audit
 from app.audit.export import COLUMNS, Format, cell
 from app.models import utcnow
 from app.resources import Resources
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
 
 
 async def write(resources: Resources, *targets: str, action: str = "tested") -> None:

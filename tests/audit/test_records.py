@@ -22,7 +22,7 @@ from app.workspaces.observe import apply_observation
 from tests.api.admin_cases import CASES
 from tests.api.conftest import Scene, alice, document, scene
 from tests.api.streaming import make_workspace
-from tests.factories import SignedIn, make_token, make_user, sign_in
+from tests.support.factories import SignedIn, make_token, make_user, sign_in
 
 __all__ = ["alice", "document", "scene"]
 

@@ -11,8 +11,8 @@ from app.models import LinkRequest, MagicLink
 from app.resources import Resources
 from app.security.tokens import Tokens
 from tests.conftest import TestWorker
-from tests.factories import make_link, make_user
-from tests.letters import Inbox
+from tests.support.emails import Inbox
+from tests.support.factories import make_link, make_user
 
 ALICE = "alice@example.org"
 COOKIE = "spawner_browser"

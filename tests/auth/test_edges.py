@@ -18,8 +18,8 @@ from app.resources import Resources
 from app.security.errors import ClientRateLimited, RateLimited
 from app.security.rate_limits import LinkLimits
 from tests.api.conftest import serving
-from tests.clocks import Time
-from tests.factories import make_link, make_user, sign_in
+from tests.support.clocks import Time
+from tests.support.factories import make_link, make_user, sign_in
 
 LONG_DOMAIN = ".".join(["d" * 61, "d" * 61, "d" * 61, "org"])
 

@@ -22,8 +22,8 @@ from app.models import ApiToken, Invitation, LinkPurpose, LinkRequest, MagicLink
 from app.resources import Resources
 from app.security.errors import InvalidToken
 from app.security.tokens import new_token
-from tests.clocks import Time
-from tests.factories import SignedIn, make_link, make_token, make_user, sign_in
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, make_link, make_token, make_user, sign_in
 
 BROWSER = DeviceCookie(new_token())
 LAST = timedelta(microseconds=1)

@@ -14,9 +14,9 @@ from sqlalchemy import delete, func, select, text, update
 from app.models import AuditEntry, Invitation, LinkRequest, LinkRequestState, User, UserState, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user
-from tests.letters import Inbox, text_of
-from tests.workers.jobs.test_drive import until
+from tests.support.driving import until
+from tests.support.emails import Inbox, text_of
+from tests.support.factories import SignedIn, make_user
 
 BOB = "bob@example.org"
 PATH = "/api/admin/invitations"

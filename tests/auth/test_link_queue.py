@@ -12,7 +12,7 @@ from app.auth.magic_links import LEASE, EmailDelivery, claim_link, mark_sent, re
 from app.core.outbox import QUEUE
 from app.models import LinkPurpose, LinkRequest, LinkRequestState
 from app.resources import Resources
-from tests.clocks import Time
+from tests.support.clocks import Time
 
 LAST = timedelta(microseconds=1)
 QUEUED, SENT, FAILED = LinkRequestState.QUEUED, LinkRequestState.SENT, LinkRequestState.FAILED

@@ -9,11 +9,11 @@ from sqlalchemy import func, select, update
 
 from app.models import LinkRequest, LinkRequestState, MagicLink, User, utcnow
 from app.resources import Resources
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.letters import Inbox
-from tests.web.browsers import make_browser
+from tests.support.browsers import make_browser
+from tests.support.clocks import Time
+from tests.support.emails import Inbox
+from tests.support.factories import make_user
 
 ALICE = "alice@example.org"
 

@@ -29,9 +29,9 @@ from app.models import (
 )
 from app.resources import Resources
 from app.security.tokens import new_token
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.factories import make_user
+from tests.support.clocks import Time
+from tests.support.factories import make_user
 from tests.support.rows import audited, queued, row, rows
 from workers.loops.reconcile import reconcile_rows
 

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -17,8 +16,9 @@ from app.mail.sender import SmtpMailer
 from app.models import LinkPurpose, LinkRequest, LinkRequestState, MagicLink, User, UserState, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.letters import Inbox, PostOffice, text_of
+from tests.support.emails import Inbox, PostOffice, text_of
+from tests.support.factories import make_user
+from tests.support.link_requests import make_due, make_request, request_of
 from workers.context import WorkerContext
 from workers.jobs.send_mail import deliver
 
@@ -38,22 +38,6 @@ def shown(answer: httpx.Response) -> tuple[tuple[str, str], ...]:
 def _cookie(answer: httpx.Response) -> str:
     (cookie,) = answer.headers.get_list("set-cookie")
     return cookie
-
-
-async def make_request(
-    resources: Resources, address: str = "alice@example.org", *, seconds: float = 600, **columns: Any
-) -> UUID:
-    """A wish for a link, not yet in the queue."""
-    values = {"purpose": LinkPurpose.SIGNUP, "locale": "en", **columns}
-    request = LinkRequest(email=address, expires_at=utcnow() + timedelta(seconds=seconds), **values)
-    async with resources.unit_of_work() as session:
-        session.add(request)
-    return request.id
-
-
-async def request_of(resources: Resources, id: UUID) -> LinkRequest:
-    async with resources.sessions() as session:
-        return await session.get_one(LinkRequest, id)
 
 
 async def count(resources: Resources, table: type[User] | type[MagicLink]) -> int:
@@ -202,13 +186,6 @@ async def test_each_attempt_waits_longer(resources: Resources, send: Send, post_
         waits.append(round((row.run_at - utcnow()).total_seconds()))
         await make_due(resources, request_id)
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-
-
-async def make_due(resources: Resources, id: UUID, **columns: Any) -> None:
-    async with resources.unit_of_work() as session:
-        await session.execute(
-            update(LinkRequest).where(LinkRequest.id == id).values(run_at=utcnow() - timedelta(seconds=1), **columns)
-        )
 
 
 async def test_trying_ends_with_the_links_life(resources: Resources, send: Send, post_office: PostOffice) -> None:

@@ -16,9 +16,9 @@ from app.auth.one_time_codes import ALPHABET, MAX_TRIES, count_try, new_code, re
 from app.models import AuditEntry, LinkRequest, MagicLink, Session, User, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.letters import Inbox
 from tests.support.crowd import crowd
+from tests.support.emails import Inbox
+from tests.support.factories import make_user
 
 ALICE = "alice@example.org"
 

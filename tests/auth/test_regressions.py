@@ -23,8 +23,8 @@ from app.models import WorkspaceStatus as Status
 from app.resources import Resources
 from app.security.tokens import new_token
 from tests.api.conftest import serving
-from tests.factories import make_link, make_user, sign_in
 from tests.support.crowd import crowd, persist
+from tests.support.factories import make_link, make_user, sign_in
 
 Client = httpx.AsyncClient
 TYPES = ("hello", "jupyter")

@@ -13,8 +13,8 @@ from app.auth.magic_links import make_link
 from app.models import Bootstrap, Job, LinkPurpose, LinkRequest, Session, User, UserState, utcnow
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import make_user, sign_in
-from tests.letters import Inbox
+from tests.support.emails import Inbox
+from tests.support.factories import make_user, sign_in
 
 DORA = "dora@example.org"
 

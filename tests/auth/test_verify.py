@@ -12,9 +12,9 @@ from app.core.settings.model import Settings
 from app.models import AuditEntry, MagicLink, Session, User, UserState, utcnow
 from app.resources import Resources
 from tests.api.conftest import serving
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.factories import make_link, make_user
+from tests.support.clocks import Time
+from tests.support.factories import make_link, make_user
 
 OURS = "http://localhost:8080"
 NAVIGATIONS: list[dict[str, str]] = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.chaos.control import Control
 from tests.chaos.faults import FAULTS
 from tests.chaos.suite import HEAL_SECONDS, Outcome, arena_of, installation, strike
-from tests.e2e.stack import RunningStack
+from tests.support.stack import RunningStack
 
 PEOPLE, PACE_SECONDS, WARM_SECONDS = 30, 10.0, 6.0
 

@@ -14,7 +14,7 @@ from app.runtime.docker.objects import INSTANCE
 from app.workspaces import service
 from tests.chaos.control import Control
 from tests.chaos.load import Load
-from tests.e2e.stack import RunningStack
+from tests.support.stack import RunningStack
 
 
 class Skipped(Exception):

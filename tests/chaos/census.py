@@ -17,7 +17,7 @@ from app.runtime.docker.objects import INSTANCE, WORKSPACE
 from app.workspaces.container_spec import network_index
 from app.workspaces.states import ALIVE, SETTLED
 from deploy.stack.engine import Engine, EngineFailed
-from tests.e2e.stack import RunningStack
+from tests.support.stack import RunningStack
 
 SAMPLE_SECONDS = 0.25
 # What the engine may say of a workspace at rest.

@@ -9,7 +9,7 @@ from app.models import JobKind, Workspace
 from tests.chaos.arena import Arena
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.faults import fault
-from tests.factories import SignedIn
+from tests.support.factories import SignedIn
 from workers.jobs.checkpoints import Checkpoint
 
 PAIRS = [(kind, checkpoint) for kind, checkpoints in CHECKPOINTS.items() for checkpoint in checkpoints]

@@ -14,8 +14,8 @@ from sqlalchemy import update
 
 from app.models import Session, utcnow
 from app.resources import Resources
-from tests.e2e.stack import RunningStack
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
+from tests.support.stack import RunningStack
 
 TEMPLATE = "hello"
 DEEDS = ("launch",) * 8 + ("restart",) * 3 + ("stop",) * 4 + ("delete",) * 2 + ("cancel",) * 2

@@ -24,7 +24,7 @@ from tests.chaos.census import Census, Sampler, count, tell, wait_quiet
 from tests.chaos.control import VARIABLE, Control
 from tests.chaos.faults import FAULTS
 from tests.chaos.load import Load
-from tests.e2e.stack import RunningStack, running_stack
+from tests.support.stack import RunningStack, running_stack
 
 HEAL_SECONDS = 15
 QUIET_SECONDS = 60

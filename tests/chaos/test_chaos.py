@@ -14,8 +14,8 @@ from tests.chaos import deaths
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.suite import arena_of, installation, strike
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.fakes import FakeRuntime
+from tests.support.factories import make_user
+from tests.support.fakes import FakeRuntime
 from workers.jobs import checkpoints
 from workers.jobs.checkpoints import Checkpoint
 

@@ -20,8 +20,8 @@ from app.models import AuditEntry, Bootstrap, User
 from app.resources import Resources
 from app.runtime.base import ImagePullFailed, Report
 from tests.conftest import ROOT, TestWorker
-from tests.factories import make_user
-from tests.fakes import FakeRuntime
+from tests.support.factories import make_user
+from tests.support.fakes import FakeRuntime
 
 Spawner = Callable[..., Awaitable[tuple[int, str]]]
 

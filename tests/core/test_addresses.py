@@ -5,25 +5,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.core.addresses import Alias, Route, base_path, origin_of, parse, route_of, split_route, workspace_url
-from app.core.settings.model import Settings
+from tests.support.url_modes import HOST, PATH
 
 slugs = st.from_regex(r"[a-z0-9]{1,30}", fullmatch=True)
 templates = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)
 rests = st.sampled_from(["/", "/lab?x=1", "//evil.example.org/", "/%2e%2e/bob-hello/", "/a\\b", "?q", ""])
-
-
-def make_settings(workspace_url: str) -> Settings:
-    return Settings(
-        _env_file=None,
-        public_url="http://localhost:8080",
-        workspace_url=workspace_url,
-        allow_shared_origin=True,
-        secret_key="a-secret-for-tests-0123456789-abcdefghij",
-    )
-
-
-PATH = make_settings("http://127.0.0.1:8080/{route}")
-HOST = make_settings("https://{route}.Apps.example.org:443")
 
 
 @given(slugs, templates, slugs, templates)

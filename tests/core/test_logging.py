@@ -17,8 +17,8 @@ from app.resources import Resources
 from app.security.redaction import REMOVED, Redactor
 from deploy.stack.services import Services
 from tests.conftest import TestWorker
-from tests.factories import sign_in
-from tests.letters import Inbox
+from tests.support.emails import Inbox
+from tests.support.factories import sign_in
 
 
 def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:

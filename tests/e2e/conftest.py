@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from deploy.stack.engine import Engine, engine_url
 from deploy.stack.images import missing, samples
-from tests.e2e.browser import launch_browser
-from tests.e2e.stack import ROOT, Mode, RunningStack, running_stack
+from tests.support.chromium import launch_browser
+from tests.support.stack import ROOT, Mode, RunningStack, running_stack
 
 CATALOGUES = (ROOT / "images" / "catalog.yaml", ROOT / "tests" / "templates" / "catalog.yaml")
 

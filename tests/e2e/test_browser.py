@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.core.addresses import workspace_url
 from deploy.stack.console import StepFailed, wait_until
-from tests.e2e.browser import (
+from tests.support.chromium import (
     PATIENCE_MS,
     Person,
     launch,
@@ -20,7 +20,7 @@ from tests.e2e.browser import (
     stop,
     wait_running,
 )
-from tests.e2e.stack import RunningStack
+from tests.support.stack import RunningStack
 
 
 def address_of(stack: RunningStack, slug: str, template: str) -> str:

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from deploy.stack.console import StepFailed, wait_until
-from tests.e2e.stack import RunningStack, running_stack
-from tests.e2e.test_launch import follow
+from tests.support.stack import RunningStack, follow, running_stack
 
 
 @pytest.fixture(scope="module")

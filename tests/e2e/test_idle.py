@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from deploy.stack.console import StepFailed, wait_until
-from tests.e2e.stack import ROOT, RunningStack, running_stack
-from tests.e2e.test_launch import follow
-from tests.e2e.test_proxy import NAVIGATION, Visit
+from tests.support.stack import ROOT, RunningStack, follow, running_stack
+from tests.support.visit import NAVIGATION, Visit
 from tests.support.waiting import PATIENCE
 
 IDLE_SECONDS = 6

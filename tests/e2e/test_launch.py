@@ -9,20 +9,9 @@ import pytest
 import redis
 
 from deploy.stack.console import StepFailed, wait_until
-from tests.e2e.stack import RunningStack
+from tests.support.stack import RunningStack, follow
 from tests.support.waiting import PATIENCE
 from workers.identity import place
-
-
-def follow(client: httpx.Client, stack: RunningStack, path: str, headers: dict[str, str]) -> dict[str, object]:
-    """Long-poll a job until it ends."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        answer = client.get(f"{stack.public_url}{path}", params={"wait": 10}, headers=headers)
-        job: dict[str, object] = answer.json()
-        if job["state"] not in ("queued", "running"):
-            return job
-    pytest.fail(f"the job did not end: {job}")
 
 
 def test_a_person_signs_up_and_reaches_their_workspace_through_the_proxy(stack: RunningStack) -> None:

@@ -4,8 +4,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.core.addresses import workspace_url
-from tests.e2e.browser import PATIENCE_MS, Person, launch, open_workspace, person, restart, sign_up, wait_running
-from tests.e2e.stack import RunningStack
+from tests.support.chromium import PATIENCE_MS, Person, launch, open_workspace, person, restart, sign_up, wait_running
+from tests.support.stack import RunningStack
 
 OWNER = "marlene"
 

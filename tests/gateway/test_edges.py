@@ -19,9 +19,9 @@ from app.resources import Resources
 from app.security.tokens import new_token
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import make_job
-from tests.clocks import Time
-from tests.core.test_addresses import HOST, PATH
-from tests.factories import SignedIn, sign_in
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, sign_in
+from tests.support.url_modes import HOST, PATH
 from tests.support.waiting import SOON
 
 STATE = new_token()

@@ -10,7 +10,7 @@ import pytest
 from app.core.i18n import LOCALES, Locale
 from app.mail.messages import Email, Message, invite, write_link
 from app.mail.sender import SmtpMailer
-from tests.letters import PostOffice, text_of
+from tests.support.emails import PostOffice, text_of
 
 TOKEN = "lm5k-_Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfA"
 CODE = "7K2M-Q9XD"

@@ -12,7 +12,7 @@ import pytest
 from app.mail import sender
 from app.mail.messages import Email
 from app.mail.sender import MailDeferred, MailRefused, MailUnanswered, SmtpMailer
-from tests.letters import PostOffice, text_of
+from tests.support.emails import PostOffice, text_of
 
 FROM = "Spawner <spawner@example.org>"
 

@@ -1,14 +1,12 @@
 """Migrations on an empty database: all the way up, nothing left to generate, all the way down."""
 
 import asyncio
-import subprocess
-import sys
 
 import asyncpg
 import pytest
 
 from deploy.stack.services import Services
-from tests.conftest import ROOT
+from tests.support.migrating import alembic
 
 
 @pytest.fixture
@@ -19,14 +17,6 @@ async def empty_database(services: Services) -> str:
     await connection.execute("CREATE DATABASE migrated")
     await connection.close()
     return services.database_owner_url.replace("/spawner?", "/migrated?")
-
-
-async def alembic(url: str, *arguments: str) -> str:
-    """Run alembic; its output. Fails with its errors."""
-    command = [sys.executable, "-m", "alembic", "-x", f"url={url}", *arguments]
-    done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 async def tables(url: str) -> set[str]:

@@ -19,8 +19,8 @@ import pytest
 from app.runtime.base import Runtime
 from app.runtime.docker.firewall import Firewall
 from app.runtime.docker.runtime import DockerRuntime
-from tests.runtime.attacks import RANGE, Attack, Prey, build_attacker
-from tests.runtime.support import ALLOWED, DOCKER_URL, Answer, Peer, Steps, Workspaces, fetch
+from tests.support.attacks import RANGE, Attack, Prey, build_attacker
+from tests.support.engine import ALLOWED, DOCKER_URL, Answer, Peer, Steps, Workspaces, fetch
 
 RUNTIMES = [pytest.param(lambda: DockerRuntime(DOCKER_URL, publish="never", starts=16, allowed=ALLOWED), id="docker")]
 

@@ -10,8 +10,8 @@ from app.runtime.docker.objects import container_body
 from app.runtime.docker.policy import MAX_TERMINALS, SECCOMP, Allowed, PolicyViolated, check
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.spec import WorkspaceSpec
-from tests.runtime.attacks import Attack
-from tests.runtime.support import DOCKER_URL, SPEC, Steps, Workspaces, fetch
+from tests.support.attacks import Attack
+from tests.support.engine import DOCKER_URL, SPEC, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE
 
 UNIX, IPV4, IPV6, NETLINK = "1", "2", "10", "16"

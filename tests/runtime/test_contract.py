@@ -15,7 +15,7 @@ from app.runtime.base import (
     RuntimeFault,
     Superseded,
 )
-from tests.runtime.support import Steps, Workspaces, eventually, fetch, settled
+from tests.support.engine import Steps, Workspaces, eventually, fetch, settled
 from tests.support.waiting import PATIENCE
 
 

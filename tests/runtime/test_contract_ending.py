@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from app.runtime.base import Inventory, RunState, Runtime
-from tests.runtime.support import Steps, Workspaces, eventually, fetch
+from tests.support.engine import Steps, Workspaces, eventually, fetch
 from tests.support.waiting import PATIENCE
 
 DEAF = "trap '' TERM; echo deaf; while :; do busybox sleep 0.1; done"

@@ -6,7 +6,7 @@ import pytest
 
 from app.runtime.base import Event, Inventory, OwnedVolume, RunState, Runtime
 from app.runtime.spec import WorkspaceSpec
-from tests.runtime.support import Steps, Workspaces, eventually, fetch
+from tests.support.engine import Steps, Workspaces, eventually, fetch
 from tests.support.waiting import PATIENCE
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.runtime.base import RunState, Runtime, SubnetTaken
 from app.runtime.spec import Network
-from tests.runtime.support import Steps, Workspaces
+from tests.support.engine import Steps, Workspaces
 
 
 def inside(host: str, network: Network) -> bool:

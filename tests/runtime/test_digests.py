@@ -14,7 +14,7 @@ import aiodocker
 import pytest
 
 from app.runtime.base import RunState, Runtime, RuntimeFault
-from tests.runtime.support import DOCKER_URL, Steps, Workspaces
+from tests.support.engine import DOCKER_URL, Steps, Workspaces
 from tests.support.waiting import PATIENCE
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"

@@ -14,7 +14,7 @@ from app.runtime.docker.calls import EngineRefused
 from app.runtime.docker.objects import confinement_of, container_body
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.spec import Network, WorkspaceSpec
-from tests.runtime.support import ALLOWED, DOCKER_URL, Steps, Workspaces, eventually
+from tests.support.engine import ALLOWED, DOCKER_URL, Steps, Workspaces, eventually
 from tests.support.waiting import PATIENCE
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.runtime.base import ImageMissing, ImagePullFailed, RuntimeFault
 from app.runtime.docker.pull import Layers, pull
 from app.runtime.docker.runtime import DockerRuntime
-from tests.runtime.support import SPEC, VERSION, Answer, Peer, Steps, reply
+from tests.support.engine import SPEC, VERSION, Answer, Peer, Steps, reply
 
 
 def pulling(*lines: dict[str, Any], pause: float = 0, then: float = 0, whole: bool = True) -> Answer:

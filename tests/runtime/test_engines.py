@@ -14,7 +14,7 @@ from app.runtime.docker.objects import confinement_of
 from app.runtime.docker.policy import Allowed
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.docker.streams import log_lines
-from tests.runtime.support import SPEC, VERSION, Peer, Steps, reply
+from tests.support.engine import SPEC, VERSION, Peer, Steps, reply
 from tests.support.waiting import PATIENCE
 
 WORKSPACE = SPEC.workspace_id

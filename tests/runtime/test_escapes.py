@@ -20,8 +20,8 @@ from app.runtime.base import EgressUnenforceable, RunState
 from app.runtime.docker.firewall import Firewall
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.egress import EGRESS_INTERNET, EGRESS_NONE, Egress
-from tests.runtime.attacks import RANGE, Attack, Prey, outcomes
-from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
+from tests.support.attacks import RANGE, Attack, Prey, outcomes
+from tests.support.engine import DOCKER_URL, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE
 
 # What listens on the engine's host in an installation, at its address in the workspace's own network.

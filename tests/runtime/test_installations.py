@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from app.runtime.base import NameTaken, OwnedVolume, RunState, Runtime, SubnetTaken
-from tests.runtime.support import Steps, Workspaces
+from tests.support.engine import Steps, Workspaces
 
 OURS, THEIRS = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 

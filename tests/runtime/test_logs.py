@@ -14,8 +14,8 @@ from app.runtime.docker.objects import INCARNATION, PORT, WORKSPACE
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.docker.streams import MAX_LINE
 from tests.api.streaming import Sent, make_workspace, served
-from tests.factories import sign_in
-from tests.runtime.support import DOCKER_URL
+from tests.support.engine import DOCKER_URL
+from tests.support.factories import sign_in
 from tests.support.logs import FOLLOW, LOGS, lines, texts, working
 
 Start = Callable[[str], Awaitable[aiodocker.containers.DockerContainer]]

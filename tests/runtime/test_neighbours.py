@@ -14,8 +14,8 @@ from app.runtime.base import Endpoint
 from app.runtime.docker.firewall import MAX_CONNECTIONS
 from app.runtime.docker.kernel import BOUNDS, Demand, lacking, read, settings_of
 from app.runtime.docker.policy import MAX_TERMINALS
-from tests.runtime.attacks import Attack
-from tests.runtime.support import fetch
+from tests.support.attacks import Attack
+from tests.support.engine import fetch
 from tests.support.waiting import PATIENCE
 
 MEMORY = 512 << 20

@@ -12,8 +12,8 @@ from app.runtime.base import EgressUnenforceable
 from app.runtime.docker.firewall import Firewall
 from app.runtime.docker.rule_watch import open_watch, removals
 from app.runtime.docker.runtime import DockerRuntime
-from tests.runtime.attacks import RANGE
-from tests.runtime.support import DOCKER_URL, eventually
+from tests.support.attacks import RANGE
+from tests.support.engine import DOCKER_URL, eventually
 from tests.support.waiting import PATIENCE
 from workers.loops import egress
 from workers.loops.egress import guard

@@ -12,8 +12,8 @@ from app.runtime.base import Runtime
 from app.workspaces import service
 from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker, worker_on
-from tests.factories import SignedIn
-from tests.runtime.support import Workspaces, fetch
+from tests.support.engine import Workspaces, fetch
+from tests.support.factories import SignedIn
 
 CATALOG = """\
 templates:

@@ -29,7 +29,7 @@ from app.security.keyring import Keyring, rotate
 from app.security.redaction import REMOVED, Redactor
 from app.security.tokens import Tokens
 from tests.conftest import ROOT
-from tests.factories import SignedIn, make_link, make_token, make_user, sign_in
+from tests.support.factories import SignedIn, make_link, make_token, make_user, sign_in
 
 FIRST, SECOND = "first-secret-0123456789-abcdefghijkl", "second-secret-0123456789-abcdefghijk"
 SAME = {"Sec-Fetch-Site": "same-origin"}

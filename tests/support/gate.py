@@ -12,7 +12,7 @@ from app.gateway.websocket_relay import RelayTicket
 from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
 from app.resources import Resources
 from app.security.tokens import new_token
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
 
 HOST = "127.0.0.1:8080"
 OWN = "http://127.0.0.1:8080"

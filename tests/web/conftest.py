@@ -7,8 +7,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.resources import Resources
-from tests.factories import SignedIn
-from tests.web.browsers import make_browser
+from tests.support.browsers import make_browser
+from tests.support.factories import SignedIn
 
 
 @pytest.fixture

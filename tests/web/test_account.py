@@ -11,9 +11,9 @@ from app.accounts.principal import Client
 from app.accounts.sessions import open_session
 from app.models import ApiToken, AuditEntry
 from app.resources import Resources
-from tests.factories import SignedIn, make_token, make_user, sign_in
-from tests.web.browsers import Page, make_browser
-from tests.web.test_pages import SAME_IN_BOTH, check_policy
+from tests.support.browsers import Page, make_browser
+from tests.support.factories import SignedIn, make_token, make_user, sign_in
+from tests.support.pages import SAME_IN_BOTH, check_policy
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 FORM = {"name": "backup", "scope": ["read", "workspaces"], "days": "30"}

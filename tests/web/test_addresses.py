@@ -9,8 +9,8 @@ from sqlalchemy import select
 from app.models import LinkRequest, Share, WorkspaceStatus
 from app.resources import Resources
 from app.web import rendering
-from tests.factories import SignedIn
-from tests.web.browsers import Page, make_workspace
+from tests.support.browsers import Page, make_workspace
+from tests.support.factories import SignedIn
 
 SHARES = "/home/workspaces/hello/shares"
 TEMPLATES = sorted((Path(rendering.__file__).parent / "templates").glob("*.html"))

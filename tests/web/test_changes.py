@@ -19,23 +19,9 @@ from app.models import (
 from app.resources import Resources
 from app.workspaces import idle
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, sign_in
-from tests.web.browsers import Page, make_browser, make_workspace
-from tests.web.test_home import HTMX, jobs_of
-
-PATH = "/home/workspaces/hello"
-
-
-def forms(html: str) -> set[str]:
-    """What the card of hello can ask for: the last part of each form's address."""
-    actions = [str(form["action"]) for form in Page(html).find("form")]
-    return {action.rpartition("/")[2] for action in actions if action.startswith(f"{PATH}/")}
-
-
-async def workspace_of(resources: Resources, who: SignedIn, template: str = "hello") -> Workspace:
-    async with resources.unit_of_work() as session:
-        query = select(Workspace).where(Workspace.user_id == who.user.id, Workspace.template == template)
-        return (await session.scalars(query)).one()
+from tests.support.browsers import Page, make_browser, make_workspace
+from tests.support.factories import SignedIn, sign_in
+from tests.support.pages import HTMX, PATH, forms, jobs_of, workspace_of
 
 
 async def run(hers: httpx.AsyncClient, worker: TestWorker, template: str = "hello") -> None:

@@ -6,23 +6,16 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from app.core.outbox import announce
 from app.models import Job, JobKind, JobStep, WorkspaceStatus
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, sign_in
+from tests.support.browsers import Page, make_browser, make_workspace
+from tests.support.factories import SignedIn, sign_in
+from tests.support.pages import HTMX, jobs_of
 from tests.support.waiting import SOON
-from tests.web.browsers import Page, make_browser, make_workspace
-
-HTMX = {"HX-Request": "true"}
-
-
-async def jobs_of(resources: Resources, who: SignedIn) -> list[Job]:
-    """Every job of a user."""
-    async with resources.unit_of_work() as session:
-        return list(await session.scalars(select(Job).where(Job.user_id == who.user.id)))
 
 
 async def test_home_shows_who_is_signed_in_and_every_template(hers: httpx.AsyncClient) -> None:

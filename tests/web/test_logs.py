@@ -11,12 +11,11 @@ from app.models import JobState, JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import logs as protocol
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, sign_in
-from tests.fakes import FakeRuntime
+from tests.support.browsers import Page, make_browser, make_workspace
+from tests.support.factories import SignedIn, sign_in
+from tests.support.fakes import FakeRuntime
 from tests.support.logs import LoggingRuntime, breaks, numbered, working
-from tests.web.browsers import Page, make_browser, make_workspace
-from tests.web.test_home import HTMX
-from tests.web.test_pages import check_languages, check_policy
+from tests.support.pages import HTMX, check_languages, check_policy
 
 PATH = "/home/workspaces/hello"
 LOG = f"{PATH}/log"

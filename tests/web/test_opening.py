@@ -11,10 +11,10 @@ from app.gateway.origin_handoff import MAX_CODES
 from app.models import EngineCapacity, Handoff, Job, JobKind, JobState, JobStep, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, sign_in
-from tests.web.browsers import Page, make_workspace
+from tests.support.browsers import Page, make_workspace
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, sign_in
 
 HTMX = {"HX-Request": "true"}
 

@@ -15,8 +15,9 @@ from app.web.messages import pages as texts
 from app.web.rendering import FOLDER
 from app.workspaces.errors import CAPACITY
 from app.workspaces.idle import Ahead
-from tests.factories import SignedIn, make_user, sign_in
-from tests.web.browsers import Page, make_browser, make_workspace
+from tests.support.browsers import Page, make_browser, make_workspace
+from tests.support.factories import SignedIn, make_user, sign_in
+from tests.support.pages import check_languages, check_policy
 
 STATES = (
     "new",
@@ -45,7 +46,6 @@ VISITED = {
     "confirm": ("GET", "/auth/confirm", 200),
     "not found": ("GET", "/nowhere", 404),
 }
-SAME_IN_BOTH = {"Spawner", "JupyterLab", "1 CPU", "H", "J", "alice@example.org"}
 
 
 async def put(resources: Resources, state: str) -> SignedIn:
@@ -88,43 +88,6 @@ async def put(resources: Resources, state: str) -> SignedIn:
             image = resources.catalog.default.image
             await resources.redis.set(f"{IMAGE_KEY}{image}", "building" if state == "building" else "failed")
     return who
-
-
-def check_policy(answer: httpx.Response) -> Page:
-    """Nothing in the page needs more than its policy allows."""
-    policy = answer.headers["content-security-policy"]
-    assert "script-src 'self';" in policy
-    assert "style-src 'self';" in policy
-    assert "unsafe" not in policy
-    page = Page(answer.text)
-    assert page.inline == []
-    for tag, attributes in page.elements:
-        assert tag != "style"
-        assert not [name for name in attributes if name.startswith(("on", "hx-on")) or name == "style"], tag
-        if "disabled" not in attributes and tag in ("button", "summary"):
-            assert attributes.get("tabindex", "0") == "0", f"{tag} is out of the keyboard's reach"
-        for name in ("src", "href", "action", "hx-get", "hx-post"):
-            value = attributes.get(name)
-            assert value is None or value.startswith(("/", "#")), f"{tag} {name}={value}"
-            assert value is None or not value.startswith("//")
-    return page
-
-
-def check_languages(english: httpx.Response, german: httpx.Response) -> None:
-    """The same page, said twice: no sentence is left in the other language."""
-    pages = [check_policy(english), check_policy(german)]
-    for answer, page, locale in zip((english, german), pages, ("en", "de"), strict=True):
-        assert page.find("html", lang=locale)
-        assert answer.headers["content-language"] == locale
-        assert "Accept-Language" in answer.headers["vary"]
-    first, second = pages
-    assert len(first.words) == len(second.words)
-    same = {
-        word
-        for word, other in zip(first.words, second.words, strict=True)
-        if word == other and re.search(r"[^\W\d_]", word)
-    }
-    assert same <= SAME_IN_BOTH
 
 
 @pytest.mark.parametrize("name", VISITED)

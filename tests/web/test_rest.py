@@ -11,11 +11,10 @@ from app.core.i18n import Locale
 from app.models import JobStep, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.web.messages.pages import soon
-from tests.clocks import Time
-from tests.factories import SignedIn
-from tests.web.browsers import Page, make_workspace
-from tests.web.test_changes import PATH, forms, workspace_of
-from tests.web.test_home import HTMX
+from tests.support.browsers import Page, make_workspace
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn
+from tests.support.pages import HTMX, PATH, forms, workspace_of
 
 LIMITS = {"idle_pause": 600, "idle_stop": 3600, "max_lifetime": 7200}
 

@@ -14,9 +14,9 @@ from app.models import LinkRequest, WorkspaceStatus
 from app.resources import Resources
 from app.security.tokens import new_token
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user
-from tests.letters import Inbox
-from tests.web.browsers import Page, make_browser, make_workspace
+from tests.support.browsers import Page, make_browser, make_workspace
+from tests.support.emails import Inbox
+from tests.support.factories import SignedIn, make_user
 
 ALICE = "alice@example.org"
 HTMX = {"HX-Request": "true"}

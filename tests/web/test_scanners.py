@@ -16,9 +16,9 @@ from app.models import MagicLink
 from app.resources import Resources
 from deploy.stack.up import find_browser
 from tests.conftest import TestWorker
-from tests.e2e.browser import ARGUMENTS
-from tests.factories import make_user
-from tests.letters import Inbox
+from tests.support.chromium import ARGUMENTS
+from tests.support.emails import Inbox
+from tests.support.factories import make_user
 from tests.support.waiting import PATIENCE
 
 ALICE = "alice@example.org"

@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from app.models import Share, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from tests.factories import SignedIn, make_user, sign_in
-from tests.web.browsers import Page, make_browser, make_workspace
+from tests.support.browsers import Page, make_browser, make_workspace
+from tests.support.factories import SignedIn, make_user, sign_in
 
 SHARES = "/home/workspaces/hello/shares"
 

@@ -12,8 +12,8 @@ from app.models import LinkRequest, MagicLink, utcnow
 from app.resources import Resources, make_redis
 from app.security.rate_limits import LinkLimits
 from app.security.tokens import new_token
-from tests.factories import SignedIn
-from tests.web.browsers import Page, make_browser
+from tests.support.browsers import Page, make_browser
+from tests.support.factories import SignedIn
 
 
 async def count_requests(resources: Resources) -> int:

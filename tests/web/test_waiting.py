@@ -9,10 +9,10 @@ from sqlalchemy import event, select
 
 from app.models import LinkRequest
 from app.resources import Resources
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.letters import Inbox
-from tests.web.browsers import make_browser
+from tests.support.browsers import make_browser
+from tests.support.clocks import Time
+from tests.support.emails import Inbox
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
 

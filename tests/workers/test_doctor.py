@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.core.settings.model import Settings
 from app.runtime.base import EngineReport, EngineUnavailable
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 from workers.doctor import examine
 from workers.doctor.engine import demand_of, engine_findings, kernel_findings, product_findings, support_ended

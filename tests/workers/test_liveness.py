@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from app.core.settings.model import Settings
 from app.runtime.base import EngineUnavailable
 from tests.conftest import ROOT, TestWorker
-from tests.fakes import FakeRuntime
-from tests.workers.jobs.test_drive import until
+from tests.support.driving import until
+from tests.support.fakes import FakeRuntime
 from workers.identity import place
 from workers.liveness import LIFE_SECONDS, PRIVATE, heartbeat_path
 from workers.loops import heartbeat

@@ -13,9 +13,8 @@ from app.core import logging as log
 from app.core.outbox import QUEUE
 from app.resources import Resources
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
-from tests.support.driving import accept
-from tests.workers.jobs.test_drive import failing
+from tests.support.driving import accept, failing
+from tests.support.fakes import FakeRuntime
 from workers.queue_failures import FAILURES
 
 

@@ -16,8 +16,8 @@ from app.workspaces.errors import CapacityRunning, QuotaUserRunning, Refused
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.views import view_job
 from tests.conftest import TestWorker
-from tests.factories import make_user
 from tests.support.crowd import crowd
+from tests.support.factories import make_user
 from tests.support.waiting import PATIENCE
 from workers.loops.reconcile import reconcile_rows
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from app.models import Job, JobKind, JobState, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.workspaces import idle, service
-from tests.factories import SignedIn, sign_in
+from tests.support.factories import SignedIn, sign_in
 
 LIMITS = {"idle_pause": 600, "idle_stop": 3600, "max_lifetime": 7200}
 EXTEND = "/api/container/hello/extend"

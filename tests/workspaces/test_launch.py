@@ -12,9 +12,9 @@ from app.resources import Resources
 from app.security.tokens import new_token
 from app.workspaces import service
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, make_user, sign_in
-from tests.fakes import FakeRuntime
 from tests.support.crowd import crowd, persist
+from tests.support.factories import SignedIn, make_user, sign_in
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 
 

@@ -31,10 +31,10 @@ from app.workspaces.container_spec import container_name
 from app.workspaces.errors import NotCancellable, Refused
 from app.workspaces.states import ALIVE, DESIRED_AT, TRANSITIONS
 from deploy.stack.services import Services
-from tests.factories import make_user
-from tests.fakes import FakeRuntime
-from tests.workspaces.stepped import Answer, Call, SteppedWorker, finish, settle
-from tests.workspaces.world import World
+from tests.support.factories import make_user
+from tests.support.fakes import FakeRuntime
+from tests.support.stepped import Answer, Call, SteppedWorker, finish, settle
+from tests.support.world import World
 from workers.context import WorkerContext
 from workers.jobs.drive import drive_workspace
 from workers.loops.engine_events import reconcile_workspace

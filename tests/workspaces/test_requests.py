@@ -22,11 +22,10 @@ from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from app.workspaces.errors import NotCancellable
 from tests.conftest import TestWorker
-from tests.factories import make_user, sign_in
-from tests.fakes import FakeRuntime
 from tests.support.crowd import crowd
-from tests.support.driving import drive
-from tests.workers.jobs.test_drive import has_state, until
+from tests.support.driving import drive, has_state, until
+from tests.support.factories import make_user, sign_in
+from tests.support.fakes import FakeRuntime
 
 KINDS = (JobKind.LAUNCH, JobKind.RESTART, JobKind.STOP, JobKind.DELETE)
 

@@ -7,8 +7,8 @@ from sqlalchemy import update
 from app.models import Job, JobState, JobStep, Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces.views import list_workspaces
-from tests.factories import sign_in
-from tests.web.browsers import make_workspace
+from tests.support.browsers import make_workspace
+from tests.support.factories import sign_in
 
 ROUNDS = 150
 

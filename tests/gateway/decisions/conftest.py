@@ -11,7 +11,7 @@ from app.gateway.token_entries import TokenEntries
 from app.gateway.websocket_relay import Relay
 from app.resources import Resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
-from tests.factories import sign_in
+from tests.support.factories import sign_in
 from tests.support.gate import OWN, Counter, Gate, make_workspace
 
 

@@ -24,8 +24,8 @@ from app.models import JobKind, JobState, Workspace, WorkspaceStatus
 from app.security.tokens import new_token
 from app.workspaces.errors import Refused
 from app.workspaces.states import RELEASED
-from tests.clocks import Time
-from tests.factories import sign_in
+from tests.support.clocks import Time
+from tests.support.factories import sign_in
 from tests.support.gate import ADMITTED, APART, OWN, Gate, make_workspace
 
 S = WorkspaceStatus

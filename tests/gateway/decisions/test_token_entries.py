@@ -10,8 +10,8 @@ from app.core.errors import InsufficientScope
 from app.gateway.decide import GatewayContext, answer
 from app.gateway.token_entries import TokenEntries
 from app.models import ApiToken, AuditEntry
-from tests.clocks import Time
-from tests.factories import make_token
+from tests.support.clocks import Time
+from tests.support.factories import make_token
 from tests.support.gate import Gate, make_workspace
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.gateway.proxy.attacks import FORGED, Case
-from tests.gateway.proxy.upstream import Arrival
+from tests.support.upstream import Arrival
 
 _LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*|[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
 _REQUEST = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~\x80-\xff]+ HTTP/1\.1")

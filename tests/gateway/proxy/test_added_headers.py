@@ -4,9 +4,8 @@ import pytest
 
 from app.catalog.templates import Catalog
 from app.resources import Resources
-from tests.gateway.proxy.conftest import Site
-from tests.gateway.proxy.test_credentials import socket
-from tests.gateway.proxy.test_proxy import last
+from tests.support.proxy import Site
+from tests.support.sockets import last, socket
 
 HEADERS = {
     "X-Script-Name": "{prefix}",

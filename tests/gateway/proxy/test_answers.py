@@ -1,14 +1,13 @@
 """What of a container's answer reaches the browser, and what comes where there is none, through a real Caddy."""
 
-import json
-import re
 from functools import partial
 
 import pytest
 
 from app.http.middleware import MAX_HEAD
-from tests.gateway.proxy.conftest import Owned, Site
-from tests.gateway.proxy.upstream import Arrival, upstream
+from tests.support.proxy import Owned, Site
+from tests.support.raw_http import check_problem, heads
+from tests.support.upstream import Arrival, upstream
 
 
 def said(*lines: str, status: str = "200 OK", body: str = "") -> bytes:
@@ -22,21 +21,6 @@ def give(answer: bytes, _: Arrival) -> bytes:
 async def ask(site: Site, owned: Owned, path: str = "/a/b", *lines: str, method: str = "GET") -> bytes:
     cookie = f"Cookie: {owned.cookie['Cookie']}"
     return await site.raw(site.host(owned.route), site.path(owned.route, path), [cookie, *lines], method=method)
-
-
-def heads(answer: bytes, name: str) -> list[str]:
-    """A header's values, of informational answers too."""
-    found = re.findall(rb"(?im)^" + name.encode() + rb":[ \t]*(.*?)\r$", answer)
-    return [value.decode("latin-1") for value in found]
-
-
-def check_problem(answer: bytes, status: int, code: str) -> None:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(f"HTTP/1.1 {status} ".encode()), answer[:300]
-    assert heads(answer, "Content-Type") == ["application/problem+json"]
-    assert b"Caddy" not in answer
-    problem = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])
-    assert (problem["status"], problem["code"]) == (status, code)
 
 
 # What a container that does not know its prefix names, and what the browser must hear in path mode.

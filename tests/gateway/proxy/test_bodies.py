@@ -1,29 +1,11 @@
 """Requests with a body: who asks for it, and what of a container's answer arrives that comes before its end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.gateway.proxy.conftest import Owned, Site
-from tests.gateway.proxy.test_answers import check_problem
-
-Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-LARGE = 5_000_000
-
-
-@asynccontextmanager
-async def container(behaviour: Behaviour) -> AsyncIterator[int]:
-    """Something that listens on loopback and behaves so on each connection; yields its port."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await behaviour(reader, writer)
-        writer.close()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
+from tests.support.proxy import Site
+from tests.support.raw_http import LARGE, Behaviour, answer_to_upload, check_problem, connected, container, head
 
 
 async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,41 +19,6 @@ async def refuse_within(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     await reader.readuntil(b"\r\n\r\n")
     await reader.readexactly(100_000)
     writer.write(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\ntoo large")
-
-
-def head(site: Site, owned: Owned | None, *lines: str, method: str = "PUT", route: str = "alice-hello") -> bytes:
-    cookie = [f"Cookie: {owned.cookie['Cookie']}"] if owned is not None else []
-    first = [f"{method} {site.path(route, '/up')} HTTP/1.1", f"Host: {site.host(route)}"]
-    return "\r\n".join([*first, *cookie, *lines, "", ""]).encode()
-
-
-@asynccontextmanager
-async def connected(site: Site, sent: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", site.edge.port, limit=2**24)
-    writer.write(sent)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-
-
-async def upload(writer: asyncio.StreamWriter, size: int) -> None:
-    with suppress(ConnectionError):
-        for _ in range(0, size, 50_000):
-            writer.write(b"x" * 50_000)
-            await writer.drain()
-
-
-async def answer_to_upload(site: Site, sent: bytes, size: int) -> bytes:
-    """Send a body as fast as it is taken, and read what comes meanwhile."""
-    async with connected(site, sent) as (reader, writer):
-        sending = asyncio.create_task(upload(writer, size))
-        try:
-            async with asyncio.timeout(20):
-                said = await reader.readuntil(b"\r\n\r\n")
-                return said + await reader.read(2**16)
-        finally:
-            sending.cancel()
 
 
 @pytest.mark.parametrize("behaviour", [refuse, refuse_within])

@@ -9,10 +9,9 @@ import pytest
 
 from app.models import WorkspaceStatus
 from deploy.stack.layout import free_port
-from tests.factories import sign_in
-from tests.gateway.proxy.conftest import Edge, Owned, Peer, Site, Switchboard, caddy, serving
-from tests.gateway.proxy.test_answers import check_problem, heads
-from tests.gateway.proxy.test_bodies import connected, container, head
+from tests.support.factories import sign_in
+from tests.support.proxy import Edge, Owned, Peer, Site, Switchboard, caddy, serving
+from tests.support.raw_http import check_problem, connected, container, head, heads
 from tests.support.waiting import PATIENCE
 
 # For one container of an account, for each of a few, and for each of many.

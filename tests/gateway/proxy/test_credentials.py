@@ -1,22 +1,16 @@
 """An application's own credentials reach it as they are; the platform's reach no container, wherever they stand."""
 
-import base64
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
-from websockets.asyncio.client import connect
 
 from app.gateway.credentials import read_credentials
 from app.gateway.proxied_request import ProxiedRequest
-from tests.factories import make_token
-from tests.gateway.proxy.conftest import Owned, Site
-from tests.gateway.proxy.test_proxy import last
+from tests.support.factories import make_token
+from tests.support.proxy import Site
+from tests.support.sockets import basic, last, socket
 
 JWT = "eyJhbGciOiJIUzI1NiIsImtpZCI6ImFwcCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
-
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 OWN = [
@@ -98,11 +92,6 @@ async def test_any_other_query_keeps_its_bytes(site: Site, query: str) -> None:
     owned = await site.own()
     await site.raw(site.host(owned.route), site.path(owned.route, f"/?{query}"), [f"Cookie: {owned.cookie['Cookie']}"])
     assert last(site).target.partition("?")[2] == query
-
-
-def socket(site: Site, owned: Owned, headers: dict[str, str], query: str = "") -> connect:
-    url = f"ws://{site.host(owned.route)}{site.path(owned.route, '/ws')}{query}"
-    return connect(url, host="127.0.0.1", port=site.edge.port, additional_headers=headers, proxy=None)
 
 
 def spelled(token: str) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 
 from app.http.middleware import HEADERS
 from deploy.stack.layout import free_port
-from tests.gateway.proxy.conftest import Site, caddy
+from tests.support.proxy import Site, caddy
 
 CLOSED = "default-src 'none'; frame-ancestors 'none'"
 EXPECTED = {name.lower(): value for name, value in HEADERS.items()}

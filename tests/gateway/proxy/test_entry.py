@@ -15,8 +15,8 @@ from app.gateway.cookies import MAX_TRIED
 from app.gateway.origin_handoff import enter_url, purge
 from app.models import Handoff, Session, Share, User, WorkspaceCookie, WorkspaceStatus, utcnow
 from app.security.tokens import new_token
-from tests.factories import SignedIn, sign_in
-from tests.gateway.proxy.conftest import APART, SHARED_ORIGIN, Owned, Site
+from tests.support.factories import SignedIn, sign_in
+from tests.support.proxy import APART, SHARED_ORIGIN, Owned, Site
 
 
 async def code_url(site: Site, owner: SignedIn, route: str, path: str = "/", state: str | None = None) -> str | None:

@@ -9,10 +9,10 @@ from playwright.async_api import BrowserContext, Error, Frame, async_playwright
 
 from app.core.settings.model import Settings
 from deploy.stack.up import find_browser
-from tests.e2e.browser import ARGUMENTS
-from tests.gateway.proxy.conftest import Edge, Owned, Site
-from tests.gateway.proxy.test_evil import certificate, edge, page, tls
-from tests.gateway.proxy.upstream import Arrival, Upstream, upstream
+from tests.support.chromium import ARGUMENTS
+from tests.support.production_edge import certificate, edge, page, tls
+from tests.support.proxy import Edge, Owned, Site
+from tests.support.upstream import Arrival, Upstream, upstream
 from tests.support.waiting import PATIENCE
 
 __all__ = ["edge"]

@@ -11,11 +11,11 @@ from functools import partial
 from random import Random
 
 from app.gateway.websocket_relay import Relay
-from tests.factories import sign_in
 from tests.gateway.proxy.attacks import Attacker, Case, Name, fixed, thrown
-from tests.gateway.proxy.conftest import Site
 from tests.gateway.proxy.judge import Ask, Listener, Place, judge
-from tests.gateway.proxy.upstream import Arrival, upstream
+from tests.support.factories import sign_in
+from tests.support.proxy import Site
+from tests.support.upstream import Arrival, upstream
 
 CASES = int(os.environ.get("FUZZ_CASES", "1000"))
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))

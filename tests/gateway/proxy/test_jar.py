@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from tests.gateway.proxy.conftest import Owned, Site
-from tests.gateway.proxy.upstream import Arrival, upstream
+from tests.support.proxy import Owned, Site
+from tests.support.upstream import Arrival, upstream
 
 OURS = ["spawner_session", "SPAWNER_workspace", "__Host-spawner_session", "__Secure-spawner_entry", "__host-Spawner_x"]
 BEFORE = ["", " ", "\t", "=", " = ", "\xa0", "\x85", "\xe2\x80\x80", "==	="]

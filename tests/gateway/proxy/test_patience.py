@@ -9,8 +9,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from deploy.stack.layout import free_port
-from tests.gateway.proxy.conftest import Edge, Peer, Site, Switchboard, caddy, serving
-from tests.gateway.proxy.test_proxy import socket_to
+from tests.support.proxy import Edge, Peer, Site, Switchboard, caddy, serving
+from tests.support.sockets import socket_to
 from tests.support.waiting import PATIENCE
 
 SHORT = 1.0

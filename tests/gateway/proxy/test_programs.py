@@ -10,11 +10,10 @@ from sqlalchemy import select, update
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.models import ApiToken, Share, User, Workspace, WorkspaceStatus, utcnow
-from tests.clocks import Time
-from tests.factories import make_token
-from tests.gateway.proxy.conftest import Owned, Site
-from tests.gateway.proxy.test_credentials import basic, socket
-from tests.gateway.proxy.test_proxy import last
+from tests.support.clocks import Time
+from tests.support.factories import make_token
+from tests.support.proxy import Owned, Site
+from tests.support.sockets import basic, last, socket
 
 LIMIT = 2.0
 

@@ -7,19 +7,16 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from app.http.proxy_headers import ProxyHeadersMiddleware
 from deploy.stack.layout import free_port
-from tests.gateway.proxy.conftest import Owned, Received, Site, caddy
+from tests.support.proxy import Site, caddy
+from tests.support.sockets import last, socket_to
 from tests.support.waiting import PATIENCE
 
 MEGABYTE = b"x" * 2**20
-
-
-def last(site: Site) -> Received:
-    return site.edge.peer.received[-1]
 
 
 async def test_the_owner_reaches_the_container(site: Site) -> None:
@@ -204,12 +201,6 @@ async def test_a_hundred_megabytes_are_carried(site: Site) -> None:
     answer = await site.http.post(url, content=body(), headers=headers)
     assert answer.status_code == 200
     assert (last(site).method, last(site).size) == ("POST", 100 * 2**20)
-
-
-def socket_to(site: Site, owned: Owned, origin: str | None, cookie: bool = True) -> connect:
-    url = f"ws://{site.host(owned.route)}{site.path(owned.route, '/ws')}"
-    headers = {**(owned.cookie if cookie else {}), **({"Origin": origin} if origin else {})}
-    return connect(url, host="127.0.0.1", port=site.edge.port, additional_headers=headers, proxy=None)
 
 
 async def test_a_websocket_talks_both_ways(site: Site) -> None:

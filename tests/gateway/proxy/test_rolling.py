@@ -19,7 +19,7 @@ from app.models import LinkRequest
 from app.resources import Resources
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
-from tests.gateway.proxy.conftest import caddy
+from tests.support.proxy import caddy
 from tests.support.waiting import PATIENCE
 
 

@@ -6,9 +6,8 @@ import pytest
 from starlette.datastructures import Headers
 
 from app.http import patience
-from tests.gateway.proxy.conftest import Site
-from tests.gateway.proxy.test_answers import check_problem
-from tests.gateway.proxy.test_bodies import LARGE, answer_to_upload, connected, container, head
+from tests.support.proxy import Site
+from tests.support.raw_http import LARGE, answer_to_upload, check_problem, connected, container, head
 from tests.support.waiting import PATIENCE
 
 # Of the 30 s that Caddy itself waits, so that nothing here is of its doing.

@@ -16,10 +16,10 @@ from app.runtime.base import Report
 from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
-from tests.gateway.proxy.conftest import APART, Owned, Site
-from tests.gateway.proxy.test_proxy import last, socket_to
-from tests.workers.jobs.test_drive import until
+from tests.support.driving import until
+from tests.support.fakes import FakeRuntime
+from tests.support.proxy import APART, Owned, Site
+from tests.support.sockets import last, socket_to
 
 S = WorkspaceStatus
 

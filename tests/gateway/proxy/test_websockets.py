@@ -17,8 +17,8 @@ from websockets.typing import Subprotocol
 
 from app.gateway.websocket_relay import Relay
 from app.models import Session, Share, User, Workspace, WorkspaceStatus, utcnow
-from tests.gateway.proxy.conftest import APART, Owned, Site
-from tests.gateway.proxy.test_proxy import last, socket_to
+from tests.support.proxy import APART, Owned, Site
+from tests.support.sockets import last, socket_to
 
 # The relay asks each second; a busy machine may take some more to say so.
 LIMIT = 20.0

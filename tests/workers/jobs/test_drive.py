@@ -1,7 +1,6 @@
 """Driving a job: outcomes, retries, leases, and workers that die."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,32 +16,10 @@ from app.workspaces import service
 from app.workspaces.jobs import leases
 from app.workspaces.jobs.leases import LeaseLost
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.fakes import FakeRuntime, http_peer
-from tests.support.driving import accept, drive, read
+from tests.support.driving import accept, drive, failing, has_state, read, until
+from tests.support.factories import make_user
+from tests.support.fakes import FakeRuntime, http_peer
 from tests.support.waiting import PATIENCE
-
-
-def failing(*faults: Exception) -> Callable[[WorkspaceSpec, Report], Awaitable[None]]:
-    """Raise each fault once, then pass."""
-    left = list(faults)
-
-    async def before(spec: WorkspaceSpec, report: Report) -> None:
-        if left:
-            raise left.pop(0)
-
-    return before
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition, ten seconds at most."""
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
-async def has_state(resources: Resources, job: Job, state: JobState) -> bool:
-    return (await read(resources, job))[0].state is state
 
 
 async def test_a_transient_engine_error_is_tried_again(

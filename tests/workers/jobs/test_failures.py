@@ -13,11 +13,10 @@ from app.runtime.base import EngineUnavailable, NameTaken
 from app.workspaces.jobs import outcomes
 from tests.api.streaming import make_job
 from tests.conftest import TestWorker
-from tests.factories import make_user, sign_in
-from tests.fakes import FakeRuntime
-from tests.support.driving import accept, drive, read
+from tests.support.driving import accept, drive, failing, read
+from tests.support.factories import make_user, sign_in
+from tests.support.fakes import FakeRuntime
 from tests.support.logs import LoggingRuntime, numbered, working
-from tests.workers.jobs.test_drive import failing
 
 
 async def test_what_the_engine_said_is_kept_for_admins_without_secrets(

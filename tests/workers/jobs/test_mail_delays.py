@@ -18,11 +18,11 @@ from app.core.settings.model import Settings
 from app.mail.sender import SmtpMailer
 from app.models import LinkRequest, User, utcnow
 from app.resources import Resources
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.letters import PostOffice, open_post_office
-from tests.web.browsers import make_browser
+from tests.support.browsers import make_browser
+from tests.support.clocks import Time
+from tests.support.emails import PostOffice, open_post_office
+from tests.support.factories import make_user
 from workers.jobs.send_mail import deliver
 
 ALICE, BLOCKED, NOBODY = "alice@example.org", "blocked@example.org", "nobody@example.org"

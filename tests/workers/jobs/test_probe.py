@@ -17,8 +17,8 @@ from app.runtime.base import Endpoint, EngineUnavailable
 from app.runtime.docker.host_view import is_container, listening
 from app.workspaces.errors import explain
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime, http_peer
 from tests.support.driving import accept, drive, read
+from tests.support.fakes import FakeRuntime, http_peer
 from workers.jobs.probe import ProbeAnsweredError, ProbeFailed, ProbeTimeout, WrongPort, wait_ready
 
 PORT = 8080

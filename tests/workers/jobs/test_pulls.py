@@ -8,11 +8,10 @@ from app.resources import Resources
 from app.runtime.base import ImagePullFailed, Phase, Progress, Report
 from app.workspaces import service
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.fakes import FakeRuntime
-from tests.support.driving import accept, drive, read
+from tests.support.driving import accept, drive, has_state, read, until
+from tests.support.factories import make_user
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
-from tests.workers.jobs.test_drive import has_state, until
 
 HELLO = "spawner/hello:1"
 

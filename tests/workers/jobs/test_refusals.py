@@ -9,9 +9,8 @@ from app.runtime.base import EgressUnenforceable, RuntimeFault
 from app.runtime.docker.policy import PolicyViolated
 from app.workspaces.errors import explain
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
-from tests.support.driving import accept, drive, read
-from tests.workers.jobs.test_drive import failing
+from tests.support.driving import accept, drive, failing, read
+from tests.support.fakes import FakeRuntime
 
 
 @pytest.mark.parametrize("fault", [PolicyViolated("Privileged is not allowed"), EgressUnenforceable("no nft")])

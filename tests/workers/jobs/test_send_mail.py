@@ -15,10 +15,10 @@ from app.core.settings.model import Settings
 from app.mail.sender import SmtpMailer
 from app.models import LinkPurpose, LinkRequest, LinkRequestState, utcnow
 from app.resources import Resources
-from tests.auth.test_magic_links import make_due, make_request, request_of
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.letters import PostOffice, open_post_office
+from tests.support.clocks import Time
+from tests.support.emails import PostOffice, open_post_office
+from tests.support.link_requests import make_due, make_request, request_of
 from workers.jobs import send_mail
 from workers.jobs.deliveries import Deliveries
 from workers.jobs.send_mail import deliver

@@ -14,11 +14,10 @@ from app.runtime.docker.host_view import memory_kills
 from app.web.messages.exits import troubles
 from app.workspaces.schemas import WorkspaceOut
 from app.workspaces.views import view_workspace
-from tests.clocks import Time
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
-from tests.workers.jobs.test_drive import until
-from tests.workers.loops.test_engine_events import only, row_of, run_one
+from tests.support.clocks import Time
+from tests.support.driving import only, row_of, run_one, until
+from tests.support.fakes import FakeRuntime
 from workers.loops.engine_events import count_memory_kill
 from workers.loops.reconcile import reconcile_engine
 

@@ -14,41 +14,17 @@ from app.workspaces.observe import RESTARTS
 from app.workspaces.ownership import installation_id
 from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.fakes import FakeRuntime
-from tests.support.driving import drive
+from tests.support.driving import drive, only, row_of, run_one, until
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
-from tests.workers.jobs.test_drive import until
 from workers.loops.engine_events import watch
 from workers.loops.reconcile import reconcile_engine
-
-
-async def run_one(resources: Resources, worker: TestWorker, *, restarts: str = "never") -> Workspace:
-    """A running workspace whose template restarts as said."""
-    templates = [template.model_copy(update={"restart": restarts}) for template in resources.catalog.templates]
-    object.__setattr__(resources.catalog, "templates", tuple(templates))
-    user = await make_user(resources)
-    async with resources.unit_of_work() as session:
-        await service.request(session, resources, user, "hello")
-    await worker.drain()
-    return await row_of(resources, user)
-
-
-async def row_of(resources: Resources, user: User | Workspace) -> Workspace:
-    user_id = user.id if isinstance(user, User) else user.user_id
-    async with resources.unit_of_work() as session:
-        return (await session.scalars(select(Workspace).where(Workspace.user_id == user_id))).one()
 
 
 async def jobs_of(resources: Resources, workspace: Workspace) -> list[Job]:
     async with resources.unit_of_work() as session:
         query = select(Job).where(Job.workspace_id == workspace.id).order_by(Job.created_at)
         return list(await session.scalars(query))
-
-
-def only(runtime: FakeRuntime) -> str:
-    (found,) = runtime.containers
-    return found
 
 
 async def test_a_workspace_that_died_shows_why(resources: Resources, worker: TestWorker, runtime: FakeRuntime) -> None:

@@ -13,8 +13,8 @@ from app.runtime.base import EngineUnavailable, Inventory, RunState, Usage
 from app.workspaces import service
 from app.workspaces.idle import stop_idle
 from tests.conftest import TestWorker
-from tests.fakes import FakeRuntime
 from tests.support.driving import accept
+from tests.support.fakes import FakeRuntime
 from workers.loops.idle import reconcile_idle
 
 NOTHING = Inventory([], [], [])

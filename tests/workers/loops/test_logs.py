@@ -15,8 +15,8 @@ from app.workspaces import logs as protocol
 from app.workspaces.errors import TooManyStreams
 from tests.api.conftest import NO_REDIS, serving
 from tests.api.streaming import Sent, Served, another, eventually, make_workspace, served
-from tests.clocks import Time
-from tests.factories import SignedIn, sign_in
+from tests.support.clocks import Time
+from tests.support.factories import SignedIn, sign_in
 from tests.support.logs import (
     FOLLOW,
     LOGS,

@@ -6,9 +6,9 @@ from app.models import Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces import service
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.fakes import FakeRuntime
-from tests.workspaces.stepped import Answer, SteppedWorker, settle
+from tests.support.factories import make_user
+from tests.support.fakes import FakeRuntime
+from tests.support.stepped import Answer, SteppedWorker, settle
 from workers.loops.engine_events import reconcile_workspace
 
 

@@ -16,8 +16,8 @@ from app.resources import Resources
 from app.runtime.base import RunState
 from app.workspaces import service
 from tests.conftest import TestWorker
-from tests.factories import make_user
-from tests.fakes import FakeRuntime
+from tests.support.factories import make_user
+from tests.support.fakes import FakeRuntime
 from workers.doctor import examine
 from workers.loops.removal_limit import is_few
 from workers.unclaimed import FOREIGN, LOST, UNASKED, UNMARKED, find_unclaimed, remove_unclaimed

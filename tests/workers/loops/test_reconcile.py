@@ -17,10 +17,9 @@ from app.runtime.spec import WorkspaceSpec
 from app.workspaces.jobs import leases
 from app.workspaces.jobs.leases import requeue
 from tests.conftest import TestWorker, worker_on
-from tests.factories import make_user, sign_in
-from tests.fakes import FakeRuntime
-from tests.support.driving import accept, drive, read
-from tests.workers.jobs.test_drive import failing, has_state, until
+from tests.support.driving import accept, drive, failing, has_state, read, until
+from tests.support.factories import make_user, sign_in
+from tests.support.fakes import FakeRuntime
 from workers.loops.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
 
 

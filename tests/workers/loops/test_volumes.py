@@ -14,8 +14,8 @@ from app.workspaces.jobs import leases
 from app.workspaces.ownership import installation_id
 from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker
-from tests.factories import SignedIn, sign_in
-from tests.fakes import FakeRuntime
+from tests.support.factories import SignedIn, sign_in
+from tests.support.fakes import FakeRuntime
 from workers.loops.orphans import remove_volumes
 
 KEEP, DELETE = VolumePolicy.KEEP, VolumePolicy.DELETE

@@ -21,7 +21,7 @@ from playwright.sync_api import (
 from playwright.sync_api import Error as BrowserError
 
 from deploy.stack.up import find_browser
-from tests.e2e.stack import RunningStack
+from tests.support.stack import RunningStack
 
 # Nothing but what the test does may start, call home, or look for a sandbox that root does not have.
 ARGUMENTS = [

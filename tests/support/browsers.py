@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app.models import DesiredState, Job, JobEvent, JobKind, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
-from tests.factories import SignedIn
+from tests.support.factories import SignedIn
 
 
 def make_browser(app: FastAPI, who: SignedIn | None = None, *, locale: str = "en") -> httpx.AsyncClient:

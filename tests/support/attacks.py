@@ -16,7 +16,7 @@ from app.runtime.base import Endpoint
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.spec import WorkspaceSpec
 from deploy.stack.engine import Engine
-from tests.runtime.support import DOCKER_URL, Steps, Workspaces, fetch
+from tests.support.engine import DOCKER_URL, Steps, Workspaces, fetch
 from tests.support.waiting import PATIENCE
 
 # What the tests of runtimes take their subnets from.

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
+import pytest
 
 from app.core.settings.model import Settings
 from deploy.stack import web
@@ -25,6 +27,7 @@ from deploy.stack.processes import Process, child
 from deploy.stack.proxy import caddy_process
 from deploy.stack.rules import remove_rules
 from deploy.stack.services import Services, private_services, redis_answers
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
 BINARIES = Path(sys.executable).parent
@@ -213,3 +216,14 @@ def _ready(stack: RunningStack) -> bool:
             return client.get(f"{stack.public_url}/readyz").status_code == 200
         except httpx.HTTPError:
             return False
+
+
+def follow(client: httpx.Client, stack: RunningStack, path: str, headers: dict[str, str]) -> dict[str, object]:
+    """Long-poll a job until it ends."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        answer = client.get(f"{stack.public_url}{path}", params={"wait": 10}, headers=headers)
+        job: dict[str, object] = answer.json()
+        if job["state"] not in ("queued", "running"):
+            return job
+    pytest.fail(f"the job did not end: {job}")

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.mail.sender import SmtpMailer
 from app.resources import Resources
 from app.runtime.base import EngineUnavailable, Runtime, RuntimeFault
-from tests.fakes import FakeRuntime
+from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 from workers.context import WorkerContext
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.control import Control
 from tests.chaos.faults import FAULTS
-from tests.chaos.suite import HEAL_SECONDS, Outcome, arena_of, installation, strike
+from tests.chaos.suite import HEAL_SECONDS, Outcome, cluster_of, installation, strike
 from tests.support.stack import RunningStack
 
 PEOPLE, PACE_SECONDS, WARM_SECONDS = 30, 10.0, 6.0
@@ -19,11 +19,11 @@ PEOPLE, PACE_SECONDS, WARM_SECONDS = 30, 10.0, 6.0
 
 def row(outcome: Outcome) -> str:
     """One line of the table."""
-    census = outcome.census
+    leftovers = outcome.leftovers
     verdict = f"skipped: {outcome.skipped}" if outcome.skipped else "MISSED" if outcome.misses else "ok"
     return (
-        f"{outcome.fault:20} {outcome.accepted:8} {census.jobs:6} {census.ended:6} {len(census.lost):5} "
-        f"{sum('doubled' in miss for miss in outcome.misses):8} {len(census.orphans):8} {len(census.wrong):6} "
+        f"{outcome.fault:20} {outcome.accepted:8} {leftovers.jobs:6} {leftovers.ended:6} {len(leftovers.lost):5} "
+        f"{sum('doubled' in miss for miss in outcome.misses):8} {len(leftovers.orphans):8} {len(leftovers.wrong):6} "
         f"{outcome.healed:8.1f}  {verdict}"
     )
 
@@ -31,16 +31,16 @@ def row(outcome: Outcome) -> str:
 async def run(stack: RunningStack, control: Control, seed: int, names: list[str], scale: float) -> list[Outcome]:
     """All these faults on one installation."""
     outcomes = []
-    work = arena_of(stack, control, seed=seed, people=PEOPLE, pace=PACE_SECONDS, scale=scale, pairs=None)
-    async with work as (arena, sampler):
-        for name in arena.dice.sample(names, len(names)):
-            outcome = await strike(arena, sampler, name, WARM_SECONDS)
+    work = cluster_of(stack, control, seed=seed, people=PEOPLE, pace=PACE_SECONDS, scale=scale, pairs=None)
+    async with work as (cluster, sampler):
+        for name in cluster.dice.sample(names, len(names)):
+            outcome = await strike(cluster, sampler, name, WARM_SECONDS)
             print(row(outcome), flush=True)
             for miss in outcome.misses:
                 print(f"  {miss}", flush=True)
             outcomes.append(outcome)
-    print(f"answers: {dict(sorted(arena.load.answers.items()))}")
-    print(f"states of all jobs: {outcomes[-1].census.by_state}; the engine was looked at {sampler.samples} times")
+    print(f"answers: {dict(sorted(cluster.load.answers.items()))}")
+    print(f"states of all jobs: {outcomes[-1].leftovers.by_state}; the engine was looked at {sampler.samples} times")
     return outcomes
 
 

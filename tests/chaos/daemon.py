@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.stack.console import StepFailed, wait_until
 from deploy.stack.engine import Engine
-from tests.chaos.arena import Skipped
+from tests.chaos.cluster import Skipped
 
 PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from app.models import JobKind, Workspace
-from tests.chaos.arena import Arena
+from tests.chaos.cluster import Cluster
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.faults import fault
 from tests.support.factories import SignedIn
@@ -17,40 +17,40 @@ FIRE_SECONDS = 20
 
 
 @fault
-async def worker_deaths(arena: Arena) -> AsyncIterator[None]:
+async def worker_deaths(cluster: Cluster) -> AsyncIterator[None]:
     """One point after the other, while others work; whoever comes by first is hit."""
-    pairs = arena.dice.sample(PAIRS, len(PAIRS) if arena.pairs is None else arena.pairs)
+    pairs = cluster.dice.sample(PAIRS, len(PAIRS) if cluster.pairs is None else cluster.pairs)
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         for kind, checkpoint in pairs:
-            arena.control.arm(kind, checkpoint)
+            cluster.control.arm(kind, checkpoint)
 
             async def fired(kind: JobKind = kind, checkpoint: Checkpoint = checkpoint) -> bool:
-                if arena.control.armed(kind, checkpoint):
-                    await _provoke(arena, http, kind)
+                if cluster.control.armed(kind, checkpoint):
+                    await _provoke(cluster, http, kind)
                     await asyncio.sleep(0.2)
-                return not arena.control.armed(kind, checkpoint)
+                return not cluster.control.armed(kind, checkpoint)
 
-            await arena.until(fired, FIRE_SECONDS, f"a worker dies at {kind}:{checkpoint}")
+            await cluster.until(fired, FIRE_SECONDS, f"a worker dies at {kind}:{checkpoint}")
     yield
 
 
-async def _provoke(arena: Arena, http: httpx.AsyncClient, kind: JobKind) -> None:
+async def _provoke(cluster: Cluster, http: httpx.AsyncClient, kind: JobKind) -> None:
     """Ask for something that comes by, as one of the people whose workspace rests."""
-    running = await arena.running()
+    running = await cluster.running()
     if kind == JobKind.PAUSE:
         if running:
-            await arena.pause(arena.dice.choice(running))
+            await cluster.pause(cluster.dice.choice(running))
         else:
-            await arena.load.act(http, _person(arena, running, idle=True), "launch")
+            await cluster.load.act(http, _person(cluster, running, idle=True), "launch")
     elif kind == JobKind.LAUNCH:
-        await arena.load.act(http, _person(arena, running, idle=True), "launch")
+        await cluster.load.act(http, _person(cluster, running, idle=True), "launch")
     else:
-        await arena.load.act(http, _person(arena, running, idle=False), str(kind))
+        await cluster.load.act(http, _person(cluster, running, idle=False), str(kind))
 
 
-def _person(arena: Arena, running: list[Workspace], *, idle: bool) -> SignedIn:
+def _person(cluster: Cluster, running: list[Workspace], *, idle: bool) -> SignedIn:
     """Somebody whose workspace runs, or does not; anybody where there is none."""
     owners = {workspace.user_id for workspace in running}
-    people = arena.load.signed_in
+    people = cluster.load.signed_in
     fitting = [person for person in people if (person.user.id not in owners) == idle]
-    return arena.dice.choice(fitting or people)
+    return cluster.dice.choice(fitting or people)

@@ -19,10 +19,10 @@ from app.models import LIVE_STATES, Job, JobKind, JobState, utcnow
 from app.resources import open_resources
 from deploy.stack.engine import EngineFailed
 from tests.chaos import deaths  # noqa: F401  # registers its fault
-from tests.chaos.arena import Arena, Skipped
-from tests.chaos.census import Census, Sampler, count, tell, wait_quiet
+from tests.chaos.cluster import Cluster, Skipped
 from tests.chaos.control import VARIABLE, Control
 from tests.chaos.faults import FAULTS
+from tests.chaos.leftovers import Leftovers, Sampler, count, tell, wait_quiet
 from tests.chaos.load import Load
 from tests.support.stack import RunningStack, running_stack
 
@@ -46,7 +46,7 @@ class Outcome:
     fault: str
     healed: float = 0.0
     accepted: int = 0
-    census: Census = field(default_factory=Census)
+    leftovers: Leftovers = field(default_factory=Leftovers)
     skipped: str = ""
     last_sick: set[UUID | str] = field(default_factory=set)
     misses: list[str] = field(default_factory=list)
@@ -75,17 +75,17 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
 
 
 @asynccontextmanager
-async def arena_of(
+async def cluster_of(
     stack: RunningStack, control: Control, *, seed: int, people: int, pace: float, scale: float, pairs: int | None
-) -> AsyncIterator[tuple[Arena, Sampler]]:
+) -> AsyncIterator[tuple[Cluster, Sampler]]:
     """People at work, someone who starts again what died, and someone who counts containers."""
     async with open_resources(stack.load_settings()) as resources:
         load, sampler = Load(stack, seed, people, pace), Sampler(stack)
         await load.sign_in(resources)
-        arena = Arena(stack, resources, control, load, random.Random(seed), scale, pairs)
+        cluster = Cluster(stack, resources, control, load, random.Random(seed), scale, pairs)
         tasks = [asyncio.create_task(work) for work in (load.run(), sampler.run(), supervise(stack))]
         try:
-            yield arena, sampler
+            yield cluster, sampler
         finally:
             for task in tasks:
                 task.cancel()
@@ -105,39 +105,39 @@ async def supervise(stack: RunningStack) -> None:
 
 
 async def strike(
-    arena: Arena, sampler: Sampler, name: str, warm_seconds: float, heal_seconds: float = HEAL_SECONDS
+    cluster: Cluster, sampler: Sampler, name: str, warm_seconds: float, heal_seconds: float = HEAL_SECONDS
 ) -> Outcome:
     """Load, the fault, the time until what it left is in order; then quiet, and the count."""
-    outcome, before, since = Outcome(name), len(arena.load.accepted), utcnow()
-    arena.load.resume()
+    outcome, before, since = Outcome(name), len(cluster.load.accepted), utcnow()
+    cluster.load.resume()
     await asyncio.sleep(warm_seconds)
     try:
-        async with FAULTS[name](arena):
+        async with FAULTS[name](cluster):
             pass
     except Skipped as skipped:
         outcome.skipped = str(skipped)
     except TimeoutError as error:
         outcome.misses.append(str(error))
     ended = time.monotonic()
-    outcome.last_sick = await heal(arena)
+    outcome.last_sick = await heal(cluster)
     outcome.healed = time.monotonic() - ended
-    await arena.load.pause()
-    outcome.census, _ = await wait_quiet(arena.stack, arena.resources, arena.load.accepted, QUIET_SECONDS)
-    outcome.accepted = len(arena.load.accepted) - before
-    await _judge(arena, sampler, outcome, heal_seconds)
+    await cluster.load.pause()
+    outcome.leftovers, _ = await wait_quiet(cluster.stack, cluster.resources, cluster.load.accepted, QUIET_SECONDS)
+    outcome.accepted = len(cluster.load.accepted) - before
+    await _judge(cluster, sampler, outcome, heal_seconds)
     if name not in HANDS:
-        outcome.misses += await _stopped(arena, since)
+        outcome.misses += await _stopped(cluster, since)
     return outcome
 
 
-async def heal(arena: Arena) -> set[UUID | str]:
+async def heal(cluster: Cluster) -> set[UUID | str]:
     """Wait until all that the fault left in disorder is in order, whatever came since; returns what was so last."""
     began = time.monotonic()
     sick: set[UUID | str] | None = None
     last: set[UUID | str] = set()
     while time.monotonic() - began < QUIET_SECONDS:
         with contextlib.suppress(EngineFailed, SQLAlchemyError, OSError):
-            now = await _sick(arena)
+            now = await _sick(cluster)
             sick = now if sick is None else sick & now
             if not sick:
                 break
@@ -146,33 +146,33 @@ async def heal(arena: Arena) -> set[UUID | str]:
     return last
 
 
-async def _sick(arena: Arena) -> set[UUID | str]:
-    census = await count(arena.stack, arena.resources, ())
-    async with arena.resources.reads() as session:
+async def _sick(cluster: Cluster) -> set[UUID | str]:
+    leftovers = await count(cluster.stack, cluster.resources, ())
+    async with cluster.resources.reads() as session:
         live: Iterable[UUID] = await session.scalars(select(Job.id).where(Job.state.in_(LIVE_STATES)))
-        return {*live, *census.wrong, *census.orphans}
+        return {*live, *leftovers.wrong, *leftovers.orphans}
 
 
-async def _stopped(arena: Arena, since: datetime) -> list[str]:
+async def _stopped(cluster: Cluster, since: datetime) -> list[str]:
     """Workspaces that the platform had to launch again by itself, though no hand and no cancelled job touched them."""
     cancelled = select(Job.workspace_id).where(Job.state == JobState.CANCELLED)
     query = select(Job).where(
         Job.by_system, Job.kind == JobKind.LAUNCH, Job.created_at >= since, Job.workspace_id.not_in(cancelled)
     )
-    async with arena.resources.reads() as session:
+    async with cluster.resources.reads() as session:
         jobs = list(await session.scalars(query))
-    return [f"stopped by the fault:\n{await tell(arena.resources, job.workspace_id)}" for job in jobs]
+    return [f"stopped by the fault:\n{await tell(cluster.resources, job.workspace_id)}" for job in jobs]
 
 
-async def _judge(arena: Arena, sampler: Sampler, outcome: Outcome, heal_seconds: float) -> None:
-    census = outcome.census
+async def _judge(cluster: Cluster, sampler: Sampler, outcome: Outcome, heal_seconds: float) -> None:
+    leftovers = outcome.leftovers
     if outcome.healed > heal_seconds:
-        told = [await tell(arena.resources, sick) if isinstance(sick, UUID) else sick for sick in outcome.last_sick]
+        told = [await tell(cluster.resources, sick) if isinstance(sick, UUID) else sick for sick in outcome.last_sick]
         outcome.misses.append("\n".join([f"healed after {outcome.healed:.1f} s, last:", *told]))
-    for what, offenders in (("lost", census.lost), ("wrong", census.wrong)):
+    for what, offenders in (("lost", leftovers.lost), ("wrong", leftovers.wrong)):
         for offender, why in offenders.items():
-            outcome.misses.append(f"{what}: {offender}: {why}\n{await tell(arena.resources, offender)}")
-    outcome.misses += [f"orphan: {name}" for name in sorted(census.orphans)]
+            outcome.misses.append(f"{what}: {offender}: {why}\n{await tell(cluster.resources, offender)}")
+    outcome.misses += [f"orphan: {name}" for name in sorted(leftovers.orphans)]
     for workspace, ids in sampler.doubled.items():
-        outcome.misses.append(f"doubled: {workspace}: {ids}\n{await tell(arena.resources, UUID(workspace))}")
+        outcome.misses.append(f"doubled: {workspace}: {ids}\n{await tell(cluster.resources, UUID(workspace))}")
     sampler.doubled.clear()

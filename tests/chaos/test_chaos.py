@@ -12,7 +12,7 @@ from app.workspaces import service
 from app.workspaces.jobs.leases import Claim
 from tests.chaos import deaths
 from tests.chaos.control import CHECKPOINTS
-from tests.chaos.suite import arena_of, installation, strike
+from tests.chaos.suite import cluster_of, installation, strike
 from tests.conftest import TestWorker
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
@@ -75,9 +75,9 @@ def test_nothing_is_lost_doubled_or_left_behind_whatever_dies(
 
     async def strike_all() -> list[str]:
         missed = []
-        async with arena_of(stack, control, seed=20, people=8, pace=3.0, scale=0.25, pairs=3) as (arena, sampler):
+        async with cluster_of(stack, control, seed=20, people=8, pace=3.0, scale=0.25, pairs=3) as (cluster, sampler):
             for name in SHORT:
-                outcome = await strike(arena, sampler, name, warm_seconds=1.0, heal_seconds=LOADED_SECONDS)
+                outcome = await strike(cluster, sampler, name, warm_seconds=1.0, heal_seconds=LOADED_SECONDS)
                 missed += [f"{name}: {miss}" for miss in outcome.misses]
         return missed
 

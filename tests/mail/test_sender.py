@@ -1,4 +1,4 @@
-"""Handing letters to real SMTP servers, well and badly behaved."""
+"""Handing emails to real SMTP servers, well and badly behaved."""
 
 import asyncio
 import email

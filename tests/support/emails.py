@@ -53,7 +53,7 @@ def text_of(mail: EmailMessage, kind: str = "plain") -> str:
 class PostOffice:
     """An SMTP server that answers as told; `answers` are spent one by one, then everything is accepted.
 
-    It offers no extension that `lacks` names. While `answering` is not set, letters are received and not answered;
+    It offers no extension that `lacks` names. While `answering` is not set, emails are received and not answered;
     where it `hangs_up` it never answers one. `recipients` may say something else than 250 to one.
     """
 

@@ -3,9 +3,7 @@
 import asyncio
 import logging
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 
 import httpx
 
@@ -13,11 +11,11 @@ from app.core.settings.model import Settings
 from app.main import create_app
 from app.resources import open_resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
-from deploy.stack.services import Services, private_services
+from deploy.stack.services import Services
+from tests.conftest import ROOT, migrated_services
 from tests.timing.asking import ALPHA, Answers, measure, put_accounts
 from tests.timing.ranks import mann_whitney
 
-ROOT = Path(__file__).parent.parent.parent
 TRIES = 1000
 NO_MAIL = "smtp://127.0.0.1:1"
 
@@ -77,9 +75,7 @@ def tell(title: str, answers: Answers) -> bool:
 
 def main() -> int:
     """0 where nothing tells one address from another."""
-    with private_services(ROOT) as services:
-        command = [sys.executable, "-m", "alembic", "-x", f"url={services.database_url}", "upgrade", "head"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with migrated_services() as services:
         # A line for each of twenty thousand requests would hide what this prints.
         logging.disable(logging.INFO)
         up, down = make_settings(services, services.smtp_url), make_settings(services, NO_MAIL)

@@ -22,7 +22,7 @@ class Skipped(Exception):
 
 
 @dataclass(slots=True)
-class Arena:
+class Cluster:
     """`scale` shortens what a fault lasts; `pairs` is how many of the points of death are tried, None for all."""
 
     stack: RunningStack

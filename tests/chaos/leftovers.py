@@ -62,7 +62,7 @@ class Sampler:
 
 
 @dataclass(slots=True)
-class Census:
+class Leftovers:
     """Offenders by what is the matter with them, each with a sentence."""
 
     jobs: int = 0
@@ -77,7 +77,9 @@ class Census:
         return not (self.lost or self.wrong or self.orphans)
 
 
-async def count(stack: RunningStack, resources: Resources, accepted: Iterable[UUID], *, probe: bool = False) -> Census:
+async def count(
+    stack: RunningStack, resources: Resources, accepted: Iterable[UUID], *, probe: bool = False
+) -> Leftovers:
     """Compare what was accepted with rows, and rows with the engine. `probe` asks each workspace for its page too."""
     label = f"{INSTANCE}={stack.instance}"
     containers, networks = await asyncio.to_thread(stack.engine.list_labelled, label)
@@ -86,20 +88,20 @@ async def count(stack: RunningStack, resources: Resources, accepted: Iterable[UU
         rows = list(await session.scalars(select(Workspace)))
         indices = set(await session.scalars(select(Network.index)))
         live = set(await session.scalars(select(Job.workspace_id).where(Job.state.in_(LIVE_STATES))))
-    census = Census(jobs=len(states), ended=sum(state not in LIVE_STATES for state in states.values()))
+    leftovers = Leftovers(jobs=len(states), ended=sum(state not in LIVE_STATES for state in states.values()))
     for state in states.values():
-        census.by_state[state] = census.by_state.get(state, 0) + 1
+        leftovers.by_state[state] = leftovers.by_state.get(state, 0) + 1
     for job_id in {*accepted, *states}:
         if job_id not in states or states[job_id] in LIVE_STATES:
-            census.lost[job_id] = str(states.get(job_id, "unknown"))
+            leftovers.lost[job_id] = str(states.get(job_id, "unknown"))
     engine = {container["Labels"][WORKSPACE]: container for container in containers}
     known = {str(row.id) for row in rows if row.status != WorkspaceStatus.NOT_CREATED or row.id in live}
-    census.orphans = {engine[owner]["Names"][0].lstrip("/") for owner in engine.keys() - known}
-    census.orphans |= {name for name in networks if network_index(resources.settings, name) not in indices}
+    leftovers.orphans = {engine[owner]["Names"][0].lstrip("/") for owner in engine.keys() - known}
+    leftovers.orphans |= {name for name in networks if network_index(resources.settings, name) not in indices}
     for row in rows:
         if row.id not in live and (fault := await _fault(row, engine.get(str(row.id)), probe)):
-            census.wrong[row.id] = fault
-    return census
+            leftovers.wrong[row.id] = fault
+    return leftovers
 
 
 async def _fault(row: Workspace, container: dict[str, Any] | None, probe: bool) -> str | None:
@@ -120,18 +122,18 @@ async def _fault(row: Workspace, container: dict[str, Any] | None, probe: bool) 
 
 async def wait_quiet(
     stack: RunningStack, resources: Resources, accepted: Iterable[UUID], seconds: float
-) -> tuple[Census, float]:
+) -> tuple[Leftovers, float]:
     """Count until all is in order, or time is over. Returns the last count, and how long it took."""
     began = time.monotonic()
     ids = list(accepted)
     while True:
         try:
-            census = await count(stack, resources, ids, probe=True)
+            leftovers = await count(stack, resources, ids, probe=True)
         except EngineFailed as error:
-            census = Census(orphans={f"the engine does not answer: {error}"})
+            leftovers = Leftovers(orphans={f"the engine does not answer: {error}"})
         waited = time.monotonic() - began
-        if census.clean or waited > seconds:
-            return census, waited
+        if leftovers.clean or waited > seconds:
+            return leftovers, waited
         await asyncio.sleep(0.3)
 
 

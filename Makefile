@@ -82,7 +82,7 @@ timing: bootstrap ## ask for links a thousand times for each kind of address, an
 fuzz: bootstrap ## send the proxy malformed requests, FUZZ_CASES=20000 for each way of naming, from FUZZ_SEED=1 on
 	FUZZ_CASES=$${FUZZ_CASES:-20000} FUZZ_SECONDS=$${FUZZ_SECONDS:-100} .venv/bin/pytest tests/gateway/proxy/test_fuzz.py -q -s
 
-mutants: bootstrap ## change auth/ and gateway/ in every way and count what no test notices; MUTANTS="--sample 300"
+mutants: bootstrap ## change auth/, gateway/, admission, states and leases in every way and count what no test notices; MUTANTS="--sample 300"
 	$(PYTHON_VENV) -u -m tests.mutants $(MUTANTS)
 
 openapi: bootstrap ## write docs/openapi.json anew

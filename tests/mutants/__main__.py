@@ -1,4 +1,4 @@
-"""`make mutants`: change the code of sign-in and gateway in every small way, and count what no test notices.
+"""`make mutants`: change sign-in, gateway, admission, states and leases in every small way; count what no test notices.
 
 A mutant that the type checker refuses counts as noticed, since it could not be merged, and apart from the others.
 Results are kept in `mutants/`: a run

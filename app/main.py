@@ -73,8 +73,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.token_entries = TokenEntries()
     app.state.leaving = False
     problems.install(app)
-    app.state.refusals = Denials()
-    app.state.note_refusal = app.state.refusals.record_denial
+    app.state.denials = Denials()
+    app.state.record_denial = app.state.denials.record_denial
     routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
     for router in (*routers, admin, admin_access, invitations, gateway):
         app.include_router(router)
@@ -110,9 +110,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
-            refusals: Denials = app.state.refusals
+            denials: Denials = app.state.denials
             registered = background_loop("register", partial(register, resources, "api"), essential=False)
-            async with watch.running(resources), relay.running(resources), refusals.running(resources), registered:
+            async with watch.running(resources), relay.running(resources), denials.running(resources), registered:
                 with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
                     yield
         finally:

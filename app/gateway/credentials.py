@@ -29,23 +29,23 @@ class PresentedCredentials:
     in_query: bool
 
 
-def read_credentials(tokens: Tokens, visit: ProxiedRequest) -> PresentedCredentials:
+def read_credentials(tokens: Tokens, proxied: ProxiedRequest) -> PresentedCredentials:
     """Tell the platform's credentials from the application's.
 
     A websocket's client may have no other place for a token than its subprotocols or the query. Raises `Unauthorized`
     where several tokens are shown: nobody can choose which one is read.
     """
     kept, found = [], []
-    for value in visit.authorization:
+    for value in proxied.authorization:
         basic = _basic(value)
         if not _holds_ours(tokens, value) and not _holds_ours(tokens, ":".join(basic)):
             kept.append(value)
         secret = basic[1] if basic else value.strip().partition(" ")[2].strip()
         if secret.startswith(TOKEN_PREFIX):
             found.append(secret)
-    named = _in_query(visit.uri.partition("?")[2])
-    if visit.upgrade and not visit.browser and not found:
-        found = [match[0] for value in visit.protocols for match in _TOKEN.finditer(value)]
+    named = _in_query(proxied.uri.partition("?")[2])
+    if proxied.upgrade and not proxied.browser and not found:
+        found = [match[0] for value in proxied.protocols for match in _TOKEN.finditer(value)]
         found += [value for key, value in named if key == "token"]
     if len(set(found)) > 1:
         raise Unauthorized

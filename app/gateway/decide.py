@@ -130,56 +130,58 @@ class GatewayContext:
     token_entries: TokenEntries
 
 
-async def answer(desk: GatewayContext, visit: ProxiedRequest) -> Answer:
+async def answer(context: GatewayContext, proxied: ProxiedRequest) -> Answer:
     """Judge one request. One to a paused workspace waits until that is awake, with no session open.
 
     Raises `NotFound`, `Unauthorized`, `Forbidden`, `InsufficientScope`, `InvalidRequest`, `MethodNotAllowed`,
     `Unavailable`, the gateway's own errors and what may refuse a launch; where a person would see them at a workspace's
     name they are a `ErrorPage`.
     """
-    resources = desk.resources
+    resources = context.resources
     settings = resources.settings
-    route = parse(settings, visit.host, visit.uri)
+    route = parse(settings, proxied.host, proxied.uri)
     if route is None:
-        return _outside(settings, visit)
+        return _outside(settings, proxied)
     if isinstance(route, Alias):
         return Redirect(address_of(settings, route_of(route.slug, resources.catalog.default.key), route.rest), 307)
     if not route.rest.startswith("/"):
-        if visit.method not in ("GET", "HEAD"):
+        if proxied.method not in ("GET", "HEAD"):
             raise NotFound
         return Redirect(address_of(settings, route.name, route.rest), 308)
-    if visit.size > MAX_HEAD:
-        return _too_large(settings, visit, route)
+    if proxied.size > MAX_HEAD:
+        return _too_large(settings, proxied, route)
     if route.rest.partition("?")[0] == origin_handoff.ENTER_PATH:
-        return await _enter(resources, visit, route)
-    shown = read_credentials(resources.tokens, visit)
+        return await _enter(resources, proxied, route)
+    shown = read_credentials(resources.tokens, proxied)
     if shown.token is not None:
         # A person would be asked to sign in, shown a page, or have a workspace started: none of that helps a program.
-        visit = replace(visit, page=False)
+        proxied = replace(proxied, page=False)
     try:
-        return await _decide(desk, visit, route, shown)
+        return await _decide(context, proxied, route, shown)
     except AppError as error:
-        return _refuse(visit, route, error)
+        return _refuse(proxied, route, error)
 
 
-async def _decide(desk: GatewayContext, visit: ProxiedRequest, route: Route, shown: PresentedCredentials) -> Answer:
+async def _decide(
+    context: GatewayContext, proxied: ProxiedRequest, route: Route, shown: PresentedCredentials
+) -> Answer:
     """Judge a request for a path of a workspace."""
-    resources, template = desk.resources, desk.resources.catalog.get(route.template)
+    resources, template = context.resources, context.resources.catalog.get(route.template)
     if shown.token is None:
-        check_page(resources.settings, visit, route, template)
+        check_page(resources.settings, proxied, route, template)
     else:
-        check_program(visit)
+        check_program(proxied)
     until = asyncio.get_running_loop().time() + wake.WAKE_SECONDS
-    grant = await _find_grant(resources, visit, route, shown)
+    grant = await _find_grant(resources, proxied, route, shown)
     for _ in range(LOOKS):
-        if grant is None or not await wake_if_needed(desk, visit, grant, until):
+        if grant is None or not await wake_if_needed(context, proxied, grant, until):
             break
-        grant = await _find_grant(resources, visit, route, shown)
+        grant = await _find_grant(resources, proxied, route, shown)
     if grant is None:
-        return _sign_in(resources.settings, visit, route)
-    answer = _admit(desk, visit, route, grant, shown, template)
+        return _sign_in(resources.settings, proxied, route)
+    answer = _admit(context, proxied, route, grant, shown, template)
     if shown.token is not None:
-        await desk.token_entries.record(resources, grant)
+        await context.token_entries.record(resources, grant)
     return answer
 
 
@@ -198,42 +200,44 @@ async def serves(session: AsyncSession, resources: Resources, host: str) -> bool
     return await session.scalar(query) is not None
 
 
-def _outside(settings: Settings, visit: ProxiedRequest) -> Answer:
+def _outside(settings: Settings, proxied: ProxiedRequest) -> Answer:
     """No workspace's name: a person who typed the bare origin is brought to the front door."""
-    if visit.navigates and visit.uri == "/":
+    if proxied.navigates and proxied.uri == "/":
         return Redirect(f"{settings.public_url}/", 302)
     raise NotFound
 
 
 async def _find_grant(
-    resources: Resources, visit: ProxiedRequest, route: Route, shown: PresentedCredentials
+    resources: Resources, proxied: ProxiedRequest, route: Route, shown: PresentedCredentials
 ) -> Grant | None:
     if shown.token is None:
-        return await find_grant(resources, cookies.values(visit.cookies, cookies.grant_name(resources.settings)), route)
+        return await find_grant(
+            resources, cookies.values(proxied.cookies, cookies.grant_name(resources.settings)), route
+        )
     grant, used_at = await find_token_grant(resources, shown.token, route)
     await touch_token(resources, grant.holder_id, used_at)
     return grant
 
 
-async def wake_if_needed(desk: GatewayContext, visit: ProxiedRequest, grant: Grant, until: float) -> bool:
+async def wake_if_needed(context: GatewayContext, proxied: ProxiedRequest, grant: Grant, until: float) -> bool:
     """Note the visit, wake what is asleep, start what a visit may start. True where the row is to be read again.
 
     Who is let in by a share may wake it, but not start it: that would count against its owner. Raises `Refused`.
     """
-    resources, template = desk.resources, desk.resources.catalog.get(grant.template)
-    if template is None or visit.unreachable or asyncio.get_running_loop().time() >= until:
+    resources, template = context.resources, context.resources.catalog.get(grant.template)
+    if template is None or proxied.unreachable or asyncio.get_running_loop().time() >= until:
         return False
     if grant.running:
-        return not await desk.activity.record_activity(resources, grant.workspace_id, grant.generation, template)
+        return not await context.activity.record_activity(resources, grant.workspace_id, grant.generation, template)
     if grant.waking or grant.asleep:
         job_id = grant.job_id
         if not grant.waking:
             job_id = await wake.launch(resources, grant.owner_id, grant.visitor_id, template.key)
         if job_id is not None:
-            await wake.ended(resources, desk.watch, job_id, until)
+            await wake.ended(resources, context.watch, job_id, until)
         return True
     failed_now = grant.status is WorkspaceStatus.ERROR and utcnow() - grant.status_at < wake.CALM
-    if grant.own and template.start_on_visit and visit.navigates and grant.status in RELEASED and not failed_now:
+    if grant.own and template.start_on_visit and proxied.navigates and grant.status in RELEASED and not failed_now:
         # What runs in it can end it as often as somebody opens it.
         await wake.launch(resources, grant.owner_id, grant.visitor_id, template.key, counted=True)
         return True
@@ -241,8 +245,8 @@ async def wake_if_needed(desk: GatewayContext, visit: ProxiedRequest, grant: Gra
 
 
 def _admit(
-    desk: GatewayContext,
-    visit: ProxiedRequest,
+    context: GatewayContext,
+    proxied: ProxiedRequest,
     route: Route,
     grant: Grant,
     shown: PresentedCredentials,
@@ -252,34 +256,36 @@ def _admit(
     if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
         error = WorkspaceNotRunning if grant.own or grant.status in MOVING else SharedNotRunning
         seconds = "3" if grant.status in MOVING else "30"
-        return _refuse(visit, route, error(headers={"Retry-After": seconds}), grant.status)
-    if visit.unreachable:
-        failure = FAILURES.get(visit.unreachable, WorkspaceUnreachable)
-        return _refuse(visit, route, failure(headers={"Retry-After": "5"}), grant.status)
-    settings = desk.resources.settings
+        return _refuse(proxied, route, error(headers={"Retry-After": seconds}), grant.status)
+    if proxied.unreachable:
+        failure = FAILURES.get(proxied.unreachable, WorkspaceUnreachable)
+        return _refuse(proxied, route, failure(headers={"Retry-After": "5"}), grant.status)
+    settings = context.resources.settings
     host = f"[{grant.host}]" if ":" in grant.host else grant.host
     # A container may answer before it has read a body, and close: the proxy's client then loses the answer, our relay
     # does not.
-    relayed = visit.upgrade or visit.method not in SAFE_METHODS
-    passage = None
+    relayed = proxied.upgrade or proxied.method not in SAFE_METHODS
+    ticket = None
     if relayed:
-        passage = desk.relay.issue(grant.entry, grant.host, grant.port, upgrade=visit.upgrade, patience=visit.patience)
+        ticket = context.relay.issue(
+            grant.entry, grant.host, grant.port, upgrade=proxied.upgrade, patience=proxied.patience
+        )
     return Allow(
-        upstream=passage.upstream if passage else f"{host}:{grant.port}",
+        upstream=ticket.upstream if ticket else f"{host}:{grant.port}",
         prefix=route.prefix if template is not None and template.strip_prefix else "",
         base="" if settings.host_mode else base_path(settings, route.name),
         user=grant.visitor,
-        cookie=cookies.without_ours(visit.cookies),
+        cookie=cookies.without_ours(proxied.cookies),
         authorization=shown.authorization,
-        headers=tuple(_headers(settings, visit, route, template, grant)),
+        headers=tuple(_headers(settings, proxied, route, template, grant)),
         clean_query=shown.in_query,
-        ticket=passage.ticket if passage else "",
+        ticket=ticket.ticket if ticket else "",
         tier=next((name for most, name in TIERS if grant.containers <= most), LAST_TIER),
     )
 
 
 def _headers(
-    settings: Settings, visit: ProxiedRequest, route: Route, template: Template | None, grant: Grant
+    settings: Settings, proxied: ProxiedRequest, route: Route, template: Template | None, grant: Grant
 ) -> Iterator[tuple[str, str]]:
     """What the template adds to a request; nobody's value counts but its own, which may be empty.
 
@@ -288,62 +294,62 @@ def _headers(
     """
     added = template.headers if template is not None else {}
     names = {name.lower() for name in added}
-    if any(re.sub(r"[^a-z0-9]", "-", name) in names for name in visit.names - names):
+    if any(re.sub(r"[^a-z0-9]", "-", name) in names for name in proxied.names - names):
         raise InvalidRequest
     values = placeholders(settings, route.slug, route.template, user=grant.visitor)
     yield from ((name, fill(text, values)) for name, text in added.items())
 
 
-def _too_large(settings: Settings, visit: ProxiedRequest, route: Route) -> ErrorPage:
+def _too_large(settings: Settings, proxied: ProxiedRequest, route: Route) -> ErrorPage:
     """The head holds more than may pass on. Where that is cookies' doing, the browser forgets them."""
-    if not visit.navigates or sum(map(len, visit.cookies)) < MAX_HEAD // 2:
-        return _refuse(visit, route, HeadersTooLarge())
-    return ErrorPage(CookiesTooLarge(), route, cookies=tuple(cookies.expired(settings, route, visit.cookies)))
+    if not proxied.navigates or sum(map(len, proxied.cookies)) < MAX_HEAD // 2:
+        return _refuse(proxied, route, HeadersTooLarge())
+    return ErrorPage(CookiesTooLarge(), route, cookies=tuple(cookies.expired(settings, route, proxied.cookies)))
 
 
-def _refuse(visit: ProxiedRequest, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> ErrorPage:
+def _refuse(proxied: ProxiedRequest, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> ErrorPage:
     """Say it on a page where a person would see it. In another site's frame all that a page can do is to lead out."""
-    if not visit.page:
+    if not proxied.page:
         raise error
     if isinstance(error, Forbidden):
-        error = OpenInTab() if visit.framed else SentFromElsewhere()
-    return ErrorPage(error, route, status, framed=visit.framed)
+        error = OpenInTab() if proxied.framed else SentFromElsewhere()
+    return ErrorPage(error, route, status, framed=proxied.framed)
 
 
-def _sign_in(settings: Settings, visit: ProxiedRequest, route: Route) -> Redirect:
+def _sign_in(settings: Settings, proxied: ProxiedRequest, route: Route) -> Redirect:
     """Nobody is signed in at this origin: send a person through the public one, and back with a code.
 
     Not in a frame: the public one may stand in none.
     """
-    if not visit.page:
-        raise Unauthorized if visit.browser else TokenRefused
-    if visit.framed:
+    if not proxied.page:
+        raise Unauthorized if proxied.browser else TokenRefused
+    if proxied.framed:
         raise OpenInTab
-    if not visit.navigates:
+    if not proxied.navigates:
         raise NotEntered
     name = cookies.entry_name(settings)
     # Another tab may be on its way with the state that it was given: both can come back with the same one.
-    state = next(filter(tokens.is_token, cookies.values(visit.cookies, name)), None) or new_token()
+    state = next(filter(tokens.is_token, cookies.values(proxied.cookies, name)), None) or new_token()
     query = urlencode({"next": route.rest, "state": state}, encoding="latin-1")
     cookie = cookies.make(settings, route, name, state, seconds=ENTRY_SECONDS)
     return Redirect(f"{settings.public_url}/open/{route.name}?{query}", 302, cookie)
 
 
-async def _enter(resources: Resources, visit: ProxiedRequest, route: Route) -> Answer:
+async def _enter(resources: Resources, proxied: ProxiedRequest, route: Route) -> Answer:
     """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing, nor does a question that may
     come again after its answer was lost."""
-    if visit.method != "GET" or visit.repeatable:
+    if proxied.method != "GET" or proxied.repeatable:
         raise MethodNotAllowed
     settings = resources.settings
     query = parse_qs(route.rest.partition("?")[2])
     code, path = query.get("code", [""])[0], query.get("next", ["/"])[0]
-    states = cookies.values(visit.cookies, cookies.entry_name(settings))
+    states = cookies.values(proxied.cookies, cookies.entry_name(settings))
     value = None
     if states and tokens.is_token(code):
         async with resources.unit_of_work() as session:
             value = await origin_handoff.exchange(session, resources, route, code, states)
     if value is None:
-        return _refuse(visit, route, InvalidHandoff())
+        return _refuse(proxied, route, InvalidHandoff())
     anywhere = crosses_sites(settings, resources.catalog.get(route.template))
     cookie = cookies.make(settings, route, cookies.grant_name(settings), value, anywhere=anywhere)
     return Redirect(address_of(settings, route.name, addresses.safe_path(path)), 303, cookie)

@@ -21,7 +21,7 @@ def crosses_sites(settings: Settings, template: Template | None) -> bool:
     return wanted and settings.workspace_url.startswith("https://")
 
 
-def check_page(settings: Settings, visit: ProxiedRequest, route: Route, template: Template | None) -> None:
+def check_page(settings: Settings, proxied: ProxiedRequest, route: Route, template: Template | None) -> None:
     """Raise `Forbidden` for what another origin's page asks in the visitor's name.
 
     Websockets know no same-origin policy, so they must name their origin. Other requests are refused if the browser
@@ -30,38 +30,38 @@ def check_page(settings: Settings, visit: ProxiedRequest, route: Route, template
     and what the operator lists: frames, and forms that a template expects.
     """
     own = origin_of(settings, route.name)
-    changes = visit.method not in SAFE_METHODS
-    if visit.upgrade:
-        _check_upgrade(visit)
-        if visit.origin != own:
+    changes = proxied.method not in SAFE_METHODS
+    if proxied.upgrade:
+        _check_upgrade(proxied)
+        if proxied.origin != own:
             raise Forbidden
-    elif visit.site in ("same-origin", "none") or _is_listed(settings, visit, own, template):
+    elif proxied.site in ("same-origin", "none") or _is_listed(settings, proxied, own, template):
         return
-    elif visit.site is not None:
-        if changes or visit.part:
+    elif proxied.site is not None:
+        if changes or proxied.part:
             raise Forbidden
     # A browser that does not say where a request comes from cannot be let in with a cookie that comes from anywhere.
-    elif (changes and visit.origin not in (None, own)) or (visit.cookies and crosses_sites(settings, template)):
+    elif (changes and proxied.origin not in (None, own)) or (proxied.cookies and crosses_sites(settings, template)):
         raise Forbidden
 
 
-def check_program(visit: ProxiedRequest) -> None:
+def check_program(proxied: ProxiedRequest) -> None:
     """Raise `TokenInBrowser` for a browser's page: one that knows a token is one that it has leaked to."""
-    if visit.browser:
+    if proxied.browser:
         raise TokenInBrowser
-    _check_upgrade(visit)
+    _check_upgrade(proxied)
 
 
-def _is_listed(settings: Settings, visit: ProxiedRequest, own: str, template: Template | None) -> bool:
+def _is_listed(settings: Settings, proxied: ProxiedRequest, own: str, template: Template | None) -> bool:
     """Whether a page comes into a frame that may hold it, or a form comes from where its template expects one.
 
     A frame's own page names itself in the referrer. Above it others may stand: those the browser compares with the
     policy of the answer.
     """
-    if visit.framed:
-        return visit.navigates and _origin(visit.referrer) in (own, *settings.frame_ancestors)
-    posts = visit.method == "POST" and visit.page and not visit.part
-    return posts and template is not None and visit.origin in template.posts_from
+    if proxied.framed:
+        return proxied.navigates and _origin(proxied.referrer) in (own, *settings.frame_ancestors)
+    posts = proxied.method == "POST" and proxied.page and not proxied.part
+    return posts and template is not None and proxied.origin in template.posts_from
 
 
 def _origin(url: str | None) -> str | None:
@@ -69,6 +69,6 @@ def _origin(url: str | None) -> str | None:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
-def _check_upgrade(visit: ProxiedRequest) -> None:
-    if visit.upgrade and visit.method not in ("GET", "CONNECT"):
+def _check_upgrade(proxied: ProxiedRequest) -> None:
+    if proxied.upgrade and proxied.method not in ("GET", "CONNECT"):
         raise MethodNotAllowed

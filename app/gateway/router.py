@@ -35,8 +35,8 @@ async def gateway(
 
     Only a POST, which no program between puts again by itself, may spend a code.
     """
-    visit = read_request(request.headers, unreachable=unreachable, repeatable=request.method != "POST")
-    answer = await decide.answer(GatewayContext(resources, watch, activity, relay, token_entries), visit)
+    proxied = read_request(request.headers, unreachable=unreachable, repeatable=request.method != "POST")
+    answer = await decide.answer(GatewayContext(resources, watch, activity, relay, token_entries), proxied)
     return _response(resources.settings, answer, locale)
 
 

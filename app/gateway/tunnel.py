@@ -61,8 +61,8 @@ class Side(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, pipe: "Tunnel") -> None:
-        self.pipe = pipe
+    def __init__(self, tunnel: "Tunnel") -> None:
+        self.tunnel = tunnel
         self.peer: Side | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,10 +91,10 @@ class Side(asyncio.Protocol):
         self.transport.resume_reading()
 
     def eof_received(self) -> bool:
-        return self.pipe.half_closed(self)
+        return self.tunnel.half_closed(self)
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.pipe.close()
+        self.tunnel.close()
 
 
 class Downstream(Side):
@@ -107,7 +107,7 @@ class Downstream(Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.pipe.within(HEAD_SECONDS)
+        self.tunnel.within(HEAD_SECONDS)
 
     def hold(self) -> None:
         super().hold()
@@ -133,20 +133,20 @@ class Downstream(Side):
         loop = asyncio.get_running_loop()
         left = patience if self._held else self._heard + patience - loop.time()
         if self.missing > 0 and left <= 0:
-            self.pipe.stalled()
+            self.tunnel.stalled()
         elif self.missing > 0:
             self._watch = loop.call_later(left, self._look, patience)
 
     def data_received(self, data: bytes) -> None:
-        if self.pipe.over:
+        if self.tunnel.over:
             return
         if self.missing > 0:
             self.missing -= len(data)
             self._heard = asyncio.get_running_loop().time()
-        if self.pipe.open and self.peer is not None:
+        if self.tunnel.open and self.peer is not None:
             self.peer.transport.write(data)
         else:
-            self.pipe.buffer(data)
+            self.tunnel.buffer(data)
 
 
 class Upstream(Side):
@@ -156,14 +156,14 @@ class Upstream(Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if not self.pipe.upgrade:
+        if not self.tunnel.upgrade:
             self._spare = os.dup(transport.get_extra_info("socket").fileno())
 
     def data_received(self, data: bytes) -> None:
-        if self.pipe.answered:
-            self.pipe.near.transport.write(data)
+        if self.tunnel.answered:
+            self.tunnel.near.transport.write(data)
         else:
-            self.pipe.answer(data)
+            self.tunnel.answer(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._spare >= 0:
@@ -172,7 +172,7 @@ class Upstream(Side):
                     self.data_received(data)
             os.close(self._spare)
             self._spare = -1
-        self.pipe.far_lost()
+        self.tunnel.far_lost()
 
 
 class Tunnel:

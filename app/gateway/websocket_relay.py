@@ -96,8 +96,8 @@ class Relay:
             self.close()
             server.close()
             await self._finish()
-            for pipe in self._all():
-                pipe.abort()
+            for tunnel in self._all():
+                tunnel.abort()
 
     def issue(
         self, entry: SessionGrant, host: str, port: int, *, upgrade: bool = True, patience: float | None = None
@@ -127,14 +127,14 @@ class Relay:
         for admission, _ in self._tickets.values():
             self._places.give_back(admission.entry.visitor_id)
         self._tickets.clear()
-        for pipe in self._all():
-            if pipe.upgrade:
-                pipe.close()
+        for tunnel in self._all():
+            if tunnel.upgrade:
+                tunnel.close()
 
     async def _finish(self) -> None:
         """Let other requests come to their end, until `FINISH_SECONDS` after the process was told to stop."""
         for _ in range(int((self._until - time.monotonic()) / FINISH_LOOK_SECONDS)):
-            if all(pipe.upgrade for pipe in self._all()):
+            if all(tunnel.upgrade for tunnel in self._all()):
                 return
             await asyncio.sleep(FINISH_LOOK_SECONDS)
 
@@ -165,36 +165,36 @@ class Relay:
 
     def _cut(self, entry: SessionGrant) -> None:
         pipes = list(self._open.get(entry, ()))
-        for pipe in pipes:
-            pipe.abort()
+        for tunnel in pipes:
+            tunnel.abort()
         if pipes:
             log.info("websockets_ended", count=len(pipes), workspace_id=str(entry.workspace_id))
 
     def _accept(self) -> asyncio.Protocol:
         if len(self._waiting) >= MAX_WAITING:
             next(iter(self._waiting)).abort()
-        pipe = Tunnel(self._redeem, self._forget)
-        self._waiting[pipe] = None
-        return pipe.near
+        tunnel = Tunnel(self._redeem, self._forget)
+        self._waiting[tunnel] = None
+        return tunnel.near
 
-    def _redeem(self, pipe: Tunnel, ticket: str) -> TunnelTarget | None:
+    def _redeem(self, tunnel: Tunnel, ticket: str) -> TunnelTarget | None:
         self._forget_tickets()
         admission, _ = self._tickets.pop(ticket, (None, 0.0))
         if admission is None:
             return None
-        self._waiting.pop(pipe, None)
-        self._open[admission.entry].add(pipe)
+        self._waiting.pop(tunnel, None)
+        self._open[admission.entry].add(tunnel)
         self._count += 1
         return admission
 
-    def _forget(self, pipe: Tunnel) -> None:
-        self._waiting.pop(pipe, None)
-        entry = pipe.admission.entry if pipe.admission is not None else None
-        if entry is None or pipe not in self._open.get(entry, ()):
+    def _forget(self, tunnel: Tunnel) -> None:
+        self._waiting.pop(tunnel, None)
+        entry = tunnel.admission.entry if tunnel.admission is not None else None
+        if entry is None or tunnel not in self._open.get(entry, ()):
             return
         self._count -= 1
         self._places.give_back(entry.visitor_id)
-        self._open[entry].discard(pipe)
+        self._open[entry].discard(tunnel)
         if not self._open[entry]:
             del self._open[entry]
 
@@ -210,7 +210,7 @@ class Relay:
             self._places.give_back(admission.entry.visitor_id)
 
     def _all(self) -> list[Tunnel]:
-        return [*self._waiting, *(pipe for pipes in self._open.values() for pipe in pipes)]
+        return [*self._waiting, *(tunnel for pipes in self._open.values() for tunnel in pipes)]
 
 
 def _file_limit() -> int:

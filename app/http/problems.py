@@ -101,8 +101,8 @@ OTHER_FIELD_TEXT = Text("This value is not valid.", "Dieser Wert ist ungültig."
 
 # What `app.state.error_page` holds: the page for a problem, or None where a program asked.
 ErrorPage = Callable[[Request, Problem], Response | None]
-# What `app.state.note_refusal` holds: it writes a refusal into the audit trail, and never fails.
-NoteRefusal = Callable[[Request, AppError], Awaitable[None]]
+# What `app.state.record_denial` holds: it writes a refusal into the audit trail, and never fails.
+RecordDenial = Callable[[Request, AppError], Awaitable[None]]
 
 
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
@@ -163,7 +163,7 @@ def render(request: Request, error: AppError, fields: list[FieldError] | None = 
 
 async def _app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)  # nosec B101 # narrows the type
-    note: NoteRefusal | None = request.app.state.note_refusal
+    note: RecordDenial | None = request.app.state.record_denial
     if error.audited and note is not None:
         await note(request, error)
     return render(request, error)
@@ -236,7 +236,7 @@ def install(app: FastAPI) -> None:
     What no handler takes is answered by `unexpected`, from the middleware.
     """
     app.state.error_page = None
-    app.state.note_refusal = None
+    app.state.record_denial = None
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

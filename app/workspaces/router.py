@@ -64,12 +64,12 @@ def _nothing(description: str) -> dict[int | str, dict[str, object]]:
 
 
 async def _ask(
-    asking: CommandContext, template: str, kind: JobKind, *, volume: VolumePolicy | None = None
+    command: CommandContext, template: str, kind: JobKind, *, volume: VolumePolicy | None = None
 ) -> LaunchOut:
     """Ask for a change of the caller's workspace, and say what came of it: 202 with a job, or 200 without one."""
-    session, resources, locale = asking.session, asking.resources, asking.locale
+    session, resources, locale = command.session, command.resources, command.locale
     accepted = await service.request(
-        session, resources, asking.caller.user, template, kind, key=asking.key, volume=volume
+        session, resources, command.caller.user, template, kind, key=command.key, volume=volume
     )
     job = None
     if accepted.job is not None and accepted.place is not None:
@@ -77,13 +77,13 @@ async def _ask(
     elif accepted.job is not None:
         job = await views.view_job(session, resources, accepted.job, locale)
     else:
-        asking.response.status_code = 200
+        command.response.status_code = 200
     nothing = ALREADY if kind in STARTING else AT_REST
     return LaunchOut(
         message=(UNDER_WAY[kind] if job else nothing).format(locale),
         job=job,
         status_url=f"/api/jobs/{job.id}" if job else None,
-        service_url=workspace_url(resources.settings, asking.caller.user.slug, template),
+        service_url=workspace_url(resources.settings, command.caller.user.slug, template),
         container_id=accepted.workspace.container_id,
         status=accepted.workspace.status,
     )
@@ -121,9 +121,9 @@ async def status(session: SessionDep, resources: ResourcesDep, caller: ScopedUse
         *CAPACITY.values(),
     ),
 )
-async def restart_default(asking: CommandContextDep) -> LaunchOut:
+async def restart_default(command: CommandContextDep) -> LaunchOut:
     """A new container over the same volume. Poll `status_url` until the job ends."""
-    return await _ask(asking, asking.resources.catalog.default.key, JobKind.RESTART)
+    return await _ask(command, command.resources.catalog.default.key, JobKind.RESTART)
 
 
 @router.post(
@@ -133,9 +133,9 @@ async def restart_default(asking: CommandContextDep) -> LaunchOut:
     operation_id="container_launch",
     responses={**_nothing("It runs already"), **STARTS},
 )
-async def launch(type: TypePath, asking: CommandContextDep) -> LaunchOut:
+async def launch(type: TypePath, command: CommandContextDep) -> LaunchOut:
     """Accepted at once; poll `status_url` until the job ends. A launch that runs already answers the same job."""
-    return await _ask(asking, type, JobKind.LAUNCH)
+    return await _ask(command, type, JobKind.LAUNCH)
 
 
 @router.post(
@@ -145,9 +145,9 @@ async def launch(type: TypePath, asking: CommandContextDep) -> LaunchOut:
     operation_id="restart_workspace",
     responses=STARTS,
 )
-async def restart(type: TypePath, asking: CommandContextDep) -> LaunchOut:
+async def restart(type: TypePath, command: CommandContextDep) -> LaunchOut:
     """A new container over the same volume, from the image as it is now."""
-    return await _ask(asking, type, JobKind.RESTART)
+    return await _ask(command, type, JobKind.RESTART)
 
 
 @router.post(
@@ -157,9 +157,9 @@ async def restart(type: TypePath, asking: CommandContextDep) -> LaunchOut:
     operation_id="stop_workspace",
     responses={**_nothing("It does not run"), **ENDS},
 )
-async def stop(type: TypePath, asking: CommandContextDep) -> LaunchOut:
+async def stop(type: TypePath, command: CommandContextDep) -> LaunchOut:
     """What runs in it ends; the container and the volume are kept. A launch that is under way is given up for it."""
-    return await _ask(asking, type, JobKind.STOP)
+    return await _ask(command, type, JobKind.STOP)
 
 
 @router.post(
@@ -207,13 +207,13 @@ async def extend(
 )
 async def delete(
     type: TypePath,
-    asking: CommandContextDep,
+    command: CommandContextDep,
     volume: Annotated[
         VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
     ] = VolumePolicy.KEEP,
 ) -> LaunchOut:
     """The container goes, and with `volume=delete` the files at once."""
-    return await _ask(asking, type, JobKind.DELETE, volume=volume)
+    return await _ask(command, type, JobKind.DELETE, volume=volume)
 
 
 @router.get(

@@ -73,10 +73,9 @@ async def request(
     Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch that
     the platform begins by itself: it makes sure of the container even where the row says `running`, and leaves the
     user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of the files with a deletion.
-    `by` is a visitor or an admin who asks in the user's place: they may stop and delete what the catalogue has no
-    template of any more, and are not `counted`. What a user asks for is counted, where it comes to something.
-    Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`, `QuotaUserRunning`,
-    `TooManyChanges` and the refusals of `app.workspaces.admission`.
+    `by` is a visitor or an admin in the user's place: they may stop and delete what has no template any more, and are
+    not `counted`. Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`,
+    `QuotaUserRunning`, `TooManyChanges` and the refusals of `app.workspaces.admission`.
     """
     starts, in_person = kind in STARTING, asked and by is None
     if starts or by is None:

@@ -186,7 +186,7 @@ async def test_after_a_minute_a_refusal_is_news_again(
     client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
 ) -> None:
     moments = iter((0.0, 59.0, 61.0))
-    app.state.note_refusal = Denials(lambda: next(moments)).record_denial
+    app.state.record_denial = Denials(lambda: next(moments)).record_denial
     for _ in range(3):
         await refused(client, alice, "/api/admin/users")
     assert sorted(row.detail or "" for row in await rows(resources)) == ["", "", "1 more within 60 s"]
@@ -196,17 +196,17 @@ async def test_a_minute_later_a_row_says_how_many_more_were_refused_and_from_whe
     client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
 ) -> None:
     now = [0.0]
-    refusals = Denials(lambda: now[0])
-    app.state.note_refusal = refusals.record_denial
+    denials = Denials(lambda: now[0])
+    app.state.record_denial = denials.record_denial
     for _ in range(5):
         await refused(client, alice, "/api/admin/users")
     await refused(client, alice, "/api/admin/jobs")
     now[0] = 59.0
-    await refusals.flush(resources)
+    await denials.flush(resources)
     assert len(await rows(resources)) == 2
     now[0] = 60.0
-    await refusals.flush(resources)
-    await refusals.flush(resources, everything=True)
+    await denials.flush(resources)
+    await denials.flush(resources, everything=True)
     found = await rows(resources)
     assert [(row.target, row.detail) for row in found] == [
         ("GET /api/admin/users", None),
@@ -221,8 +221,8 @@ async def test_a_minute_later_a_row_says_how_many_more_were_refused_and_from_whe
 async def test_what_was_counted_is_written_when_the_process_stops(
     client: httpx.AsyncClient, app: FastAPI, resources: Resources, alice: SignedIn
 ) -> None:
-    refusals: Denials = app.state.refusals
-    async with refusals.running(resources):
+    denials: Denials = app.state.denials
+    async with denials.running(resources):
         for _ in range(3):
             await refused(client, alice, "/api/admin/users")
     assert [row.detail for row in await rows(resources)] == [None, "2 more within 60 s"]
@@ -301,7 +301,7 @@ async def test_the_refusal_is_answered_where_it_cannot_be_written(
         def _count(self, *_: object) -> None:
             raise ConnectionRefusedError
 
-    app.state.note_refusal = Away().record_denial
+    app.state.record_denial = Away().record_denial
     assert await refused(client, alice, "/api/admin/users") == {"not_admin"}
 
 

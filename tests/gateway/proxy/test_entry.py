@@ -282,20 +282,6 @@ async def test_a_script_without_a_session_gets_a_problem(site: Site) -> None:
         assert image.status_code == 401
 
 
-async def test_short_names_lead_to_canonical_ones(site: Site) -> None:
-    answer = await site.ask("alice", "/x?y=1", method="POST")
-    assert answer.status_code == 307
-    assert answer.headers["location"] == site.origin("alice-hello") + site.path("alice-hello", "/x?y=1")
-    if site.edge.mode == "host":
-        return
-    slashed = await site.raw(f"127.0.0.1:{site.edge.port}", "/alice-hello?y=1")
-    assert slashed.startswith(b"HTTP/1.1 308")
-    assert f"Location: {site.origin('alice-hello')}/alice-hello/?y=1\r\n".encode() in slashed
-    assert (await site.raw(f"127.0.0.1:{site.edge.port}", "/alice-hello", method="POST")).startswith(b"HTTP/1.1 404")
-    front = await site.raw(f"127.0.0.1:{site.edge.port}", "/", ["Accept: text/html"])
-    assert f"Location: {site.settings.public_url}/\r\n".encode() in front
-
-
 @pytest.mark.parametrize(
     ("status", "english", "german", "retry"),
     [
@@ -344,19 +330,6 @@ async def test_what_is_over_is_swept_away(site: Site) -> None:
         await purge(session)
         assert (await session.scalars(select(WorkspaceCookie.workspace_id))).all() == [kept.workspace.id]
         assert (await session.scalars(select(Handoff.workspace_id))).all() == [kept.workspace.id]
-
-
-async def test_certificates_are_asked_for_hosts_that_are_served(site: Site) -> None:
-    await site.own()
-    await site.own("bob", "jupyter")
-    served = {"path": ["127.0.0.1"], "host": ["alice-hello.apps.localhost", "alice.apps.localhost"]}[site.edge.mode]
-    others = ["", "evil.org", "nobody-hello.apps.localhost", "bob.apps.localhost", "apps.localhost", "x" * 300]
-    transport = httpx.ASGITransport(app=site.edge.api)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
-        for host in ("localhost", *served, *(name.upper() for name in served)):
-            assert (await api.get("/internal/tls", params={"domain": host})).status_code == 204, host
-        for host in others:
-            assert (await api.get("/internal/tls", params={"domain": host})).status_code in (400, 404), host
 
 
 @APART

@@ -36,10 +36,21 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
     """Bring one workspace where its job wants it. Safe to run twice at once: the claim lets one through."""
     context = context_of(ctx)
     structlog.contextvars.bind_contextvars(job_id=id)
-    async with context.resources.unit_of_work() as session:
-        held = await leases.claim(session, context.resources, UUID(id))
-    if held is None:
-        return
+    held: Claim | None = None
+    try:
+        # The claim is committed before this block ends: what it announces goes to Redis, which may be slow.
+        async with context.resources.unit_of_work() as session:
+            held = await leases.claim(session, context.resources, UUID(id))
+        if held is not None:
+            await _attempt(context, held, message=ctx["job_id"])
+    except asyncio.CancelledError:
+        if held is not None:
+            await asyncio.shield(_hand_back(context, held))
+        raise
+
+
+async def _attempt(context: WorkerContext, held: Claim, *, message: str) -> None:
+    """Do the job that this worker holds, and log how that ended."""
     workspace = held.workspace
     structlog.contextvars.bind_contextvars(
         kind=held.kind, workspace_id=str(workspace.id), user_id=str(workspace.user_id), attempt=held.attempt
@@ -47,7 +58,7 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
     began, ended = time.monotonic(), "failed"
     await reached(Checkpoint.CLAIMED, held)
     try:
-        await context.resources.outbox.take(ctx["job_id"])
+        await context.resources.outbox.take(message)
         await _with_lease(context, held)
         ended = "driven"
     except LeaseLost:
@@ -55,7 +66,6 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
         await _release(context, held)
     except asyncio.CancelledError:
         ended = "handed_back"
-        await asyncio.shield(_hand_back(context, held))
         raise
     finally:
         log.info("job_attempt_ended", how=ended, ms=round((time.monotonic() - began) * 1000, 1))

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
+from app.core.outbox import Outbox
 from app.models import Job, JobKind, JobState, JobStep, Network, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import ContainerExited, EngineUnavailable, ImageMissing, Phase, Progress, Report, SubnetTaken
@@ -302,6 +303,28 @@ async def test_a_worker_that_is_told_to_stop_hands_its_job_back(
     runtime.before = failing()
     await worker.drain()
     assert await has_state(resources, job, JobState.SUCCEEDED)
+
+
+async def test_a_worker_that_is_told_to_stop_while_redis_hears_of_its_claim_hands_the_job_back(
+    resources: Resources, worker: TestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await accept(resources)
+    with monkeypatch.context() as slow:
+        sending = asyncio.Event()
+
+        async def hang(*_: object) -> None:
+            if not sending.is_set():
+                sending.set()
+                await asyncio.Event().wait()
+
+        slow.setattr(Outbox, "flush", hang)
+        driving = asyncio.create_task(drive(worker, job))
+        await sending.wait()
+        driving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await driving
+    row, _, _ = await read(resources, job)
+    assert (row.state, row.lease) == (JobState.QUEUED, None)
 
 
 async def test_a_template_that_left_the_catalogue_is_a_failure_that_says_so(

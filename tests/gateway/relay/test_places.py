@@ -59,30 +59,30 @@ class Quiet:
 
 def connect(relay: Relay) -> Tunnel:
     """A connection that has said nothing yet."""
-    pipe: Tunnel = relay._accept().pipe  # type: ignore[attr-defined]
-    pipe.near.transport = Quiet()  # type: ignore[assignment]
-    return pipe
+    tunnel: Tunnel = relay._accept().tunnel  # type: ignore[attr-defined]
+    tunnel.near.transport = Quiet()  # type: ignore[assignment]
+    return tunnel
 
 
 def admit(relay: Relay, entry: SessionGrant = ENTRY) -> Tunnel:
     """A connection that has shown its ticket."""
     ticket = relay.issue(entry, "127.0.0.1", 1).ticket
-    pipe = connect(relay)
-    pipe.admission = relay._redeem(pipe, ticket)
-    assert pipe.admission is not None
-    return pipe
+    tunnel = connect(relay)
+    tunnel.admission = relay._redeem(tunnel, ticket)
+    assert tunnel.admission is not None
+    return tunnel
 
 
-def ended(pipe: Tunnel) -> str:
-    return pipe.near.transport.ended  # type: ignore[attr-defined,no-any-return]
+def ended(tunnel: Tunnel) -> str:
+    return tunnel.near.transport.ended  # type: ignore[attr-defined,no-any-return]
 
 
 async def test_a_ticket_names_its_container_and_is_good_once(relay: Relay) -> None:
     passage = relay.issue(ENTRY, "10.0.0.7", 8888)
     assert passage.upstream == relay.address
     assert len(passage.ticket) == 43
-    pipe = connect(relay)
-    found = relay._redeem(pipe, passage.ticket)
+    tunnel = connect(relay)
+    found = relay._redeem(tunnel, passage.ticket)
     assert found is not None
     assert (found.entry, found.host, found.port) == (ENTRY, "10.0.0.7", 8888)
     assert relay._redeem(connect(relay), passage.ticket) is None
@@ -213,7 +213,7 @@ async def test_a_look_ends_whom_it_does_not_find(relay: Relay, resources: Resour
     with capture_logs() as logs:
         await relay.check_open(resources)
     assert asked == [[ENTRY, OTHER]]
-    assert [ended(pipe) for pipe in (*gone, kept)] == ["aborted", "aborted", ""]
+    assert [ended(tunnel) for tunnel in (*gone, kept)] == ["aborted", "aborted", ""]
     told = {"event": "websockets_ended", "count": 2, "workspace_id": str(ENTRY.workspace_id), "log_level": "info"}
     assert logs == [told]
     assert len(relay) == 1
@@ -230,13 +230,13 @@ async def test_every_second_what_is_open_is_asked_for(resources: Resources, monk
     monkeypatch.setattr(relays, "LOOK_SECONDS", 0.05)
     relay = Relay()
     async with relay.running(resources):
-        pipe = admit(relay)
+        tunnel = admit(relay)
         async with asyncio.timeout(PATIENCE):
             while len(asked) < 3:
                 await asyncio.sleep(0.01)
-        assert ended(pipe) == ""
+        assert ended(tunnel) == ""
         assert asked[2] - asked[1] >= 0.04
-    assert ended(pipe) != ""
+    assert ended(tunnel) != ""
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_goes() -> None:

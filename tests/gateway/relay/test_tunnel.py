@@ -1,4 +1,4 @@
-"""A pipe by itself: what it sends, and when it ends, byte by byte and without a network."""
+"""A tunnel by itself: what it sends, and when it ends, byte by byte and without a network."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.gateway import tunnel as pipes
+from app.gateway import tunnel as tunnels
 from app.gateway.authorization import SessionGrant
 from app.gateway.heads import split_ticket
 from app.gateway.tunnel import KEEPALIVE, MAX_EARLY, MAX_HEAD, Tunnel, TunnelTarget, Upstream
@@ -57,9 +57,9 @@ class Line:
 
 @dataclass
 class Bench:
-    """A pipe whose near side is connected, and whose far side is a line as well."""
+    """A tunnel whose near side is connected, and whose far side is a line as well."""
 
-    pipe: Tunnel
+    tunnel: Tunnel
     near: Line
     far: Line
     tickets: list[str]
@@ -68,11 +68,11 @@ class Bench:
 
     async def admitted(self, early: bytes = b"") -> Upstream:
         """Show the ticket and wait until the container is reached."""
-        self.pipe.near.data_received(REQUEST + early)
+        self.tunnel.near.data_received(REQUEST + early)
         async with asyncio.timeout(PATIENCE):
-            while self.pipe._far is None:
+            while self.tunnel._far is None:
                 await asyncio.sleep(0)
-        return self.pipe._far
+        return self.tunnel._far
 
     async def opened(self) -> Upstream:
         far = await self.admitted()
@@ -91,8 +91,8 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
         tickets.append(ticket)
         return ADMISSION if ticket == "t" else None
 
-    pipe = Tunnel(redeem, ended.append)
-    made = Bench(pipe, Line(), Line(), tickets, [], ended)
+    tunnel = Tunnel(redeem, ended.append)
+    made = Bench(tunnel, Line(), Line(), tickets, [], ended)
     with socket.socket() as near, socket.socket() as far:
         made.near.connection, made.far.connection = near, far
 
@@ -103,26 +103,26 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
             return made.far, protocol
 
         monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
-        pipe.near.connection_made(made.near)  # type: ignore[arg-type]
+        tunnel.near.connection_made(made.near)  # type: ignore[arg-type]
         yield made
-        pipe.within(None)
+        tunnel.within(None)
 
 
 async def test_a_request_arrives_without_its_ticket(bench: Bench) -> None:
     await bench.admitted()
     assert (bench.dialled, bench.tickets) == ([("10.0.0.7", 8888)], ["t"])
     assert bench.far.sent == HEAD
-    assert bench.pipe.admission == ADMISSION
-    assert not bench.pipe.answered
-    assert not bench.pipe.open
+    assert bench.tunnel.admission == ADMISSION
+    assert not bench.tunnel.answered
+    assert not bench.tunnel.open
     assert bench.near.sent == b""
 
 
 async def test_a_request_may_come_byte_by_byte(bench: Bench) -> None:
     for byte in REQUEST[:-1]:
-        bench.pipe.near.data_received(bytes([byte]))
+        bench.tunnel.near.data_received(bytes([byte]))
     assert bench.tickets == []
-    bench.pipe.near.data_received(REQUEST[-1:])
+    bench.tunnel.near.data_received(REQUEST[-1:])
     async with asyncio.timeout(PATIENCE):
         while not bench.far.sent:
             await asyncio.sleep(0)
@@ -141,11 +141,11 @@ async def test_both_sides_are_looked_after_while_they_are_silent(bench: Bench) -
 async def test_after_the_containers_word_bytes_pass_both_ways(bench: Bench) -> None:
     far = await bench.admitted(b"early")
     far.data_received(AGREES + b"first")
-    assert (bench.pipe.open, bench.pipe.answered) == (True, True)
+    assert (bench.tunnel.open, bench.tunnel.answered) == (True, True)
     assert bench.near.sent == AGREES + b"first"
     assert bench.far.sent == HEAD + b"early"
     assert bench.near.done == ["resume"]
-    bench.pipe.near.data_received(b"there")
+    bench.tunnel.near.data_received(b"there")
     far.data_received(b"back")
     assert bench.far.sent == HEAD + b"earlythere"
     assert bench.near.sent == AGREES + b"firstback"
@@ -156,10 +156,10 @@ async def test_an_answer_may_come_byte_by_byte_and_after_hints(bench: Bench) -> 
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     for byte in hints + hints:
         far.data_received(bytes([byte]))
-    assert (bench.near.sent, bench.pipe.answered) == (hints + hints, False)
+    assert (bench.near.sent, bench.tunnel.answered) == (hints + hints, False)
     for byte in AGREES:
         far.data_received(bytes([byte]))
-    assert (bench.near.sent, bench.pipe.open) == (hints + hints + AGREES, True)
+    assert (bench.near.sent, bench.tunnel.open) == (hints + hints + AGREES, True)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ async def test_an_answer_may_come_byte_by_byte_and_after_hints(bench: Bench) -> 
 async def test_another_answer_is_passed_on_and_nothing_goes_there_any_more(bench: Bench, answer: bytes) -> None:
     far = await bench.admitted(b"early")
     far.data_received(answer)
-    assert (bench.pipe.open, bench.pipe.answered) == (False, True)
+    assert (bench.tunnel.open, bench.tunnel.answered) == (False, True)
     assert bench.near.sent == answer
-    bench.pipe.near.data_received(b"GET /second HTTP/1.1\r\n\r\n")
+    bench.tunnel.near.data_received(b"GET /second HTTP/1.1\r\n\r\n")
     assert bench.far.sent == HEAD
     far.data_received(b"more")
     assert bench.near.sent == answer + b"more"
@@ -185,7 +185,7 @@ async def test_an_answer_without_an_end_is_given_up(bench: Bench, size: int, end
 
 @pytest.mark.parametrize(("size", "says"), [(MAX_HEAD, b""), (MAX_HEAD + 1, b"431 Request Header Fields Too Large")])
 async def test_a_request_without_an_end_is_refused(bench: Bench, size: int, says: bytes) -> None:
-    bench.pipe.near.data_received(b"x" * size)
+    bench.tunnel.near.data_received(b"x" * size)
     closes = b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     assert bench.near.sent == (b"HTTP/1.1 " + says + closes if says else b"")
     assert bench.near.done == (["close"] if says else [])
@@ -193,37 +193,37 @@ async def test_a_request_without_an_end_is_refused(bench: Bench, size: int, says
 
 @pytest.mark.parametrize("request_", [HEAD, REQUEST.replace(b": t", b": other"), REQUEST.replace(b"GET", b"PUT")])
 async def test_a_request_without_a_good_ticket_is_refused(bench: Bench, request_: bytes) -> None:
-    bench.pipe.near.data_received(request_)
+    bench.tunnel.near.data_received(request_)
     assert bench.near.sent == b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     assert bench.near.done == ["close"]
-    assert (bench.dialled, bench.pipe.admission, bench.ended) == ([], None, [bench.pipe])
+    assert (bench.dialled, bench.tunnel.admission, bench.ended) == ([], None, [bench.tunnel])
 
 
 @pytest.mark.parametrize(("size", "done"), [(MAX_EARLY, []), (MAX_EARLY + 1, ["pause"])])
 async def test_what_hurries_ahead_is_bounded(bench: Bench, size: int, done: list[str]) -> None:
     await bench.admitted()
-    bench.pipe.near.data_received(b"x" * size)
+    bench.tunnel.near.data_received(b"x" * size)
     assert bench.near.done == done
 
 
 async def test_a_side_that_cannot_keep_up_stops_the_other(bench: Bench) -> None:
-    bench.pipe.near.pause_writing()
-    bench.pipe.near.resume_writing()
+    bench.tunnel.near.pause_writing()
+    bench.tunnel.near.resume_writing()
     assert bench.near.done == []
     far = await bench.opened()
     far.pause_writing()
     assert (bench.near.done, bench.far.done) == (["pause"], [])
     far.resume_writing()
-    bench.pipe.near.pause_writing()
-    bench.pipe.near.resume_writing()
+    bench.tunnel.near.pause_writing()
+    bench.tunnel.near.resume_writing()
     assert (bench.near.done, bench.far.done) == (["pause", "resume"], ["pause", "resume"])
 
 
 @pytest.mark.parametrize("side", ["near", "far"])
 async def test_either_side_may_stop_sending_once(bench: Bench, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "HALF_SECONDS", 0.05)
+    monkeypatch.setattr(tunnels, "HALF_SECONDS", 0.05)
     far = await bench.opened()
-    one, other = (bench.pipe.near, bench.far) if side == "near" else (far, bench.near)
+    one, other = (bench.tunnel.near, bench.far) if side == "near" else (far, bench.near)
     assert one.eof_received() is True
     assert other.done == ["eof"]
     assert one.eof_received() is False
@@ -234,10 +234,10 @@ async def test_either_side_may_stop_sending_once(bench: Bench, side: str, monkey
 
 
 async def test_before_it_is_open_the_end_of_one_side_is_the_end(bench: Bench) -> None:
-    assert bench.pipe.near.eof_received() is False
+    assert bench.tunnel.near.eof_received() is False
     far = await bench.admitted()
     assert far.eof_received() is False
-    assert bench.pipe.near.eof_received() is False
+    assert bench.tunnel.near.eof_received() is False
 
 
 async def test_a_side_whose_peer_is_closing_ends_at_once(bench: Bench) -> None:
@@ -249,8 +249,8 @@ async def test_a_side_whose_peer_is_closing_ends_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize(("how", "word"), [("close", "close"), ("abort", "abort")])
 async def test_both_sides_end_together(bench: Bench, how: str, word: str) -> None:
     far = await bench.opened()
-    getattr(bench.pipe, how)()
-    assert (bench.near.done, bench.far.done, bench.ended) == ([word], [word], [bench.pipe])
+    getattr(bench.tunnel, how)()
+    assert (bench.near.done, bench.far.done, bench.ended) == ([word], [word], [bench.tunnel])
     far.connection_lost(None)
     assert bench.near.done == [word, "close"]
 
@@ -260,7 +260,7 @@ async def test_a_container_that_cannot_be_reached_is_silence(bench: Bench, monke
         raise ConnectionRefusedError
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
-    bench.pipe.near.data_received(REQUEST)
+    bench.tunnel.near.data_received(REQUEST)
     async with asyncio.timeout(PATIENCE):
         while not bench.near.done:
             await asyncio.sleep(0)
@@ -268,7 +268,7 @@ async def test_a_container_that_cannot_be_reached_is_silence(bench: Bench, monke
 
 
 async def test_a_container_that_is_reached_too_late_hears_nothing(bench: Bench) -> None:
-    bench.pipe.near.data_received(REQUEST)
+    bench.tunnel.near.data_received(REQUEST)
     bench.near.done.append("close")
     async with asyncio.timeout(PATIENCE):
         while not bench.far.done:
@@ -278,8 +278,8 @@ async def test_a_container_that_is_reached_too_late_hears_nothing(bench: Bench) 
 
 @pytest.mark.parametrize("name", ["HEAD_SECONDS", "CONNECT_SECONDS", "ANSWER_SECONDS"])
 async def test_each_stage_has_its_time(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(pipes, name, 0.05)
-    pipe, near, far = Tunnel(lambda *_: ADMISSION, lambda _: None), Line(), Line()
+    monkeypatch.setattr(tunnels, name, 0.05)
+    tunnel, near, far = Tunnel(lambda *_: ADMISSION, lambda _: None), Line(), Line()
     reached = asyncio.Event()
 
     async def create_connection(make: Callable[[], Upstream], *_: object) -> tuple[Any, Upstream]:
@@ -292,9 +292,9 @@ async def test_each_stage_has_its_time(monkeypatch: pytest.MonkeyPatch, name: st
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
     with socket.socket() as one, socket.socket() as two:
         near.connection, far.connection = one, two
-        pipe.near.connection_made(near)  # type: ignore[arg-type]
+        tunnel.near.connection_made(near)  # type: ignore[arg-type]
         if name != "HEAD_SECONDS":
-            pipe.near.data_received(REQUEST)
+            tunnel.near.data_received(REQUEST)
         assert near.done == []
         async with asyncio.timeout(PATIENCE):
             while not near.done:
@@ -304,7 +304,7 @@ async def test_each_stage_has_its_time(monkeypatch: pytest.MonkeyPatch, name: st
 
 
 async def test_an_open_one_may_be_silent_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "ANSWER_SECONDS", 0.03)
+    monkeypatch.setattr(tunnels, "ANSWER_SECONDS", 0.03)
     await bench.opened()
     await asyncio.sleep(0.1)
     assert (bench.near.done, bench.far.done) == ([], [])

@@ -13,6 +13,7 @@ from app.catalog.loader import load_catalog
 from app.catalog.templates import Catalog
 from app.core.db import Sessions, make_engine, make_reads, make_sessions, unit_of_work
 from app.core.outbox import Outbox
+from app.core.reader import Reader
 from app.core.settings.model import Settings
 from app.security.rate_limits import LinkLimits
 from app.security.tokens import Tokens
@@ -28,6 +29,7 @@ class Resources:
     engine: AsyncEngine
     sessions: Sessions
     reads: Sessions
+    reader: Reader
     redis: Redis
     limits: LinkLimits
     outbox: Outbox
@@ -60,6 +62,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             engine=engine,
             sessions=make_sessions(engine),
             reads=make_reads(engine),
+            reader=Reader(engine),
             redis=redis,
             limits=LinkLimits(settings, tokens, redis),
             outbox=Outbox(redis),

@@ -1,0 +1,43 @@
+"""What a block of a test asks of the database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+# Transactions, and the pool's question whether a connection lives.
+AROUND = ("BEGIN", "COMMIT", "ROLLBACK", ";")
+
+
+@asynccontextmanager
+async def counted(engine: AsyncEngine) -> AsyncIterator[list[str]]:
+    """The statements that the engine's connections run in the block, by SQLAlchemy or by the driver alone."""
+    found: list[str] = []
+    connections: set[Any] = set()
+
+    def note(*execution: Any) -> None:
+        found.append(str(execution[2]))
+
+    def note_query(logged: Any) -> None:
+        if not logged.query.startswith(AROUND):
+            found.append(logged.query)
+
+    def watch(connection: Any, *_: Any) -> None:
+        if connection.driver_connection not in connections:
+            connections.add(connection.driver_connection)
+            connection.driver_connection.add_query_logger(note_query)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    event.listen(engine.sync_engine, "checkout", watch)
+    try:
+        yield found
+        # The driver tells of a statement in the loop's next turn.
+        await asyncio.sleep(0)
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", note)
+        event.remove(engine.sync_engine, "checkout", watch)
+        for connection in connections:
+            connection.remove_query_logger(note_query)

@@ -6,16 +6,17 @@ what any of these does.
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from app.accounts import principal, session_cookies, sessions
 from app.accounts.device_cookie import DeviceCookie, device_cookie_name, read_device_cookie
-from app.accounts.principal import Client, Principal, Scope
+from app.accounts.principal import PRINCIPAL, Client, Credential, Principal, PrincipalSelect, Scope
 from app.audit import trail
 from app.core.errors import InsufficientScope, NotAdmin, SignInAgain, Unauthorized, is_transient
 from app.core.logging import bind_to_request
+from app.core.reader import Row
 from app.http.cookies import single_cookie
 from app.http.dependencies import ResourcesDep, check_same_origin
 from app.models import utcnow
@@ -32,33 +33,45 @@ def _may_refresh(request: Request) -> bool:
     return request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
-async def _find_principal(request: Request, resources: Resources) -> Principal | None:
-    """Who calls, by Bearer or by the pages' cookies; those are renewed on the way where their time is over."""
+async def _find_principal(
+    request: Request, resources: Resources, query: PrincipalSelect = PRINCIPAL, **values: Any
+) -> tuple[Principal | None, list[Row]]:
+    """The principal by Bearer or by the pages' cookies, which are renewed on the way where their time is over."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
-        return await principal.principal_by_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
+        credential = principal.read_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
+        return await _find(resources, credential, query, **values)
     settings = resources.settings
     access, refresh = (
         single_cookie(request, name(settings)) for name in (session_cookies.access_name, session_cookies.refresh_name)
     )
     if access is None and refresh is None:
-        return None
+        return None, []
     await check_same_origin(request)
-    caller = await principal.principal_by_cookie(resources, access) if access else None
+    caller, rows = await _find(resources, principal.read_cookie(resources, access) if access else None, query, **values)
     if caller is None and refresh and _may_refresh(request):
         renewed = await sessions.refresh(resources, refresh)
         if renewed is not None:
             caller, secrets = renewed
             session_cookies.set_session_cookies(request, settings, secrets)
+            if query is not PRINCIPAL:
+                _, rows = await _find(resources, principal.credential_of(caller), query, **values)
         else:
             session_cookies.clear_session_cookies(request, settings)
-    return caller
+    return caller, rows
+
+
+async def _find(
+    resources: Resources, credential: Credential | None, query: PrincipalSelect, **values: Any
+) -> tuple[Principal | None, list[Row]]:
+    found = await principal.find_principal(resources, credential, query, **values) if credential else None
+    return found or (None, [])
 
 
 async def get_principal(request: Request, resources: ResourcesDep) -> AsyncIterator[Principal | None]:
-    """Whoever shows a session or a personal token. The use is noted after the answer: nobody waits for it."""
-    caller = await _find_principal(request, resources)
-    # Whoever writes a later refusal down asks who it was.
+    """The principal of a session or a personal token. Its use is recorded after the answer."""
+    caller, _ = await _find_principal(request, resources)
+    # The audit trail names the principal of a later refusal.
     request.state.caller = caller
     if caller is not None:
         bind_to_request(user_id=str(caller.user.id))

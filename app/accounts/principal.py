@@ -1,15 +1,35 @@
-"""Who calls. Every request asks the row of what it shows: ending a session, revoking a token or blocking an account
-holds at the next request.
+"""The principal of a request. Each request reads the row of its credential: the end of a session or token, and a
+blocked account, hold at the next request.
+
+One prepared statement finds the principal, and what a hot route wants to know beside it.
 """
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    ColumnElement,
+    LargeBinary,
+    Select,
+    and_,
+    any_,
+    cast,
+    func,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from app.core.errors import Unauthorized
+from app.core.reader import Columns, PreparedSelect, Row, given
 from app.models import ApiToken, Session, User, utcnow
 from app.resources import Resources
 from app.security.errors import InvalidToken
@@ -38,11 +58,11 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: the account as it stands now, and what the request showed for it.
+    """The account as it is now, and the credential that the request showed for it: a session, or a personal token.
 
-    That is a session, or a personal token of the account, which is good for its `scopes` alone. `seen_at` is when it
-    was last noted. `fresh` says that this very answer carries the session's new cookies: it must not be put off.
-    `pair_known` says that the session's newest cookies have been shown before; `signed_in_at` is when it began.
+    A token is good for its `scopes` alone. `seen_at` is when the use was last recorded. `fresh`: this answer carries
+    the session's new cookies and must not be delayed. `pair_known`: the session's newest cookies have been shown
+    before. `signed_in_at` is when the session began. `user` is the row without an ORM session.
     """
 
     user: User
@@ -55,55 +75,137 @@ class Principal:
     signed_in_at: datetime | None = None
 
 
-def session_lives() -> ColumnElement[bool]:
+Instant = datetime | BindParameter[datetime]
+
+
+def session_lives(now: Instant | None = None) -> ColumnElement[bool]:
     """Whether the query's `Session` has neither been ended nor expired."""
-    return and_(Session.ended_at.is_(None), Session.expires_at > utcnow())
+    return and_(Session.ended_at.is_(None), Session.expires_at > (utcnow() if now is None else now))
 
 
-def token_lives() -> ColumnElement[bool]:
+def token_lives(now: Instant | None = None) -> ColumnElement[bool]:
     """Whether the query's `ApiToken` has neither been revoked nor expired."""
-    return and_(ApiToken.revoked_at.is_(None), ApiToken.expires_at > utcnow())
+    return and_(ApiToken.revoked_at.is_(None), ApiToken.expires_at > (utcnow() if now is None else now))
 
 
-async def principal_by_bearer(resources: Resources, token: str) -> Principal | None:
-    """Who shows this access token or personal token; None unless it is ours and in time, and what it names lives."""
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a request shows, checked as far as it can be without the database: names a statement, and its values."""
+
+    kind: str
+    values: dict[str, Any]
+    user_id: UUID | None = None
+
+
+_USER = Columns(User)
+_OWN = (Session.id, Session.seen_at, ~_UNSHOWN, Session.created_at, null())
+_SESSIONS = (
+    select(*_USER.columns, *_OWN)
+    .join_from(User, Session, Session.user_id == User.id)
+    .where(session_lives(given("now")), User.blocked_at.is_(None))
+)
+_TOKENS = (
+    select(*_USER.columns, ApiToken.id, ApiToken.used_at, true(), null(), ApiToken.scopes)
+    .join_from(User, ApiToken, ApiToken.user_id == User.id)
+    .where(token_lives(given("now")), User.blocked_at.is_(None))
+)
+_HASHES = any_(cast(given("hashes"), ARRAY(LargeBinary)))
+_WIDTH = len(_USER.columns) + len(_OWN)
+
+
+class PrincipalSelect:
+    """The statements that find a principal by each kind of credential, and columns of something of theirs beside it."""
+
+    def __init__(self, *columns: Any, joined: Callable[[Select[*tuple[Any, ...]]], Any] = lambda query: query) -> None:
+        sessions, tokens = (joined(query.add_columns(*columns)) for query in (_SESSIONS, _TOKENS))
+        self.by = {
+            "session": PreparedSelect(sessions.where(Session.id == given("id"))),
+            "cookie": PreparedSelect(
+                sessions.where(Session.cookie_hash == _HASHES, Session.refreshed_at > given("oldest"))
+            ),
+            "token": PreparedSelect(tokens.where(ApiToken.token_hash == _HASHES)),
+            "token_id": PreparedSelect(tokens.where(ApiToken.id == given("id"))),
+        }
+
+
+PRINCIPAL = PrincipalSelect()
+
+
+def read_bearer(resources: Resources, token: str) -> Credential | None:
+    """The access token or personal token that a request shows; None unless it is ours and in time."""
     if token.startswith(TOKEN_PREFIX):
-        return await _find_token(resources, ApiToken.token_hash.in_(resources.tokens.hashes("token", token)))
+        return Credential("token", {"hashes": resources.tokens.hashes("token", token)})
     try:
         access = resources.tokens.read(token)
     except InvalidToken:
         return None
-    return await _find_session(resources, Session.id == access.session_id, Session.user_id == access.user_id)
+    return Credential("session", {"id": access.session_id}, access.user_id)
+
+
+def read_cookie(resources: Resources, cookie: str) -> Credential:
+    """The pages' cookie that a request shows.
+
+    Sessions from before there were refresh tokens have no time from which it counts: they sign in again.
+    """
+    oldest = utcnow() - timedelta(seconds=resources.settings.page_access_seconds)
+    return Credential("cookie", {"hashes": resources.tokens.hashes("session", cookie), "oldest": oldest})
+
+
+def credential_of(principal: Principal) -> Credential:
+    """What the principal was found by."""
+    if principal.token_id is not None:
+        return Credential("token_id", {"id": principal.token_id})
+    return Credential("session", {"id": principal.session_id})
+
+
+async def find_principal(
+    resources: Resources, credential: Credential, query: PrincipalSelect = PRINCIPAL, **values: Any
+) -> tuple[Principal, list[Row]] | None:
+    """The principal, and the rows of the query's own columns; None unless the session or token lives.
+
+    The first request with a new cookie records that its browser has it: from then on the refresh token before it is in
+    two hands if it comes back.
+    """
+    rows = await resources.reader.fetch(query.by[credential.kind], now=utcnow(), **credential.values, **values)
+    if not rows:
+        return None
+    principal = _principal(rows[0], is_token=credential.kind.startswith("token"))
+    if credential.user_id not in (None, principal.user.id):
+        return None
+    if credential.kind == "cookie" and not principal.pair_known:
+        await _note_pair(resources, principal.session_id)
+    return principal, [row[_WIDTH:] for row in rows]
+
+
+def _principal(row: Row, *, is_token: bool) -> Principal:
+    user = _USER.make(row[: len(_USER.columns)])
+    own_id, seen_at, pair_known, signed_in_at, scopes = row[len(_USER.columns) : _WIDTH]
+    if is_token:
+        return Principal(user, None, token_id=own_id, scopes=frozenset(scopes), seen_at=seen_at)
+    return Principal(user, own_id, seen_at=seen_at, pair_known=pair_known, signed_in_at=signed_in_at)
+
+
+async def principal_by_bearer(resources: Resources, token: str) -> Principal | None:
+    """The principal of an access token or personal token; None unless it is in time and what it names lives."""
+    credential = read_bearer(resources, token)
+    found = await find_principal(resources, credential) if credential else None
+    return found[0] if found else None
 
 
 async def principal_by_cookie(resources: Resources, cookie: str) -> Principal | None:
-    """Who shows this cookie; None unless it is in time and its session lives.
-
-    The first request with a new cookie writes down that its browser has it: from then on the refresh token before it is
-    in two hands if it comes back.
-
-    Sessions from before there were refresh tokens have no time from which theirs counts: they sign in again.
-    """
-    oldest = utcnow() - timedelta(seconds=resources.settings.page_access_seconds)
-    known = Session.cookie_hash.in_(resources.tokens.hashes("session", cookie))
-    caller = await _find_session(resources, known, Session.refreshed_at > oldest)
-    if caller is not None and not caller.pair_known:
-        await _note_pair(resources, known)
-    return caller
+    """The principal of the pages' cookie; None unless it is in time and its session lives."""
+    found = await find_principal(resources, read_cookie(resources, cookie))
+    return found[0] if found else None
 
 
 async def confirm(resources: Resources, caller: Principal) -> None:
     """Look again, in the middle of a long answer; raises `Unauthorized` once the caller would not get in any more."""
-    if caller.token_id is not None:
-        found = await _find_token(resources, ApiToken.id == caller.token_id)
-    else:
-        found = await _find_session(resources, Session.id == caller.session_id)
-    if found is None:
+    if await find_principal(resources, credential_of(caller)) is None:
         raise Unauthorized
 
 
 async def touch_last_seen(resources: Resources, caller: Principal) -> None:
-    """Write down that the session or token was used, at most once a minute. May race and be repeated."""
+    """Record that the session or token was used, at most once a minute. May race and be repeated."""
     if caller.token_id is not None:
         await touch_token(resources, caller.token_id, caller.seen_at)
         return
@@ -127,39 +229,12 @@ async def touch_token(resources: Resources, token_id: UUID, used_at: datetime | 
         await session.execute(update(ApiToken).where(ApiToken.id == token_id, stale).values(used_at=now))
 
 
-async def _note_pair(resources: Resources, which: ColumnElement[bool]) -> None:
+async def _note_pair(resources: Resources, session_id: UUID | None) -> None:
     """The clocks of several machines may differ: the time is never one before the pair was made."""
     async with resources.unit_of_work() as session:
         await session.execute(
             update(Session)
-            .where(which, _UNSHOWN)
+            .where(Session.id == session_id, _UNSHOWN)
             .values(shown_at=func.greatest(utcnow(), Session.refreshed_at))
             .execution_options(synchronize_session=False)
         )
-
-
-async def _find_session(resources: Resources, *criteria: ColumnElement[bool]) -> Principal | None:
-    query = (
-        select(User, Session.id, Session.seen_at, _UNSHOWN, Session.created_at)
-        .join(Session, Session.user_id == User.id)
-        .where(*criteria, session_lives(), User.blocked_at.is_(None))
-    )
-    async with resources.reads() as session:
-        row = (await session.execute(query)).one_or_none()
-    if row is None:
-        return None
-    user, session_id, seen_at, unshown, began = row
-    return Principal(user, session_id, seen_at=seen_at, pair_known=not unshown, signed_in_at=began)
-
-
-async def _find_token(resources: Resources, *criteria: ColumnElement[bool]) -> Principal | None:
-    query = (
-        select(User, ApiToken.id, ApiToken.scopes, ApiToken.used_at)
-        .join(ApiToken, ApiToken.user_id == User.id)
-        .where(*criteria, token_lives(), User.blocked_at.is_(None))
-    )
-    async with resources.reads() as session:
-        row = (await session.execute(query)).one_or_none()
-    if row is None:
-        return None
-    return Principal(user=row[0], session_id=None, token_id=row[1], scopes=frozenset(row[2]), seen_at=row[3])

@@ -3,11 +3,12 @@
 The engine's pool lends the connection, as to everything else. No transaction begins: each statement stands alone.
 """
 
+import enum
 from functools import cached_property
-from typing import Any, TypeAlias, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import BindParameter, Dialect, Select, bindparam
+from sqlalchemy import BindParameter, ColumnElement, Dialect, Enum, Select, bindparam, inspect
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.interfaces import DBAPIModule
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 # One row. Values are the driver's: a choice is text, an id a UUID.
 Row: TypeAlias = tuple[Any, ...]
-
+Model = TypeVar("Model")
 
 _GIVEN = object()
 
@@ -51,6 +52,34 @@ class PreparedSelect:
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """The parameters in order: those of `values`, and the statement's own constants."""
         return [values[name] if constant is _GIVEN else constant for name, constant in self._parameters]
+
+
+class Columns(Generic[Model]):
+    """All columns of a model, and its objects made from their values: a tenth of the time that the ORM's loading takes.
+
+    The objects belong to no session, and nothing is loaded for them later.
+    """
+
+    def __init__(self, model: type[Model]) -> None:
+        mapper = inspect(model)
+        self._new = mapper.class_manager.new_instance
+        self._names = [attribute.key for attribute in mapper.column_attrs]
+        self.columns: list[ColumnElement[Any]] = [attribute.columns[0] for attribute in mapper.column_attrs]
+        self._choices = [
+            (name, cast("type[enum.StrEnum]", column.type.enum_class))
+            for name, column in zip(self._names, self.columns, strict=True)
+            if isinstance(column.type, Enum)
+        ]
+
+    def make(self, values: Row) -> Model:
+        """An object of these values, which stand in the order of `columns`."""
+        made = self._new()
+        fields = made.__dict__
+        fields.update(zip(self._names, values, strict=True))
+        for name, choice in self._choices:
+            if (value := fields[name]) is not None:
+                fields[name] = choice(value)
+        return cast("Model", made)
 
 
 class Reader:

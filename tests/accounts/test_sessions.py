@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import func, select, update
 
 from app.accounts import sessions
 from app.accounts.principal import Client, principal_by_cookie
@@ -14,6 +14,7 @@ from app.models import AuditEntry, Session, User, utcnow
 from app.resources import Resources, open_resources
 from tests.support.clocks import Time
 from tests.support.factories import SignedIn, make_token, sign_in
+from tests.support.statements import counted
 from tests.support.waiting import SOON
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -326,18 +327,11 @@ async def test_use_is_noted_at_most_once_a_minute(
 
 async def test_who_calls_is_one_query(client: httpx.AsyncClient, resources: Resources, alice: SignedIn) -> None:
     token = {"Authorization": f"Bearer {await make_token(resources, alice.user, 'read')}"}
-    statements: list[str] = []
-
-    def note(*execution: object) -> None:
-        statements.append(str(execution[2]))
-
     for headers in (alice.headers, shown(alice.cookie, alice.refresh), token):
         await client.get("/api/templates", headers=headers)
-        event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
-        assert (await client.get("/api/templates", headers=headers)).status_code == 200
-        event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+        async with counted(resources.engine) as statements:
+            assert (await client.get("/api/templates", headers=headers)).status_code == 200
         assert [statement.partition(" ")[0] for statement in statements] == ["SELECT"]
-        statements.clear()
 
 
 class TestListing:

@@ -4,11 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from app.core.settings.model import Settings
 from app.models import Job, JobState, Session, User, utcnow
@@ -17,6 +16,7 @@ from app.workspaces.jobs import follow
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import Sent, Served, another, change_job, eventually, make_job, served
 from tests.support.factories import SignedIn, sign_in
+from tests.support.statements import counted
 from tests.support.waiting import PATIENCE
 
 
@@ -212,16 +212,10 @@ async def test_a_change_is_read_once_for_all_who_wait_for_it(
         for stream in streams:
             await stream.next()
         await waiting(app, job, 30)
-        statements: list[str] = []
-
-        def count(*arguments: Any) -> None:
-            statements.append(arguments[2])
-
-        event.listen(resources.engine.sync_engine, "before_cursor_execute", count)
-        await change_job(resources, job.id, progress=7)
-        for stream in streams:
-            assert progress(await stream.next()) == 7
-        event.remove(resources.engine.sync_engine, "before_cursor_execute", count)
+        async with counted(resources.engine) as statements:
+            await change_job(resources, job.id, progress=7)
+            for stream in streams:
+                assert progress(await stream.next()) == 7
         timelines = [said for said in statements if "FROM job_events" in said]
         callers = [said for said in statements if "FROM users JOIN sessions" in said]
         # Two at most: whoever wakes while one is being read waits for the next.

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from app.core.outbox import announce
 from app.models import ApiToken, Job, Session, User, utcnow
@@ -14,6 +14,7 @@ from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.api.streaming import eventually, make_job, served
 from tests.support.browsers import make_browser
 from tests.support.factories import SignedIn, make_token, sign_in
+from tests.support.statements import counted
 from tests.support.waiting import PATIENCE, SOON
 
 
@@ -102,14 +103,8 @@ async def test_however_many_wait_are_judged_by_one_statement_and_others_stay(
     url = f"/api/jobs/{job.id}?wait=30"
     polls = [asyncio.create_task(client.get(url, headers=headers, timeout=PATIENCE)) for headers in who * 3]
     await asleep(app, job, 9)
-    statements: list[str] = []
-
-    def note(*execution: object) -> None:
-        statements.append(str(execution[2]))
-
-    event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
-    await app.state.watch.session_monitor.check_waiters(resources)
-    event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+    async with counted(resources.engine) as statements:
+        await app.state.watch.session_monitor.check_waiters(resources)
     assert len([one for one in statements if "UNION ALL" in one]) == len(statements)
     assert not any(poll.done() for poll in polls)
     async with resources.unit_of_work() as session:

@@ -40,7 +40,7 @@ async def make_share(
     return await shares.share(session, resources, caller.user, find_template(resources.catalog, type).key, body.email)
 
 
-@router.get("/shares", summary="Who may enter a workspace", operation_id="list_shares", responses=READS)
+@router.get("/shares", summary="List a workspace's shares", operation_id="list_shares", responses=READS)
 async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> SharesOut:
     """Beside you; and which admins could in the last thirty days, with their reason."""
     key = find_template(resources.catalog, type).key
@@ -74,7 +74,7 @@ async def make_share_link(
     return await shares.make_link(session, resources, caller.user, key, body.hours)
 
 
-@router.get("/share-links", summary="List share links", operation_id="list_share_links", responses=READS)
+@router.get("/share-links", summary="List a workspace's share links", operation_id="list_share_links", responses=READS)
 async def list_share_links(
     type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep
 ) -> ShareLinksOut:

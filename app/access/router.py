@@ -18,7 +18,7 @@ router = APIRouter(tags=["sharing"])
 
 @router.get(
     "/api/user/shares",
-    summary="What is shared with the caller",
+    summary="List workspaces shared with you",
     operation_id="list_shared",
     responses=problems(Unauthorized, Unavailable),
 )
@@ -32,7 +32,7 @@ async def list_shared(
 @router.delete(
     "/api/user/shares/{id}",
     status_code=204,
-    summary="Leave what is shared with the caller",
+    summary="Leave a shared workspace",
     operation_id="leave_share",
     response_description="Left",
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable),

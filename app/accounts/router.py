@@ -35,7 +35,7 @@ ENDING = problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable
 @router.post(
     "/refresh",
     status_code=204,
-    summary="Renew the pages' cookies",
+    summary="Refresh the session cookies",
     operation_id="refresh",
     response_description="Renewed",
     responses=problems(NotRefreshed, Forbidden, Unavailable),
@@ -70,7 +70,7 @@ async def list_sessions(session: SessionDep, caller: UserDep, locale: LocaleDep)
 @router.delete(
     "/sessions/{id}",
     status_code=204,
-    summary="End one of your sessions",
+    summary="End a session",
     operation_id="end_session",
     response_description="Ended",
     responses=ENDING,
@@ -83,7 +83,7 @@ async def end_session(id: SessionPath, session: SessionDep, caller: UserDep) -> 
 @router.delete(
     "/sessions",
     status_code=204,
-    summary="End all your other sessions",
+    summary="End all other sessions",
     operation_id="end_others",
     response_description="Ended",
     responses=problems(Unauthorized, Forbidden, Unavailable),

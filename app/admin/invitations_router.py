@@ -22,7 +22,7 @@ READING = (InvalidRequest, Unauthorized, NotAdmin, Unavailable)
 
 @router.post(
     "",
-    summary="Invite an address",
+    summary="Invite a user by e-mail",
     operation_id="invite",
     responses=problems(*READING, Forbidden, HasAccount, RequestStalled, TooLarge),
 )

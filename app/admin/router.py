@@ -25,7 +25,7 @@ PAGES = problems(InvalidRequest, NotFound, *READING)
 CHANGES = (InvalidRequest, Forbidden, NotFound, *READING)
 
 
-@router.get("/mails", summary="List mails with links", operation_id="list_mails", responses=PAGES)
+@router.get("/mails", summary="List magic-link e-mails", operation_id="list_mails", responses=PAGES)
 async def list_mails(
     session: SessionDep,
     _: AdminDep,

@@ -37,7 +37,7 @@ class _Change(ClosedWord):
 register_url_convertor("standing", _Change())
 
 
-@router.get("", summary="List accounts", operation_id="list_users", responses=PAGES)
+@router.get("", summary="List users", operation_id="list_users", responses=PAGES)
 async def list_users(
     session: SessionDep,
     _: AdminDep,
@@ -52,7 +52,7 @@ async def list_users(
 
 
 @router.get(
-    "/{id}", summary="Get an account", operation_id="get_user", responses=problems(InvalidRequest, NotFound, *READING)
+    "/{id}", summary="Get a user", operation_id="get_user", responses=problems(InvalidRequest, NotFound, *READING)
 )
 async def get_user(id: UserPath, session: SessionDep, _: AdminDep) -> AdminUserOut:
     """As the list shows it."""
@@ -91,7 +91,7 @@ async def change_user(id: UserPath, change: ChangePath, session: SessionDep, adm
 @router.delete(
     "/{id}",
     status_code=204,
-    summary="Delete a user and all their data",
+    summary="Delete a user and their data",
     operation_id="delete_user",
     response_description="Deleted",
     responses=problems(*CHANGES, LastAdmin, SignInAgain),

@@ -23,7 +23,7 @@ from app.workspaces.volumes import VolumePolicy
 router = APIRouter(prefix="/api/admin/workspaces", tags=["admin"])
 
 
-@router.get("", summary="List workspaces", operation_id="list_workspaces", responses=PAGES)
+@router.get("", summary="List all workspaces", operation_id="list_workspaces", responses=PAGES)
 async def list_workspaces(
     session: SessionDep,
     resources: ResourcesDep,
@@ -44,7 +44,7 @@ async def list_workspaces(
 @router.post(
     "/{id}/stop",
     status_code=202,
-    summary="Stop somebody's workspace",
+    summary="Stop any user's workspace",
     operation_id="stop_any",
     responses=problems(*CHANGES),
 )
@@ -58,7 +58,7 @@ async def stop(
 @router.post(
     "/{id}/restart",
     status_code=202,
-    summary="Replace the container of somebody's workspace",
+    summary="Restart any user's workspace",
     operation_id="restart_any",
     responses=problems(*CHANGES, UnknownTemplate, QuotaUserRunning, *CAPACITY.values()),
 )
@@ -72,7 +72,7 @@ async def restart(
 @router.delete(
     "/{id}",
     status_code=202,
-    summary="Delete somebody's workspace",
+    summary="Delete any user's workspace",
     operation_id="delete_any",
     responses=problems(*CHANGES),
 )
@@ -92,7 +92,7 @@ async def delete(
 
 @router.get(
     "/{id}/logs",
-    summary="Read the log of somebody's container",
+    summary="Read the logs of any user's workspace",
     operation_id="read_any_log",
     responses=problems(InvalidRequest, NotFound, *READING, NoContainer, LogsUnavailable),
 )

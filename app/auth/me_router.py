@@ -17,9 +17,7 @@ from app.workspaces.schemas import WorkspacesOut
 router = APIRouter(prefix="/api/user", tags=["user"])
 
 
-@router.get(
-    "/me", summary="You and your default workspace", operation_id="me", responses=problems(Unauthorized, Unavailable)
-)
+@router.get("/me", summary="Get the current user", operation_id="me", responses=problems(Unauthorized, Unavailable))
 async def me(session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> MeOut:
     """Who the token belongs to, and where their default workspace answers, launched or not."""
     return await service.view_me(session, resources, caller.user)
@@ -27,7 +25,7 @@ async def me(session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep
 
 @router.get(
     "/containers",
-    summary="Every template and your workspace of it",
+    summary="List workspaces",
     operation_id="list_containers",
     responses=problems(Unauthorized, Unavailable),
 )
@@ -40,7 +38,7 @@ async def containers(
 
 @router.get(
     "/activity",
-    summary="What you did, and what was done to yours",
+    summary="List your account's activity",
     operation_id="activity",
     responses=problems(InvalidRequest, Unauthorized, Unavailable),
 )

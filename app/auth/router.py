@@ -50,7 +50,9 @@ SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
 OURS = [Depends(check_sign_in_origin)]
 
 
-@router.post("/signup", operation_id="signup", summary="Sign up by mail", responses=ASKING, dependencies=OURS)
+@router.post(
+    "/signup", operation_id="signup", summary="Request a sign-up link by e-mail", responses=ASKING, dependencies=OURS
+)
 async def signup(
     body: LinkIn,
     response: Response,
@@ -70,7 +72,9 @@ async def signup(
     return MessageOut(message=SENT.format(locale))
 
 
-@router.post("/login", operation_id="login", summary="Sign in by mail", responses=ASKING, dependencies=OURS)
+@router.post(
+    "/login", operation_id="login", summary="Request a sign-in link by e-mail", responses=ASKING, dependencies=OURS
+)
 async def login(
     body: LinkIn,
     response: Response,
@@ -122,7 +126,11 @@ async def verify(
 
 
 @router.post(
-    "/verify-code", operation_id="verify_code", summary="Sign in with a code", responses=TYPING, dependencies=OURS
+    "/verify-code",
+    operation_id="verify_code",
+    summary="Sign in with a one-time code",
+    responses=TYPING,
+    dependencies=OURS,
 )
 async def verify_by_code(
     body: CodeIn,
@@ -146,14 +154,14 @@ async def verify_by_code(
 @router.get(
     "/verify-signup",
     operation_id="verify_signup",
-    summary="Confirm a sign-up with a magic link, for programs",
+    summary="Confirm a sign-up link (GET)",
     response_model=TokenOut,
     responses=SPENDING_BY_QUERY,
 )
 @router.get(
     "/verify-login",
     operation_id="verify_login",
-    summary="Sign in with a magic link, for programs",
+    summary="Sign in with a magic link (GET)",
     response_model=TokenOut,
     responses=SPENDING_BY_QUERY,
 )

@@ -7,14 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.encoders import jsonable_encoder
 
 from app.http.problems import MEDIA_TYPE, Problem
-from app.openapi import examples, examples_access, examples_accounts, examples_admin
-
-PARTS = (examples, examples_accounts, examples_admin, examples_access)
-ANSWERS: dict[str, Any] = {key: value for part in PARTS for key, value in part.ANSWERS.items()}
-INVALID: dict[str, Any] = {key: value for part in PARTS for key, value in part.INVALID.items()}
+from app.openapi.components import share
+from app.openapi.examples import complete, recorded
 
 DESCRIPTION = """
 Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
@@ -156,33 +152,34 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             "description": "What the pages renew their sign-in with. Without TLS its name is `spawner_refresh`.",
         },
     }
+    share(document)
     return document
 
 
 def _complete_response(name: str, status: str, response: dict[str, Any], schemas: dict[str, Any]) -> None:
-    content = response.get("content", {})
+    content, shown = response.get("content", {}), recorded().get(name, {})
     headers = ["X-Request-ID"]
     if MEDIA_TYPE in content:
         headers += [PROBLEM_HEADERS[status]] if status in PROBLEM_HEADERS else []
-        invalid = content[MEDIA_TYPE]["examples"].get("invalid_request")
-        if invalid is not None:
+        problems = dict(sorted(content[MEDIA_TYPE]["examples"].items()))
+        if "invalid_request" in problems:
             # The routes of one `responses=` share it: each operation gets an example of its own.
-            value = {**invalid["value"], "errors": [INVALID[name].model_dump()]}
-            content[MEDIA_TYPE]["examples"] |= {"invalid_request": {**invalid, "value": value}}
+            invalid = problems["invalid_request"]
+            problems["invalid_request"] = {**invalid, "value": {**invalid["value"], "errors": [shown["invalid"]]}}
+        content[MEDIA_TYPE]["examples"] = problems
+        first, *others = dict.fromkeys(problem["summary"] for problem in problems.values())
+        response["description"] = "; ".join([first, *(title.lower() for title in others)])
     headers += [OTHER_HEADERS[name, status]] if (name, status) in OTHER_HEADERS else []
     response["headers"] = {header: {"$ref": f"#/components/headers/{header}"} for header in headers}
-    if "application/json" in content:
-        body = content["application/json"]
-        if response["description"] == "Successful Response":
-            response["description"] = schemas[_name(body["schema"])]["description"].rstrip(".")
-        body["examples"] = {
-            shown: {"value": jsonable_encoder(example)} for shown, example in ANSWERS[name][status].items()
-        }
-    for media_type, file in examples_admin.FILES.get(name, {}).items():
-        if media_type in content:
-            content[media_type]["examples"] = {"rows": {"value": file}}
-    if "text/event-stream" in content:
-        content["text/event-stream"]["examples"] = {"events": {"value": examples.STREAMS[name]}}
+    for media_type, body in content.items():
+        if media_type == "application/json":
+            schema = schemas[_name(body["schema"])]
+            if response["description"] == "Successful Response":
+                response["description"] = schema["description"].rstrip(".")
+            bodies = shown[int(status)].items()
+            body["examples"] = {key: {"value": complete(value, schema, schemas)} for key, value in bodies}
+        elif media_type != MEDIA_TYPE:
+            body["examples"] = {key: {"value": text} for key, text in shown[media_type].items()}
 
 
 def _name(schema: dict[str, Any]) -> str:

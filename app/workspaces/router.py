@@ -91,7 +91,7 @@ async def _ask(
 
 @router.get(
     "/status",
-    summary="State of the default workspace",
+    summary="Get the default workspace's status",
     operation_id="container_status",
     responses=problems(Unauthorized, Unavailable),
 )
@@ -108,7 +108,7 @@ async def status(session: SessionDep, resources: ResourcesDep, caller: ScopedUse
 @router.post(
     "/restart",
     status_code=202,
-    summary="Replace the default workspace's container",
+    summary="Restart the default workspace",
     operation_id="container_restart",
     responses=problems(
         InvalidRequest,
@@ -129,7 +129,7 @@ async def restart_default(command: CommandContextDep) -> LaunchOut:
 @router.post(
     "/launch/{type}",
     status_code=202,
-    summary="Make or start a workspace",
+    summary="Launch a workspace",
     operation_id="container_launch",
     responses={**_nothing("It runs already"), **STARTS},
 )
@@ -141,7 +141,7 @@ async def launch(type: TypePath, command: CommandContextDep) -> LaunchOut:
 @router.post(
     "/{type:template}/restart",
     status_code=202,
-    summary="Replace a workspace's container",
+    summary="Restart a workspace",
     operation_id="restart_workspace",
     responses=STARTS,
 )

@@ -49,6 +49,11 @@ async def test_the_documentation_works_and_asks_no_other_server(origin: str, pag
     answer = page.locator("#operations-health-livez .live-responses-table .response-col_status").last
     await answer.wait_for()
     assert (await answer.inner_text()).startswith("200")
+    # Examples and shared answers are references: the page follows them.
+    stop = page.locator("#operations-container-stop_workspace")
+    await stop.locator(".opblock-summary-control").click()
+    for status, shown in (("202", "The workspace is stopping."), ("401", "unauthorized"), ("503", "unavailable")):
+        await stop.locator(f'.response[data-code="{status}"] .example', has_text=shown).wait_for()
     assert f"{origin}/openapi.json" in asked
     assert f"{origin}/livez" in asked
     assert [url for url in asked if not url.startswith((f"{origin}/", "data:"))] == []

@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from app.openapi.document import operations
 from tests.api.calls import STARTING
 from tests.api.conftest import Scene
+from tests.support.openapi import operations
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute
 from app.accounts.denials import Denials
 from app.audit import trail
 from app.models import ApiToken, AuditEntry, User, Workspace, WorkspaceStatus
-from app.openapi.document import operations
 from app.resources import Resources
 from app.runtime.base import RunState, Status
 from app.workspaces import service
@@ -23,6 +22,7 @@ from tests.api.admin_cases import CASES
 from tests.api.conftest import Scene, alice, document, scene
 from tests.api.streaming import make_workspace
 from tests.support.factories import SignedIn, make_token, make_user, sign_in
+from tests.support.openapi import operations
 
 __all__ = ["alice", "document", "scene"]
 

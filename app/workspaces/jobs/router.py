@@ -42,7 +42,7 @@ async def list_jobs(
 @router.get(
     "/{id}",
     response_model=JobOut,
-    summary="Follow one job",
+    summary="Get a job",
     operation_id="get_job",
     responses={
         304: {"description": "Unchanged since the ETag in If-None-Match"},

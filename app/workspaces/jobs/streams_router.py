@@ -36,7 +36,7 @@ STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
     "/api/jobs/{id}/events",
     tags=["jobs"],
     response_class=Response,
-    summary="Follow one job by events",
+    summary="Stream a job's events",
     operation_id="job_events",
     responses={
         200: {"description": "Server-Sent Events, until the job has ended", "content": STREAM},
@@ -70,7 +70,7 @@ async def _job_events(news: AsyncGenerator[tuple[JobOut, str] | None, None]) -> 
     "/api/container/{type}/logs",
     tags=["container"],
     response_model=LogOut,
-    summary="Read or follow a container's log",
+    summary="Read or stream a workspace's logs",
     operation_id="container_logs",
     responses={
         200: {"content": STREAM},

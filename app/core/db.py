@@ -4,18 +4,18 @@
 waking those who poll) is noted on the session and done right after it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import DateTime, Dialect, MetaData, event
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Dialect, MetaData, any_, cast, event, literal
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 if TYPE_CHECKING:
@@ -103,3 +103,12 @@ async def unit_of_work(sessions: Sessions, outbox: "Outbox") -> AsyncIterator[As
 def plain(text: str) -> str:
     """What somebody looks for. PostgreSQL takes no NUL."""
     return text.replace("\0", "")
+
+
+def among(column: InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether the column is one of the values, which are one argument however many they are.
+
+    `in_` sends an argument for each and makes a new statement for each number of them; the driver takes 32,767.
+    """
+    kind = ARRAY(column.type)
+    return column == any_(cast(literal(list(values), kind), kind))

@@ -1,10 +1,11 @@
-"""What a look at the engine makes of a workspace's row: deaths, hands that paused or removed, rows from a backup."""
+"""Compares workspaces' rows with their containers: deaths, pauses and removals by hand, rows from a backup."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
@@ -24,16 +25,35 @@ RESTARTS = 5
 # One that held this long starts counting anew.
 HELD = timedelta(minutes=10)
 
+AnyRow = Row[*tuple[Any, ...]]
+# What `judge` reads of a row, for those that select columns.
+JUDGED = (
+    *(Workspace.status, Workspace.desired_state, Workspace.reserved_memory),
+    *(Workspace.host, Workspace.port, Workspace.container_id),
+)
 BEGIN = {Verdict.LAUNCH: JobKind.LAUNCH, Verdict.STOP: JobKind.STOP, Verdict.DELETE: JobKind.DELETE}
+
+
+def judge(workspace: Workspace | AnyRow, status: Status) -> Verdict:
+    """What a container's status means for its row; `AS_IT_IS` where the row says the same. The only such judgement."""
+    verdict = decide_repair(workspace.status, workspace.desired_state, status.state)
+    if verdict is Verdict.RUNS and status.endpoint is not None:
+        there = (status.endpoint.host, status.endpoint.port, status.endpoint.container_id)
+        known = (workspace.host, workspace.port, workspace.container_id)
+        counted = workspace.reserved_memory is not None
+        fits = workspace.status == WorkspaceStatus.RUNNING and there == known and counted
+    else:
+        fits = verdict is Verdict.IS_PAUSED and workspace.status == WorkspaceStatus.PAUSED
+    return Verdict.AS_IT_IS if fits else verdict
 
 
 async def apply_observation(
     session: AsyncSession, resources: Resources, workspace_id: UUID, generation: int, status: Status
 ) -> bool:
-    """Compare a workspace's row with its container, and write or begin what follows. May be repeated.
+    """Compare a workspace's locked row with its container, and write or begin what follows. May be repeated.
 
-    `generation` is the row's from before the engine was asked. False where a job has begun since, or is live: its
-    worker writes what it sees, and whoever wants to be sure looks again afterwards.
+    `generation` is the row's from before the engine was asked. Returns False where a job has begun since or is live:
+    its worker writes what it sees.
     """
     query = select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
     workspace = await session.scalar(query)
@@ -42,15 +62,14 @@ async def apply_observation(
     live = select(Job.id).where(Job.workspace_id == workspace_id, Job.is_live)
     if workspace.generation != generation or await session.scalar(live) is not None:
         return False
-    match decide_repair(workspace.status, workspace.desired_state, status.state):
+    match judge(workspace, status):
         case Verdict.AS_IT_IS:
             pass
         case Verdict.RUNS:
             await _runs(session, resources, workspace, status)
         case Verdict.IS_PAUSED:
-            if workspace.status != WorkspaceStatus.PAUSED:
-                paused = WorkspaceStatus.PAUSED
-                await move(session, workspace.id, workspace.generation, paused, desired_state=DesiredState.PAUSED)
+            paused = WorkspaceStatus.PAUSED
+            await move(session, workspace.id, workspace.generation, paused, desired_state=DesiredState.PAUSED)
         case Verdict.DIED:
             await _died(session, resources, workspace, status)
         case verdict:
@@ -69,11 +88,7 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
     endpoint = status.endpoint
     if endpoint is None:
         return
-    place = (endpoint.host, endpoint.port, endpoint.container_id)
-    known = (workspace.host, workspace.port, workspace.container_id)
     counted = workspace.reserved_memory is not None
-    if workspace.status == WorkspaceStatus.RUNNING and place == known and counted:
-        return
     await move(
         session,
         workspace.id,

@@ -1,67 +1,136 @@
-"""Notices what happened to containers without anybody asking: the engine's events, and a look at everything.
+"""Compares containers with rows at the engine's events, and all of them at each listing.
 
-Events come within a moment but may be lost; the look finds whatever was missed. Both only compare: what follows is
-written by `app.workspaces.observe`, for a row that no job is changing.
+One worker follows the events. They come within a moment but may be lost; a listing finds what was missed. Both only
+find out what to compare: `app.workspaces.observe` judges, and writes what follows for a row that no job is changing.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 import structlog
 from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.db import among
 from app.core.logging import cause
-from app.models import HAS_LIVE_JOB, User, Workspace, WorkspaceStatus
+from app.core.supervise import background_loop
+from app.models import HAS_LIVE_JOB, LIVE_JOB, Job, User, Workspace, WorkspaceStatus
 from app.runtime.base import Event, Inventory, RunState, RuntimeFault, Status
 from app.workspaces import exits, observe
 from app.workspaces.container_spec import container_name
-from app.workspaces.states import Verdict, decide_repair
+from app.workspaces.observe import AnyRow
+from app.workspaces.states import STARTING, Verdict
 from workers.context import WorkerContext
 from workers.loops.removal_limit import is_few, within_limit
+from workers.turns import lead
 
 log = structlog.get_logger(__name__)
 
-NEWS = frozenset({"die", "oom", "pause", "unpause", "destroy", "start"})
-# How long an event waits for the workspace's live job, at most; a pull may take longer, and the next look finds it.
+NEWS = frozenset({"die", "pause", "unpause", "destroy", "start"})
+# What a launch must not lose: its container may end between the probe's answer and the write of the outcome.
+LOSSES = frozenset({"die", "pause", "destroy"})
+# How long a loss waits for the launch's end, at most; a pull may take longer, and the next listing finds it.
 TIMEOUT_SECONDS = 60
 LOOK_SECONDS = 0.5
 PAUSE_SECONDS = 1
+AT_ONCE = 8
 ALIVE = (RunState.RUNNING, RunState.PAUSED)
 RESTING = (WorkspaceStatus.NOT_CREATED, WorkspaceStatus.STOPPED)
 
 
+@dataclass(slots=True)
+class News:
+    """What happened and was not looked at yet: the newest action of each workspace with the time it came, and kills."""
+
+    actions: dict[UUID, tuple[str, float]] = field(default_factory=dict)
+    kills: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, event: Event) -> None:
+        """Note an event."""
+        if event.action == "oom":
+            self.kills.put_nowait(event)
+        elif event.action in NEWS:
+            self.actions[event.workspace_id] = event.action, time.monotonic()
+            self.arrived.set()
+
+    def take(self) -> dict[UUID, tuple[str, float]]:
+        """Return what was noted, and forget it."""
+        taken, self.actions = self.actions, {}
+        self.arrived.clear()
+        return taken
+
+    def put_back(self, taken: dict[UUID, tuple[str, float]]) -> None:
+        """Keep for the next look what is still new; a newer event of a workspace stays."""
+        oldest = time.monotonic() - TIMEOUT_SECONDS
+        self.actions = {key: value for key, value in taken.items() if value[1] > oldest} | self.actions
+        if self.actions:
+            self.arrived.set()
+
+
 async def watch(context: WorkerContext) -> None:
+    """Follow the engine's events in one worker of the installation, until cancelled."""
+    resources = context.resources
+    key = f"spawner:{resources.settings.instance}:engine_events"
+    await lead(resources.redis, key, partial(follow, context))
+
+
+async def follow(context: WorkerContext) -> None:
     """Follow the engine's events until cancelled; after each break subscribe anew and look at everything once."""
-    looks: set[asyncio.Task[None]] = set()
-    try:
+    news, instance = News(), context.resources.settings.instance
+    async with (
+        background_loop("engine_event_looks", partial(_look_forever, context, news)),
+        background_loop("memory_kills", partial(_count_forever, context, news)),
+    ):
         while True:
             try:
-                events = context.runtime.events(context.resources.settings.instance)
-                await compare(context, await context.runtime.list_owned(context.resources.settings.instance))
+                events = context.runtime.events(instance)
+                await compare(context, await context.runtime.list_owned(instance))
                 async for event in events:
-                    if event.action in NEWS:
-                        task = asyncio.create_task(_take(context, event))
-                        looks.add(task)
-                        task.add_done_callback(looks.discard)
+                    news.add(event)
             except (RuntimeFault, SQLAlchemyError, OSError) as error:
                 log.warning("events_interrupted", **cause(error))
             await asyncio.sleep(PAUSE_SECONDS)
-    finally:
-        for task in looks:
-            task.cancel()
-        await asyncio.gather(*looks, return_exceptions=True)
 
 
-async def _take(context: WorkerContext, event: Event) -> None:
-    """Write down what is lost if it is not written now, then compare."""
-    if event.action == "oom":
-        with contextlib.suppress(SQLAlchemyError, OSError):
+async def _look_forever(context: WorkerContext, news: News) -> None:
+    while True:
+        await news.arrived.wait()
+        await asyncio.sleep(LOOK_SECONDS)
+        await look(context, news)
+
+
+async def look(context: WorkerContext, news: News) -> None:
+    """Look at what had news and is held by no job; its worker sees the rest itself.
+
+    A loss under a launch is kept until the launch has ended.
+    """
+    taken = news.take()
+    try:
+        rows = await _read(context, taken)
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("events_not_compared", workspaces=len(taken), **cause(error))
+        news.put_back(taken)
+        return
+    launching = {row.id for row in rows if row.kind in STARTING}
+    news.put_back({key: taken[key] for key in launching if taken[key][0] in LOSSES})
+    try:
+        await _reconcile(context, rows)
+    except (RuntimeFault, SQLAlchemyError, OSError) as error:
+        log.warning("events_not_compared", workspaces=len(taken), **cause(error))
+
+
+async def _count_forever(context: WorkerContext, news: News) -> None:
+    while True:
+        event = await news.kills.get()
+        try:
             await count_memory_kill(context, event)
-    await _after_jobs(context, event.workspace_id)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("memory_kill_not_counted", workspace_id=str(event.workspace_id), **cause(error))
 
 
 async def count_memory_kill(context: WorkerContext, event: Event) -> None:
@@ -81,30 +150,43 @@ async def count_memory_kill(context: WorkerContext, event: Event) -> None:
             log.warning("memory_killed", workspace_id=str(event.workspace_id), count=count)
 
 
-async def _after_jobs(context: WorkerContext, workspace_id: UUID) -> None:
-    """Look at a workspace as soon as no job is changing it."""
-    with contextlib.suppress(RuntimeFault, SQLAlchemyError, OSError):
-        for _ in range(int(TIMEOUT_SECONDS / LOOK_SECONDS)):
-            if await reconcile_workspace(context, workspace_id):
-                return
-            await asyncio.sleep(LOOK_SECONDS)
-
-
 async def reconcile_workspace(context: WorkerContext, workspace_id: UUID) -> bool:
     """Ask the engine for one workspace's container and compare. False while a job is live."""
+    rows = await _read(context, [workspace_id])
+    return all([row.kind is None and await _reconcile_row(context, row) for row in rows])
+
+
+async def _read(context: WorkerContext, ids: Iterable[UUID]) -> Sequence[AnyRow]:
+    """Read these workspaces' rows in one statement, each with the kind of its live job."""
+    columns = (Workspace.id, Workspace.template, Workspace.generation, *observe.JUDGED, User.slug, Job.kind)
+    owned = select(*columns).select_from(Workspace).join(User, User.id == Workspace.user_id)
+    query = owned.outerjoin(Job, LIVE_JOB).where(among(Workspace.id, ids))
+    async with context.resources.reads() as session:
+        return (await session.execute(query)).all()
+
+
+async def _reconcile(context: WorkerContext, rows: Iterable[AnyRow]) -> None:
+    """Compare those that no job is changing, some at once. One that fails keeps no other; then the first is raised."""
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: AnyRow) -> None:
+        async with turn:
+            await _reconcile_row(context, row)
+
+    ended = await asyncio.gather(*(one(row) for row in rows if row.kind is None), return_exceptions=True)
+    for error in ended:
+        if error is not None:
+            raise error
+
+
+async def _reconcile_row(context: WorkerContext, row: AnyRow) -> bool:
+    """Ask the engine for a container; where its row, read before, does not fit, compare again under the row's lock."""
     resources = context.resources
-    columns = (Workspace.template, Workspace.generation, User.slug, HAS_LIVE_JOB)
-    query = select(*columns).join(User).where(Workspace.id == workspace_id)
-    async with resources.reads() as session:
-        row = (await session.execute(query)).one_or_none()
-    if row is None:
+    status = await context.runtime.status(container_name(resources.settings, row.slug, row.template))
+    if observe.judge(row, status) is Verdict.AS_IT_IS:
         return True
-    template, generation, slug, busy = row
-    if busy:
-        return False
-    status = await context.runtime.status(container_name(resources.settings, slug, template))
     async with resources.unit_of_work() as session:
-        return await observe.apply_observation(session, resources, workspace_id, generation, status)
+        return await observe.apply_observation(session, resources, row.id, row.generation, status)
 
 
 async def compare(context: WorkerContext, inventory: Inventory) -> int:
@@ -119,10 +201,9 @@ async def compare(context: WorkerContext, inventory: Inventory) -> int:
         held = {key: name for key, name in held.items() if (await context.runtime.status(name)).state in ALIVE}
     if await within_limit(context, "workspace", held.values(), len(inventory.containers)):
         held.clear()
-    for row in strange:
-        if row.id not in held:
-            await reconcile_workspace(context, row.id)
-    return len(strange) - len(held)
+    if chosen := [row.id for row in strange if row.id not in held]:
+        await _reconcile(context, await _read(context, chosen))
+    return len(chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,31 +220,18 @@ async def unasked(context: WorkerContext, inventory: Inventory) -> list[Unasked]
     return _unasked(inventory, await _strange(context, inventory))
 
 
-def _unasked(inventory: Inventory, strange: Sequence[Workspace]) -> list[Unasked]:
+def _unasked(inventory: Inventory, strange: Sequence[AnyRow]) -> list[Unasked]:
     resting = {row.id for row in strange if row.status in RESTING}
     alive = [item for item in inventory.containers if item.status.state in ALIVE]
     return [Unasked(item.workspace_id, item.name, item.status.state) for item in alive if item.workspace_id in resting]
 
 
-async def _strange(context: WorkerContext, inventory: Inventory) -> list[Workspace]:
+async def _strange(context: WorkerContext, inventory: Inventory) -> list[AnyRow]:
     """Workspaces whose row does not fit what was listed, and that no job is changing."""
     found = {owned.workspace_id: owned.status for owned in inventory.containers}
-    resting = Workspace.status.in_(RESTING)
-    query = select(Workspace).where(or_(~resting, Workspace.id.in_(list(found))), ~HAS_LIVE_JOB)
+    absent = Status(RunState.ABSENT)
+    listed = or_(Workspace.status.not_in(RESTING), among(Workspace.id, found))
+    query = select(Workspace.id, *observe.JUDGED).where(listed, ~HAS_LIVE_JOB)
     async with context.resources.reads() as session:
-        workspaces = list(await session.scalars(query))
-    return [row for row in workspaces if not _fits(row, found.get(row.id, Status(RunState.ABSENT)))]
-
-
-def _fits(workspace: Workspace, status: Status) -> bool:
-    match decide_repair(workspace.status, workspace.desired_state, status.state):
-        case Verdict.AS_IT_IS:
-            return True
-        case Verdict.RUNS:
-            there = status.endpoint
-            same = there is not None and (there.host, there.port) == (workspace.host, workspace.port)
-            return same and workspace.status == WorkspaceStatus.RUNNING and workspace.reserved_memory is not None
-        case Verdict.IS_PAUSED:
-            return workspace.status == WorkspaceStatus.PAUSED
-        case _:
-            return False
+        rows = (await session.execute(query)).all()
+    return [row for row in rows if observe.judge(row, found.get(row.id, absent)) is not Verdict.AS_IT_IS]

@@ -5,7 +5,7 @@ LOCK := $(shell command -v uv || echo .venv/bin/uv) pip compile -q --universal -
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-relay chaos test-engines fuzz mutants timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench chaos test-engines fuzz mutants timing openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -63,11 +63,8 @@ format: bootstrap ## put the code into its format
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: bootstrap ## measure launches against the engine's own speed
-	$(PYTHON_VENV) -m bench
-
-bench-relay: bootstrap ## measure what the relay costs websockets and POSTs
-	$(PYTHON_VENV) -m bench.relay
+bench: bootstrap ## measure everything against its floor, in ten minutes at most; ONLY=burst,reads some of it, ONLY=help says of what
+	@ONLY="$(ONLY)" $(PYTHON_VENV) -m bench
 
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"
 	@$(STACK) prepare

@@ -1,4 +1,4 @@
-"""`make bench-relay`: what the relay costs a websocket and a POST, against Caddy straight to the container, in turns.
+"""What the relay costs websockets and POSTs, against Caddy straight to the container, in turns.
 
 Three processes of their own stand behind Caddy: the relay, as the API runs it, and one that echoes bytes; on loopback,
 with no database. After the handshake nobody on the way reads frames, so plain bytes are measured.
@@ -7,7 +7,6 @@ with no database. After the handshake nobody on the way reads frames, so plain b
 import asyncio
 import contextlib
 import secrets
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,16 +25,19 @@ from app.gateway import websocket_relay as relays
 from app.gateway.authorization import SessionGrant
 from app.gateway.websocket_relay import Relay
 from app.resources import Resources
-from bench.__main__ import machine, table
-from bench.measure import Row
+from bench.table import Row, at_most, figure, median, percentile, share_of_floor, written
 from deploy.stack.layout import free_port
 from deploy.stack.proxy import find_caddy
 
-ROUNDS = 7
-TRIPS = 1000
+ROUNDS = 5
+TRIPS = 500
 MESSAGE = b"x" * 64
 BULK = 64 << 20
 IDLE = 1000
+SOCKETS = 16
+MESSAGES = 500
+SHARE = 0.6
+MOST_MEGABYTES = 100
 POSTS = 1000
 BODY = b"x" * 1024
 DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -206,8 +208,8 @@ class Stand:
         for poster in posters.values():
             poster.close()
 
-    async def memory_each(self) -> float:
-        """Kilobytes of the relay for each of many connections that rest, each of which has carried a message."""
+    async def memory(self) -> float:
+        """Bytes that the relay takes for many connections that rest, each of which has carried a message."""
         process = psutil.Process(self._relay.pid)
         before = process.memory_info().rss
         wires = [await dial(self._port, self.ticket(), "X-Spawner-Ticket") for _ in range(IDLE)]
@@ -216,7 +218,7 @@ class Stand:
         after = process.memory_info().rss
         for wire in wires:
             wire.close()
-        return float(after - before) / IDLE / 1024
+        return float(after - before)
 
 
 @asynccontextmanager
@@ -254,53 +256,67 @@ async def _until_open(port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def measure() -> list[Row]:
+async def relay(_: object) -> AsyncIterator[Row]:
     """Both ways in turns, so that a noisy minute hits both."""
-    trips: dict[str, list[float]] = {"straight": [], "relayed": []}
-    bulks: dict[str, list[float]] = {"straight": [], "relayed": []}
-    opens: dict[str, list[float]] = {"straight": [], "relayed": []}
-    posts: dict[str, list[float]] = {"straight": [], "relayed": []}
+    found: dict[str, dict[str, list[float]]] = {
+        kind: {"straight": [], "relayed": []} for kind in ("rate", "trip", "bulk", "open", "post")
+    }
     async with stand() as stood:
-        await stood.posts(posts)
+        await stood.posts(found["post"])
         ways: dict[str, Callable[[], Awaitable[Wire]]] = {"straight": stood.straight, "relayed": stood.relayed}
         for number in range(ROUNDS):
             for name in sorted(ways, reverse=number % 2 == 0):
                 began = time.perf_counter()
                 wire = await ways[name]()
-                opens[name].append((time.perf_counter() - began) * 1000)
-                trips[name] += [await wire.trip() for _ in range(TRIPS)]
-                bulks[name].append(await wire.bulk())
+                found["open"][name].append((time.perf_counter() - began) * 1000)
+                found["trip"][name] += [await wire.trip() for _ in range(TRIPS)]
+                found["bulk"][name].append(await wire.bulk())
                 wire.close()
-        each = await stood.memory_each()
-    return [
-        _row("a message of 64 bytes there and back, median", trips, "µs"),
-        _row("the same, 99th percentile", {name: [_percentile(found)] for name, found in trips.items()}, "µs"),
-        _row(f"{BULK >> 20} MiB there and back at once", bulks, "MiB/s each way"),
-        _row("the handshake", opens, "ms"),
-        _row(f"a POST of {len(BODY)} bytes, median of {POSTS}", posts, "µs"),
-        Row("memory of the relay for a connection at rest", "", f"{each:.1f} KiB", ""),
-    ]
+                found["rate"][name].append(await _rate(ways[name]))
+        yield share_of_floor(
+            f"messages of {len(MESSAGE)} bytes on {SOCKETS} websockets", *_medians(found["rate"]), SHARE
+        )
+        yield _beside(f"a message of {len(MESSAGE)} bytes there and back, p50", found["trip"], "µs")
+        worst = {name: [percentile(trips, 99)] for name, trips in found["trip"].items()}
+        yield _beside("the same, p99", worst, "µs")
+        yield _beside(f"{BULK >> 20} MiB there and back at once, each way", found["bulk"], "MiB/s", up=False)
+        yield _beside("the handshake, p50", found["open"], "ms")
+        yield _beside(f"a POST of {len(BODY)} bytes, p50", found["post"], "µs")
+        yield at_most(f"memory that {IDLE:,} idle sockets take", await stood.memory() / 1e6, MOST_MEGABYTES, "MB")
 
 
-def _percentile(values: list[float]) -> float:
-    return statistics.quantiles(values, n=100)[98]
+async def _rate(way: Callable[[], Awaitable[Wire]]) -> float:
+    """Messages a second that come back on many websockets, each of which sends the next one then."""
+    wires = [await way() for _ in range(SOCKETS)]
+    began = time.perf_counter()
+
+    async def talk(wire: Wire) -> None:
+        for _ in range(MESSAGES):
+            await wire.trip()
+
+    await asyncio.gather(*(talk(wire) for wire in wires))
+    seconds = time.perf_counter() - began
+    for wire in wires:
+        wire.close()
+    return SOCKETS * MESSAGES / seconds
 
 
-def _row(what: str, found: dict[str, list[float]], unit: str) -> Row:
-    straight, relayed = (statistics.median(found[name]) for name in ("straight", "relayed"))
-    return Row(what, f"{straight:.1f} {unit}", f"{relayed:.1f} {unit}", f"{relayed - straight:+.1f}")
+def _medians(found: dict[str, list[float]]) -> tuple[float, float]:
+    return median(found["relayed"]), median(found["straight"])
+
+
+def _beside(what: str, found: dict[str, list[float]], unit: str, *, up: bool = True) -> Row:
+    relayed, straight = _medians(found)
+    return figure(what, relayed, unit, up=up, floor=written(straight, unit, up=not up))
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Be one of the processes of the stand."""
     match sys.argv[1:]:
         case ["echo"]:
             uvloop.run(serve_echo())
         case ["relay", port]:
             uvloop.run(serve_relay(int(port)))
-        case _:
-            text = table(uvloop.run(measure())).replace("target", "straight").replace("measured", "relayed", 1)
-            print(f"Measured on {machine()}.\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,12 @@ def read_mails(maildir: Path, count: int = 20) -> list[Mail]:
     """Return the newest mails, newest first; an empty or missing Maildir has none."""
     files = [path for folder in ("new", "cur") if (maildir / folder).is_dir() for path in (maildir / folder).iterdir()]
     dated = sorted(((path.stat().st_mtime_ns, path) for path in files), reverse=True)
-    return [_read(path, when / 1e9) for when, path in dated[:count]]
+    return [read_mail(path) for _, path in dated[:count]]
 
 
-def _read(path: Path, delivered: float) -> Mail:
+def read_mail(path: Path) -> Mail:
+    """Read one file of the Maildir."""
+    delivered = path.stat().st_mtime
     message = email.message_from_bytes(path.read_bytes(), policy=policy.default)
     assert isinstance(message, EmailMessage)  # nosec B101 # narrows the type
     body = message.get_body(("plain", "html"))

@@ -48,6 +48,10 @@ class Children:
         process = self._processes[name]
         self._running[name] = self._exits.enter_context(child(process, self._logs / f"{name}.log"))
 
+    def pids(self) -> dict[str, int]:
+        """The process id of each service, by its name."""
+        return {name: running.pid for name, running in self._running.items()}
+
     def stop(self, name: str) -> None:
         """Tell the service to stop, and wait until it has."""
         process, running = self._processes[name], self._running[name]
@@ -306,10 +310,11 @@ def smtp_answers(port: int) -> bool:
 
 
 @contextmanager
-def private_services(root: Path) -> Iterator[Services]:
+def private_services(root: Path, *, durable: bool = False) -> Iterator[Services]:
     """Run PostgreSQL, Redis and a mail sink of one's own, on data that is thrown away, until the block ends.
 
-    `root` is the repository. They die with this process however it ends. Raises `StepFailed` if one does not start.
+    `root` is the repository, `durable` that of `postgres_process`. The services die with this process however it ends.
+    Raises `StepFailed` if one does not start.
     """
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spawner-", dir="/tmp")))  # nosec B108 # a fresh one
@@ -319,7 +324,7 @@ def private_services(root: Path) -> Iterator[Services]:
         processes = (
             redis_process(base / "redis", sockets, durable=False),
             mail_process(port, maildir, root),
-            postgres_process(base / "postgres", sockets, durable=False),
+            postgres_process(base / "postgres", sockets, durable=durable),
         )
         services = Services(
             database_url=postgres_url(sockets, "spawner"),

@@ -87,6 +87,12 @@ class RunningStack:
         self.workers[name].send_signal(signal.SIGKILL)
         self.workers[name].wait(10)
 
+    def pids(self) -> dict[str, int]:
+        """The process ids of all parts, by their names; Caddy is `proxy`."""
+        parts = {name: running.pid for name, (_, running) in self.parts.items()}
+        workers = {name: running.pid for name, running in self.workers.items()}
+        return {**parts, **workers, **self.services.children.pids()}
+
     def stop_redis(self) -> None:
         """Take Redis away, with all that it holds, until `start_redis`."""
         self.services.children.stop("redis")
@@ -180,12 +186,14 @@ def running_stack(
     worker_module: str = "workers",
     api_factory: str = "app.main:create_app",
     changes: Mapping[str, str] | None = None,
+    durable: bool = False,
 ) -> Iterator[RunningStack]:
     """Run a whole installation; at the end nothing of it is left, on the engine neither.
 
     `worker_module` and `api_factory` are other entry points of the same parts; `changes` go over its settings.
+    `durable` makes the database write as safely as that of `make up`.
     """
-    with private_services(ROOT) as services, ExitStack() as exits:
+    with private_services(ROOT, durable=durable) as services, ExitStack() as exits:
         api_port = free_port()
         settings = make_settings(mode, instance, api_port, lease_seconds)
         settings |= {
@@ -202,7 +210,8 @@ def running_stack(
         exits.callback(stack.remove_containers)
         exits.enter_context(stack._exits)
         api = (str(BINARIES / "uvicorn"), api_factory, "--factory", "--port", str(api_port))
-        stack.start_part(Process("api", (*api, "--no-proxy-headers", "--timeout-graceful-shutdown", "5"), ROOT))
+        quiet = ("--no-proxy-headers", "--no-access-log", "--timeout-graceful-shutdown", "5")
+        stack.start_part(Process("api", (*api, *quiet), ROOT))
         stack.start_worker("worker-1")
         stack.start_worker("worker-2")
         stack.start_part(caddy_process(ROOT, logs / "caddy", settings))

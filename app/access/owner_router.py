@@ -13,7 +13,7 @@ from app.accounts.errors import TooManyChanges
 from app.catalog.errors import UnknownTemplate
 from app.catalog.templates import find_template
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
-from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.dependencies import ReadSessionDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
 from app.http.params import SharePath, TypePath
 from app.http.problems import problems
@@ -41,7 +41,9 @@ async def make_share(
 
 
 @router.get("/shares", summary="List a workspace's shares", operation_id="list_shares", responses=READS)
-async def list_shares(type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> SharesOut:
+async def list_shares(
+    type: TypePath, session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep
+) -> SharesOut:
     """Beside you; and which admins could in the last thirty days, with their reason."""
     key = find_template(resources.catalog, type).key
     return SharesOut(shares=await shares.list_shares(session, caller.user, key))
@@ -76,7 +78,7 @@ async def make_share_link(
 
 @router.get("/share-links", summary="List a workspace's share links", operation_id="list_share_links", responses=READS)
 async def list_share_links(
-    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep
+    type: TypePath, session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep
 ) -> ShareLinksOut:
     """Those that are good, without their addresses."""
     key = find_template(resources.catalog, type).key

@@ -8,7 +8,7 @@ from app.access.schemas import AcceptIn, SharedListOut, SharedOut
 from app.accounts.dependencies import ScopedUserDep, UserDep
 from app.accounts.errors import TooManyChanges
 from app.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
 from app.http.params import SharePath
 from app.http.problems import problems
@@ -23,7 +23,7 @@ router = APIRouter(tags=["sharing"])
     responses=problems(Unauthorized, Unavailable),
 )
 async def list_shared(
-    session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
+    session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> SharedListOut:
     """Open `service_url` in a browser. A paused workspace wakes for you; a stopped one only its owner can start."""
     return SharedListOut(shares=await shares.list_shared(session, resources, caller.user, locale))

@@ -21,7 +21,7 @@ from app.accounts.schemas import (
 )
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.cookies import single_cookie
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_same_origin
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep, check_same_origin
 from app.http.errors import RequestStalled
 from app.http.problems import problems
 
@@ -61,7 +61,7 @@ async def refresh(request: Request, resources: ResourcesDep) -> None:
     operation_id="list_sessions",
     responses=problems(Unauthorized, Unavailable),
 )
-async def list_sessions(session: SessionDep, caller: UserDep, locale: LocaleDep) -> SessionsOut:
+async def list_sessions(session: ReadSessionDep, caller: UserDep, locale: LocaleDep) -> SessionsOut:
     """Everything that is signed in as you, last used first."""
     found = await sessions.list_sessions(session, caller.user)
     return SessionsOut(sessions=[SessionOut.of(row, caller.session_id, locale) for row in found])
@@ -122,7 +122,7 @@ async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep
     operation_id="list_tokens",
     responses=problems(Unauthorized, Unavailable),
 )
-async def list_tokens(session: SessionDep, caller: UserDep) -> ApiTokensOut:
+async def list_tokens(session: ReadSessionDep, caller: UserDep) -> ApiTokensOut:
     """Those that are still good, newest first, without their secrets."""
     return ApiTokensOut(tokens=[view_token(row) for row in await api_tokens.list_tokens(session, caller.user)])
 

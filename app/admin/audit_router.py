@@ -14,7 +14,7 @@ from app.audit.export import MEDIA_TYPES, Format
 from app.audit.queries import AuditFilter
 from app.audit.schemas import AuditPage
 from app.core.errors import InvalidRequest
-from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.dependencies import ReadSessionDep, ResourcesDep, SessionDep
 from app.http.paging import MAX_ROW_ID, BeforeRow, PageLimit, split_page
 from app.http.problems import problems
 
@@ -52,7 +52,7 @@ FilterDep = Annotated[AuditFilter, Depends(get_filter)]
 
 @router.get("", summary="List audit log entries", operation_id="list_audit", responses=ANSWERS)
 async def list_audit(
-    session: SessionDep,
+    session: ReadSessionDep,
     _: AdminDep,
     wanted: FilterDep,
     limit: PageLimit = 20,

@@ -10,7 +10,7 @@ from app.admin.invitation_schemas import INVITATION_ID, InvitationIn, Invitation
 from app.auth import invitations
 from app.auth.errors import HasAccount
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
 from app.http.paging import Before, PageLimit, split_page
 from app.http.problems import problems
@@ -39,7 +39,7 @@ async def invite(
 
 @router.get("", summary="List invitations", operation_id="list_invitations", responses=problems(*READING, NotFound))
 async def list_invitations(
-    session: SessionDep,
+    session: ReadSessionDep,
     _: AdminDep,
     limit: PageLimit = 20,
     before: Before = None,

@@ -9,7 +9,7 @@ from app.admin import jobs
 from app.admin.jobs import JobFilter
 from app.admin.router import CHANGES, PAGES, OfUser
 from app.admin.schemas import AdminJobOut, AdminJobPage
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.paging import Before, PageLimit, split_page
 from app.http.params import JobPath
 from app.http.problems import problems
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/admin/jobs", tags=["admin"])
 
 @router.get("", summary="List all users' jobs", operation_id="list_all_jobs", responses=PAGES)
 async def list_jobs(
-    session: SessionDep,
+    session: ReadSessionDep,
     resources: ResourcesDep,
     _: AdminDep,
     locale: LocaleDep,
@@ -41,7 +41,7 @@ async def list_jobs(
 
 @router.get("/{id}", summary="Get any user's job", operation_id="get_any_job", responses=PAGES)
 async def get_job(
-    id: JobPath, session: SessionDep, resources: ResourcesDep, _: AdminDep, locale: LocaleDep
+    id: JobPath, session: ReadSessionDep, resources: ResourcesDep, _: AdminDep, locale: LocaleDep
 ) -> AdminJobOut:
     """With its timeline, and what the container said last where it failed."""
     return await jobs.get_job(session, resources, id, locale)

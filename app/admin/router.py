@@ -10,7 +10,7 @@ from app.admin import service
 from app.admin.schemas import MailPage, OverviewOut
 from app.audit.schemas import USER_ID
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable
-from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.dependencies import ReadSessionDep, ResourcesDep
 from app.http.paging import Before, PageLimit, split_page
 from app.http.problems import problems
 from app.models import LinkRequestState
@@ -27,7 +27,7 @@ CHANGES = (InvalidRequest, Forbidden, NotFound, *READING)
 
 @router.get("/mails", summary="List magic-link e-mails", operation_id="list_mails", responses=PAGES)
 async def list_mails(
-    session: SessionDep,
+    session: ReadSessionDep,
     _: AdminDep,
     state: Annotated[LinkRequestState | None, Query(description="Only those in this state.")] = None,
     limit: PageLimit = 20,
@@ -40,6 +40,6 @@ async def list_mails(
 
 
 @router.get("/overview", summary="Platform overview", operation_id="overview", responses=problems(*READING))
-async def overview(session: SessionDep, resources: ResourcesDep, _: AdminDep) -> OverviewOut:
+async def overview(session: ReadSessionDep, resources: ResourcesDep, _: AdminDep) -> OverviewOut:
     """What runs, what waits and for what, what failed, and how much of the engine is promised."""
     return await service.overview(session, resources)

@@ -15,7 +15,7 @@ from app.admin.router import CHANGES, PAGES, READING, UserPath
 from app.admin.schemas import AdminUserOut, LimitsIn, UserPage, UserSessionPage
 from app.audit.schemas import SESSION_ID
 from app.core.errors import InvalidRequest, NotFound, SignInAgain, TooLarge
-from app.http.dependencies import ResourcesDep, SessionDep
+from app.http.dependencies import ReadSessionDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
 from app.http.paging import Before, PageLimit, split_page
 from app.http.problems import problems
@@ -39,7 +39,7 @@ register_url_convertor("standing", _Change())
 
 @router.get("", summary="List users", operation_id="list_users", responses=PAGES)
 async def list_users(
-    session: SessionDep,
+    session: ReadSessionDep,
     _: AdminDep,
     search: Annotated[str | None, Query(max_length=254, description="A part of an address or a slug.")] = None,
     limit: PageLimit = 20,
@@ -54,7 +54,7 @@ async def list_users(
 @router.get(
     "/{id}", summary="Get a user", operation_id="get_user", responses=problems(InvalidRequest, NotFound, *READING)
 )
-async def get_user(id: UserPath, session: SessionDep, _: AdminDep) -> AdminUserOut:
+async def get_user(id: UserPath, session: ReadSessionDep, _: AdminDep) -> AdminUserOut:
     """As the list shows it."""
     return await service.get_user(session, id)
 
@@ -106,7 +106,7 @@ async def delete_user(id: UserPath, session: SessionDep, resources: ResourcesDep
 
 @router.get("/{id}/sessions", summary="List a user's sessions", operation_id="user_sessions", responses=PAGES)
 async def user_sessions(
-    id: UserPath, session: SessionDep, _: AdminDep, limit: PageLimit = 20, before: Before = None
+    id: UserPath, session: ReadSessionDep, _: AdminDep, limit: PageLimit = 20, before: Before = None
 ) -> UserSessionPage:
     """Those that live, newest first, in pages."""
     found = await sessions.list_sessions(session, id, limit=limit + 1, before=before)

@@ -12,7 +12,7 @@ from app.admin.schemas import AdminLogOut, AdminWorkspacePage, RequestedOut
 from app.admin.workspaces import WorkspaceFilter
 from app.catalog.errors import UnknownTemplate
 from app.core.errors import InvalidRequest, NotFound
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.paging import Before, PageLimit, split_page
 from app.http.params import WorkspacePath
 from app.http.problems import problems
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/admin/workspaces", tags=["admin"])
 
 @router.get("", summary="List all workspaces", operation_id="list_workspaces", responses=PAGES)
 async def list_workspaces(
-    session: SessionDep,
+    session: ReadSessionDep,
     resources: ResourcesDep,
     _: AdminDep,
     status: Annotated[WorkspaceStatus | None, Query(description="Only those of this status.")] = None,

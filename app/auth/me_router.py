@@ -8,7 +8,7 @@ from app.audit.schemas import ActivityPage
 from app.auth import me as service
 from app.auth.me_schemas import MeOut
 from app.core.errors import InvalidRequest, Unauthorized, Unavailable
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep
 from app.http.paging import BeforeRow, PageLimit, split_page
 from app.http.problems import problems
 from app.workspaces import views
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api/user", tags=["user"])
 
 
 @router.get("/me", summary="Get the current user", operation_id="me", responses=problems(Unauthorized, Unavailable))
-async def me(session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> MeOut:
+async def me(session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> MeOut:
     """Who the token belongs to, and where their default workspace answers, launched or not."""
     return await service.view_me(session, resources, caller.user)
 
@@ -30,7 +30,7 @@ async def me(session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep
     responses=problems(Unauthorized, Unavailable),
 )
 async def containers(
-    session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
+    session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> WorkspacesOut:
     """One entry for each template, launched or not; `job` while one runs, `error` after a failure."""
     return WorkspacesOut(containers=await views.list_workspaces(session, resources, caller.user, locale))
@@ -43,7 +43,7 @@ async def containers(
     responses=problems(InvalidRequest, Unauthorized, Unavailable),
 )
 async def list_activity(
-    session: SessionDep,
+    session: ReadSessionDep,
     caller: ScopedUserDep,
     limit: PageLimit = 20,
     before: BeforeRow = None,

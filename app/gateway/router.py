@@ -14,7 +14,7 @@ from app.gateway import decide, error_pages
 from app.gateway.decide import Allow, Answer, GatewayContext, Redirect
 from app.gateway.dependencies import ActivityDep, RelayDep, TokenEntriesDep
 from app.gateway.proxied_request import read_request
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep
 from app.workspaces.dependencies import WatchDep
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -41,7 +41,7 @@ async def gateway(
 
 
 @router.get("/tls", status_code=204)
-async def tls(domain: Annotated[str, Query(max_length=255)], session: SessionDep, resources: ResourcesDep) -> None:
+async def tls(domain: Annotated[str, Query(max_length=255)], session: ReadSessionDep, resources: ResourcesDep) -> None:
     """May a certificate be asked for this host?"""
     if not await decide.serves(session, resources, domain):
         raise NotFound

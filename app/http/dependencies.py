@@ -33,6 +33,16 @@ async def get_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
+async def get_read_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
+    """A session that reads: each statement stands alone, without BEGIN and COMMIT around it."""
+    async with resources.reads() as session:
+        yield session
+
+
+# scope="function" gives the connection back before the answer is sent.
+ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="function")]
+
+
 async def get_locale(request: Request) -> Locale:
     """The language to answer in."""
     return locale_of(request)

@@ -135,7 +135,7 @@ class Card:
 
 async def list_cards(resources: Resources, caller: Principal, locale: Locale) -> list[Card]:
     """One card for each template, in the catalogue's order."""
-    async with resources.unit_of_work() as session:
+    async with resources.reads() as session:
         entries = await list_tagged_workspaces(session, resources, caller.user, locale)
         shares = await list_all_shares(session, caller.user)
     templates = resources.catalog.templates

@@ -149,7 +149,7 @@ async def _changed(
 async def _home(
     request: Request, resources: Resources, caller: Principal, locale: Locale, cards: list[Card]
 ) -> Response:
-    async with resources.unit_of_work() as session:
+    async with resources.reads() as session:
         shared = await list_shared(session, resources, caller.user, locale)
     new = caller.user.state == UserState.VERIFIED
     default = resources.catalog.default.name.format(locale)

@@ -125,7 +125,7 @@ async def _shares(
     made: str | None = None,
 ) -> Response:
     template = find_template(resources.catalog, type)
-    async with resources.unit_of_work() as session:
+    async with resources.reads() as session:
         found = await service.list_shares(session, caller.user, template.key)
         links = await service.list_links(session, caller.user, template.key)
     return page(

@@ -21,7 +21,7 @@ from app.core.errors import (
     Unavailable,
 )
 from app.core.i18n import Text
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
 from app.http.params import TypePath
 from app.http.problems import problems
@@ -95,7 +95,7 @@ async def _ask(
     operation_id="container_status",
     responses=problems(Unauthorized, Unavailable),
 )
-async def status(session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> StatusOut:
+async def status(session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> StatusOut:
     """`no_container` where the default workspace was never launched."""
     workspace = await views.find_workspace(session, caller.user.id, resources.catalog.default.key)
     known = workspace is not None and workspace.status != WorkspaceStatus.NOT_CREATED
@@ -223,7 +223,7 @@ async def delete(
     responses=problems(UnknownTemplate, Unauthorized, Unavailable),
 )
 async def get_workspace(
-    type: TypePath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
+    type: TypePath, session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> WorkspaceOut:
     """As the list shows it; `not_created` where it was never launched."""
     template = templates.find_template(resources.catalog, type)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 
 from app.accounts.dependencies import ScopedUserDep
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
-from app.http.dependencies import SessionDep
+from app.http.dependencies import ReadSessionDep, SessionDep
 from app.http.problems import problems
 from app.workspaces import volumes
 from app.workspaces.errors import VolumeInUse
@@ -19,7 +19,7 @@ VolumePath = Annotated[UUID, Path(description="Of the volume.", examples=[VOLUME
 
 
 @router.get("", summary="List your volumes", operation_id="list_volumes", responses=problems(Unauthorized, Unavailable))
-async def list_volumes(session: SessionDep, caller: ScopedUserDep) -> VolumesOut:
+async def list_volumes(session: ReadSessionDep, caller: ScopedUserDep) -> VolumesOut:
     """Files that your workspaces keep, also those of workspaces that were deleted, until their time is over."""
     return VolumesOut(
         volumes=[

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from app.accounts.dependencies import ScopedUserDep
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.paging import Before, PageLimit, split_page
 from app.http.params import JobPath
 from app.http.problems import problems
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
     responses=problems(InvalidRequest, Unauthorized, NotFound, Unavailable),
 )
 async def list_jobs(
-    session: SessionDep,
+    session: ReadSessionDep,
     resources: ResourcesDep,
     caller: ScopedUserDep,
     locale: LocaleDep,

@@ -43,7 +43,7 @@ async def test_limits_and_hardening_are_the_engines(
     container = await inspect(engine, spec.name)
     host = container["HostConfig"]
     assert host["Memory"] == host["MemorySwap"] == 40 << 20
-    assert (host["NanoCpus"], host["PidsLimit"]) == (250_000_000, 20)
+    assert (host["NanoCpus"], host["CpuShares"], host["PidsLimit"]) == (250_000_000, 16, 20)
     assert not host["CapAdd"]
     assert not host["Privileged"]
     if podman:

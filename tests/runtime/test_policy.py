@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app.catalog.loader import load_catalog
 from app.core.settings.model import Settings
 from app.models import Workspace
-from app.runtime.docker.objects import container_body, egress_of
+from app.runtime.docker.objects import container_body, cpu_shares, egress_of
 from app.runtime.docker.policy import GRANTABLE, NO_RESOLVER, TERMINALS, Allowed, PolicyViolated, check, forbidden_path
 from app.runtime.egress import EGRESS_INTERNET, Egress
 from app.runtime.spec import HostMount, Network, Volume, WorkspaceSpec
@@ -85,6 +85,7 @@ FORBIDDEN: list[tuple[str, Any]] = [
     )),
     *((key, value) for key in ("Memory", "MemorySwap") for value in (0, -1, None, True, "1g", 1 << 62)),
     *(("PidsLimit", value) for value in (0, -1, None, True, 10_000_000)), ("NanoCpus", 0), ("NanoCpus", -1),
+    *(("CpuShares", value) for value in (0, 1, -1, None, True, 1024)),
     ("OomKillDisable", True), ("OomScoreAdj", -1000), ("Sysctls", {"net.ipv4.ip_forward": "1"}), ("Ulimits", []),
     ("Runtime", "other"), ("Runtime", None), ("Runtime", ""),
     ("MaskedPaths", []), ("ReadonlyPaths", []), ("GroupAdd", ["0"]), ("ExtraHosts", ["a:10.0.0.1"]),
@@ -158,8 +159,8 @@ def test_a_key_that_nobody_listed_is_refused(body: dict[str, Any], key: str, out
 
 @given(bodies(), st.data())
 def test_a_request_without_a_limit_is_refused(body: dict[str, Any], data: st.DataObject) -> None:
-    names = ["Memory", "MemorySwap", "NanoCpus", "PidsLimit", "CapDrop", "SecurityOpt", "IpcMode", "CgroupnsMode"]
-    del body["HostConfig"][data.draw(st.sampled_from([*names, "NetworkMode", "Ulimits", "LogConfig"]))]
+    names = ["Memory", "MemorySwap", "NanoCpus", "CpuShares", "PidsLimit", "CapDrop", "SecurityOpt", "IpcMode"]
+    del body["HostConfig"][data.draw(st.sampled_from([*names, "CgroupnsMode", "NetworkMode", "Ulimits", "LogConfig"]))]
     with pytest.raises(PolicyViolated, match="is missing"):
         check(body, ALLOWED)
 
@@ -251,3 +252,8 @@ def test_what_a_template_asks_for_reaches_the_request(tmp_path: Path) -> None:
 def test_settings_do_not_list_what_nobody_may_have(name: str, value: str, sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Settings(_env_file=None, environment="development", secret_key=64 * "0123456789", **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("cpus", "shares"), [(0.01, 2), (0.5, 32), (1, 64), (4, 256), (64, 512)])
+def test_a_workspace_weighs_by_its_processors_and_far_less_than_the_platform(cpus: float, shares: int) -> None:
+    assert cpu_shares(cpus) == shares

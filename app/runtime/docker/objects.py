@@ -9,7 +9,19 @@ from uuid import UUID
 from aiodocker.containers import DockerContainer
 
 from app.runtime.base import Endpoint, EngineReport, Owned, OwnedVolume, RunState, Status, Usage
-from app.runtime.docker.policy import IMPATIENT, LOG_CONFIG, LOOPBACK, NO_RESOLVER, TERMINALS, TMPFS, ULIMITS, Allowed
+from app.runtime.docker.policy import (
+    CPU_SHARES,
+    IMPATIENT,
+    LOG_CONFIG,
+    LOOPBACK,
+    MAX_SHARES,
+    MIN_SHARES,
+    NO_RESOLVER,
+    TERMINALS,
+    TMPFS,
+    ULIMITS,
+    Allowed,
+)
 from app.runtime.egress import EGRESS_INTERNET, EGRESS_NONE, Egress
 from app.runtime.spec import Network, WorkspaceSpec
 
@@ -73,6 +85,11 @@ def confinement_of(spec: WorkspaceSpec, allowed: Allowed) -> str:
     return sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
+def cpu_shares(cpus: float) -> int:
+    """A workspace's weight: workspaces share what the platform leaves in proportion to their processors."""
+    return min(max(round(cpus * CPU_SHARES), MIN_SHARES), MAX_SHARES)
+
+
 def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> dict[str, Any]:
     """Describe the container. It names its network, which may be made later: the engine looks for it at the start."""
     port = f"{spec.port}/tcp"
@@ -85,6 +102,7 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,
         "NanoCpus": round(spec.cpus * 1_000_000_000),
+        "CpuShares": cpu_shares(spec.cpus),
         "PidsLimit": spec.pids,
         "CapDrop": ["ALL"],
         "SecurityOpt": allowed.security,

@@ -57,6 +57,11 @@ TERMINALS: Final = {
 NO_RESOLVER: Final = ["198.51.100.1"]
 IMPATIENT: Final = ["timeout:1", "attempts:1"]
 LOOPBACK: Final = "127.0.0.1"
+# Weight of a workspace where processors are scarce: for each one that it may use a sixteenth of the 1024 that a process
+# group without a number has, and half of that at most. Containers without a number would be the platform's equals.
+CPU_SHARES: Final = 64
+MIN_SHARES: Final = 2
+MAX_SHARES: Final = 512
 
 LARGEST: Final = 1 << 50
 
@@ -224,6 +229,7 @@ HOST: Final[Mapping[str, Test]] = {
     "Memory": _whole(6 << 20, LARGEST),
     "MemorySwap": _whole(6 << 20, LARGEST),
     "NanoCpus": _whole(10_000_000, 1024 * 10**9),
+    "CpuShares": _whole(MIN_SHARES, MAX_SHARES),
     "PidsLimit": _whole(4, 1_000_000),
     "CapDrop": _is(["ALL"]),
     "Ulimits": _is(ULIMITS),
@@ -239,7 +245,7 @@ HOST: Final[Mapping[str, Test]] = {
 # Without these an engine gives a container more than ours have.
 REQUIRED: Final = frozenset(
     (
-        *("NetworkMode", "IpcMode", "CgroupnsMode", "Memory", "MemorySwap", "NanoCpus", "PidsLimit", "CapDrop"),
-        *("SecurityOpt", "Ulimits", "LogConfig", "RestartPolicy"),
+        *("NetworkMode", "IpcMode", "CgroupnsMode", "Memory", "MemorySwap", "NanoCpus", "CpuShares", "PidsLimit"),
+        *("CapDrop", "SecurityOpt", "Ulimits", "LogConfig", "RestartPolicy"),
     )
 )

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from arq import cron, func
+from arq import func
 
 from app.core.outbox import QUEUE, JobName, deserialize, serialize, worker_redis
 from app.core.settings.model import Settings
@@ -23,7 +23,7 @@ from workers.loops.engine_events import watch
 from workers.loops.heartbeat import beat
 from workers.loops.logs import serve_logs
 from workers.loops.reconcile import reconcile_engine_forever, reconcile_rows_forever
-from workers.loops.retention import prune_audit
+from workers.loops.retention import retention_forever
 
 log = structlog.get_logger(__name__)
 
@@ -40,9 +40,6 @@ def worker_options(settings: Settings) -> dict[str, Any]:
             func(drive_workspace, name=JobName.DRIVE),
             func(send_link, name=JobName.SEND_LINK),
             func(admit_waiting, name=JobName.ADMIT),
-        ],
-        "cron_jobs": [
-            cron(prune_audit, hour=3, minute=17, second=0, unique=True, run_at_startup=False, timeout=600),
         ],
         "on_startup": _startup(settings),
         "on_shutdown": _shutdown,
@@ -75,6 +72,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
             watch_egress,
             reconcile_rows_forever,
             reconcile_engine_forever,
+            retention_forever,
             serve_logs,
         ):
             await stack.enter_async_context(background_loop(lasting.__name__, partial(lasting, context)))

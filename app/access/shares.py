@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -24,6 +24,7 @@ from app.core.addresses import workspace_url
 from app.core.errors import NotFound
 from app.core.i18n import Locale
 from app.core.printable import printable
+from app.core.retention import delete_batch
 from app.models import Share, ShareLink, User, Workspace, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
@@ -206,12 +207,12 @@ async def find_shared(
     return await session.scalar(query)
 
 
-async def purge(session: AsyncSession) -> None:
-    """Delete shares and links that were over long ago. May be repeated."""
+async def purge(session: AsyncSession) -> int:
+    """Delete a batch of shares and of links that were over long ago, and return how many. Repeat it."""
     before = utcnow() - ADMIN_LISTED
-    for table in (Share, ShareLink):
-        over = or_(table.revoked_at < before, table.expires_at < before)
-        await session.execute(delete(table).where(over).execution_options(synchronize_session=False))
+    tables = (Share, ShareLink)
+    overs = [or_(table.revoked_at < before, table.expires_at < before) for table in tables]
+    return sum([await delete_batch(session, table, over) for table, over in zip(tables, overs, strict=True)])
 
 
 def view(row: Share) -> ShareOut:

@@ -6,10 +6,11 @@ import unicodedata
 from collections.abc import Iterator
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.retention import delete_batch
 from app.models import User, UserState, utcnow
 
 SLUG_LENGTH = 24
@@ -81,20 +82,19 @@ async def find_by_email(session: AsyncSession, address: str) -> User | None:
     return user
 
 
-async def purge_unconfirmed(session: AsyncSession) -> None:
-    """Delete accounts whose address nobody has confirmed for a day, so that their slugs are free. May be repeated.
+async def purge_unconfirmed(session: AsyncSession) -> int:
+    """Delete a batch of accounts whose address nobody has confirmed for a day, so that their slugs are free.
+
+    Returns how many; repeat it.
 
     Those that an operator or an admin has made something of stay: admins, blocked ones, and those with a limit.
     """
-    forgotten = (
-        select(User.id)
-        .where(
-            User.state == UserState.REGISTERED,
-            User.created_at < utcnow() - UNCONFIRMED_LIFE,
-            User.blocked_at.is_(None),
-            User.running_limit.is_(None),
-            ~User.is_admin,
-        )
-        .with_for_update(skip_locked=True)
+    return await delete_batch(
+        session,
+        User,
+        User.state == UserState.REGISTERED,
+        User.created_at < utcnow() - UNCONFIRMED_LIFE,
+        User.blocked_at.is_(None),
+        User.running_limit.is_(None),
+        ~User.is_admin,
     )
-    await session.execute(delete(User).where(User.id.in_(forgotten)))

@@ -11,7 +11,7 @@ from datetime import timedelta
 from urllib.parse import urlencode
 from uuid import UUID
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -19,6 +19,7 @@ from app.access.policy import entered_as, may_enter
 from app.accounts.principal import Principal, session_lives
 from app.audit import trail
 from app.core.addresses import Route, base_path, origin_of, safe_path, split_route
+from app.core.retention import delete_batch
 from app.gateway.errors import TooManyEntries
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
@@ -138,11 +139,11 @@ async def exchange(
     return value
 
 
-async def purge(session: AsyncSession) -> None:
-    """Delete codes whose minute is over, and cookies whose session is. May be repeated."""
+async def purge(session: AsyncSession) -> int:
+    """Delete a batch of codes whose minute is over and of cookies whose session is, and return how many. Repeat it."""
     now = utcnow()
-    await session.execute(delete(Handoff).where(Handoff.expires_at < now))
+    codes = await delete_batch(session, Handoff, Handoff.expires_at < now)
     over = exists().where(
         Session.id == WorkspaceCookie.session_id, or_(Session.ended_at.is_not(None), Session.expires_at < now)
     )
-    await session.execute(delete(WorkspaceCookie).where(over).execution_options(synchronize_session=False))
+    return codes + await delete_batch(session, WorkspaceCookie, over)

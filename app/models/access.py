@@ -39,8 +39,8 @@ class ShareLink(Base):
     workspace_id: Mapped[UUID] = owner("workspaces")
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
-    expires_at: Mapped[datetime]
-    revoked_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None] = mapped_column(index=True)
 
 
 class Share(Base):
@@ -59,8 +59,8 @@ class Share(Base):
     link_id: Mapped[UUID | None] = mapped_column(ForeignKey("share_links.id", ondelete="CASCADE"), index=True)
     reason: Mapped[str | None] = mapped_column(String(300))
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
-    expires_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None] = mapped_column(index=True)
     __table_args__ = (
         Index(
             "uq_shares_live",

@@ -55,7 +55,10 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     last_used: Mapped[datetime | None]
     changes_until: Mapped[datetime | None] = mapped_column(doc="When no change of the last hour counts any more.")
-    __table_args__ = (CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"),)
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"),
+        Index("ix_users_unconfirmed", "created_at", postgresql_where=text("state = 'registered'")),
+    )
 
 
 class Bootstrap(Base):
@@ -91,7 +94,7 @@ class LinkRequest(Base):
     )
     run_at: Mapped[datetime] = mapped_column(default=utcnow)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     finished_at: Mapped[datetime | None]
     browser_hash: Mapped[bytes | None] = mapped_column(
         LargeBinary, index=True, doc="Of the cookie of the browser that asked."
@@ -124,7 +127,7 @@ class MagicLink(Base):
     browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     code_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     spent_at: Mapped[datetime | None]
 
 
@@ -143,7 +146,7 @@ class Session(Base):
     user_agent: Mapped[str] = mapped_column(String(200), default="")
     address: Mapped[str] = mapped_column(String(45), default="")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
 
 
@@ -157,7 +160,7 @@ class ApiToken(Base):
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 

@@ -63,7 +63,7 @@ class Job(Base):
 
     __tablename__ = "jobs"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    workspace_id: Mapped[UUID] = owner("workspaces")
+    workspace_id: Mapped[UUID] = owner("workspaces", index=False)
     user_id: Mapped[UUID] = owner("users", index=False)
     template: Mapped[str] = mapped_column(String(20))
     kind: Mapped[JobKind] = mapped_column(choice(JobKind))
@@ -108,6 +108,7 @@ class Job(Base):
     __table_args__ = (
         Index("uq_jobs_live", "workspace_id", unique=True, postgresql_where=text("state IN ('queued', 'running')")),
         Index("ix_jobs_due", "run_at", postgresql_where=text("state IN ('queued', 'running')")),
+        Index("ix_jobs_history", "workspace_id", "created_at", "id"),
         Index("ix_jobs_page", "user_id", "created_at", "id"),
         Index("ix_jobs_newest", "created_at", "id"),
         Index("ix_jobs_recent", "template", "finished_at", postgresql_where=text("state = 'succeeded'")),
@@ -137,5 +138,5 @@ class IdempotencyKey(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)

@@ -50,7 +50,9 @@ class Workspace(Base):
     desired_state: Mapped[DesiredState] = mapped_column(
         "wanted", choice(DesiredState, name="wanted"), default=DesiredState.ABSENT
     )
-    status: Mapped[WorkspaceStatus] = mapped_column(choice(WorkspaceStatus), default=WorkspaceStatus.NOT_CREATED)
+    status: Mapped[WorkspaceStatus] = mapped_column(
+        choice(WorkspaceStatus), default=WorkspaceStatus.NOT_CREATED, index=True
+    )
     status_at: Mapped[datetime] = mapped_column(default=utcnow)
     container_id: Mapped[str | None] = mapped_column(String(64))
     host: Mapped[str | None] = mapped_column(String(64))

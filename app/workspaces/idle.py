@@ -5,18 +5,19 @@ without any request show. What could not be read never counts as rest.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, or_, select
+from sqlalchemy import ARRAY, Update, cast, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
 from app.catalog.templates import Template, find_template
+from app.core.db import among
 from app.core.errors import NotFound
 from app.core.i18n import Text
 from app.core.settings.model import Settings
@@ -182,19 +183,43 @@ async def unread(session: AsyncSession, resources: Resources) -> list[tuple[UUID
 
 async def record_samples(session: AsyncSession, resources: Resources, samples: Mapping[UUID, Sample]) -> None:
     """Write counters down, and whether they show work. A row that somebody else has locked is read anew next time."""
+    columns = (Workspace.id, Workspace.sampled_at, Workspace.cpu_seconds, Workspace.network_bytes)
     query = (
-        select(Workspace)
-        .where(Workspace.id.in_(list(samples)), Workspace.status == WorkspaceStatus.RUNNING)
+        select(*columns)
+        .where(among(Workspace.id, samples), Workspace.status == WorkspaceStatus.RUNNING)
         .with_for_update(skip_locked=True, key_share=True)
     )
-    within = freshness(resources.settings)
-    for row in await session.scalars(query):
+    within, written = freshness(resources.settings), []
+    for row in await session.execute(query):
         now, last = samples[row.id], None
         if row.sampled_at is not None and row.cpu_seconds is not None and row.network_bytes is not None:
             last = Sample(row.sampled_at, row.cpu_seconds, row.network_bytes)
-        if is_active(last, now, within):
-            row.active_at = max(row.active_at or now.at, now.at)
-        row.sampled_at, row.cpu_seconds, row.network_bytes = now.at, now.cpu_seconds, now.network_bytes
+        active_at = now.at if is_active(last, now, within) else None
+        written.append((row.id, now.at, now.cpu_seconds, now.network_bytes, active_at))
+    if written:
+        await session.execute(_write_samples(written))
+
+
+def _write_samples(rows: Sequence[tuple[UUID, datetime, float, int, datetime | None]]) -> Update:
+    """One statement for all of them: id, sample, and the time of use if there was any."""
+    table = Workspace.__table__.c
+    columns = (table.id, table.sampled_at, table.cpu_seconds, table.network_bytes, table.active_at)
+    arrays = [
+        cast(literal(list(values), ARRAY(column.type)), ARRAY(column.type))
+        for column, values in zip(columns, zip(*rows, strict=True), strict=True)
+    ]
+    new = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived("new")
+    return (
+        update(Workspace)
+        .where(Workspace.id == new.c.id)
+        .values(
+            sampled_at=new.c.sampled_at,
+            cpu_seconds=new.c.cpu_seconds,
+            network_bytes=new.c.network_bytes,
+            active_at=func.greatest(Workspace.active_at, new.c.active_at),
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def find_due(session: AsyncSession, resources: Resources) -> list[UUID]:

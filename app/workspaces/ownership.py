@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import among
 from app.core.settings.model import Settings
 from app.models import Installation, Network, RetiredWorkspace, Workspace
 from app.runtime.base import Inventory, Owned, OwnedVolume
@@ -53,9 +54,9 @@ class Ownership:
 async def read_ownership(session: AsyncSession, inventory: Inventory) -> Ownership:
     """Ask the database about everything that was listed."""
     found: Sequence[Owned | OwnedVolume] = [*inventory.containers, *inventory.volumes]
-    labelled = list({item.workspace_id for item in found})
-    known = select(Workspace.id).where(Workspace.id.in_(labelled))
-    retired = select(RetiredWorkspace.workspace_id).where(RetiredWorkspace.workspace_id.in_(labelled))
+    labelled = {item.workspace_id for item in found}
+    known = select(Workspace.id).where(among(Workspace.id, labelled))
+    retired = select(RetiredWorkspace.workspace_id).where(among(RetiredWorkspace.workspace_id, labelled))
     return Ownership(
         installation=await installation_id(session),
         workspaces=frozenset(await session.scalars(known)),

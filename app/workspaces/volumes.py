@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
+from app.core.db import among
 from app.core.errors import NotFound
 from app.models import User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
@@ -77,7 +78,8 @@ async def adopt(
     session: AsyncSession, resources: Resources, found: Sequence[OwnedVolume], workspaces: Container[UUID]
 ) -> None:
     """Give a row to each of our volumes that has none. One that no workspace is waiting for is kept for its time."""
-    known = set(await session.scalars(select(Volume.name).where(Volume.name.in_([volume.name for volume in found]))))
+    names = select(Volume.name).where(among(Volume.name, (volume.name for volume in found)))
+    known = set(await session.scalars(names))
     until = utcnow() + timedelta(days=resources.settings.volume_retention_days)
     for volume in found:
         if volume.name in known:

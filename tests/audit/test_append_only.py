@@ -15,9 +15,8 @@ from app.audit.db_grants import audit_is_protected, grant, say_whether_protected
 from app.models import AuditEntry, utcnow
 from app.resources import Resources
 from deploy.stack.services import Services
-from tests.conftest import TestWorker
 from tests.support.migrating import alembic
-from workers.loops.retention import prune_audit
+from workers.loops.retention import delete_expired
 
 
 async def write(resources: Resources, *ages: int) -> None:
@@ -88,10 +87,10 @@ async def test_pruning_takes_what_is_old_and_never_what_is_young(
     assert await left(resources) == kept
 
 
-async def test_a_worker_prunes_by_the_setting(resources: Resources, worker: TestWorker) -> None:
+async def test_a_worker_prunes_by_the_setting(resources: Resources) -> None:
     resources.settings.audit_days = 60
     await write(resources, 0, 31, 61, 400)
-    await prune_audit({"worker": worker.context})
+    await delete_expired(resources)
     assert await left(resources) == ["0", "31"]
 
 

@@ -29,11 +29,10 @@ from app.models import (
 )
 from app.resources import Resources
 from app.security.tokens import new_token
-from tests.conftest import TestWorker
 from tests.support.clocks import Time
 from tests.support.factories import make_user
 from tests.support.rows import audited, queued, row, rows
-from workers.loops.reconcile import reconcile_rows
+from workers.loops.retention import delete_expired
 
 BROWSER = DeviceCookie(new_token())
 HERE = Client("203.0.113.9", "an agent")
@@ -88,14 +87,14 @@ async def test_a_request_for_a_link(resources: Resources, time: Time) -> None:
 
 
 async def test_a_request_outlives_the_longest_lived_link_that_was_made_for_it_last(
-    resources: Resources, worker: TestWorker, time: Time
+    resources: Resources, time: Time
 ) -> None:
     resources.settings.magic_link_seconds = 24 * 3600
     wanted = await request(resources)
     time.pass_(seconds=59 * 60)
     await claim(resources, wanted)
     time.pass_(seconds=24 * 3600 - 60)
-    await reconcile_rows(worker.context)
+    await delete_expired(resources)
     link = await row(resources, MagicLink)
     assert link["expires_at"] > time.now
     assert link["request_id"] == wanted.id

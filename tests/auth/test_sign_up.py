@@ -15,6 +15,7 @@ from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.support.emails import Inbox
 from tests.support.factories import make_user, sign_in
+from workers.loops.retention import delete_expired
 
 DORA = "dora@example.org"
 
@@ -129,9 +130,7 @@ async def test_links_that_wait_end_with_a_deleted_account(client: httpx.AsyncCli
     assert (await verify(client, token)).json()["code"] == "invalid_link"
 
 
-async def test_accounts_that_nobody_confirmed_free_their_names_after_a_day(
-    resources: Resources, worker: TestWorker
-) -> None:
+async def test_accounts_that_nobody_confirmed_free_their_names_after_a_day(resources: Resources) -> None:
     """Code from before made them; what somebody made something of stays."""
     old = utcnow() - UNCONFIRMED_LIFE - timedelta(minutes=1)
     kinds: dict[str, dict[str, Any]] = {
@@ -145,7 +144,7 @@ async def test_accounts_that_nobody_confirmed_free_their_names_after_a_day(
     async with resources.unit_of_work() as session:
         for name, changes in kinds.items():
             session.add(User(email=f"{name}@example.org", slug=name, **{"created_at": old, **changes}))
-    await worker.reconcile()
+    await delete_expired(resources)
     async with resources.reads() as session:
         left = set(await session.scalars(select(User.slug)))
     assert left == {"young", "confirmed", "admin", "blocked", "limited"}

@@ -31,8 +31,8 @@ from workers.worker import Worker
 
 # What a worker runs beside its jobs, as its module names it.
 WORKER_LOOPS = [
-    "beat", "watch", "watch_egress", "reconcile_rows_forever", "reconcile_engine_forever", "serve_logs",
-    "log_engine_findings", "register",
+    "beat", "watch", "watch_egress", "reconcile_rows_forever", "reconcile_engine_forever", "retention_forever",
+    "serve_logs", "log_engine_findings", "register",
 ]  # fmt: skip
 
 

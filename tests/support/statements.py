@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import event
@@ -42,3 +42,25 @@ async def counted(engine: AsyncEngine) -> AsyncIterator[list[str]]:
         event.remove(engine.sync_engine, "checkout", watch)
         for connection in connections:
             connection.remove_query_logger(note_query)
+
+
+@contextmanager
+def executed(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
+    """The statements of the block that SQLAlchemy runs, each with its arguments."""
+    found: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, arguments: Any, *_: Any) -> None:
+        found.append((statement, arguments))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+async def explain(engine: AsyncEngine, statement: str, arguments: Any) -> str:
+    """How the server would run a statement with these arguments."""
+    async with engine.begin() as connection:
+        lines = await connection.exec_driver_sql(f"EXPLAIN {statement}", arguments)
+        return "\n".join(line for (line,) in lines)

@@ -3,6 +3,7 @@
 import structlog
 from sqlalchemy import delete, func, select, update
 
+from app.core.db import among
 from app.models import Job, Network, utcnow
 from app.runtime.base import Inventory, SubnetTaken
 from app.workspaces import networks
@@ -52,7 +53,7 @@ async def _correct(context: WorkerContext, inventory: Inventory) -> None:
         rows = list(await session.scalars(select(Network).with_for_update(skip_locked=True)))
         for row in rows:
             row.ready = row.index in there and inside.get(row.index, row.workspace_id) == row.workspace_id
-        lost = Network.workspace_id.is_(None) & ~Network.ready & Network.index.not_in(there)
+        lost = Network.workspace_id.is_(None) & ~Network.ready & ~among(Network.index, there)
         await session.flush()
         await session.execute(
             delete(Network).where(lost, func.coalesce(Network.quarantined_until, utcnow()) <= utcnow())
@@ -91,6 +92,6 @@ async def _shrink(context: WorkerContext, count: int) -> None:
     )
     async with resources.unit_of_work() as session:
         indices = list(await session.scalars(surplus))
-        await session.execute(delete(Network).where(Network.index.in_(indices)))
+        await session.execute(delete(Network).where(among(Network.index, indices)))
     for index in indices:
         await context.runtime.remove_network(network(resources.settings, index).name)

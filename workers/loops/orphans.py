@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import delete, select
 
+from app.core.db import among
 from app.models import Volume, utcnow
 from app.runtime.base import Inventory, RuntimeFault
 from app.workspaces.ownership import Ownership, read_ownership
@@ -112,7 +113,7 @@ async def remove_volumes(context: WorkerContext, inventory: Inventory) -> int:
     await _remove_volumes(context, due)
     if gone := rows.keys() - there:
         async with resources.unit_of_work() as session:
-            await session.execute(delete(Volume).where(Volume.name.in_(gone), Volume.delete_at <= utcnow() - LINGER))
+            await session.execute(delete(Volume).where(among(Volume.name, gone), Volume.delete_at <= utcnow() - LINGER))
     return len(due)
 
 

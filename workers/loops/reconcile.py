@@ -9,30 +9,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
 
 import structlog
 from redis.exceptions import RedisError
-from sqlalchemy import delete, text
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
-from app.access.shares import purge as purge_shares
-from app.accounts.users import purge_unconfirmed
 from app.auth.magic_links import requeue_links
 from app.core.logging import cause
-from app.gateway.origin_handoff import purge
 from app.models import (
     EngineCapacity,
-    IdempotencyKey,
     Image,
-    Invitation,
-    LinkRequest,
-    MagicLink,
-    RetiredWorkspace,
-    Session,
     utcnow,
 )
 from app.runtime.base import EgressUnenforceable, EngineSize, Inventory, RuntimeFault
@@ -52,18 +41,6 @@ log = structlog.get_logger(__name__)
 RECONCILE_LOCK = 7_201_001
 # How long one pass may take. What it did not come to, the next one does.
 PASS_SECONDS = 30
-
-# Rows that have had their time: what is counted from, and how much longer they are kept.
-EXPIRED: tuple[tuple[InstrumentedAttribute[datetime], timedelta], ...] = (
-    (IdempotencyKey.created_at, timedelta(days=1)),
-    # A link that is made in its last hour, and made good again within another, may live for a day from then.
-    (LinkRequest.expires_at, timedelta(days=2)),
-    (MagicLink.expires_at, timedelta(days=1)),
-    (Invitation.expires_at, timedelta(days=30)),
-    (Session.expires_at, timedelta(days=7)),
-    # Long after the engine's last container of such an account went.
-    (RetiredWorkspace.retired_at, timedelta(days=90)),
-)
 
 
 async def reconcile_rows_forever(context: WorkerContext) -> None:
@@ -107,11 +84,6 @@ async def reconcile_rows(context: WorkerContext) -> None:
         waiting = await requeue(session)
         overdue = await fail_overdue(session)
         links = await requeue_links(session)
-        await purge(session)
-        await purge_shares(session)
-        await purge_unconfirmed(session)
-        for column, kept in EXPIRED:
-            await session.execute(delete(column.class_).where(column < utcnow() - kept))
         admitted = await admit(session, resources)
     if overdue or waiting or links or admitted:
         log.info("reconciled", overdue=overdue, waiting=waiting, links=links, admitted=admitted)

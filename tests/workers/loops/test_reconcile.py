@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import text, update
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.settings.model import Settings
-from app.models import Job, JobState, MagicLink, Session, Workspace, WorkspaceStatus, utcnow
+from app.models import Job, JobState, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources, open_resources
 from app.runtime.base import Report
 from app.runtime.spec import WorkspaceSpec
@@ -18,7 +18,7 @@ from app.workspaces.jobs import leases
 from app.workspaces.jobs.leases import requeue
 from tests.conftest import TestWorker, worker_on
 from tests.support.driving import accept, drive, failing, has_state, read, until
-from tests.support.factories import make_user, sign_in
+from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
 from workers.loops.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
 
@@ -182,15 +182,3 @@ async def test_jobs_that_take_every_place_of_a_worker_keep_no_pass_from_being_ma
             assert await has_state(resources, first, JobState.RUNNING)
             stuck.set()
             await until(lambda: has_state(resources, first, JobState.SUCCEEDED))
-
-
-async def test_rows_that_have_had_their_time_are_deleted(resources: Resources, worker: TestWorker) -> None:
-    alice = await sign_in(resources)
-    async with resources.unit_of_work() as session:
-        session.add(MagicLink(user_id=alice.user.id, token_hash=b"old", expires_at=utcnow() - timedelta(days=2)))
-        session.add(MagicLink(user_id=alice.user.id, token_hash=b"new", expires_at=utcnow()))
-        await session.execute(update(Session).values(expires_at=utcnow() - timedelta(days=8)))
-    await worker.reconcile()
-    async with resources.unit_of_work() as session:
-        assert list(await session.scalars(select(MagicLink.token_hash))) == [b"new"]
-        assert list(await session.scalars(select(Session.id))) == []

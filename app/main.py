@@ -1,8 +1,8 @@
-"""The API process: `uvicorn app.main:create_app --factory`."""
+"""The API process: `python -m app`."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -20,24 +20,18 @@ from app.admin.router import router as admin
 from app.audit.db_grants import say_whether_protected
 from app.auth.me_router import router as users
 from app.auth.router import router as auth
-from app.catalog.loader import CatalogInvalid
 from app.core import logging
-from app.core.schema import SchemaUnfit, require_schema
-from app.core.settings.model import Settings
+from app.core.settings.model import NO_PROXY, Settings
 from app.core.settings.reading import load_settings
-from app.core.startup import PlainStart, StartRefused
+from app.core.startup import PlainStart
 from app.core.supervise import background_loop, on_shutdown_signal
-from app.gateway.last_activity import Activity
-from app.gateway.router import router as gateway
-from app.gateway.token_entries import TokenEntries
-from app.gateway.websocket_relay import Relay
 from app.health.processes import register
 from app.health.router import router as health
 from app.http import problems
 from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.http.proxy_headers import ProxyHeadersMiddleware
 from app.openapi import document
-from app.resources import open_resources
+from app.resources import start_resources
 from app.security.redaction import Redactor
 from app.web.router import install_pages
 from app.workspaces.jobs.router import router as jobs
@@ -68,15 +62,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.state.activity = Activity()
-    app.state.relay = Relay()
-    app.state.token_entries = TokenEntries()
     app.state.leaving = False
     problems.install(app)
     app.state.denials = Denials()
     app.state.record_denial = app.state.denials.record_denial
     routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
-    for router in (*routers, admin, admin_access, invitations, gateway):
+    for router in (*routers, admin, admin_access, invitations):
         app.include_router(router)
     for part in (users_router, workspaces_router, jobs_router, audit_router):
         app.include_router(part.router)
@@ -89,16 +80,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _warn(app.state.settings)
-    async with AsyncExitStack() as opened:
-        try:
-            resources = await opened.enter_async_context(open_resources(app.state.settings))
-            await require_schema(resources.engine)
-        except (CatalogInvalid, SchemaUnfit) as reason:
-            raise StartRefused(str(reason)) from None
+    async with start_resources(app.state.settings) as resources:
         app.state.resources = resources
         app.state.watch = JobSubscriptions(resources.redis, resources.settings.database_pool)
         watch: JobSubscriptions = app.state.watch
-        relay: Relay = app.state.relay
 
         def leave() -> None:
             app.state.leaving = True
@@ -106,13 +91,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         def stop() -> None:
             leave()
             watch.close()
-            relay.close()
 
         protected = asyncio.create_task(say_whether_protected(resources.engine))
         try:
             denials: Denials = app.state.denials
             registered = background_loop("register", partial(register, resources, "api"), essential=False)
-            async with watch.running(resources), relay.running(resources), denials.running(resources), registered:
+            async with watch.running(resources), denials.running(resources), registered:
                 with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
                     yield
         finally:
@@ -140,6 +124,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestContextMiddleware, secure=settings.secure_cookies)
-    if settings.proxies:
+    if settings.trusted_proxies != [NO_PROXY]:
         app.add_middleware(ProxyHeadersMiddleware, trusted=settings.proxies)
     app.add_middleware(PlainStart)

@@ -1,7 +1,7 @@
-"""What a process of Spawner holds open. API, workers and the command line open the same bundle."""
+"""What a process of Spawner holds open. API, gateway, workers and the command line open the same bundle."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -9,12 +9,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.catalog.loader import load_catalog
+from app.catalog.loader import CatalogInvalid, load_catalog
 from app.catalog.templates import Catalog
 from app.core.db import Sessions, make_engine, make_reads, make_sessions, unit_of_work
 from app.core.outbox import Outbox
 from app.core.reader import Reader
+from app.core.schema import SchemaUnfit, require_schema
 from app.core.settings.model import Settings
+from app.core.startup import StartRefused
 from app.security.rate_limits import LinkLimits
 from app.security.tokens import Tokens
 
@@ -70,3 +72,15 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     finally:
         await redis.aclose()
         await engine.dispose()
+
+
+@asynccontextmanager
+async def start_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """The same for a process that serves. Raises `StartRefused` where catalogue or tables do not fit this version."""
+    async with AsyncExitStack() as opened:
+        try:
+            resources = await opened.enter_async_context(open_resources(settings))
+            await require_schema(resources.engine)
+        except (CatalogInvalid, SchemaUnfit) as reason:
+            raise StartRefused(str(reason)) from None
+        yield resources

@@ -58,9 +58,8 @@ class Visited:
 
 
 def gateway_port(stack: RunningStack) -> int:
-    """Where the proxy asks for decisions."""
-    upstream = stack.settings.get("SPAWNER_GATEWAY_UPSTREAM") or stack.settings["SPAWNER_API_UPSTREAM"]
-    return int(upstream.split()[0].rpartition(":")[2])
+    """Where a gateway process answers; the proxy asks it at a Unix socket."""
+    return urlsplit(stack.settings["SPAWNER_GATEWAY_ASK"]).port or 80
 
 
 async def visit(stack: RunningStack, resources: Resources, account: Account) -> Visited:

@@ -18,12 +18,14 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from starlette.applications import Starlette
 from xdist.scheduler import LoadScopeScheduling
 
 from app.core import clock
 from app.core.outbox import QUEUE
 from app.core.settings.model import Settings
 from app.core.supervise import background_loop
+from app.gateway import app as gateway_app
 from app.mail.sender import SmtpMailer
 from app.main import create_app
 from app.resources import Resources, open_resources
@@ -184,8 +186,30 @@ async def app(settings: Settings, resources: Resources) -> AsyncIterator[FastAPI
     application = create_app(settings)
     application.state.resources = resources
     application.state.watch = JobSubscriptions(resources.redis)
-    async with application.state.watch.running(resources), application.state.relay.running(resources):
+    async with application.state.watch.running(resources):
         yield application
+
+
+@pytest.fixture
+def relay_socket() -> Path | None:
+    """Where the gateway's relay listens, if not at a port."""
+    return None
+
+
+@pytest.fixture
+async def gateway(settings: Settings, resources: Resources, relay_socket: Path | None) -> AsyncIterator[Starlette]:
+    """The gateway over the test's own bundle."""
+    application = gateway_app.create_app(settings, relay_socket)
+    async with gateway_app.running(application, resources):
+        yield application
+
+
+@pytest.fixture
+async def gateway_client(gateway: Starlette, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway, in process, as the proxy is one."""
+    transport = httpx.ASGITransport(app=gateway)
+    async with httpx.AsyncClient(transport=transport, base_url=settings.public_url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ async def list_shared(session: AsyncSession, resources: Resources, user: User, l
         .select_from(Workspace)
         .join(_visitor, _visitor.id == user.id)
         .join(_owner, (_owner.id == Workspace.user_id) & (_owner.id != user.id))
-        .join(Share, lets_in(resources.settings, _visitor, _owner))
+        .join(Share, lets_in(resources.settings.host_mode, _visitor, _owner))
         .order_by(Share.created_at.desc(), Share.id)
     )
     return [
@@ -200,7 +200,7 @@ async def find_shared(
         select(Workspace)
         .join(_visitor, _visitor.id == user.id)
         .join(_owner, _owner.id == Workspace.user_id)
-        .join(Share, lets_in(resources.settings, _visitor, _owner))
+        .join(Share, lets_in(resources.settings.host_mode, _visitor, _owner))
         .where(_owner.slug == slug, Workspace.template == template)
         .limit(1)
     )

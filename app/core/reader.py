@@ -4,11 +4,12 @@ The engine's pool lends the connection, as to everything else. No transaction be
 """
 
 import enum
+import re
 from functools import cached_property
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import BindParameter, ColumnElement, Dialect, Enum, Select, bindparam, inspect
+from sqlalchemy import BindParameter, ColumnElement, Dialect, Enum, Select, String, bindparam, inspect
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.interfaces import DBAPIModule
 from sqlalchemy.exc import DBAPIError
@@ -21,6 +22,8 @@ Row: TypeAlias = tuple[Any, ...]
 Model = TypeVar("Model")
 
 _GIVEN = object()
+# No text of ours stands in quotes before its place is filled.
+_PLACE = re.compile(r"\$(\d+)")
 
 
 def given(name: str) -> BindParameter[Any]:
@@ -40,18 +43,41 @@ class PreparedSelect:
         return self._statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
 
     @cached_property
+    def _rendered(self) -> tuple[str, list[tuple[str, Any]]]:
+        """The text with the statement's constants in it, and the parameters that are left, in order.
+
+        A constant that comes as a parameter is unknown to the planner: it could use no partial index in a plan that it
+        keeps, and would plan anew for each read.
+        """
+        compiled, left = self._compiled, list[tuple[str, Any]]()
+        spelled: dict[str, str] = {}
+        for number, name in enumerate(compiled.positiontup or (), start=1):
+            value = compiled.params[name]
+            literal = None if value is _GIVEN else _literal(compiled, value)
+            if literal is None:
+                left.append((name, value))
+                literal = f"${len(left)}"
+            spelled[str(number)] = literal
+        return _PLACE.sub(lambda match: spelled[match[1]], str(compiled)), left
+
+    @property
     def sql(self) -> str:
         """The text, with parameters as the server counts them."""
-        return str(self._compiled)
+        return self._rendered[0]
 
-    @cached_property
-    def _parameters(self) -> list[tuple[str, Any]]:
-        constants = self._compiled.params
-        return [(name, constants[name]) for name in self._compiled.positiontup or ()]
+    @property
+    def names(self) -> list[str]:
+        """The parameters whose values come with each read, in order."""
+        return [name for name, constant in self._rendered[1] if constant is _GIVEN]
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
-        """The parameters in order: those of `values`, and the statement's own constants."""
-        return [values[name] if constant is _GIVEN else constant for name, constant in self._parameters]
+        """The parameters in order: those of `values`, and constants that have no spelling."""
+        return [values[name] if constant is _GIVEN else constant for name, constant in self._rendered[1]]
+
+
+def _literal(compiled: SQLCompiler, value: Any) -> str | None:
+    """A text as the server reads it in a statement; None for any other constant."""
+    return compiled.render_literal_value(str(value), String()) if isinstance(value, str) else None
 
 
 class Columns(Generic[Model]):

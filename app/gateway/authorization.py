@@ -1,18 +1,20 @@
 """What a workspace cookie or a personal token opens, and whether what it opened is still open to its holder."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Integer, Select, Uuid, and_, any_, column, func, literal, or_, select
+from sqlalchemy import ARRAY, Integer, Select, Uuid, and_, any_, column, func, literal, or_, select
 from sqlalchemy.orm import aliased
 
 from app.access.policy import may_enter
 from app.accounts.principal import Scope, session_lives, token_lives
 from app.core.addresses import Route
 from app.core.errors import InsufficientScope, NotFound
+from app.core.reader import PreparedSelect, given
 from app.core.settings.model import Settings
 from app.gateway.errors import TokenRefused
 from app.models import (
@@ -25,6 +27,7 @@ from app.models import (
     Workspace,
     WorkspaceCookie,
     WorkspaceStatus,
+    utcnow,
 )
 from app.resources import Resources
 from app.workspaces.states import ALIVE, RELEASED
@@ -123,6 +126,53 @@ class Grant:
         return self.status is WorkspaceStatus.PAUSED or self.job is JobKind.PAUSE
 
 
+_STATUS, _JOB, _PREVIOUS = (
+    [field.name for field in fields(Grant)].index(name) for name in ("status", "job", "previous_status")
+)
+
+
+@cache
+def by_cookie(host_mode: bool) -> PreparedSelect:
+    """What cookies open. Where workspaces have a host each, shares let visitors in."""
+    now = given("now")
+    return PreparedSelect(
+        select(Session.id, *_GRANTED)
+        .select_from(WorkspaceCookie)
+        .join(Session, Session.id == WorkspaceCookie.session_id)
+        .join(_visitor, _visitor.id == Session.user_id)
+        .join(Workspace, Workspace.id == WorkspaceCookie.workspace_id)
+        .join(_owner, _owner.id == Workspace.user_id)
+        .outerjoin(Job, LIVE_JOB)
+        .where(
+            WorkspaceCookie.token_hash == any_(given("digests")),
+            session_lives(now),
+            _visitor.blocked_at.is_(None),
+            may_enter(host_mode, _visitor, _owner, now),
+        )
+    )
+
+
+@cache
+def by_token() -> PreparedSelect:
+    """What a personal token is good for, and the workspace of this name, if its owner has one."""
+    named = (
+        (Workspace.user_id == _owner.id) & (Workspace.template == given("template")) & (_owner.slug == given("slug"))
+    )
+    return PreparedSelect(
+        select(ApiToken.scopes, ApiToken.used_at, ApiToken.id, *_GRANTED)
+        .select_from(ApiToken)
+        .join(_owner, _owner.id == ApiToken.user_id)
+        .join(_visitor, _visitor.id == _owner.id)
+        .outerjoin(Workspace, named)
+        .outerjoin(Job, LIVE_JOB)
+        .where(
+            ApiToken.token_hash == any_(given("digests")),
+            token_lives(given("now")),
+            _visitor.blocked_at.is_(None),
+        )
+    )
+
+
 async def find_grant(resources: Resources, shown: Collection[str], route: Route) -> Grant | None:
     """What one of the values of the workspace cookie opens; None where nobody whose session lives is signed in.
 
@@ -131,23 +181,13 @@ async def find_grant(resources: Resources, shown: Collection[str], route: Route)
     if not shown:
         return None
     digests = [digest for value in shown for digest in resources.tokens.hashes("workspace", value)]
-    query = (
-        select(Session.id, *_GRANTED)
-        .select_from(WorkspaceCookie)
-        .join(Session, Session.id == WorkspaceCookie.session_id)
-        .join(_visitor, _visitor.id == Session.user_id)
-        .join(Workspace, Workspace.id == WorkspaceCookie.workspace_id)
-        .join(_owner, _owner.id == Workspace.user_id)
-        .outerjoin(Job, LIVE_JOB)
-        .where(WorkspaceCookie.token_hash.in_(digests), session_lives(), _may_still_enter(resources.settings))
-    )
-    async with resources.reads() as session:
-        rows = (await session.execute(query)).all()
-    grants = [Grant(*columns) for columns in map(tuple[Any, ...], rows)]
-    for grant in grants:
+    query = by_cookie(resources.settings.host_mode)
+    rows = await resources.reader.fetch(query, digests=digests, now=utcnow())
+    for row in rows:
+        grant = _grant(row)
         if (grant.owner, grant.template) == (route.slug, route.template):
             return grant
-    if grants:
+    if rows:
         raise NotFound
     return None
 
@@ -159,30 +199,26 @@ async def find_token_grant(resources: Resources, token: str, route: Route) -> tu
     Raises `TokenRefused` unless the token lives, `InsufficientScope`, and `NotFound` where its owner has no such
     workspace.
     """
-    named = (Workspace.user_id == _owner.id) & (Workspace.template == route.template) & (_owner.slug == route.slug)
-    query = (
-        select(ApiToken.scopes, ApiToken.used_at, ApiToken.id, *_GRANTED)
-        .select_from(ApiToken)
-        .join(_owner, _owner.id == ApiToken.user_id)
-        .join(_visitor, _visitor.id == _owner.id)
-        .outerjoin(Workspace, named)
-        .outerjoin(Job, LIVE_JOB)
-        .where(
-            ApiToken.token_hash.in_(resources.tokens.hashes("token", token)),
-            token_lives(),
-            _visitor.blocked_at.is_(None),
-        )
-    )
-    async with resources.reads() as session:
-        row = (await session.execute(query)).one_or_none()
+    digests = resources.tokens.hashes("token", token)
+    named = {"slug": route.slug, "template": route.template}
+    row = await resources.reader.fetch_one(by_token(), digests=digests, now=utcnow(), **named)
     if row is None:
         raise TokenRefused
-    scopes, used_at, *columns = tuple[Any, ...](row)
+    scopes, used_at, *columns = row
     if Scope.WORKSPACES not in scopes:
         raise InsufficientScope(Scope.WORKSPACES)
     if columns[1] is None:
         raise NotFound
-    return Grant(*columns), used_at
+    return _grant(columns), used_at
+
+
+def _grant(columns: Sequence[Any]) -> Grant:
+    """A row of the holder's id and `_GRANTED`, whose choices the driver reads as text."""
+    values = list(columns)
+    values[_STATUS] = WorkspaceStatus(values[_STATUS])
+    if values[_JOB] is not None:
+        values[_JOB], values[_PREVIOUS] = JobKind(values[_JOB]), WorkspaceStatus(values[_PREVIOUS])
+    return Grant(*values)
 
 
 async def still_held(resources: Resources, entries: Collection[SessionGrant]) -> set[SessionGrant]:
@@ -217,9 +253,9 @@ def _still(settings: Settings, entries: Collection[SessionGrant]) -> Select[UUID
             & Workspace.status.not_in(RELEASED),
         )
         .join(_owner, _owner.id == Workspace.user_id)
-        .where(or_(session_lives(), by_token), _may_still_enter(settings))
+        .where(
+            or_(session_lives(), by_token),
+            _visitor.blocked_at.is_(None),
+            may_enter(settings.host_mode, _visitor, _owner),
+        )
     )
-
-
-def _may_still_enter(settings: Settings) -> ColumnElement[bool]:
-    return and_(_visitor.blocked_at.is_(None), may_enter(settings, _visitor, _owner))

@@ -293,6 +293,8 @@ def _headers(
     overwrites a name as it is.
     """
     added = template.headers if template is not None else {}
+    if not added:
+        return
     names = {name.lower() for name in added}
     if any(re.sub(r"[^a-z0-9]", "-", name) in names for name in proxied.names - names):
         raise InvalidRequest

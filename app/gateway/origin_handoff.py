@@ -68,7 +68,11 @@ async def _find_enterable(
         select(Workspace.id)
         .join(_owner, _owner.id == Workspace.user_id)
         .join(_visitor, _visitor.id == caller.user.id)
-        .where(_owner.slug == slug, Workspace.template == template, may_enter(resources.settings, _visitor, _owner))
+        .where(
+            _owner.slug == slug,
+            Workspace.template == template,
+            may_enter(resources.settings.host_mode, _visitor, _owner),
+        )
     )
     return await session.scalar(query)
 
@@ -116,7 +120,7 @@ async def exchange(
             _owner.slug == route.slug,
             Session.user_id == _visitor.id,
             _visitor.blocked_at.is_(None),
-            may_enter(resources.settings, _visitor, _owner),
+            may_enter(resources.settings.host_mode, _visitor, _owner),
             session_lives(),
         )
         .values(spent_at=utcnow())

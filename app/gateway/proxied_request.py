@@ -52,21 +52,39 @@ class ProxiedRequest:
 
 def read_request(headers: Headers, *, unreachable: str, repeatable: bool) -> ProxiedRequest:
     """Read the proxy's question."""
-    method, mode = headers.get("x-forwarded-method", ""), headers.get("sec-fetch-mode")
+    fields: dict[str, list[str]] = {}
+    size = 0
+    for name, value in headers.raw:
+        text = value.decode("latin-1")
+        fields.setdefault(name.decode("latin-1"), []).append(text)
+        if not name.startswith(b"x-forwarded-"):
+            size += len(name) + len(value) + 4
+
+    def first(name: str) -> str | None:
+        values = fields.get(name)
+        return values[0] if values is not None else None
+
+    def whole(name: str) -> str | None:
+        """Of several values one that is none of them, so that nobody can choose which is read."""
+        values = fields.get(name)
+        return ", ".join(values) if values is not None else None
+
+    method, mode = first("x-forwarded-method") or "", first("sec-fetch-mode")
+    uri = first("x-forwarded-uri") or ""
     # CONNECT is how HTTP/2 and HTTP/3 open a websocket.
-    upgrade = bool(headers.get("x-forwarded-upgrade")) or method == "CONNECT"
+    upgrade = bool(first("x-forwarded-upgrade")) or method == "CONNECT"
     page = mode == "navigate" if mode is not None else accepts_html(headers)
-    dest, site, origin = headers.get("sec-fetch-dest"), _whole(headers, "sec-fetch-site"), _whole(headers, "origin")
+    dest, site, origin = first("sec-fetch-dest"), whole("sec-fetch-site"), whole("origin")
     return ProxiedRequest(
         method=method,
-        host=headers.get("x-forwarded-host", ""),
-        uri=headers.get("x-forwarded-uri", ""),
-        cookies=tuple(headers.getlist("cookie")),
-        authorization=tuple(headers.getlist("authorization")),
-        protocols=tuple(headers.getlist("sec-websocket-protocol")),
-        names=frozenset(headers.keys()),
+        host=first("x-forwarded-host") or "",
+        uri=uri,
+        cookies=tuple(fields.get("cookie", ())),
+        authorization=tuple(fields.get("authorization", ())),
+        protocols=tuple(fields.get("sec-websocket-protocol", ())),
+        names=frozenset(fields),
         origin=origin,
-        referrer=_whole(headers, "referer"),
+        referrer=whole("referer"),
         site=site,
         # Not the mode alone: programs that fetch as browsers do send that.
         browser=not (site is None and dest is None and origin is None),
@@ -76,13 +94,6 @@ def read_request(headers: Headers, *, unreachable: str, repeatable: bool) -> Pro
         page=page and not upgrade and not is_prefetch(headers),
         unreachable=unreachable,
         repeatable=repeatable,
-        size=len(headers.get("x-forwarded-uri", ""))
-        + sum(len(name) + len(value) + 4 for name, value in headers.raw if not name.startswith(b"x-forwarded-")),
+        size=len(uri) + size,
         patience=read_patience(headers),
     )
-
-
-def _whole(headers: Headers, name: str) -> str | None:
-    """A header's value; of several one that is none of them, so that nobody can choose which is read."""
-    values = headers.getlist(name)
-    return ", ".join(values) if values else None

@@ -70,7 +70,7 @@ class Side(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in KEEPALIVE:
+        for name, value in KEEPALIVE if connection.family != socket.AF_UNIX else ():
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -22,10 +23,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.errors import Unavailable
 from app.core.fair_share import FairShare
 from app.core.logging import cause
+from app.core.settings.model import Settings
 from app.core.supervise import background_loop
 from app.gateway.authorization import SessionGrant, still_held
 from app.gateway.errors import TooManySockets, WorkspaceBusy
 from app.gateway.tunnel import Tunnel, TunnelTarget
+from app.http.server import UNIX, bind_path
 from app.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -36,6 +39,7 @@ LOOK_SECONDS = 1.0
 BLIND_SECONDS = 30.0
 # Connections that have shown no ticket yet. The proxy shows it at once: it is others whom the oldest belongs to.
 MAX_WAITING = 1000
+BACKLOG = 1024
 # How long requests under way may take once the process stops: as long as the server gives those to the API.
 FINISH_SECONDS = 10.0
 FINISH_LOOK_SECONDS = 0.05
@@ -56,7 +60,9 @@ class RelayTicket:
 class Relay:
     """The websockets of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: Path | None = None) -> None:
+        """Listen at the path of a Unix socket, else at a port of RELAY_BIND."""
+        self._socket = socket
         self._tickets: dict[str, tuple[TunnelTarget, float]] = {}
         # By account: open connections, and tickets for those to come.
         self._places: FairShare[UUID] = FairShare(0)
@@ -82,10 +88,7 @@ class Relay:
     async def running(self, resources: Resources) -> AsyncIterator[None]:
         """Listen while the block runs; at its end whatever is open is cut."""
         settings = resources.settings
-        server = await asyncio.get_running_loop().create_server(self._accept, settings.relay_bind, 0, backlog=1024)
-        port = server.sockets[0].getsockname()[1]
-        host = settings.relay_host or settings.relay_bind
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        server, self._address = await self._listen(settings)
         self._places.total = (_file_limit() - SPARE) // DESCRIPTORS
         self._most_each = settings.user_websockets
         self._checked = time.monotonic()
@@ -98,6 +101,17 @@ class Relay:
             await self._finish()
             for tunnel in self._all():
                 tunnel.abort()
+
+    async def _listen(self, settings: Settings) -> tuple[asyncio.Server, str]:
+        """Open the relay's socket. Return it with its address, as the proxy is told it."""
+        loop = asyncio.get_running_loop()
+        if self._socket is not None:
+            server = await loop.create_unix_server(self._accept, sock=bind_path(self._socket), backlog=BACKLOG)
+            return server, f"{UNIX}{self._socket}"
+        server = await loop.create_server(self._accept, settings.relay_bind, 0, backlog=BACKLOG)
+        port = server.sockets[0].getsockname()[1]
+        host = settings.relay_host or settings.relay_bind
+        return server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def issue(
         self, entry: SessionGrant, host: str, port: int, *, upgrade: bool = True, patience: float | None = None

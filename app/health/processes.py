@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 INTERVAL = 5
 LIFE = 20
 
-Kind = Literal["api", "worker"]
+Kind = Literal["api", "gateway", "worker"]
 
 
 class ProcessOut(BaseModel):

@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter, Response
 
-from app.core.supervise import failing_loops
-from app.health.service import Liveness, Readiness, check
+from app.health.service import Liveness, Readiness, check, liveness, serving
 from app.http.dependencies import ResourcesDep
 
 router = APIRouter(tags=["health"])
+# The proxy alone reaches it.
+router.add_route("/internal/serving", serving, methods=["GET"], include_in_schema=False)
 
 
 @router.get(
@@ -17,9 +18,9 @@ router = APIRouter(tags=["health"])
 )
 async def livez(response: Response) -> Liveness:
     """Asks nothing else: a failing part must not get the process restarted, a process that is broken itself must."""
-    failing = bool(failing_loops())
-    response.status_code = 503 if failing else 200
-    return Liveness(status="failing" if failing else "ok")
+    found = liveness()
+    response.status_code = 200 if found.status == "ok" else 503
+    return found
 
 
 @router.get(

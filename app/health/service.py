@@ -8,9 +8,13 @@ import structlog
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app.core.logging import cause
 from app.core.schema import Fit, code_revision, read_schema
+from app.core.settings.model import Settings
+from app.core.supervise import failing_loops
 from app.health.presence import list_present, presence_key
 from app.resources import Resources
 
@@ -32,6 +36,7 @@ class Readiness(BaseModel):
     """Each part, and how many workers have been heard of in the last ten seconds."""
 
     ready: bool = Field(examples=[True])
+    instance: str = Field(description="The installation that answers.", examples=["spawner"])
     database: State
     tables: Fit | None = Field(
         None, description="Whether the database's tables fit this version; null where the database does not answer."
@@ -39,6 +44,20 @@ class Readiness(BaseModel):
     redis: State
     engine: State = Field(description="As workers see it; the API has no way to the engine.")
     workers: int = Field(examples=[2])
+
+
+def liveness() -> Liveness:
+    """Asks nothing else: a failing part must not get the process restarted, a process that is broken itself must."""
+    return Liveness(status="failing" if failing_loops() else "ok")
+
+
+async def serving(request: Request) -> Response:
+    """Does this process take the proxy's requests? Not once it was told to stop, though for some seconds it still
+    would, and not where the proxy is that of another installation."""
+    settings: Settings = request.app.state.settings
+    if request.query_params.get("instance", "") not in ("", settings.instance):
+        return Response(status_code=421)
+    return Response(status_code=503 if request.app.state.leaving else 204)
 
 
 async def check(resources: Resources) -> Readiness:
@@ -52,6 +71,7 @@ async def check(resources: Resources) -> Readiness:
     ready = tables == "ok" and beats is not None and engine == "ok"
     return Readiness(
         ready=ready,
+        instance=resources.settings.instance,
         database="ok" if database is not None else "down",
         tables=tables,
         redis="ok" if beats is not None else "down",

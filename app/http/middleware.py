@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from uuid import uuid4
 
 import structlog
@@ -77,10 +78,22 @@ def head_size(scope: Scope) -> int:
 QUIET = ("/internal/gateway", "/internal/serving", "/livez", "/readyz")
 
 
+def begin_request(scope: Scope) -> str:
+    """Give the request an id, and bind it with the client's address to the log's lines and to the audit trail."""
+    request_id = uuid4().hex[:16]
+    scope.setdefault("state", {})["request_id"] = request_id
+    address = scope["client"][0] if scope["client"] else ""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id, **({"client": address} if address else {}))
+    trail.origin.set(trail.Origin(address=address, request_id=request_id))
+    return request_id
+
+
 class RequestContextMiddleware:
     """ASGI middleware: binds `request_id`, logs method, path (no query: it may hold a token), status and time.
 
-    `secure` says that browsers come over TLS.
+    `secure` says that browsers come over TLS. An answer whose request has the state `for_proxy` reaches no browser, and
+    is sent as it is.
     """
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
@@ -91,14 +104,7 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = uuid4().hex[:16]
-        scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        client = scope["client"]
-        if client:
-            structlog.contextvars.bind_contextvars(client=client[0])
-        trail.origin.set(trail.Origin(address=client[0] if client else "", request_id=request_id))
+        request_id = begin_request(scope)
         started = time.perf_counter()
         status = 500
 
@@ -106,15 +112,8 @@ class RequestContextMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for cookie in scope["state"].get("set_cookies", ()):
-                    headers.append("Set-Cookie", cookie)
-                for name, value in self.headers.items():
-                    headers.setdefault(name, value)
-                # A page that may be framed says by whom in its policy, which this older header cannot.
-                if "frame-ancestors 'none'" not in headers["Content-Security-Policy"]:
-                    del headers["X-Frame-Options"]
+                if not scope["state"].get("for_proxy"):
+                    self._complete(message, request_id, scope["state"].get("set_cookies", ()))
             await send(message)
 
         try:
@@ -123,6 +122,18 @@ class RequestContextMiddleware:
             if scope["path"] not in QUIET or status >= 500:
                 milliseconds = round((time.perf_counter() - started) * 1000, 1)
                 log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+
+    def _complete(self, message: Message, request_id: str, cookies: Iterable[str]) -> None:
+        """Add to an answer the headers that it did not set itself."""
+        headers = MutableHeaders(scope=message)
+        headers["X-Request-ID"] = request_id
+        for cookie in cookies:
+            headers.append("Set-Cookie", cookie)
+        for name, value in self.headers.items():
+            headers.setdefault(name, value)
+        # A page that may be framed says by whom in its policy, which this older header cannot.
+        if "frame-ancestors 'none'" not in headers["Content-Security-Policy"]:
+            del headers["X-Frame-Options"]
 
 
 # Headers of which a request has one: of two, each part of a chain reads another. Cookies may come in several lines, and

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, NoResultFound
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -230,7 +231,12 @@ def unexpected(request: Request, error: Exception) -> Response:
     return render(request, Internal())
 
 
-def install(app: FastAPI) -> None:
+async def answer(request: Request, error: Exception) -> Response:
+    """Answer any exception, where no framework's handlers stand around what raised it."""
+    return await _app_error(request, error) if isinstance(error, AppError) else unexpected(request, error)
+
+
+def install(app: Starlette) -> None:
     """Register the handlers, so that every error of the app is a problem document.
 
     What no handler takes is answered by `unexpected`, from the middleware.

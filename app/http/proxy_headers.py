@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,14 +13,15 @@ _PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 _SCHEMES = ("http", "https")
 
 
-def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
-    """The client's address, given the peer's and all X-Forwarded-For headers in order.
+def client_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
+    """Return the client's address, given the peer's and all X-Forwarded-For headers in order.
 
-    From right to left, whoever is trusted is believed about the next; the first who is not, is the client. A word that
-    is no address ends the way: then the client is who said it. Where all are trusted, it is the leftmost.
+    `peer` is None for a Unix socket, which is trusted. From right to left, a trusted address is believed about the
+    next; the first that is not trusted is the client's. A word that is no address ends the way: then the client is
+    what said it. Where all are trusted, it is the leftmost.
     """
-    at = _read(peer)
-    if at is None or not _trusts(trusted, at):
+    at = _read(peer) if peer is not None else None
+    if peer is not None and (at is None or not _trusts(trusted, at)):
         return str(at or peer)
     for word in reversed([word for header in forwarded for word in header.split(",")]):
         before = _read(word)
@@ -28,9 +30,10 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
         at = before
         if not _trusts(trusted, at):
             break
-    return str(at)
+    return str(at or "")
 
 
+@lru_cache(4096)
 def _read(word: str) -> Address | None:
     """An address as proxies write it: with or without a port, IPv6 in brackets or bare; None for anything else."""
     word = word.strip(" \t")
@@ -49,20 +52,30 @@ def _trusts(trusted: Sequence[Network], address: Address) -> bool:
 
 
 class ProxyHeadersMiddleware:
-    """ASGI middleware: puts the client's address, and the scheme it used, where the peer is a trusted proxy."""
+    """ASGI middleware: sets the client's address and the scheme it used, where the peer is a trusted proxy.
+
+    No other user can open our Unix sockets, so that what comes over one comes from the proxy.
+    """
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
         self.app = app
         self._trusted = [read_network(text) for text in trusted]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        peer = scope.get("client")
-        at = _read(peer[0]) if scope["type"] in ("http", "websocket") and peer else None
-        if peer and at is not None and _trusts(self._trusted, at):
-            headers = scope["headers"]
+        if scope["type"] in ("http", "websocket") and self._comes_from_proxy(scope):
+            headers, peer = scope["headers"], scope["client"]
             lists = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
-            scope["client"] = (client_address(peer[0], lists, self._trusted), 0 if lists else peer[1])
+            address = client_address(peer[0] if peer else None, lists, self._trusted)
+            scope["client"] = (address, 0 if lists or not peer else peer[1])
             schemes = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-proto"]
             if len(schemes) == 1 and schemes[0] in _SCHEMES:
                 scope["scheme"] = schemes[0] if scope["type"] == "http" else schemes[0].replace("http", "ws")
         await self.app(scope, receive, send)
+
+    def _comes_from_proxy(self, scope: Scope) -> bool:
+        peer, own = scope.get("client"), scope.get("server")
+        if peer is None:
+            # The server names a Unix socket by its path, without a port; of a lost connection it knows no peer either.
+            return own is not None and own[1] is None
+        at = _read(peer[0])
+        return at is not None and _trusts(self._trusted, at)

@@ -46,7 +46,18 @@ def stack_settings(
     settings.pop(OWNER_URL, None)
     if not settings.get("SPAWNER_SECRET_KEY"):
         settings.setdefault("SPAWNER_SECRET_KEY_FILE", str(layout.state / "secret_key"))
-    return {**proxy_settings(settings, ports["api"]), **settings}
+    upstreams = {"api": socket_address(layout, "api"), "gateway": socket_address(layout, "gateway")}
+    return {**proxy_settings(settings, upstreams, ports.get("ask")), **settings}
+
+
+def socket_address(layout: Layout, part: str) -> str:
+    """The address of API or gateway, as Caddy writes it."""
+    return f"unix/{layout.sockets / part}.sock"
+
+
+def asks_for_certificates(given: Mapping[str, str]) -> bool:
+    """Say whether Caddy asks the gateway for each certificate. It can do so at a port alone."""
+    return given.get("SPAWNER_WORKSPACE_TLS") == "on_demand"
 
 
 def migration_settings(layout: Layout, given: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
@@ -61,8 +72,13 @@ def catalogue(layout: Layout, settings: Mapping[str, str]) -> Path:
     return layout.root / settings.get("SPAWNER_CATALOG", "images/catalog.yaml")
 
 
-def proxy_settings(settings: Mapping[str, str], api_port: int) -> dict[str, str]:
-    """Derive what deploy/Caddyfile reads from the two public addresses and the API's port."""
+def proxy_settings(
+    settings: Mapping[str, str], upstreams: Mapping[str, str], ask_port: int | None = None
+) -> dict[str, str]:
+    """Derive what deploy/Caddyfile reads from the two public addresses, and from those of API and gateway.
+
+    `ask_port` is where the gateway is asked for certificates, if it is.
+    """
     public = urlsplit(settings["SPAWNER_PUBLIC_URL"])
     workspaces = urlsplit(settings["SPAWNER_WORKSPACE_URL"].replace("{route}", "*"))
     local = all(_is_loopback(site.hostname or "") for site in (public, workspaces))
@@ -70,8 +86,9 @@ def proxy_settings(settings: Mapping[str, str], api_port: int) -> dict[str, str]
     return {
         # An address that others on the network can reach is meant to be reached by them.
         "SPAWNER_BIND": loopback if local else "0.0.0.0",  # noqa: S104 # nosec B104 # the port is to be reached
-        "SPAWNER_API_UPSTREAM": f"127.0.0.1:{api_port}",
-        "SPAWNER_API_ASK": f"http://127.0.0.1:{api_port}/internal/tls",
+        "SPAWNER_API_UPSTREAM": upstreams["api"],
+        "SPAWNER_GATEWAY_UPSTREAM": upstreams["gateway"],
+        **({"SPAWNER_GATEWAY_ASK": f"http://127.0.0.1:{ask_port}/internal/tls"} if ask_port else {}),
         "SPAWNER_PUBLIC_SITE": f"{public.scheme}://{public.netloc}",
         "SPAWNER_WORKSPACE_SITES": f"{workspaces.scheme}://{workspaces.netloc}",
     }

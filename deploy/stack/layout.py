@@ -50,6 +50,11 @@ class Layout:
         return self.root / ".venv" / "bin" / "python"
 
     @property
+    def sockets(self) -> Path:
+        """Where API and gateway listen for Caddy: no other user can enter."""
+        return self.run / "http"
+
+    @property
     def identity(self) -> str:
         """Eight characters that tell this clone from others on the same machine."""
         return identity(self.root)
@@ -74,7 +79,9 @@ def open_layout(root: Path) -> Layout:
         directory.chmod(mode)
     run = socket_directory(state / "run", identity(root))
     own_directory(run, 0o711)
-    return Layout(root=root, run=run)
+    layout = Layout(root=root, run=run)
+    own_directory(layout.sockets, 0o700)
+    return layout
 
 
 def socket_directory(wanted: Path, name: str, uid: int | None = None) -> Path:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.stack.environment import socket_address
 from deploy.stack.layout import Layout, passable
 from deploy.stack.processes import Process
 from deploy.stack.proxy import caddy_process
 from deploy.stack.services import mail_process, postgres_process, redis_process
 
 WORKERS = ("worker-1", "worker-2")
-APPLICATION = ("api", *WORKERS, "caddy")
+APPLICATION = ("api", "gateway", *WORKERS, "caddy")
 BUILDER = "images"
 _SOURCES = ("app", "workers", "alembic", "images/catalog.yaml", "requirements-dev.lock")
 
@@ -43,11 +44,10 @@ def postgres_data(layout: Layout) -> Path:
 
 
 def application_processes(layout: Layout, settings: Mapping[str, str], ports: Mapping[str, int]) -> list[Process]:
-    """Describe the API, the workers, Caddy and the builder of images; each reads the settings' file when it starts."""
-    binaries = layout.python.parent
-    uvicorn = (str(binaries / "uvicorn"), "app.main:create_app", "--factory", "--host", "127.0.0.1")
-    quiet = ("--timeout-graceful-shutdown", "10", "--no-proxy-headers", "--no-server-header", "--no-access-log")
-    api = (*uvicorn, "--port", str(ports["api"]), *quiet)
+    """Describe API, gateway, workers, Caddy and the builder of images; each reads the settings' file when it starts."""
+    api = (str(layout.python), "-m", "app", "--listen", socket_address(layout, "api"))
+    asked = ("--listen", f"127.0.0.1:{ports['ask']}") if "ask" in ports else ()
+    gateway = (str(layout.python), "-m", "app.gateway", "--listen", socket_address(layout, "gateway"), *asked)
     worker = (str(layout.python), "-m", "workers")
     code = repr(sorted(settings.items())) + _sources_digest(layout.root)
     caddy = caddy_process(layout.root, layout.state / "caddy", settings)
@@ -62,6 +62,7 @@ def application_processes(layout: Layout, settings: Mapping[str, str], ports: Ma
 
     return [
         program("api", api, code, 25),
+        program("gateway", gateway, code, 25),
         *(program(name, worker, code, 30) for name in WORKERS),
         replace(program(BUILDER, builder, "", 10), restart=False),
         replace(
@@ -80,7 +81,7 @@ def _with_settings(layout: Layout, command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _sources_digest(root: Path) -> str:
-    """Hash what the API and the workers are made of, so that `make up` after a change restarts them."""
+    """Hash what API, gateway and workers are made of, so that `make up` after a change restarts them."""
     digest = hashlib.sha256()
     for path in _source_files(root):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())

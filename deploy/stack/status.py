@@ -3,15 +3,15 @@
 import os
 import time
 
-import httpx
 import redis
 
-from deploy.stack import images, web
+from deploy.stack import images
 from deploy.stack.console import StepFailed
 from deploy.stack.engine import Engine, EngineFailed
 from deploy.stack.environment import catalogue
 from deploy.stack.layout import Layout
 from deploy.stack.programs import BUILDER
+from deploy.stack.readiness import READY, readiness
 from deploy.stack.supervisor import RUNNING, Supervisor
 from deploy.stack.up import running_settings
 
@@ -25,7 +25,8 @@ def status(layout: Layout) -> bool:
         "postgres": settings["SPAWNER_DATABASE_URL"],
         "redis": settings["SPAWNER_REDIS_URL"],
         "mail": f"{settings['SPAWNER_SMTP_URL']} -> {layout.maildir}",
-        "api": f"http://{settings['SPAWNER_API_UPSTREAM']}",
+        "api": settings["SPAWNER_API_UPSTREAM"],
+        "gateway": settings["SPAWNER_GATEWAY_UPSTREAM"],
         "caddy": f"{settings['SPAWNER_PUBLIC_URL']}, workspaces at {settings['SPAWNER_WORKSPACE_URL']}",
     }
     rows: list[Row] = []
@@ -37,11 +38,14 @@ def status(layout: Layout) -> bool:
             rows.append((name, state.state.lower(), uptime, addresses.get(name, "")))
             well = well and up
     engine_rows, engine_well = _engine_rows(layout, settings)
-    ready, answer = _readiness(settings["SPAWNER_PUBLIC_URL"])
-    rows += [*engine_rows, ("ready", "yes" if ready else "no", "", answer)]
+    rows += engine_rows
+    for part, said in readiness(settings).items():
+        ready = said == READY
+        rows.append((f"{part} ready", "yes" if ready else "no", "", "" if ready else said))
+        well = well and ready
     for row in rows:
         print(f"  {row[0]:<24}{row[1]:<10}{row[2]:>8}  {row[3]}".rstrip())
-    return well and engine_well and ready
+    return well and engine_well
 
 
 def _engine_rows(layout: Layout, settings: dict[str, str]) -> tuple[list[Row], bool]:
@@ -64,15 +68,6 @@ def _engine_rows(layout: Layout, settings: dict[str, str]) -> tuple[list[Row], b
         state, _, reason = said.partition(":")
         rows.append((sample.image, state or "ready", "", reason))
     return rows, True
-
-
-def _readiness(public_url: str) -> tuple[bool, str]:
-    with web.client(5) as client:
-        try:
-            answer = client.get(f"{public_url}/readyz")
-        except httpx.HTTPError as error:
-            return False, f"{public_url}/readyz: {error}"
-    return answer.status_code == 200, f"{public_url}/readyz answers {answer.status_code}"
 
 
 def duration(seconds: float) -> str:

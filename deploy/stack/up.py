@@ -11,18 +11,18 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import psutil  # type: ignore[import-untyped]
 
 from app.core.shipped import code_revision
 from deploy.compose.images import ensure_images as ensure_compose_images
 from deploy.compose.plugin import ensure_compose
-from deploy.stack import debian, images, web
+from deploy.stack import debian, images
 from deploy.stack.console import StepFailed, say, step, wait_until
 from deploy.stack.engine import Engine, EngineFailed, engine_url, ensure_engine
 from deploy.stack.envfile import read_environment, write_environment
 from deploy.stack.environment import (
     PORT,
+    asks_for_certificates,
     catalogue,
     ensure_secret,
     given_settings,
@@ -32,6 +32,7 @@ from deploy.stack.environment import (
 from deploy.stack.layout import Layout, free_port, port_is_free, read_ports, write_ports
 from deploy.stack.processes import Process
 from deploy.stack.programs import APPLICATION, BUILDER, application_processes, embedded_processes
+from deploy.stack.readiness import READY, readiness
 from deploy.stack.rules import ensure_nft
 from deploy.stack.services import ensure_database, is_migrated, redis_answers, smtp_answers
 from deploy.stack.supervisor import RUNNING, Supervisor
@@ -99,10 +100,14 @@ def choose_ports(layout: Layout, given: Mapping[str, str], supervisor: Superviso
     ports["public"], before = public_port(given, ports.get("public", PORT)), ports.get("public")
     if not ("caddy" in held and before == ports["public"]) and not port_is_free(ports["public"]):
         raise StepFailed(busy_port(ports["public"], find_holder(ports["public"])))
-    for name, program, first in (("api", "api", 9100), ("smtp", "mail", 9125)):
-        if name not in ports or (program not in held and not port_is_free(ports[name])):
-            ports[name] = free_port(first)
-    return ports
+    chosen = {"public": ports["public"]}
+    for name, program, first in (
+        ("smtp", "mail", 9125),
+        *([("ask", "gateway", 9100)] if asks_for_certificates(given) else []),
+    ):
+        usable = name in ports and (program in held or port_is_free(ports[name]))
+        chosen[name] = ports[name] if usable else free_port(first)
+    return chosen
 
 
 def public_port(given: Mapping[str, str], before: int) -> int:
@@ -183,7 +188,7 @@ def _migrate(layout: Layout, settings: Mapping[str, str], *, embedded: bool) -> 
 
 
 def _application_step(supervisor: Supervisor, embedded: list[Process]) -> None:
-    with step("API and workers") as current:
+    with step("API, gateway and workers") as current:
         changed = supervisor.apply([*APPLICATION, BUILDER])
         started = [name for name in APPLICATION if supervisor.ensure_started(name)]
         supervisor.wait_running([*(process.name for process in embedded), *APPLICATION])
@@ -209,27 +214,22 @@ def _images_step(layout: Layout, engine: Engine, settings: Mapping[str, str]) ->
 
 
 def _ready_step(layout: Layout, supervisor: Supervisor, settings: Mapping[str, str]) -> None:
-    """Wait until the API says through Caddy that all it needs is there."""
-    with step("Ready") as current, web.client(5) as client:
-        url = f"{settings['SPAWNER_PUBLIC_URL']}/readyz"
-        heard = "nothing"
+    """Wait until the API through Caddy, and the gateway, say that all they need is there."""
+    with step("Ready") as current:
+        heard: dict[str, str] = {}
 
         def ready() -> bool:
-            nonlocal heard
             supervisor.wait_running(APPLICATION)
-            try:
-                answer = client.get(url)
-            except httpx.HTTPError as error:
-                heard = str(error) or type(error).__name__
-                return False
-            heard = f"{answer.status_code} {answer.text[:300]}"
-            return answer.status_code == 200
+            heard.update(readiness(settings))
+            return set(heard.values()) == {READY}
 
         def late() -> StepFailed:
-            return StepFailed(f"{url} is not ready after {READY_SECONDS} s; it said: {heard}", layout.log("api"))
+            silent = next(part for part, said in heard.items() if said != READY)
+            words = f"the {silent} is not ready after {READY_SECONDS} s; it said: {heard[silent]}"
+            return StepFailed(words, layout.log(silent))
 
         wait_until(ready, READY_SECONDS, late, pause=0.2)
-        current.detail = url
+        current.detail = settings["SPAWNER_PUBLIC_URL"]
 
 
 def _print_addresses(settings: Mapping[str, str], later: list[images.Sample], embedded: list[Process]) -> None:

@@ -14,6 +14,7 @@ from app.resources import Resources
 from app.security.tokens import new_token
 from tests.api.conftest import serving
 from tests.support.factories import SignedIn, make_token, make_user, sign_in
+from tests.support.gate import gateway_of
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
@@ -35,7 +36,7 @@ class Held:
             "token": {"Authorization": f"Bearer {self.token}"},
         }[name]
 
-    async def get_in(self, client: httpx.AsyncClient) -> dict[str, int]:
+    async def get_in(self, client: httpx.AsyncClient, gateway: httpx.AsyncClient) -> dict[str, int]:
         """The status of a request with each of them: API, pages, and the gateway."""
         found = {}
         for name in ("bearer", "cookie", "refresh", "token"):
@@ -50,7 +51,7 @@ class Held:
             "X-Forwarded-Uri": "/",
             "Cookie": f"spawner_workspace={self.workspace}",
         }
-        found["workspace"] = (await client.get("/internal/gateway", headers=visit)).status_code
+        found["workspace"] = (await gateway.get("/internal/gateway", headers=visit)).status_code
         return found
 
 
@@ -93,15 +94,20 @@ async def end(how: str, client: httpx.AsyncClient, resources: Resources, held: H
 
 @pytest.mark.parametrize("how", ["logout", "sign_out", "elsewhere", "block", "delete", "demote", "revoke"])
 async def test_the_end_holds_at_the_next_request_after_flushall_and_restart(
-    client: httpx.AsyncClient, resources: Resources, settings: Settings, held: Held, how: str
+    client: httpx.AsyncClient,
+    gateway_client: httpx.AsyncClient,
+    resources: Resources,
+    settings: Settings,
+    held: Held,
+    how: str,
 ) -> None:
-    before = await held.get_in(client)
+    before = await held.get_in(client, gateway_client)
     assert set(before.values()) == {200}, before
     await end(how, client, resources, held)
     await resources.redis.flushall()
-    async with serving(settings) as restarted:
-        for process in (client, restarted):
-            after = await held.get_in(process)
+    async with serving(settings) as restarted, gateway_of(settings) as restarted_gateway:
+        for processes in ((client, gateway_client), (restarted, restarted_gateway)):
+            after = await held.get_in(*processes)
             for name, status in after.items():
                 assert status == expected(how, name), (how, name)
 

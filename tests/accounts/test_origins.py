@@ -12,6 +12,7 @@ from app.models import Workspace, WorkspaceStatus
 from app.resources import Resources
 from tests.api.conftest import serving
 from tests.support.factories import SignedIn, make_link, make_user, sign_in
+from tests.support.gate import gateway_of
 
 OURS = "http://localhost:8080"
 Headers = list[tuple[str, str]]
@@ -156,12 +157,13 @@ async def test_every_cookie_of_a_production_installation_is_kept_to_its_host(
     async with resources.unit_of_work() as session:
         session.add(Workspace(user_id=user.id, template="hello", status=WorkspaceStatus.RUNNING))
     same = {"Sec-Fetch-Site": "same-origin"}
-    async with serving(settings.model_copy(update={"environment": "production", **addresses})) as client:
+    production = settings.model_copy(update={"environment": "production", **addresses})
+    async with serving(production) as client, gateway_of(production) as gateway:
 
         async def visit(uri: str, cookie: str = "") -> httpx.Response:
             forwarded = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": host, "X-Forwarded-Uri": uri}
             headers = {**forwarded, "Sec-Fetch-Mode": "navigate", "Cookie": cookie}
-            return await client.post("/internal/gateway", headers=headers)
+            return await gateway.post("/internal/gateway", headers=headers)
 
         stranger = await client.get("/open/alice-hello")
         signed_in = await client.post("/api/auth/verify", json={"token": token}, headers=same)

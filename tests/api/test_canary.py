@@ -159,12 +159,14 @@ class Run:
     """One person's way through the service; keeps every problem and what was stored along the way."""
 
     client: httpx.AsyncClient
+    gateway: httpx.AsyncClient
     resources: Resources
     problems: list[str] = field(default_factory=list)
     stored: list[str] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        answer = await self.client.request(method, path, **request)
+        asked = self.gateway if path.startswith("/internal/") else self.client
+        answer = await asked.request(method, path, **request)
         if answer.headers.get("Content-Type") == "application/problem+json":
             self.problems.append(f"{answer.text} {answer.headers}")
         self.stored += [await dump_rows(self.resources), await dump_redis(self.resources)]
@@ -249,6 +251,7 @@ async def live(run: Run, settings: Settings, worker: TestWorker, post: Post) -> 
 
 async def test_no_secret_turns_up_where_it_does_not_belong(
     client: httpx.AsyncClient,
+    gateway_client: httpx.AsyncClient,
     resources: Resources,
     settings: Settings,
     worker: TestWorker,
@@ -256,7 +259,7 @@ async def test_no_secret_turns_up_where_it_does_not_belong(
     runtime: FakeRuntime,
     logs: io.StringIO,
 ) -> None:
-    run = Run(client, resources)
+    run = Run(client, gateway_client, resources)
     secrets = await live(run, settings, worker, post)
     statuses = [json.loads(one.partition(" Headers(")[0])["status"] for one in run.problems]
     away = [503, 503]

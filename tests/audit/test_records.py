@@ -46,7 +46,6 @@ PAGES = {
     "/home/workspaces/{type}/cancel": "cancel_job",
     "/home/workspaces/{type}/{kind}": "container_launch, restart_workspace, stop_workspace, delete_workspace",
     "/open/{route}": "container_launch",
-    "/internal/gateway": "a question of the proxy's, which spends the code that /open made",
     "/account/sessions/{id}/end": "end_session",
     "/account/sessions/end": "end_others",
     "/account/tokens": "make_token",

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import ColumnElement, func, select, update
+from starlette.applications import Starlette
 
 from app.accounts.emails import normalise
 from app.accounts.errors import InvalidAddress
@@ -216,7 +216,7 @@ class TestSharedOriginsLeakCookies:
 
     @pytest.mark.parametrize("origin", [None, "null", "http://localhost:8080", "http://bob-hello.localhost:8080"])
     async def test_no_other_page_opens_a_websocket_with_the_workspaces_cookie(
-        self, app: FastAPI, client: Client, resources: Resources, origin: str | None
+        self, gateway: Starlette, gateway_client: Client, resources: Resources, origin: str | None
     ) -> None:
         alice, value = await sign_in(resources), new_token()
         workspace = Workspace(user_id=alice.user.id, template="hello", status=Status.RUNNING, host="127.0.0.1", port=1)
@@ -232,8 +232,10 @@ class TestSharedOriginsLeakCookies:
             "X-Forwarded-Upgrade": "websocket",
             "Cookie": f"spawner_workspace={value}",
         }
-        own = await client.get("/internal/gateway", headers={**asked, "Origin": self.sibling})
-        assert (own.status_code, own.headers["X-Upstream"]) == (200, app.state.relay.address)
-        other = await client.get("/internal/gateway", headers={**asked, **({"Origin": origin} if origin else {})})
+        own = await gateway_client.get("/internal/gateway", headers={**asked, "Origin": self.sibling})
+        assert (own.status_code, own.headers["X-Upstream"]) == (200, gateway.state.relay.address)
+        other = await gateway_client.get(
+            "/internal/gateway", headers={**asked, **({"Origin": origin} if origin else {})}
+        )
         assert other.status_code == 403
         assert "X-Upstream" not in other.headers

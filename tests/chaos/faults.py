@@ -46,6 +46,13 @@ async def api_killed(cluster: Cluster) -> AsyncIterator[None]:
 
 
 @fault
+async def gateway_killed(cluster: Cluster) -> AsyncIterator[None]:
+    cluster.stack.restart_part("gateway")
+    await cluster.last(3)
+    yield
+
+
+@fault
 async def proxy_restarted(cluster: Cluster) -> AsyncIterator[None]:
     cluster.stack.restart_part("caddy")
     await cluster.last(2)

@@ -65,6 +65,7 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
         lease_seconds=3,
         worker_module="tests.chaos.worker",
         api_factory="tests.chaos.api:create",
+        gateway_module="tests.chaos.gateway",
         changes=changes,
     ) as stack:
         clock.source = control.now

@@ -15,7 +15,7 @@ from tests.support.waiting import PATIENCE
 pytestmark = pytest.mark.timeout(900)
 
 ONCE = {"secrets", "roles", "migrate"}
-HOST_NETWORK = {"api", "worker", "caddy"}
+HOST_NETWORK = {"api", "gateway", "worker", "caddy"}
 SOCKET = "/var/run/docker.sock"
 
 

@@ -15,7 +15,8 @@ PROGRAMS = {
     "check": ["app.cli", "check"],
     "doctor": ["app.cli", "doctor", "--json"],
     "user": ["app.cli", "user", "block", "alice@example.org"],
-    "api": ["uvicorn", "app.main:create_app", "--factory", "--port", "0"],
+    "api": ["app", "--listen", "127.0.0.1:0"],
+    "gateway": ["app.gateway", "--listen", "127.0.0.1:0"],
     "worker": ["workers"],
 }
 

@@ -79,14 +79,14 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("command", [["uvicorn", "app.main:create_app", "--factory", "--port", "0"], ["workers"]])
+@pytest.mark.parametrize("module", ["app", "app.gateway", "workers"])
 async def test_a_process_does_not_start_on_tables_that_no_longer_serve_it(
-    resources: Resources, owner: AsyncEngine, settings: Settings, tmp_path: Path, command: list[str]
+    resources: Resources, owner: AsyncEngine, settings: Settings, tmp_path: Path, module: str
 ) -> None:
     async with tables_that(owner, CONTRACT, EXPAND):
         done = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", *command],
+            [sys.executable, "-m", module, *(["--listen", "127.0.0.1:0"] if module != "workers" else [])],
             env={**environment(settings), "PYTHONPATH": str(ROOT)},
             cwd=tmp_path,
             capture_output=True,

@@ -14,6 +14,8 @@ import pytest
 
 from deploy.stack.console import StepFailed, wait_until
 from tests.support.stack import RunningStack, follow, running_stack
+from tests.support.visit import NAVIGATION, Visit
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def restart_everything(stack: RunningStack) -> None:
     stack.services.children.stop("postgres")
     stack.services.children.start("postgres")
     stack.start_redis()
-    for name in ("api", "caddy"):
+    for name in ("api", "gateway", "caddy"):
         stack.restart_part(name)
     for name in list(stack.workers):
         stack.start_worker(name)
@@ -67,6 +69,29 @@ def test_a_restart_of_every_part_stops_no_workspace_and_forgets_none(stack: Runn
         assert {name: started(stack, name) for name in stack.containers()} == before
         again = http.post(f"{stack.public_url}/api/container/launch/hello", headers=headers)
         assert (again.status_code, again.json()["status"]) == (200, "running")
+
+
+def test_an_open_websocket_and_its_workspace_go_on_while_the_api_is_away_and_after_it_is_back(
+    stack: RunningStack,
+) -> None:
+    with stack.client() as http:
+        headers = stack.sign_up(http, "olga@example.org")
+        launch(stack, http, headers)
+        url = http.get(f"{stack.public_url}/api/container/status", headers=headers).json()["service_url"]
+        assert http.get(url, headers=NAVIGATION, follow_redirects=True).status_code == 200
+        visit = Visit(stack, http, headers, url)
+        with visit.websocket(visit.origin) as websocket:
+            process, running = stack.parts["api"]
+            running.kill()
+            running.wait(10)
+            for text in ("without the API", "with another API"):
+                websocket.send(text)
+                assert websocket.recv(timeout=PATIENCE) == text
+                assert http.get(url).status_code == 200
+                if running is stack.parts["api"][1]:
+                    stack.start_part(process)
+                    wait_until(partial(is_ready, stack), 60, partial(StepFailed, "the API does not come back"))
+        delete(stack, http, headers)
 
 
 def started(stack: RunningStack, name: str) -> str:

@@ -48,10 +48,15 @@ PROXY, OTHER, CLIENT = "10.0.0.1", "10.0.0.2", "203.0.113.9"
         (["2001:db8::/32"], "2001:db9::1", [CLIENT], "2001:db9::1"),
         (["0.0.0.0/0"], "2001:db8::1", [CLIENT], "2001:db8::1"),
         ([PROXY], "testclient", [CLIENT], "testclient"),
+        # A Unix socket, which the proxy alone can open.
+        ([], None, [f"6.6.6.6, {CLIENT}"], CLIENT),
+        ([PROXY], None, [f"6.6.6.6, {CLIENT}, {PROXY}"], CLIENT),
+        ([], None, ["unknown"], ""),
+        ([], None, [], ""),
     ],
 )
 def test_the_rightmost_that_is_not_trusted_is_the_client(
-    trusted: list[str], peer: str, forwarded: list[str], seen: str
+    trusted: list[str], peer: str | None, forwarded: list[str], seen: str
 ) -> None:
     assert client_address(peer, forwarded, [read_network(text) for text in trusted]) == seen
 
@@ -117,3 +122,24 @@ async def test_the_app_sees_what_a_trusted_proxy_says(
         await ProxyHeadersMiddleware(app, [PROXY])(scope, receive, send)
     assert (seen[0]["client"], seen[0]["scheme"]) == (client, scheme)
     assert seen[1]["client"] == (peer, 5)
+
+
+@pytest.mark.parametrize(
+    ("server", "client"), [(("/run/api.sock", None), (CLIENT, 0)), (("127.0.0.1", 8000), None), (None, None)]
+)
+async def test_a_peer_without_an_address_is_the_proxy_at_a_unix_socket_alone(
+    server: tuple[str, int | None] | None, client: tuple[str, int] | None
+) -> None:
+    """The server does not know the address of a connection that was lost, either."""
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    async def never(*_: object) -> Message:
+        raise AssertionError
+
+    headers = [(b"x-forwarded-for", CLIENT.encode())]
+    scope = {"type": "http", "client": None, "server": server, "scheme": "http", "headers": headers}
+    await ProxyHeadersMiddleware(app, [PROXY])(scope, never, never)  # type: ignore[arg-type]  # neither is called
+    assert seen[0]["client"] == client

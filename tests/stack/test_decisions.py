@@ -19,7 +19,7 @@ from deploy.stack.supervisor import render
 from deploy.stack.up import busy_port, check_settings, public_port
 
 ROOT = Path(__file__).parents[2]
-PORTS = {"public": 8080, "api": 9100, "smtp": 9125}
+PORTS = {"public": 8080, "smtp": 9125}
 
 
 @pytest.fixture

@@ -1,18 +1,37 @@
 """The gateway's decisions over a test's tables, without a proxy before it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpx
 from sqlalchemy import select, update
 
+from app.core.settings.model import Settings
+from app.gateway.app import create_app, running
 from app.gateway.authorization import SessionGrant
 from app.gateway.decide import Allow, GatewayContext, answer
 from app.gateway.proxied_request import ProxiedRequest
 from app.gateway.websocket_relay import RelayTicket
 from app.models import Job, JobKind, JobState, Share, Workspace, WorkspaceCookie, WorkspaceStatus
-from app.resources import Resources
+from app.resources import Resources, open_resources
 from app.security.tokens import new_token
 from tests.support.factories import SignedIn, sign_in
+
+
+@asynccontextmanager
+async def gateway_of(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway process with settings and connections of its own."""
+    async with open_resources(settings) as resources:
+        app = create_app(settings)
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            running(app, resources),
+            httpx.AsyncClient(transport=transport, base_url=settings.public_url) as opened,
+        ):
+            yield opened
+
 
 HOST = "127.0.0.1:8080"
 OWN = "http://127.0.0.1:8080"

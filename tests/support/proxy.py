@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.addresses import base_path, origin_of, route_of
 from app.core.settings.model import Settings
+from app.gateway.websocket_relay import Relay
 from app.models import Share, User, Workspace, WorkspaceCookie, WorkspaceStatus
 from app.resources import Resources
 from app.security.tokens import new_token
@@ -76,9 +78,21 @@ class Peer:
         self.received.append(Received(method, target, headers, size))
 
 
+@dataclass(frozen=True, slots=True)
+class Both:
+    """API and gateway, told apart by what Caddy asks of each."""
+
+    api: ASGIApp
+    gateway: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        internal = scope["path"].startswith("/internal/")
+        await (self.gateway if internal else self.api)(scope, receive, send)
+
+
 @dataclass
 class Switchboard:
-    """The address of the API for Caddy, behind which each test puts its own app."""
+    """The address of API and gateway for Caddy, behind which each test puts its own app."""
 
     app: ASGIApp | None = None
 
@@ -131,6 +145,7 @@ async def caddy(
         "SPAWNER_PUBLIC_SITE": public or f"http://localhost:{port}",
         "SPAWNER_WORKSPACE_SITES": workspaces,
         "SPAWNER_API_UPSTREAM": f"127.0.0.1:{api_port}",
+        "SPAWNER_GATEWAY_UPSTREAM": f"127.0.0.1:{api_port}",
         "SPAWNER_API_WAIT": "2s",
         **more,
     }
@@ -177,6 +192,13 @@ class Site:
     settings: Settings
     resources: Resources
     http: httpx.AsyncClient
+    gateway: Starlette
+
+    @property
+    def relay(self) -> Relay:
+        """What carries the websockets."""
+        relay: Relay = self.gateway.state.relay
+        return relay
 
     def origin(self, route: str) -> str:
         return origin_of(self.settings, route)

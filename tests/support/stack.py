@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -25,6 +26,7 @@ from deploy.stack.inbox import Mail, read_mails
 from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
 from deploy.stack.proxy import caddy_process
+from deploy.stack.readiness import READY, readiness
 from deploy.stack.rules import remove_rules
 from deploy.stack.services import Services, private_services, redis_answers
 from tests.support.waiting import PATIENCE
@@ -72,11 +74,11 @@ class RunningStack:
         return self.workers[name]
 
     def start_part(self, process: Process) -> None:
-        """Start the API or the proxy, by its name."""
+        """Start the API, the gateway or the proxy, by its name."""
         self.parts[process.name] = (process, self.start(process))
 
     def restart_part(self, name: str) -> None:
-        """SIGKILL the API or the proxy, and start it again."""
+        """SIGKILL the API, the gateway or the proxy, and start it again."""
         process, running = self.parts[name]
         running.kill()
         running.wait(10)
@@ -152,8 +154,10 @@ class RunningStack:
         return dict(line.split() for line in listed.splitlines())
 
 
-def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) -> dict[str, str]:
-    """Settings of an installation on free ports."""
+def make_settings(
+    mode: Mode, instance: str, upstreams: Mapping[str, str], gateway_port: int, lease_seconds: int
+) -> dict[str, str]:
+    """Settings of an installation on free ports; API and gateway answer at `upstreams`, the gateway at a port too."""
     port = free_port()
     workspaces = f"http://127.0.0.1:{port}/{{route}}" if mode == "path" else f"http://{{route}}.apps.localhost:{port}"
     settings = {
@@ -173,7 +177,7 @@ def make_settings(mode: Mode, instance: str, api_port: int, lease_seconds: int) 
         # Load that a few accounts make in place of many.
         "SPAWNER_USER_CHANGES_PER_HOUR": "100000",
     }
-    return {**settings, **proxy_settings(settings, api_port)}
+    return {**settings, **proxy_settings(settings, upstreams, gateway_port)}
 
 
 @contextmanager
@@ -185,17 +189,22 @@ def running_stack(
     lease_seconds: int = 5,
     worker_module: str = "workers",
     api_factory: str = "app.main:create_app",
+    gateway_module: str = "app.gateway",
     changes: Mapping[str, str] | None = None,
     durable: bool = False,
 ) -> Iterator[RunningStack]:
     """Run a whole installation; at the end nothing of it is left, on the engine neither.
 
-    `worker_module` and `api_factory` are other entry points of the same parts; `changes` go over its settings.
-    `durable` makes the database write as safely as that of `make up`.
+    `worker_module`, `api_factory` and `gateway_module` are other entry points of the same parts; `changes` go over its
+    settings. `durable` makes the database write as safely as that of `make up`. The API listens at a port, the gateway
+    at a Unix socket, and at a port for what cannot dial one.
     """
     with private_services(ROOT, durable=durable) as services, ExitStack() as exits:
-        api_port = free_port()
-        settings = make_settings(mode, instance, api_port, lease_seconds)
+        api_port, gateway_port = free_port(), free_port()
+        # A socket's path has 107 bytes at most.
+        sockets = exits.enter_context(tempfile.TemporaryDirectory(prefix="spawner-", dir="/tmp"))
+        upstreams = {"api": f"127.0.0.1:{api_port}", "gateway": f"unix/{sockets}/gateway.sock"}
+        settings = make_settings(mode, instance, upstreams, gateway_port, lease_seconds)
         settings |= {
             "SPAWNER_DATABASE_URL": services.database_url,
             "SPAWNER_REDIS_URL": services.redis_url,
@@ -212,6 +221,8 @@ def running_stack(
         api = (str(BINARIES / "uvicorn"), api_factory, "--factory", "--port", str(api_port))
         quiet = ("--no-proxy-headers", "--no-access-log", "--timeout-graceful-shutdown", "5")
         stack.start_part(Process("api", (*api, *quiet), ROOT))
+        listen = ("--listen", upstreams["gateway"], "--listen", f"127.0.0.1:{gateway_port}")
+        stack.start_part(Process("gateway", (sys.executable, "-m", gateway_module, *listen), ROOT))
         stack.start_worker("worker-1")
         stack.start_worker("worker-2")
         stack.start_part(caddy_process(ROOT, logs / "caddy", settings))
@@ -220,11 +231,7 @@ def running_stack(
 
 
 def _ready(stack: RunningStack) -> bool:
-    with stack.client() as client:
-        try:
-            return client.get(f"{stack.public_url}/readyz").status_code == 200
-        except httpx.HTTPError:
-            return False
+    return set(readiness(stack.settings).values()) == {READY}
 
 
 def follow(client: httpx.Client, stack: RunningStack, path: str, headers: dict[str, str]) -> dict[str, object]:

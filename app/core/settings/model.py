@@ -129,13 +129,22 @@ class Settings(BaseSettings):
         [],
         description="Origins, exact, whose pages may show workspaces in a frame; from other sites that takes https.",
     )
-    trusted_proxies: CommaList = Field([], description="Addresses or networks whose X-Forwarded-For counts.")
-    relay_bind: str = Field(
-        "127.0.0.1", description="Address that each API process's relay listens on, at a port that it picks."
+    trusted_proxies: CommaList = Field(
+        [],
+        description="Addresses or networks whose X-Forwarded-For counts, beside a Unix socket's; `none` trusts nobody.",
     )
-    relay_host: str = Field("", description="Host at which Caddy reaches this API process's relay; empty: RELAY_BIND.")
+    relay_bind: str = Field(
+        "127.0.0.1",
+        description="Address that each gateway process's relay listens on, at a port that it picks; not where the "
+        "process listens on a Unix socket.",
+    )
+    relay_host: str = Field(
+        "", description="Host at which Caddy reaches this gateway process's relay; empty: RELAY_BIND."
+    )
     api_leave_seconds: float = Field(
-        5, ge=0, description="After SIGTERM an API process answers this long, for Caddy to notice and ask the others."
+        5,
+        ge=0,
+        description="After SIGTERM an API or gateway process answers this long, for Caddy to notice and ask others.",
     )
     admin_access_seconds: int = Field(
         3600, ge=60, description="How long an admin who gave a reason may enter somebody's workspace."
@@ -158,7 +167,9 @@ class Settings(BaseSettings):
         50, ge=1, description="Event streams and waiting requests that one account may have open at one API process."
     )
     user_websockets: int = Field(
-        200, ge=1, description="Websockets and requests with a body that an account may have open at one API process."
+        200,
+        ge=1,
+        description="Websockets and requests with a body that an account may have open at one gateway.",
     )
     queue_limit: int = Field(200, ge=0, description="Launches that may wait for room; more are refused.")
     launches_at_once: int = Field(32, ge=1, description="Launches in progress at the engine; others wait their turn.")

@@ -1,15 +1,18 @@
 """The gateway behind a real Caddy, in both URL modes, with a stand-in for a container at the far end."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from app.core.settings.model import Settings
 from app.resources import Resources
 from deploy.stack.layout import free_port
-from tests.support.proxy import Edge, Peer, Site, Switchboard, caddy, serving
+from tests.support.proxy import Both, Edge, Peer, Site, Switchboard, caddy, serving
 from tests.support.waiting import PATIENCE
 
 
@@ -36,11 +39,24 @@ def settings(settings: Settings, edge: Edge) -> Settings:
 
 
 @pytest.fixture
-async def site(edge: Edge, settings: Settings, resources: Resources, app: FastAPI) -> AsyncIterator[Site]:
+def relay_socket(edge: Edge) -> Iterator[Path | None]:
+    """A relay at a port in path mode, and at a Unix socket where each workspace has a host."""
+    if edge.mode == "path":
+        yield None
+        return
+    # A socket's path has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="spawner-", dir="/tmp") as folder:
+        yield Path(folder) / "relay"
+
+
+@pytest.fixture
+async def site(
+    edge: Edge, settings: Settings, resources: Resources, app: FastAPI, gateway: Starlette
+) -> AsyncIterator[Site]:
     """The whole edge over this test's own tables."""
-    edge.api.app = app
+    edge.api.app = Both(app, gateway)
     edge.peer.received.clear()
     edge.peer.gate.clear()
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        yield Site(edge, settings, resources, http)
+        yield Site(edge, settings, resources, http, gateway)
     edge.api.app = None

@@ -50,6 +50,7 @@ async def edge(
             "NO_PROXY": "",
             "no_proxy": "",
             "SPAWNER_API_UPSTREAM": f"{ANYWHERE}:{api_port}",
+            "SPAWNER_GATEWAY_UPSTREAM": f"{ANYWHERE}:{api_port}",
             "SPAWNER_IN_FLIGHT": str(IN_FLIGHT),
             "SPAWNER_IN_FLIGHT_FEW": str(FEW),
             "SPAWNER_IN_FLIGHT_MANY": str(MANY),

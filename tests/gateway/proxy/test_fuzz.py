@@ -78,8 +78,7 @@ async def world_at(site: Site) -> AsyncIterator[World]:
         port = site.edge.port
         attacker = Attacker(names, f"localhost:{port}", port, cookies, tokens)
         secrets = [place.cookie for place in places] + [person.cookie for person in people.values()]
-        relay: Relay = site.edge.api.app.state.relay  # type: ignore[union-attr]
-        listener = Listener(site.edge.api.app or no_app, partial(led_to, relay))
+        listener = Listener(site.edge.api.app or no_app, partial(led_to, site.relay))
         site.edge.api.app = listener
         yield World(site, places, listener, attacker, [*secrets, *tokens, "canary-refresh", "canary-browser"])
 

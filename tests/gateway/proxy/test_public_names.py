@@ -24,9 +24,9 @@ async def test_certificates_are_asked_for_hosts_that_are_served(site: Site) -> N
     await site.own("bob", "jupyter")
     served = {"path": ["127.0.0.1"], "host": ["alice-hello.apps.localhost", "alice.apps.localhost"]}[site.edge.mode]
     others = ["", "evil.org", "nobody-hello.apps.localhost", "bob.apps.localhost", "apps.localhost", "x" * 300]
-    transport = httpx.ASGITransport(app=site.edge.api)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+    transport = httpx.ASGITransport(app=site.gateway)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as gateway:
         for host in ("localhost", *served, *(name.upper() for name in served)):
-            assert (await api.get("/internal/tls", params={"domain": host})).status_code == 204, host
+            assert (await gateway.get("/internal/tls", params={"domain": host})).status_code == 204, host
         for host in others:
-            assert (await api.get("/internal/tls", params={"domain": host})).status_code in (400, 404), host
+            assert (await gateway.get("/internal/tls", params={"domain": host})).status_code in (400, 404), host

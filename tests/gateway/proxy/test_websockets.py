@@ -28,8 +28,7 @@ SHARED = {"share_revoked", "share_expired", "owner_blocked", "demoted"}
 @pytest.fixture
 def relay(site: Site) -> Relay:
     """The process's relay."""
-    relay: Relay = site.edge.api.app.state.relay  # type: ignore[union-attr]
-    return relay
+    return site.relay
 
 
 def ends(visitor: Owned, owner: Owned) -> dict[str, object]:

@@ -22,7 +22,7 @@ from app.gateway.errors import (
     WorkspaceUnreachable,
 )
 from app.gateway.proxied_request import ProxiedRequest, read_request
-from app.gateway.router import _response
+from app.gateway.responses import admission, refusal
 from app.http.cookies import Cookie
 from app.models import WorkspaceStatus
 from app.workspaces.errors import QuotaUserRunning
@@ -135,23 +135,35 @@ def test_a_person_and_a_part_of_a_page_are_told_apart(
     assert not visit(("X-Forwarded-Method", "HEAD"), HTML).navigates
 
 
-def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("ticket", "upstream", "host", "port"),
+    [
+        ("", "10.0.0.7:80", "10.0.0.7", "80"),
+        ("", "[fd00::7]:80", "fd00::7", "80"),
+        # The relay is dialled by its whole address.
+        ("t", "127.0.0.1:9", "", ""),
+        ("t", "unix//run/gateway.relay", "", ""),
+    ],
+)
+def test_a_pass_is_a_header_for_each_field(
+    settings: Settings, ticket: str, upstream: str, host: str, port: str
+) -> None:
     added = (("X-A", "1"), ("X-B", ""))
-    passed = Allow("10.0.0.7:80", "/alice-hello", "/alice-hello/", "bob", "a=1", "b", added, True, "t", "few")
-    answer = _response(settings, passed, "en")
+    passed = Allow(upstream, "/alice-hello", "/alice-hello/", "bob", "a=1", "b", added, True, ticket, "few")
+    answer = admission(settings, passed)
     given = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
     assert answer.status_code == 200
     assert given == {
-        "x-upstream": "10.0.0.7:80",
-        "x-upstream-host": "10.0.0.7",
-        "x-upstream-port": "80",
+        "x-upstream": upstream,
+        "x-upstream-host": host,
+        "x-upstream-port": port,
         "x-strip-prefix": "/alice-hello",
         "x-base-path": "/alice-hello/",
         "x-spawner-user": "bob",
         "x-spawner-cookie": "a=1",
         "x-spawner-authorization": "b",
         "x-spawner-clean-query": "yes",
-        "x-spawner-ticket": "t",
+        "x-spawner-ticket": ticket,
         "x-spawner-tier": "few",
         "x-spawner-frames": "",
         **{f"x-spawner-name-{n}": name for n, name in enumerate(("X-A", "X-B", *["X-Spawner-Unused"] * 2), start=1)},
@@ -161,19 +173,19 @@ def test_a_pass_is_a_header_for_each_field(settings: Settings) -> None:
 
 
 def test_a_redirect_brings_its_cookie_if_it_has_one(settings: Settings) -> None:
-    plain = _response(settings, Redirect("http://there/", 307), "en")
+    plain = refusal(settings, Redirect("http://there/", 307), "en")
     assert (plain.status_code, plain.headers["location"], plain.headers.get("set-cookie")) == (
         307,
         "http://there/",
         None,
     )
-    baked = _response(settings, Redirect("http://there/", 303, Cookie("n", "v", "/p", True, 5)), "en")
+    baked = refusal(settings, Redirect("http://there/", 303, Cookie("n", "v", "/p", True, 5)), "en")
     assert baked.headers["set-cookie"] == "n=v; HttpOnly; Max-Age=5; Path=/p; SameSite=lax; Secure"
 
 
 def shown(settings: Settings, error: AppError, status: WorkspaceStatus | None, locale: Locale) -> dict[str, Any]:
     """What stands on the page."""
-    answer = _response(settings, ErrorPage(error, ROUTE, status), locale)
+    answer = refusal(settings, ErrorPage(error, ROUTE, status), locale)
     page = bytes(answer.body).decode()
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"] == error_pages.POLICY + "'none'"
@@ -260,8 +272,8 @@ def test_a_page_says_what_is_the_matter_and_where_to_go_on(
 def test_a_page_may_be_framed_by_who_may_frame_workspaces(settings: Settings, listed: list[str]) -> None:
     settings = settings.model_copy(update={"frame_ancestors": listed})
     ancestors = "'self' https://moodle.example.org https://b.example.org" if listed else "'none'"
-    refusal = ErrorPage(not_running("30"), ROUTE, S.STOPPED, framed=True)
-    answer = _response(settings, refusal, "en")
+    refused = ErrorPage(not_running("30"), ROUTE, S.STOPPED, framed=True)
+    answer = refusal(settings, refused, "en")
     assert answer.headers["content-security-policy"].endswith(f"; frame-ancestors {ancestors}")
     assert f'<a href="{OPEN}?next=%2Flab" target="_blank" rel="noopener">Start it</a>' in bytes(answer.body).decode()
 
@@ -269,7 +281,7 @@ def test_a_page_may_be_framed_by_who_may_frame_workspaces(settings: Settings, li
 @pytest.mark.parametrize("listed", [[], ["https://moodle.example.org"]])
 def test_what_leads_out_of_a_frame_may_be_framed_by_anybody(settings: Settings, listed: list[str]) -> None:
     settings = settings.model_copy(update={"frame_ancestors": listed})
-    answer = _response(settings, ErrorPage(OpenInTab(), ROUTE, framed=True), "de")
+    answer = refusal(settings, ErrorPage(OpenInTab(), ROUTE, framed=True), "de")
     page = bytes(answer.body).decode()
     assert answer.headers["content-security-policy"].endswith("; frame-ancestors *")
     link = '<a href="http://alice-hello.localhost:8080/lab" target="_blank" rel="noopener">In einem Tab öffnen</a>'

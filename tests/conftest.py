@@ -38,6 +38,7 @@ from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.fakes import FakeRuntime, http_peer
 from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
+from workers.loops.admit import admit, admit_forever
 from workers.loops.reconcile import reconcile_engine, reconcile_engine_forever, reconcile_rows, reconcile_rows_forever
 from workers.worker import Worker
 
@@ -266,20 +267,23 @@ class TestWorker:
         }
 
     async def drain(self) -> None:
-        """Run what is queued, and what that queues, until nothing is left to run now."""
+        """Admit what waits and run what is queued, and what that queues, until nothing is left to run now."""
         while True:
+            await admit(self.context)
             worker = Worker(self._settings, **{**self._options, "burst": True, "cron_jobs": None, "poll_delay": 0.02})
             await worker.main()
             await worker.close()
             await self.context.deliveries.finish()
             # A claimed message leaves the queue at once, so a burst may end before what its jobs send.
-            if not await self.context.resources.redis.zcount(QUEUE, "-inf", clock.system().timestamp() * 1000):
+            left = await self.context.resources.redis.zcount(QUEUE, "-inf", clock.system().timestamp() * 1000)
+            if not left and not await admit(self.context):
                 return
 
     async def reconcile(self) -> None:
-        """One pass over the rows, then one over the engine."""
+        """One pass over the rows, one over the engine, one over what waits."""
         await reconcile_rows(self.context)
         await reconcile_engine(self.context)
+        await admit(self.context)
 
     @asynccontextmanager
     async def running(self, *, reconciling: bool = True) -> AsyncIterator[None]:
@@ -288,7 +292,8 @@ class TestWorker:
         task = asyncio.create_task(worker.async_run())
         try:
             async with AsyncExitStack() as stack:
-                for lasting in (reconcile_rows_forever, reconcile_engine_forever) if reconciling else ():
+                reconcilers = (reconcile_rows_forever, reconcile_engine_forever) if reconciling else ()
+                for lasting in (admit_forever, *reconcilers):
                     await stack.enter_async_context(background_loop(lasting.__name__, partial(lasting, self.context)))
                 yield
         finally:

@@ -17,7 +17,7 @@ from workers.doctor.examine import log_engine_findings
 from workers.identity import worker_name
 from workers.jobs.drive import drive_workspace
 from workers.jobs.send_mail import send_link
-from workers.loops.admit import admit_waiting
+from workers.loops.admit import admit_forever
 from workers.loops.egress import watch_egress
 from workers.loops.engine_events import watch
 from workers.loops.heartbeat import beat
@@ -39,7 +39,6 @@ def worker_options(settings: Settings) -> dict[str, Any]:
         "functions": [
             func(drive_workspace, name=JobName.DRIVE),
             func(send_link, name=JobName.SEND_LINK),
-            func(admit_waiting, name=JobName.ADMIT),
         ],
         "on_startup": _startup(settings),
         "on_shutdown": _shutdown,
@@ -68,6 +67,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
         stack.push_async_callback(context.deliveries.close)
         for lasting in (
             beat,
+            admit_forever,
             watch,
             watch_egress,
             reconcile_rows_forever,

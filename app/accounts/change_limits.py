@@ -4,18 +4,21 @@ import math
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.errors import TooManyChanges
-from app.models import User, utcnow
+from app.models import User, UserState, utcnow
 from app.resources import Resources
 
 HOUR = timedelta(hours=1)
+_ACTIVATED = case((User.state == UserState.VERIFIED, literal(UserState.ACTIVE, User.state.type)), else_=User.state)
 
 
-async def count_change(session: AsyncSession, resources: Resources, user_id: UUID) -> None:
+async def count_change(session: AsyncSession, resources: Resources, user_id: UUID, *, activate: bool = False) -> None:
     """Count one change, and lock the account until the transaction ends; raises `TooManyChanges`.
+
+    `activate` makes a verified account active: the change is a launch.
 
     The account has as many changes as the setting says, and gets used ones back evenly over an hour (GCRA):
     `changes_until` is when it will have them all. One guarded UPDATE counts and decides, however many ask at once. A
@@ -26,7 +29,7 @@ async def count_change(session: AsyncSession, resources: Resources, user_id: UUI
     counted = (
         update(User)
         .where(User.id == user_id, until <= now + HOUR - each)
-        .values(changes_until=until + each)
+        .values(changes_until=until + each, **({"state": _ACTIVATED} if activate else {}))
         .returning(User.id)
         .execution_options(synchronize_session=False)
     )

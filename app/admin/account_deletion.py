@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.status import lock_account
 from app.audit import trail
 from app.auth.me import log
-from app.core.outbox import revoke
+from app.core.outbox import revoke, wake_admission
 from app.models import (
     Invitation,
     Job,
@@ -21,11 +21,9 @@ from app.models import (
     Workspace,
     utcnow,
 )
-from app.resources import Resources
-from app.workspaces.admission import admit
 
 
-async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID, *, actor: User | str) -> None:
+async def delete_user(session: AsyncSession, user_id: UUID, *, actor: User | str) -> None:
     """Delete an account with everything of it: sign-ins, links, workspaces and jobs at once.
 
     The reconciler removes the containers, which no row wants any more, and then the volumes. Raises `NotFound`, and
@@ -49,4 +47,4 @@ async def delete_user(session: AsyncSession, resources: Resources, user_id: UUID
     await session.execute(delete(Invitation).where(Invitation.email == user.email))
     await session.execute(delete(User).where(User.id == user_id))
     log.info("user_deleted", user_id=str(user_id))
-    await admit(session, resources)
+    wake_admission(session)

@@ -15,7 +15,7 @@ from app.admin.router import CHANGES, PAGES, READING, UserPath
 from app.admin.schemas import AdminUserOut, LimitsIn, UserPage, UserSessionPage
 from app.audit.schemas import SESSION_ID
 from app.core.errors import InvalidRequest, NotFound, SignInAgain, TooLarge
-from app.http.dependencies import ReadSessionDep, ResourcesDep, SessionDep
+from app.http.dependencies import ReadSessionDep, SessionDep
 from app.http.errors import RequestStalled
 from app.http.paging import Before, PageLimit, split_page
 from app.http.problems import problems
@@ -96,12 +96,12 @@ async def change_user(id: UserPath, change: ChangePath, session: SessionDep, adm
     response_description="Deleted",
     responses=problems(*CHANGES, LastAdmin, SignInAgain),
 )
-async def delete_user(id: UserPath, session: SessionDep, resources: ResourcesDep, admin: RecentAdminDep) -> None:
+async def delete_user(id: UserPath, session: SessionDep, admin: RecentAdminDep) -> None:
     """Signed out at once; containers and files are removed from the server within a minute, and never come back.
 
     A session that began within the last 15 minutes may do this; a token never may.
     """
-    await account_deletion.delete_user(session, resources, id, actor=admin.user)
+    await account_deletion.delete_user(session, id, actor=admin.user)
 
 
 @router.get("/{id}/sessions", summary="List a user's sessions", operation_id="user_sessions", responses=PAGES)

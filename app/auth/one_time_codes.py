@@ -8,13 +8,13 @@ import secrets
 from datetime import timedelta
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.device_cookie import DeviceCookie, hashes_of
 from app.accounts.principal import Client
 from app.audit.trail import SYSTEM, record
 from app.auth.errors import InvalidCode
 from app.auth.service import SignInResult, complete_sign_in
+from app.core.i18n import Locale
 from app.models import LinkRequest, MagicLink, utcnow
 from app.resources import Resources
 
@@ -42,7 +42,7 @@ def read_code(typed: str) -> str | None:
 
 
 async def verify_code(
-    session: AsyncSession, resources: Resources, typed: str, browser: DeviceCookie, client: Client
+    resources: Resources, typed: str, browser: DeviceCookie, client: Client, locale: Locale
 ) -> SignInResult:
     """Spend the link that this code came with, as `service.verify` does. Raises `InvalidCode` and `Blocked`.
 
@@ -52,7 +52,7 @@ async def verify_code(
     if code is None:
         raise InvalidCode
     requests = await count_try(resources, browser)
-    link = await session.scalar(
+    good = (
         select(MagicLink.id)
         .where(
             MagicLink.request_id.in_([request.id for request in requests]),
@@ -62,10 +62,12 @@ async def verify_code(
         )
         .limit(1)
     )
+    async with resources.reads() as session:
+        link = await session.scalar(good)
     if link is None:
         await _note_last_tries(resources, requests)
         raise InvalidCode
-    return await complete_sign_in(session, resources, MagicLink.id == link, client, refusal=InvalidCode, by="code")
+    return await complete_sign_in(resources, MagicLink.id == link, client, locale, refusal=InvalidCode, by="code")
 
 
 async def count_try(resources: Resources, browser: DeviceCookie) -> list[LinkRequest]:

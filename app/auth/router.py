@@ -5,7 +5,6 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.dependencies import ClientDep, DeviceCookieDep, UserDep
 from app.accounts.device_cookie import DeviceCookie, mark_trusted, set_device_cookie, set_new_device_cookie
@@ -19,7 +18,7 @@ from app.auth.one_time_codes import verify_code
 from app.auth.return_to import view_next
 from app.auth.schemas import CodeIn, LinkIn, LinkOut, MessageOut, TokenOut, VerifyIn, view_user
 from app.core.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized, Unavailable
-from app.core.i18n import Locale, Text
+from app.core.i18n import Text
 from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep, check_sign_in_origin
 from app.http.errors import RequestStalled
 from app.http.negotiation import navigates
@@ -27,7 +26,6 @@ from app.http.problems import problems
 from app.models import LinkPurpose
 from app.resources import Resources
 from app.security.errors import ClientRateLimited, RateLimited
-from app.workspaces.views import view_job
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
 
@@ -109,7 +107,6 @@ async def verify(
     body: VerifyIn,
     request: Request,
     response: Response,
-    session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
     browser: DeviceCookieDep,
@@ -117,12 +114,14 @@ async def verify(
 ) -> TokenOut:
     """Signs in, once for each link, and makes sure that the default workspace runs. Sets the pages' cookies as well.
 
+    What keeps the workspace from being launched does not keep anybody from signing in: `job` is null then.
+
     The first account ever verified becomes the administrator. Other links of the account end. A blocked account is
     refused and its link stays unspent.
     """
-    signed_in = await service.verify(session, resources, body.token, client)
+    signed_in = await service.verify(resources, body.token, client, locale)
     _set_cookies(request, response, resources, signed_in, browser)
-    return await _token_body(session, resources, signed_in, locale)
+    return _token_body(resources, signed_in)
 
 
 @router.post(
@@ -136,7 +135,6 @@ async def verify_by_code(
     body: CodeIn,
     request: Request,
     response: Response,
-    session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
     browser: DeviceCookieDep,
@@ -146,9 +144,9 @@ async def verify_by_code(
 
     Five wrong codes end those of all links that the browser has asked for; the links themselves stay good.
     """
-    signed_in = await verify_code(session, resources, body.code, browser, client)
+    signed_in = await verify_code(resources, body.code, browser, client, locale)
     _set_cookies(request, response, resources, signed_in, browser)
-    return await _token_body(session, resources, signed_in, locale)
+    return _token_body(resources, signed_in)
 
 
 @router.get(
@@ -167,7 +165,6 @@ async def verify_by_code(
 )
 async def verify_by_query(
     request: Request,
-    session: SessionDep,
     resources: ResourcesDep,
     client: ClientDep,
     locale: LocaleDep,
@@ -183,8 +180,8 @@ async def verify_by_query(
         page = f"{resources.settings.public_url}/auth/confirm#token={quote(token, safe='')}"
         return RedirectResponse(page, status_code=303)
     await check_program(request)
-    signed_in = await service.verify(session, resources, token, client)
-    return await _token_body(session, resources, signed_in, locale)
+    signed_in = await service.verify(resources, token, client, locale)
+    return _token_body(resources, signed_in)
 
 
 @router.post(
@@ -202,15 +199,13 @@ async def logout(
     return MessageOut(message=SIGNED_OUT.format(locale))
 
 
-async def _token_body(
-    session: AsyncSession, resources: Resources, signed_in: service.SignInResult, locale: Locale
-) -> TokenOut:
+def _token_body(resources: Resources, signed_in: service.SignInResult) -> TokenOut:
     settings = resources.settings
     return TokenOut(
         access_token=signed_in.access_token,
         expires_in=min(settings.access_token_seconds, settings.session_seconds),
         user=view_user(signed_in.user, signed_in.container_id),
-        job=await view_job(session, resources, signed_in.job, locale) if signed_in.job else None,
+        job=signed_in.job,
     )
 
 

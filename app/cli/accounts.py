@@ -35,8 +35,8 @@ def delete(
     if not yes:
         typer.confirm(f"Delete {address} with all workspaces and files? They never come back", abort=True)
 
-    async def work(session: AsyncSession, resources: Resources, user: User) -> str:
-        await delete_user(session, resources, user.id, actor=COMMAND)
+    async def work(session: AsyncSession, _: Resources, user: User) -> str:
+        await delete_user(session, user.id, actor=COMMAND)
         return f"{user.email} is deleted; workers remove the containers and files within a minute"
 
     _change(address, work)

@@ -33,6 +33,8 @@ WORKER_CHANNELS = "spawner:queue:*"
 QUEUE_CHANNEL = "spawner:queue:new"
 REVOKED_CHANNEL = "spawner:queue:revoked"
 JOB_CHANNEL = "spawner:job:"
+# Tells the workers that a launch waits for admission, or that there may be room for one.
+ADMISSION_CHANNEL = "spawner:admission"
 CHANGED = "changed"
 ENDED = "ended"
 
@@ -42,7 +44,6 @@ class JobName(enum.StrEnum):
 
     DRIVE = "drive_workspace"
     SEND_LINK = "send_link"
-    ADMIT = "admit_waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ def revoke(session: AsyncSession, job_id: UUID) -> None:
     session.info.setdefault("revoked", []).append(job_id)
 
 
+def wake_admission(session: AsyncSession) -> None:
+    """Have waiting launches judged once the transaction has committed: there is one more, or room for one."""
+    session.info["admission"] = True
+
+
 def _put(pipe: Pipeline, message: _Message) -> None:
     """Write a message as arq reads it: its content under a key, its id in the queue by the time that it is due."""
     message_id = f"{message.name}:{message.id}:{message.attempt}"
@@ -131,7 +137,8 @@ class Outbox:
         messages: list[_Message] = session.info.pop("messages", [])
         announced: dict[UUID, str] = session.info.pop("announced", {})
         revoked: list[UUID] = session.info.pop("revoked", [])
-        if not (messages or announced or revoked):
+        admission: bool = session.info.pop("admission", False)
+        if not (messages or announced or revoked or admission):
             return
         # One exchange with Redis for all of it; arq's own way takes three for each message. A message that waits is
         # left as it is.
@@ -140,6 +147,8 @@ class Outbox:
             _put(pipe, message)
         if any(message.defer is None for message in messages):
             pipe.publish(QUEUE_CHANNEL, "new")
+        if admission:
+            pipe.publish(ADMISSION_CHANNEL, "look")
         for job_id in revoked:
             pipe.publish(REVOKED_CHANNEL, str(job_id))
         for job_id, news in announced.items():

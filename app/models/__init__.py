@@ -28,12 +28,22 @@ from app.models.jobs import (
     JobState,
     JobStep,
 )
-from app.models.workspaces import DesiredState, EngineCapacity, Image, Network, Volume, Workspace, WorkspaceStatus
+from app.models.workspaces import (
+    AdmissionPasses,
+    DesiredState,
+    EngineCapacity,
+    Image,
+    Network,
+    Volume,
+    Workspace,
+    WorkspaceStatus,
+)
 
 __all__ = [
     "HAS_LIVE_JOB",
     "LIVE_JOB",
     "LIVE_STATES",
+    "AdmissionPasses",
     "ApiToken",
     "AuditEntry",
     "Bootstrap",

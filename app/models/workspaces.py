@@ -128,6 +128,15 @@ class EngineCapacity(Base):
     __table_args__ = (CheckConstraint("id = 1", name="single"),)
 
 
+class AdmissionPasses(Base):
+    """One row: how many passes of admission have been written. A pass that read an older number starts anew."""
+
+    __tablename__ = "admission_passes"
+    id: Mapped[int] = mapped_column(primary_key=True, default=1)
+    written: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+
 class Image(Base):
     """What an image's name stands for on the engine, as workers last saw it."""
 

@@ -1,27 +1,52 @@
-"""Who may start when: limits, the queue before a full engine, and whose turn it is.
+"""Admission: limits, the queue before a full engine, and whose turn it is.
 
-Everything is counted and taken under one lock, in the transaction that accepts a launch or ends a job: however many
-come at once, no limit is passed. A launch that finds no room waits as a row; whatever frees room admits the next one.
+A request judges its user's own limit under the lock of that user's row, and writes a job that waits. Passes of
+`workers/loops/admit` admit what waits. A pass reads, judges, and writes by one statement if no other pass has written
+since: no limit is passed however many launches come and however many workers judge them, and nothing is locked between
+two statements.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Subquery, func, select, text
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Float,
+    ScalarSelect,
+    Subquery,
+    case,
+    func,
+    literal,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.catalog.templates import Limits
+from app.catalog.templates import Catalog, Limits
 from app.core.outbox import JobName, announce, enqueue
 from app.core.settings.model import Settings
-from app.models import EngineCapacity, Job, JobKind, JobState, User, Workspace, WorkspaceStatus, utcnow
+from app.models import (
+    LIVE_JOB,
+    AdmissionPasses,
+    EngineCapacity,
+    Job,
+    JobKind,
+    JobState,
+    User,
+    Workspace,
+    WorkspaceStatus,
+    utcnow,
+)
 from app.resources import Resources
 from app.workspaces.errors import CAPACITY, QuotaUserRunning
 from app.workspaces.states import STARTING, allowed
-
-# One number for the whole database: admission is decided by one transaction at a time.
-ADMISSION_LOCK = 7_201_004
 
 WAITING = (Job.state == JobState.QUEUED) & Job.admitted_at.is_(None)
 STARTING_NOW = Job.is_live & Job.admitted_at.is_not(None) & Job.kind.in_(STARTING)
@@ -36,18 +61,17 @@ class Allocation:
     memory: int
     cpus: float
     starting: int
-    waiting: int
-    unclaimed: int
     has_memory: int | None
     has_cpus: int | None
     free_disk: int | None
 
-    def add(self, limits: Limits) -> None:
-        """Count one more workspace that starts."""
-        self.workspaces += 1
-        self.memory += limits.memory
-        self.cpus += limits.cpus
+    def add(self, limits: Limits, *, reserved: bool) -> None:
+        """Count one more launch; `reserved` says that its workspace is counted already."""
         self.starting += 1
+        if not reserved:
+            self.workspaces += 1
+            self.memory += limits.memory
+            self.cpus += limits.cpus
 
 
 def limiting_resource(settings: Settings, taken: Allocation, limits: Limits, *, reserved: bool) -> str | None:
@@ -68,73 +92,125 @@ def limiting_resource(settings: Settings, taken: Allocation, limits: Limits, *, 
 
 
 @dataclass(frozen=True, slots=True)
-class AdmissionDecision:
-    """`waits_for` is the code of what leaves no room; `place` is the one in the queue of a launch that has room."""
+class Standing:
+    """What a request finds: the workspace's live job, what its user has besides, and the queue.
 
-    blocked_by: str | None = None
-    place: int | None = None
+    `users_own` counts the user's other workspaces that run or wait; `place` is the one that a new launch gets.
+    """
+
+    live: Job | None
+    users_own: int
+    users_limit: int | None
+    waiting: int
+    place: int
 
 
-async def evaluate(session: AsyncSession, resources: Resources, workspace: Workspace) -> AdmissionDecision:
-    """Say whether there is room for a launch of a workspace that the caller has locked, or what it must wait for.
+async def read_standing(session: AsyncSession, workspace: Workspace) -> Standing:
+    """Read what a request for a workspace is judged by, in one statement. The caller has locked the workspace, and for
+    a launch the account.
+    """
+    mine = Job.workspace_id == workspace.id
+    users_jobs = (Job.user_id == workspace.user_id) & Job.is_live & Job.kind.in_(STARTING) & ~mine
+    waits = select(Job.id).where(Job.workspace_id == Workspace.id, WAITING).exists()
+    others = (Workspace.user_id == workspace.user_id) & (Workspace.id != workspace.id)
+    order = fair_order()
+    ahead = (order.c.workspace_id != workspace.id) & (order.c.turn <= 1 + _number(Job.id, users_jobs))
+    query = (
+        select(
+            Job,
+            _number(Workspace.id, others, Workspace.reserved_memory.is_not(None) | waits),
+            User.running_limit,
+            _number(Job.id, WAITING),
+            1 + _number(order.c.id, ahead) + _number(Job.id, Job.state == JobState.QUEUED, ~WAITING, ~mine),
+        )
+        .select_from(Workspace)
+        .join(User, User.id == Workspace.user_id)
+        .outerjoin(Job, LIVE_JOB)
+        .where(Workspace.id == workspace.id)
+    )
+    row = (await session.execute(query, execution_options={"populate_existing": True})).one()
+    return Standing(*row)
 
-    Where others wait, it waits behind them. The lock is held until the transaction ends, and the caller takes the
-    `reservation` in it. Raises `QuotaUserRunning`
-    where the user's own limit is reached, and an error of `CAPACITY` where too many wait already.
+
+def _number(what: Any, *criteria: ColumnElement[bool]) -> ScalarSelect[int]:
+    """How many there are, as a part of another statement."""
+    return select(func.count(what)).where(*criteria).correlate(None).scalar_subquery()
+
+
+async def check_limits(session: AsyncSession, resources: Resources, workspace: Workspace, found: Standing) -> None:
+    """Judge a launch by its user's own limit and by the bound of the queue.
+
+    The bound is judged by a plain count: launches that come at once may pass it by a few. Launches that the next pass
+    admits do not count against it. Raises `QuotaUserRunning`, and an error of `CAPACITY` where too many wait.
     """
     settings = resources.settings
-    limits = _limits(resources, workspace.template)
-    await _lock(session)
+    limit = settings.user_running_limit if found.users_limit is None else found.users_limit
     reserved = workspace.reserved_memory is not None
-    taken, users_own, users_limit = await _count(session, workspace)
-    limit = settings.user_running_limit if users_limit is None else users_limit
-    if not reserved and users_own >= limit > 0:
+    if not reserved and found.users_own >= limit > 0:
         raise QuotaUserRunning(limit=limit)
-    refusal = limiting_resource(settings, taken, limits, reserved=reserved)
-    if taken.waiting and not reserved:
-        refusal = refusal or "capacity_launches"
-    if refusal is not None and taken.waiting >= settings.queue_limit:
-        raise CAPACITY[refusal](headers={"Retry-After": RETRY_SECONDS})
-    return AdmissionDecision(blocked_by=refusal) if refusal else AdmissionDecision(place=taken.unclaimed + 1)
+    if found.waiting < settings.queue_limit:
+        return
+    taken = await _count(session)
+    refusal = limiting_resource(settings, taken, _limits(resources, workspace.template), reserved=reserved)
+    room = 0 if refusal else settings.launches_at_once - taken.starting
+    if found.waiting >= settings.queue_limit + room:
+        raise CAPACITY[refusal or "capacity_launches"](headers={"Retry-After": RETRY_SECONDS})
 
 
-async def admit(session: AsyncSession, resources: Resources) -> int:
-    """Let those in who wait and for whom there is room now; says how many.
-
-    In the order of `fair_order`, and the first one that does not fit keeps the others waiting: a large workspace is not
-    passed by small ones for ever. The last thing that a transaction does.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a pass has decided: the launches to admit, by whether their workspaces count already, and what the first one
+    that stays waits for. `passes` is how many had been written when it read.
     """
-    await _lock(session)
-    if not await anybody_waits(session):
-        return 0
-    taken, _, _ = await _count(session)
-    order = fair_order()
-    # A row that somebody else has locked is left for the next call: waiting for it here could wait in a circle.
-    query = (
-        select(Job, Workspace)
-        .join(order, order.c.id == Job.id)
-        .join(Workspace, Workspace.id == Job.workspace_id)
-        .order_by(order.c.turn, order.c.since, Job.id)
-        .limit(resources.settings.launches_at_once)
-        .with_for_update(of=Workspace, skip_locked=True, key_share=True)
-    )
-    admitted = 0
-    for job, workspace in (await session.execute(query, execution_options={"populate_existing": True})).all():
-        limits = _limits(resources, job.template)
-        refusal = limiting_resource(resources.settings, taken, limits, reserved=workspace.reserved_memory is not None)
+
+    passes: int
+    fresh: list[UUID]
+    counted: list[UUID]
+    refusal: str | None
+
+
+async def admit(session: AsyncSession, resources: Resources) -> int | None:
+    """Admit the waiting launches for which there is room; returns how many, None where another pass came between.
+
+    For a session whose statements stand alone; the caller flushes the outbox. Costs one read where nothing waits, and
+    five statements at most however many do. May race.
+    """
+    judged = await judge(session, resources)
+    return await write(session, resources, judged) if judged is not None else 0
+
+
+async def judge(session: AsyncSession, resources: Resources) -> Judgement | None:
+    """Decide which launches are admitted, in the order of `fair_order`; None where none waits.
+
+    The first launch that does not fit keeps the others waiting: a large workspace is not passed by small ones for ever.
+    """
+    settings, refusal = resources.settings, None
+    # Read before all else: a pass that writes between these reads makes this one start anew.
+    written = func.coalesce(select(AdmissionPasses.written).scalar_subquery(), 0)
+    passes = await session.scalar(select(written).where(select(Job.id).where(WAITING).exists()))
+    if passes is None:
+        return None
+    taken = await _count(session)
+    fresh: list[UUID] = []
+    counted: list[UUID] = []
+    for job_id, template, reserved in await _waiting_line(session, settings.launches_at_once + 1):
+        limits = _limits(resources, template)
+        refusal = limiting_resource(settings, taken, limits, reserved=reserved)
         if refusal is not None:
-            await _tell_why(session, job, refusal)
             break
-        taken.add(limits)
-        workspace.reserved_memory, workspace.reserved_cpus = limits.memory, limits.cpus
-        await _admit(session, resources, job)
-        admitted += 1
+        taken.add(limits, reserved=reserved)
+        (counted if reserved else fresh).append(job_id)
+    return Judgement(passes, fresh, counted, refusal)
+
+
+async def write(session: AsyncSession, resources: Resources, judged: Judgement) -> int | None:
+    """Write a judgement; returns how many launches it admitted, None where another pass has written since."""
+    admitted: int | None = 0
+    if judged.fresh or judged.counted:
+        admitted = await _write_admitted(session, resources, judged)
+    if admitted is not None and judged.refusal is not None:
+        await _tell_why(session, judged.refusal)
     return admitted
-
-
-async def anybody_waits(session: AsyncSession) -> bool:
-    """Whether a launch waits for room."""
-    return await session.scalar(select(Job.id).where(WAITING).limit(1)) is not None
 
 
 def reservation(resources: Resources, template: str) -> dict[str, Any]:
@@ -146,7 +222,7 @@ def reservation(resources: Resources, template: str) -> dict[str, Any]:
 def fair_order() -> Subquery:
     """Waiting jobs with their turn: a user's first one comes before anybody's second, running ones counted.
 
-    Between those of one turn it counts since when: since the job waits, or since its user was last let in.
+    Between those of one turn it counts since when: since the job waits, or since its user was last admitted.
     """
     earlier = aliased(Job)
     served = select(func.max(earlier.admitted_at)).where(earlier.user_id == Job.user_id).scalar_subquery()
@@ -157,6 +233,7 @@ def fair_order() -> Subquery:
     return (
         select(
             Job.id,
+            Job.workspace_id,
             (place + func.coalesce(running.c.count, 0)).label("turn"),
             func.greatest(Job.created_at, served).label("since"),
         )
@@ -167,63 +244,122 @@ def fair_order() -> Subquery:
 
 
 def time_for(settings: Settings, kind: JobKind, *, waits: bool) -> timedelta:
-    """How long a job may take from now on; one that waits for room gets its own time once it is let in."""
+    """How long a job may take from now on; one that waits for admission gets its own time once it is admitted."""
     if waits:
         return allowed(settings, WorkspaceStatus.QUEUED)
     return allowed(settings, WorkspaceStatus.STARTING if kind in STARTING else WorkspaceStatus.STOPPING)
 
 
-async def _admit(session: AsyncSession, resources: Resources, job: Job) -> None:
+async def _waiting_line(session: AsyncSession, most: int) -> list[tuple[UUID, str, bool]]:
+    """Id, template and "counts already" of the first jobs in line."""
+    order = fair_order()
+    query = (
+        select(Job.id, Job.template, Workspace.reserved_memory.is_not(None))
+        .join(order, order.c.id == Job.id)
+        .join(Workspace, Workspace.id == Job.workspace_id)
+        .order_by(order.c.turn, order.c.since, Job.id)
+        .limit(most)
+    )
+    return [(job_id, template, reserved) for job_id, template, reserved in await session.execute(query)]
+
+
+async def _write_admitted(session: AsyncSession, resources: Resources, judged: Judgement) -> int | None:
+    """Count the pass, admit jobs and reserve what they may use, in one statement, and hand the jobs to the queue.
+
+    A job that another transaction has locked with its workspace is left for the next pass: whatever ends a job locks
+    its workspace first, and a pass waits for nobody.
+    """
     now = utcnow()
-    job.admitted_at = job.run_at = now
-    job.blocked_by = None
-    job.deadline = now + time_for(resources.settings, job.kind, waits=False)
-    job.version += 1
-    await session.flush()
-    announce(session, job.id)
-    enqueue(session, JobName.DRIVE, job.id, attempt=job.attempts)
+    turn = _take_turn(judged.passes)
+    counts = Workspace.reserved_memory.is_not(None)
+    free = (
+        select(Job.id, Job.workspace_id)
+        .join(Workspace, Workspace.id == Job.workspace_id)
+        .where(WAITING, Job.id.in_(judged.fresh) | (Job.id.in_(judged.counted) & counts), select(turn).exists())
+        .with_for_update(of=(Job, Workspace), skip_locked=True, key_share=True)
+        .cte("free")
+    )
+    # A restart after a death has its pause ahead of it.
+    starts_at = func.greatest(Job.run_at, now)
+    admitted = (
+        update(Job)
+        .where(Job.id.in_(select(free.c.id)))
+        .values(
+            admitted_at=now,
+            run_at=starts_at,
+            deadline=starts_at + time_for(resources.settings, JobKind.LAUNCH, waits=False),
+            blocked_by=None,
+            version=Job.version + 1,
+        )
+        .returning(Job.id, Job.attempts, Job.run_at)
+        .cte("admitted")
+    )
+    reserved = (
+        update(Workspace)
+        .where(Workspace.id.in_(select(free.c.workspace_id)))
+        .values(**_reservations(resources.catalog))
+    )
+    # One row for each admitted job; one empty row where none is, and no row where another pass came between.
+    outcome = select(admitted).select_from(turn).outerjoin(admitted, true()).add_cte(reserved.cte("reserved"))
+    rows = (await session.execute(outcome)).all()
+    found = [row for row in rows if row.id is not None]
+    for row in found:
+        announce(session, row.id)
+        defer = max(row.run_at - now, timedelta(0)) or None
+        enqueue(session, JobName.DRIVE, row.id, attempt=row.attempts, defer=defer)
+    return len(found) if rows else None
 
 
-async def _tell_why(session: AsyncSession, job: Job, refusal: str) -> None:
-    if job.blocked_by != refusal:
-        job.blocked_by = refusal
-        job.version += 1
-        await session.flush()
-        announce(session, job.id)
+def _take_turn(seen: int) -> CTE:
+    """Count one more pass unless one was counted since; a row where it is. Racing passes wait for each other here."""
+    first = insert(AdmissionPasses).values(id=1, written=1)
+    another = first.on_conflict_do_update(
+        index_elements=["id"], set_={"written": AdmissionPasses.written + 1}, where=AdmissionPasses.written == seen
+    )
+    return another.returning(AdmissionPasses.id).cte("turn")
 
 
-async def _lock(session: AsyncSession) -> None:
-    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADMISSION_LOCK})
+def _reservations(catalog: Catalog) -> dict[str, Any]:
+    """What workspaces of each template reserve, to be written to many at once."""
+    limits = {template.key: template.limits for template in catalog.templates}
+    memory = {key: literal(one.memory, BigInteger) for key, one in limits.items()}
+    cpus = {key: literal(one.cpus, Float) for key, one in limits.items()}
+    return {
+        "reserved_memory": case(memory, value=Workspace.template, else_=0),
+        "reserved_cpus": case(cpus, value=Workspace.template, else_=0.0),
+    }
 
 
-async def _count(session: AsyncSession, workspace: Workspace | None = None) -> tuple[Allocation, int, int | None]:
-    """What is taken; and for a workspace's user: how many workspaces they have or wait for, and their own limit."""
+async def _tell_why(session: AsyncSession, refusal: str) -> None:
+    """Write down what all that still wait are waiting for: what the first one in line waits for."""
+    untold = select(Job.id).where(WAITING, Job.blocked_by.is_distinct_from(refusal))
+    told = await session.scalars(
+        update(Job)
+        .where(Job.id.in_(untold.with_for_update(skip_locked=True, key_share=True)), WAITING)
+        .values(blocked_by=refusal, version=Job.version + 1)
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    )
+    for job_id in told:
+        announce(session, job_id)
 
-    def scalar(query: Any) -> Any:
-        return query.scalar_subquery()
 
-    reserved = Workspace.reserved_memory.is_not(None)
-    columns = [
-        scalar(select(func.count()).where(reserved)),
-        scalar(select(func.coalesce(func.sum(Workspace.reserved_memory), 0)).where(reserved)),
-        scalar(select(func.coalesce(func.sum(Workspace.reserved_cpus), 0.0)).where(reserved)),
-        scalar(select(func.count()).where(STARTING_NOW)),
-        scalar(select(func.count()).where(WAITING)),
-        scalar(select(func.count()).where(Job.state == JobState.QUEUED, Job.admitted_at.is_not(None))),
-        scalar(select(EngineCapacity.memory_bytes)),
-        scalar(select(EngineCapacity.cpus)),
-        scalar(select(EngineCapacity.disk_free_bytes)),
-    ]
-    if workspace is None:
-        return Allocation(*(await session.execute(select(*columns))).one()), 0, None
-    mine = (Workspace.user_id == workspace.user_id) & (Workspace.id != workspace.id)
-    waiting = select(Job.id).where(Job.workspace_id == Workspace.id, WAITING).exists()
-    columns += [
-        scalar(select(func.count()).where(mine, reserved | waiting)),
-        scalar(select(User.running_limit).where(User.id == workspace.user_id)),
-    ]
-    *figures, users_own, users_limit = (await session.execute(select(*columns))).one()
-    return Allocation(*figures), users_own, users_limit
+async def _count(session: AsyncSession) -> Allocation:
+    """What is taken, and what the engine has."""
+    promised = (
+        select(
+            func.count(),
+            func.coalesce(func.sum(Workspace.reserved_memory), 0),
+            func.coalesce(func.sum(Workspace.reserved_cpus), 0.0),
+            _number(Job.id, STARTING_NOW),
+            select(EngineCapacity.memory_bytes).scalar_subquery(),
+            select(EngineCapacity.cpus).scalar_subquery(),
+            select(EngineCapacity.disk_free_bytes).scalar_subquery(),
+        )
+        .select_from(Workspace)
+        .where(Workspace.reserved_memory.is_not(None))
+    )
+    return Allocation(*(await session.execute(promised)).one())
 
 
 def _limits(resources: Resources, template: str) -> Limits:

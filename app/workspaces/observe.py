@@ -9,6 +9,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import trail
+from app.core.outbox import wake_admission
 from app.models import DesiredState, Job, JobKind, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState, Status
@@ -113,7 +114,7 @@ async def _died(session: AsyncSession, resources: Resources, workspace: Workspac
         await move(
             session, workspace.id, workspace.generation, WorkspaceStatus.STOPPED, desired_state=DesiredState.STOPPED
         )
-        await admission.admit(session, resources)
+        wake_admission(session)
         return
     if status.state is RunState.ABSENT:
         await networks.release(session, workspace.id)
@@ -128,7 +129,7 @@ async def _died(session: AsyncSession, resources: Resources, workspace: Workspac
         await move(session, workspace.id, workspace.generation, WorkspaceStatus.QUEUED, started_at=None)
         await _begin(session, resources, workspace, JobKind.LAUNCH, defer=pause, code=code, exit_code=status.exit_code)
         return
-    await _failed(session, resources, workspace, code, status.exit_code)
+    await _failed(session, workspace, code, status.exit_code)
 
 
 async def _begin(
@@ -147,17 +148,15 @@ async def _begin(
             await begin(session, resources, workspace, kind, defer=defer)
     except Refused as refused:
         await session.refresh(workspace)
-        await _failed(session, resources, workspace, code or refused.code, exit_code)
+        await _failed(session, workspace, code or refused.code, exit_code)
 
 
-async def _failed(
-    session: AsyncSession, resources: Resources, workspace: Workspace, code: str, exit_code: int | None
-) -> None:
+async def _failed(session: AsyncSession, workspace: Workspace, code: str, exit_code: int | None) -> None:
     error = WorkspaceStatus.ERROR
     values = {"desired_state": DesiredState.STOPPED, "error_code": code, "exit_code": exit_code}
     await move(session, workspace.id, workspace.generation, error, **values)
     trail.record(session, "workspace_given_up", "workspace", str(workspace.id), actor=trail.SYSTEM, detail=code)
-    await admission.admit(session, resources)
+    wake_admission(session)
 
 
 def cause(status: Status) -> str | None:

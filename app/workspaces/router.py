@@ -71,12 +71,8 @@ async def _ask(
     accepted = await service.request(
         session, resources, command.caller.user, template, kind, key=command.key, volume=volume
     )
-    job = None
-    if accepted.job is not None and accepted.place is not None:
-        job = views.view_new_job(resources, accepted.job, accepted.place, locale)
-    elif accepted.job is not None:
-        job = await views.view_job(session, resources, accepted.job, locale)
-    else:
+    job = await views.view_accepted(session, resources, accepted, locale)
+    if job is None:
         command.response.status_code = 200
     nothing = ALREADY if kind in STARTING else AT_REST
     return LaunchOut(

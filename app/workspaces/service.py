@@ -1,6 +1,6 @@
 """Accepting requests for workspaces: one transaction that locks the row, decides, and writes a job.
 
-Locks are taken in one order everywhere: account, workspace, job; admission's comes last.
+Locks are taken in one order everywhere: account, workspace, job. No request takes a lock that another user's needs.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from app.audit import trail
 from app.catalog.templates import find_template
 from app.core.errors import IdempotencyConflict, NotFound
 from app.core.logging import bind_to_request
-from app.core.outbox import JobName, announce, enqueue, revoke
+from app.core.outbox import JobName, announce, enqueue, revoke, wake_admission
 from app.models import (
     IdempotencyKey,
     Job,
@@ -46,7 +46,7 @@ RECENT_LAUNCHES = 20
 class Accepted:
     """What a request came to: `job` is null when there is nothing to do.
 
-    `place` is set where the job is new and let in: its place in the queue.
+    `place` is set where the job is a new launch: its place in the queue.
     """
 
     workspace: Workspace
@@ -85,10 +85,9 @@ async def request(
         if seen is not None:
             return await _replay(session, user.id, template, seen.job_id)
     if counted := counted and in_person:
-        await count_change(session, resources, user.id)
-    if in_person and starts:
-        # Account before workspace, as a sign-in locks them: the other order could wait in a circle.
-        await _activate(session, user)
+        await count_change(session, resources, user.id, activate=starts)
+    elif starts:
+        await _lock_account(session, user.id, activate=in_person)
     if starts:
         workspace = await _make_workspace(session, user.id, template, used=in_person)
     else:
@@ -116,15 +115,24 @@ async def begin(
     defer: timedelta | None = None,
     reason: str | None = None,
 ) -> Job | None:
-    """Begin a job of the platform's own on a workspace that the caller has locked; None where a job is live already.
+    """Begin a job of the platform's own on a workspace that the caller has locked.
 
-    A launch counts against the limits as one that was asked for does, and waits where there is no room. `reason` says
-    on the job's timeline, and on the workspace, why the platform lets it rest.
+    None where a job is live already, and where a launch needs the account while another transaction has locked it: the
+    next look at the engine begins it. A launch counts against the limits as one that was asked for does, and waits
+    where there is no room. `reason` says on the job's timeline, and on the workspace, why the platform lets it rest.
     """
-    live = select(Job.id).where(Job.workspace_id == workspace.id, Job.is_live)
-    if await session.scalar(live) is not None:
+    starts = kind in STARTING
+    if starts and workspace.reserved_memory is None:
+        # The account's lock comes before the workspace's: waiting for it here could wait in a circle.
+        account = select(User.id).where(User.id == workspace.user_id)
+        if await session.scalar(account.with_for_update(key_share=True, skip_locked=True)) is None:
+            return None
+    found = await admission.read_standing(session, workspace)
+    if found.live is not None:
         return None
-    return (await _new_job(session, resources, workspace, kind, by_system=True, defer=defer, reason=reason)).job
+    if starts:
+        await admission.check_limits(session, resources, workspace, found)
+    return await _new_job(session, resources, workspace, kind, by_system=True, defer=defer, reason=reason)
 
 
 def _record(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
@@ -172,7 +180,6 @@ async def cancel(
             generation=generation,
             desired_state=desired,
         )
-    await admission.admit(session, resources)
     return job
 
 
@@ -187,12 +194,15 @@ async def _release(
     return released
 
 
-async def _activate(session: AsyncSession, user: User) -> None:
-    """The first launch that a user asks for makes them active. `user` may be older than the row."""
-    if user.state != UserState.ACTIVE:
-        await session.execute(
-            update(User).where(User.id == user.id, User.state == UserState.VERIFIED).values(state=UserState.ACTIVE)
-        )
+async def _lock_account(session: AsyncSession, user_id: UUID, *, activate: bool) -> None:
+    """Lock the account until the transaction ends: its own limit is judged under this lock.
+
+    `activate`: the first launch that a user asks for makes them active.
+    """
+    await session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    if activate:
+        row = update(User).where(User.id == user_id, User.state == UserState.VERIFIED).values(state=UserState.ACTIVE)
+        await session.execute(row)
 
 
 async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str) -> IdempotencyKey | None:
@@ -248,7 +258,8 @@ async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str) -
 async def _accept(
     session: AsyncSession, resources: Resources, workspace: Workspace, kind: JobKind, *, make_sure: bool
 ) -> Accepted:
-    live = await _live_job(session, workspace)
+    found = await admission.read_standing(session, workspace)
+    live = found.live
     decision = decide(kind, workspace.status, live.kind if live else None, make_sure=make_sure)
     if live is not None and live.deadline <= utcnow():
         # The reconciler is about to fail it: nobody joins it any more.
@@ -259,19 +270,22 @@ async def _accept(
         case Decision.SAME_JOB:
             return Accepted(workspace, live)
         case Decision.NEW_JOB | Decision.SUPERSEDE:
-            if live is not None:
-                await _end(session, live, JobState.SUPERSEDED, JobStep.SUPERSEDED)
-                if live.kind == JobKind.DELETE and kind == JobKind.STOP:
-                    await volumes.cancel_removal(session, workspace.id)
-            return await _new_job(session, resources, workspace, kind, after=live)
+            if kind in STARTING:
+                await admission.check_limits(session, resources, workspace, found)
+            superseded = live if live is not None and await _supersede(session, live, kind) else None
+            job = await _new_job(session, resources, workspace, kind, after=superseded)
+            return Accepted(workspace, job, found.place if kind in STARTING else None, new=True)
 
 
-async def _live_job(session: AsyncSession, workspace: Workspace) -> Job | None:
-    """The workspace's live job, locked. A row that has just been made has had none."""
-    if workspace.generation == 0:
-        return None
-    live = select(Job).where(Job.workspace_id == workspace.id, Job.is_live)
-    return await session.scalar(live.with_for_update(key_share=True))
+async def _supersede(session: AsyncSession, live: Job, kind: JobKind) -> bool:
+    """End a live job for a request of a kind; False where the job has ended since it was read."""
+    await session.refresh(live, with_for_update={"key_share": True})
+    if not live.is_live:
+        return False
+    await _end(session, live, JobState.SUPERSEDED, JobStep.SUPERSEDED)
+    if live.kind == JobKind.DELETE and kind == JobKind.STOP:
+        await volumes.cancel_removal(session, live.workspace_id)
+    return True
 
 
 async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) -> None:
@@ -281,6 +295,7 @@ async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) 
     job.version += 1
     session.add(JobEvent(job_id=job.id, step=step))
     announce(session, job.id, ended=True)
+    wake_admission(session)
     if job.lease is not None:
         revoke(session, job.id)
     await session.flush()
@@ -305,12 +320,13 @@ async def _new_job(
     after: Job | None = None,
     defer: timedelta | None = None,
     reason: str | None = None,
-) -> Accepted:
-    """Write the job and what it makes of its workspace. `after` is the job that it supersedes."""
+) -> Job:
+    """Write the job and what it makes of its workspace. `after` is the job that it supersedes.
+
+    A launch waits for admission; what stops or removes a workspace needs none.
+    """
     previous = left_by(after) if after else workspace.status
     starts = kind in STARTING
-    judged = await admission.evaluate(session, resources, workspace) if starts else admission.AdmissionDecision()
-    refusal = judged.blocked_by
     await move(
         session,
         workspace.id,
@@ -322,7 +338,6 @@ async def _new_job(
         exit_code=None,
         rest_reason=reason,
         **({"kept_until": None} if kind in (JobKind.STOP, JobKind.DELETE) else {}),
-        **(admission.reservation(resources, workspace.template) if starts and not refusal else {}),
     )
     now = utcnow()
     row = insert(Job).values(
@@ -335,15 +350,17 @@ async def _new_job(
         previous_status=previous if previous in SETTLED else WorkspaceStatus.ERROR,
         engine_contacted=after.engine_contacted if after else False,
         expected_seconds=_expected_seconds(workspace.template) if starts else None,
-        admitted_at=None if refusal else now,
-        blocked_by=refusal,
+        admitted_at=None if starts else now,
         run_at=now + (defer or timedelta(0)),
-        deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=bool(refusal)),
+        deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=starts),
     )
-    job = await _write_new(session, row, refusal or reason)
+    job = await _write_new(session, row, reason)
     bind_to_request(job_id=str(job.id), workspace_id=str(workspace.id))
-    enqueue(session, JobName.ADMIT if refusal else JobName.DRIVE, job.id, defer=None if refusal else defer)
-    return Accepted(workspace, job, judged.place, new=True)
+    if starts:
+        wake_admission(session)
+    else:
+        enqueue(session, JobName.DRIVE, job.id, defer=defer)
+    return job
 
 
 async def _write_new(session: AsyncSession, row: Insert, detail: str | None) -> Job:

@@ -18,7 +18,7 @@ from app.workspaces import exits, idle
 from app.workspaces.errors import explain
 from app.workspaces.jobs import queue_position
 from app.workspaces.schemas import IdleOut, JobFailure, JobOut, RestOut, TimelineEntry, WorkspaceOut
-from app.workspaces.service import owned_workspaces
+from app.workspaces.service import Accepted, owned_workspaces
 
 
 async def get_job(session: AsyncSession, user_id: UUID, job_id: UUID) -> Job:
@@ -47,8 +47,19 @@ async def view_jobs(
     return [_view(resources, job, timelines[job.id], places.get(job.id), locale, logs=logs) for job in jobs]
 
 
-def view_new_job(resources: Resources, job: Job, place: int, locale: Locale) -> JobOut:
-    """A job that this transaction has accepted and let in: what the rows say of it is known without a look."""
+async def view_accepted(
+    session: AsyncSession, resources: Resources, accepted: Accepted, locale: Locale
+) -> JobOut | None:
+    """The job that a request came to, in the transaction of the request."""
+    if accepted.job is None:
+        return None
+    if accepted.place is None:
+        return await view_job(session, resources, accepted.job, locale)
+    return _view_new_job(resources, accepted.job, accepted.place, locale)
+
+
+def _view_new_job(resources: Resources, job: Job, place: int, locale: Locale) -> JobOut:
+    """A launch that this transaction has accepted: what the rows say of it is known without a read."""
     timeline = [TimelineEntry(at=job.created_at, step=JobStep.QUEUED, detail=None)]
     return _view(resources, job, timeline, place, locale, logs=False)
 

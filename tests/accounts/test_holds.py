@@ -85,7 +85,7 @@ async def end(how: str, client: httpx.AsyncClient, resources: Resources, held: H
             case "block":
                 await session.execute(update(User).where(User.id == held.who.user.id).values(blocked_at=utcnow()))
             case "delete":
-                await delete_user(session, resources, held.who.user.id, actor="command")
+                await delete_user(session, held.who.user.id, actor="command")
             case "demote":
                 await session.execute(update(User).where(User.id == held.who.user.id).values(is_admin=False))
             case "revoke":

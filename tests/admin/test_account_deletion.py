@@ -16,6 +16,7 @@ from app.runtime.base import Report
 from app.runtime.spec import WorkspaceSpec
 from app.workspaces import service
 from tests.conftest import TestWorker
+from tests.support.driving import admit_waiting
 from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
@@ -28,7 +29,7 @@ async def launch(resources: Resources, user: User, template: str = "jupyter") ->
 
 async def delete(resources: Resources, user: User) -> None:
     async with resources.unit_of_work() as session:
-        await delete_user(session, resources, user.id, actor="command")
+        await delete_user(session, user.id, actor="command")
 
 
 async def count(resources: Resources, table: type[User | Workspace | Job | Session | LinkRequest | Volume]) -> int:
@@ -125,11 +126,10 @@ async def test_room_that_a_deleted_user_had_is_given_to_who_waits(
     alice, bob = await make_user(resources), await make_user(resources, "bob")
     await launch(resources, alice)
     await launch(resources, bob)
+    assert await admit_waiting(resources) == 1
     async with resources.sessions() as session:
         assert await session.scalar(select(Job.blocked_by).where(Job.user_id == bob.id)) is not None
     await delete(resources, alice)
-    async with resources.sessions() as session:
-        assert await session.scalar(select(Job.blocked_by).where(Job.user_id == bob.id)) is None
     await worker.drain()
     assert [spec.environment["SPAWNER_USER_SLUG"] for spec in runtime.containers.values()] == ["bob"]
 

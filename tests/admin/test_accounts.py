@@ -81,7 +81,7 @@ ENDINGS = ("block", "demote", "delete")
 async def end(resources: Resources, who: User, how: str, by: User) -> None:
     async with resources.unit_of_work() as session:
         if how == "delete":
-            await delete_user(session, resources, who.id, actor=by)
+            await delete_user(session, who.id, actor=by)
         else:
             await change_status(session, who.id, StatusChange(how), actor=by)
 

@@ -75,7 +75,7 @@ async def test_a_link_to_spend(resources: Resources, time: Time) -> None:
             token = tokens.pop()
             # What one sign-in would end is not what this is about.
             await session.execute(update(MagicLink).values(spent_at=None))
-            return await verify(session, resources, token, HERE)
+        return await verify(resources, token, HERE, "en")
 
     await ends_at(time, 600, spend)
 
@@ -121,7 +121,7 @@ async def test_a_code_lives_as_long_as_its_link(resources: Resources, time: Time
     async def enter() -> object:
         async with resources.unit_of_work() as session:
             await session.execute(update(MagicLink).values(spent_at=None))
-            return await verify_code(session, resources, "AAAA-AAAA", BROWSER, HERE)
+        return await verify_code(resources, "AAAA-AAAA", BROWSER, HERE, "en")
 
     await ends_at(time, resources.settings.magic_link_seconds, enter)
 
@@ -313,7 +313,6 @@ async def test_last_use_of_an_account_is_its_last_sign_in(resources: Resources, 
     user = await make_user(resources)
     token = await make_link(resources, user)
     time.pass_(minutes=1)
-    async with resources.unit_of_work() as session:
-        await verify(session, resources, token, HERE)
+    await verify(resources, token, HERE, "en")
     async with resources.sessions() as session:
         assert (await session.get_one(User, user.id)).last_used == time.now

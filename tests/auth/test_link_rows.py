@@ -229,8 +229,7 @@ async def test_a_link_that_is_spent(resources: Resources, time: Time) -> None:
         session.add(Invitation(email=ALICE, expires_at=time.now + timedelta(days=1)))
         session.add(Invitation(email="bob@example.org", expires_at=time.now + timedelta(days=1)))
     time.pass_(seconds=5)
-    async with resources.unit_of_work() as session:
-        signed_in = await verify(session, resources, token, HERE)
+    signed_in = await verify(resources, token, HERE, "en")
     spent = {one["token_hash"]: one["spent_at"] for one in await rows(resources, MagicLink)}
     assert spent.pop(resources.tokens.hash("link", token)) == time.now
     assert spent.pop(old) == earlier
@@ -256,8 +255,7 @@ async def test_signing_in_again_makes_nobody_admin_and_spends_no_invitation(reso
     async with resources.unit_of_work() as session:
         token = make_link(session, resources, user)
         session.add(Invitation(email=ALICE, expires_at=user.created_at + timedelta(days=1)))
-    async with resources.unit_of_work() as session:
-        signed_in = await verify(session, resources, token, HERE)
+    signed_in = await verify(resources, token, HERE, "en")
     assert (await find_user(resources)).is_admin is False
     assert await rows(resources, Bootstrap) == []
     assert (await row(resources, Invitation))["accepted_at"] is None
@@ -267,8 +265,7 @@ async def test_signing_in_again_makes_nobody_admin_and_spends_no_invitation(reso
 async def test_a_code_that_is_spent_tells_its_client_and_how(resources: Resources, time: Time) -> None:
     letter = await claim(resources, await request(resources))
     code = next(word for line in letter.text.splitlines() for word in [line.strip()] if read_code(word))
-    async with resources.unit_of_work() as session:
-        signed_in = await verify_code(session, resources, code, BROWSER, HERE)
+    signed_in = await verify_code(resources, code, BROWSER, HERE, "en")
     opened = await row(resources, Session)
     assert (opened["address"], opened["user_agent"]) == (HERE.address, HERE.user_agent)
     assert ("signed_in", "user", str(signed_in.user.id), ALICE, "ok", "code") in await audited(resources)
@@ -302,8 +299,7 @@ async def test_a_link_of_a_blocked_account_is_a_refusal_of_it(resources: Resourc
         make_link(session, resources, other)
         await session.execute(update(User).where(User.id == user.id).values(blocked_at=time.now))
     with pytest.raises(Blocked):
-        async with resources.unit_of_work() as session:
-            await verify(session, resources, token, HERE)
+        await verify(resources, token, HERE, "en")
     assert await audited(resources) == [("sign_in_refused", "user", str(user.id), ALICE, "blocked", None)]
 
 

@@ -211,8 +211,7 @@ async def test_a_wrong_code_does_the_same_work_whether_the_address_has_an_accoun
         await worker.drain()
         browser = read_device_cookie(client.cookies["spawner_browser"])
         with pytest.raises(InvalidCode):
-            async with resources.unit_of_work() as session:
-                await verify_code(session, resources, "AAAAAAAA", browser, Client("", ""))
+            await verify_code(resources, "AAAAAAAA", browser, Client("", ""), "en")
         async with resources.sessions() as session:
             query = select(LinkRequest.code_tries).where(LinkRequest.email == address)
             counted[address] = await session.scalar(query)

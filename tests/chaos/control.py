@@ -1,5 +1,6 @@
 """How the suite reaches into the processes that it runs: a directory of files, which its entry points read."""
 
+import enum
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,26 +23,48 @@ CHECKPOINTS: dict[JobKind, tuple[Checkpoint, ...]] = {
 }
 
 
+class Fate(enum.StrEnum):
+    """What becomes of the worker whose pass of admission comes by next."""
+
+    KILLED = "killed"
+    FROZEN = "frozen"
+    CUT_OFF = "cut-off"
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """The directory, from either side."""
 
     directory: Path
 
-    def arm(self, kind: JobKind, checkpoint: Checkpoint) -> None:
-        """The next worker that comes by there dies, once."""
+    def arm(self, kind: JobKind | Fate, checkpoint: Checkpoint) -> None:
+        """The next worker that comes by there dies, once, or meets the fate that is said."""
         (self.directory / f"{kind}-{checkpoint}").touch()
 
-    def armed(self, kind: JobKind, checkpoint: Checkpoint) -> bool:
+    def armed(self, kind: JobKind | Fate, checkpoint: Checkpoint) -> bool:
         return (self.directory / f"{kind}-{checkpoint}").exists()
 
-    def disarm(self, kind: JobKind, checkpoint: Checkpoint) -> bool:
+    def disarm(self, kind: JobKind | Fate, checkpoint: Checkpoint) -> bool:
         """Take it; true for the one process that gets it."""
         try:
             (self.directory / f"{kind}-{checkpoint}").unlink()
         except FileNotFoundError:
             return False
         return True
+
+    def strike(self, fate: Fate, pid: int) -> None:
+        """Note which process met a fate, until `end`."""
+        (self.directory / f"{fate}.{pid}").touch()
+
+    def struck(self, fate: Fate, pid: int) -> bool:
+        return (self.directory / f"{fate}.{pid}").exists()
+
+    def end(self, fate: Fate) -> list[int]:
+        """Take a fate from the processes that met it; returns their ids."""
+        found = list(self.directory.glob(f"{fate}.*"))
+        for path in found:
+            path.unlink()
+        return [int(path.suffix.removeprefix(".")) for path in found]
 
     def fill_disk(self, full: bool) -> None:
         """Let workers report that the engine's disk is full."""

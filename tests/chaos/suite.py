@@ -18,7 +18,7 @@ from app.core import clock
 from app.models import LIVE_STATES, Job, JobKind, JobState, utcnow
 from app.resources import open_resources
 from deploy.stack.engine import EngineFailed
-from tests.chaos import deaths  # noqa: F401  # registers its fault
+from tests.chaos import deaths, passes  # noqa: F401  # they register their faults
 from tests.chaos.cluster import Cluster, Skipped
 from tests.chaos.control import VARIABLE, Control
 from tests.chaos.faults import FAULTS

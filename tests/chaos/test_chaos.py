@@ -10,7 +10,7 @@ from app.models import JobKind
 from app.resources import Resources
 from app.workspaces import service
 from app.workspaces.jobs.leases import Claim
-from tests.chaos import deaths
+from tests.chaos import deaths, passes
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.suite import cluster_of, installation, strike
 from tests.conftest import TestWorker
@@ -24,6 +24,7 @@ LOADED_SECONDS = 45
 # Those that take long, or that others on this machine would feel, are left to `make chaos`.
 SHORT = (
     "worker-deaths",
+    "admitting-worker-killed",
     "api-killed",
     "redis-flushed",
     "messages-repeated",
@@ -37,8 +38,9 @@ async def test_the_suite_kills_workers_wherever_a_job_comes_by(
 ) -> None:
     seen: dict[JobKind, list[Checkpoint]] = {}
 
-    async def note(checkpoint: Checkpoint, held: Claim) -> None:
-        seen.setdefault(held.kind, []).append(checkpoint)
+    async def note(checkpoint: Checkpoint, held: Claim | None) -> None:
+        if held is not None:
+            seen.setdefault(held.kind, []).append(checkpoint)
 
     user = await make_user(resources)
 
@@ -63,7 +65,7 @@ async def test_the_suite_kills_workers_wherever_a_job_comes_by(
     finally:
         checkpoints.listeners.remove(note)
     assert {kind: tuple(points) for kind, points in seen.items()} == CHECKPOINTS
-    assert {point for points in CHECKPOINTS.values() for point in points} == set(Checkpoint)
+    assert {point for points in CHECKPOINTS.values() for point in points} == set(Checkpoint) - {Checkpoint.ADMITTED}
     assert set(CHECKPOINTS) == set(JobKind)
 
 
@@ -72,6 +74,8 @@ def test_nothing_is_lost_doubled_or_left_behind_whatever_dies(
     sample_images: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deaths, "FIRE_SECONDS", LOADED_SECONDS)
+    monkeypatch.setattr(passes, "FIRE_SECONDS", LOADED_SECONDS)
+    monkeypatch.setattr(passes, "TAKEOVER_SECONDS", LOADED_SECONDS)
 
     async def strike_all() -> list[str]:
         missed = []

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 import uvloop
+from redis import exceptions
+from redis.asyncio.connection import AbstractConnection
 
 from app.core import logging
 from app.core.settings.reading import load_settings
@@ -15,7 +17,7 @@ from app.models import JobKind
 from app.runtime.base import Endpoint, EngineSize, ImageMissing, Report, Runtime
 from app.runtime.spec import WorkspaceSpec
 from app.workspaces.jobs.leases import Claim
-from tests.chaos.control import Control, from_environment
+from tests.chaos.control import Control, Fate, from_environment
 from workers.context import WorkerContext
 from workers.jobs import checkpoints
 from workers.jobs.checkpoints import Checkpoint
@@ -53,13 +55,36 @@ class ToldRuntime:
 
 
 def dies_at(control: Control) -> checkpoints.Listener:
-    """SIGKILL this process at the first armed point that a job comes by."""
+    """SIGKILL this process at the first armed point that a job comes by; let an armed pass meet its fate."""
 
-    async def listener(checkpoint: Checkpoint, held: Claim) -> None:
-        if control.disarm(held.kind, checkpoint):
-            os.kill(os.getpid(), signal.SIGKILL)
+    async def listener(checkpoint: Checkpoint, held: Claim | None) -> None:
+        if held is not None:
+            if control.disarm(held.kind, checkpoint):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return
+        for fate in Fate:
+            if control.disarm(fate, checkpoint):
+                control.strike(fate, os.getpid())
+                if fate is not Fate.CUT_OFF:
+                    os.kill(os.getpid(), signal.SIGKILL if fate is Fate.KILLED else signal.SIGSTOP)
 
     return listener
+
+
+def cut_off(control: Control) -> None:
+    """Let every exchange of this process with Redis fail while the suite says so."""
+
+    def guarded(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def exchange(self: AbstractConnection, *arguments: Any, **options: Any) -> Any:
+            if control.struck(Fate.CUT_OFF, os.getpid()):
+                await self.disconnect(nowait=True)
+                raise exceptions.ConnectionError("cut off by the suite")
+            return await method(self, *arguments, **options)
+
+        return exchange
+
+    for name in ("connect", "send_packed_command", "read_response"):
+        setattr(AbstractConnection, name, guarded(getattr(AbstractConnection, name)))
 
 
 def told(startup: Callable[[dict[str, Any]], Awaitable[None]], control: Control) -> Callable[[dict[str, Any]], Any]:
@@ -78,5 +103,6 @@ if __name__ == "__main__":
     settings = load_settings()
     logging.configure(pretty=True)
     checkpoints.listeners.append(dies_at(control))
+    cut_off(control)
     asyncio.set_event_loop(uvloop.new_event_loop())
     Worker(settings, on_startup=told(worker_options(settings)["on_startup"], control)).run()

@@ -17,7 +17,7 @@ from app.runtime.base import (
     Report,
 )
 from app.runtime.spec import WorkspaceSpec
-from app.workspaces import service
+from app.workspaces import admission, service
 from tests.conftest import TestWorker
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
@@ -25,15 +25,28 @@ from tests.support.waiting import PATIENCE
 from workers.jobs.drive import drive_workspace
 
 
+async def admit_waiting(resources: Resources) -> int:
+    """Admit what waits and has room; returns how many launches."""
+    async with resources.reads() as session:
+        while (admitted := await admission.admit(session, resources)) is None:
+            pass
+    await resources.outbox.flush(session)
+    return admitted
+
+
 async def accept(resources: Resources, user: User | None = None) -> Job:
+    """A launch that is accepted and admitted."""
     user = user or await make_user(resources)
     async with resources.unit_of_work() as session:
         launched = await service.request(session, resources, user, "hello")
-        assert launched.job is not None
-        return launched.job
+    assert launched.job is not None
+    await admit_waiting(resources)
+    return launched.job
 
 
 async def drive(worker: TestWorker, job: Job) -> None:
+    """Admit what waits, then do the job."""
+    await admit_waiting(worker.context.resources)
     await drive_workspace({"worker": worker.context, "job_id": "a message"}, str(job.id))
 
 

@@ -11,12 +11,13 @@ from app.core.settings.model import Settings
 from app.models import EngineCapacity, Job, JobKind, JobState, User, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import service
-from app.workspaces.admission import Allocation, admit, limiting_resource
+from app.workspaces.admission import Allocation, limiting_resource
 from app.workspaces.errors import CapacityRunning, QuotaUserRunning, Refused
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.views import view_job
 from tests.conftest import TestWorker
 from tests.support.crowd import crowd
+from tests.support.driving import admit_waiting
 from tests.support.factories import make_user
 from tests.support.waiting import PATIENCE
 from workers.loops.reconcile import reconcile_rows
@@ -31,10 +32,13 @@ def limit(resources: Resources, **values: object) -> None:
 
 
 async def ask(resources: Resources, user: User, template: str = "hello", kind: JobKind = JobKind.LAUNCH) -> Job:
+    """Ask, and let a pass judge what waits; returns the job as it is then."""
     async with resources.unit_of_work() as session:
-        job = (await service.request(session, resources, user, template, kind)).job
-    assert job is not None
-    return job
+        asked = (await service.request(session, resources, user, template, kind)).job
+    assert asked is not None
+    await admit_waiting(resources)
+    async with resources.unit_of_work() as session:
+        return await session.get_one(Job, asked.id)
 
 
 async def many(resources: Resources, count: int, prefix: str = "user") -> list[User]:
@@ -60,21 +64,21 @@ async def facts(resources: Resources, **values: object) -> None:
         await session.merge(EngineCapacity(id=1, **known))
 
 
-NOTHING = Allocation(0, 0, 0.0, 0, 0, 0, has_memory=None, has_cpus=None, free_disk=None)
+NOTHING = Allocation(0, 0, 0.0, 0, has_memory=None, has_cpus=None, free_disk=None)
 
 
 @pytest.mark.parametrize(
     ("taken", "expected"),
     [
         (NOTHING, None),
-        (Allocation(0, 0, 0.0, 32, 0, 0, None, None, None), "capacity_launches"),
-        (Allocation(5, 0, 0.0, 0, 0, 0, None, None, None), "capacity_running"),
-        (Allocation(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1063 * MEGABYTE, None, None), "capacity_memory"),
-        (Allocation(0, 1000 * MEGABYTE, 0.0, 0, 0, 0, 1064 * MEGABYTE, None, None), None),
-        (Allocation(0, 0, 19.6, 0, 0, 0, None, 2, None), "capacity_cpu"),
-        (Allocation(0, 0, 19.5, 0, 0, 0, None, 2, None), None),
-        (Allocation(0, 0, 0.0, 0, 0, 0, None, None, 1023 * MEGABYTE), "capacity_disk"),
-        (Allocation(0, 0, 0.0, 0, 0, 0, None, None, 1024 * MEGABYTE), None),
+        (Allocation(0, 0, 0.0, 32, None, None, None), "capacity_launches"),
+        (Allocation(5, 0, 0.0, 0, None, None, None), "capacity_running"),
+        (Allocation(0, 1000 * MEGABYTE, 0.0, 0, 1063 * MEGABYTE, None, None), "capacity_memory"),
+        (Allocation(0, 1000 * MEGABYTE, 0.0, 0, 1064 * MEGABYTE, None, None), None),
+        (Allocation(0, 0, 19.6, 0, None, 2, None), "capacity_cpu"),
+        (Allocation(0, 0, 19.5, 0, None, 2, None), None),
+        (Allocation(0, 0, 0.0, 0, None, None, 1023 * MEGABYTE), "capacity_disk"),
+        (Allocation(0, 0, 0.0, 0, None, None, 1024 * MEGABYTE), None),
     ],
 )
 def test_the_limit_that_leaves_no_room_is_named(taken: Allocation, expected: str | None) -> None:
@@ -86,9 +90,9 @@ def test_the_limit_that_leaves_no_room_is_named(taken: Allocation, expected: str
 
 def test_what_is_counted_already_needs_only_a_turn() -> None:
     settings = Settings.model_construct(launches_at_once=1, running_limit=1)
-    assert limiting_resource(settings, Allocation(1, 0, 0.0, 0, 0, 0, None, None, None), SMALL, reserved=True) is None
+    assert limiting_resource(settings, Allocation(1, 0, 0.0, 0, None, None, None), SMALL, reserved=True) is None
     assert (
-        limiting_resource(settings, Allocation(1, 0, 0.0, 1, 0, 0, None, None, None), SMALL, reserved=True)
+        limiting_resource(settings, Allocation(1, 0, 0.0, 1, None, None, None), SMALL, reserved=True)
         == "capacity_launches"
     )
 
@@ -198,8 +202,7 @@ async def test_a_large_workspace_at_the_front_is_not_passed_by_small_ones(resour
     await facts(resources, memory_bytes=1087 * MEGABYTE)
     waiting = [await ask(resources, users[2], "jupyter"), await ask(resources, users[0], "jupyter")]
     small = await ask(resources, users[1], "hello")
-    async with resources.unit_of_work() as session:
-        assert await admit(session, resources) == 0
+    assert await admit_waiting(resources) == 0
     for job in (*waiting, small):
         assert await count(resources, Job.id == job.id, Job.admitted_at.is_(None)) == 1
 
@@ -231,11 +234,10 @@ async def test_who_waits_is_told_at_once_that_it_is_now_for_something_else(resou
             # Who has just subscribed is woken, too.
             await asyncio.wait_for(changed.wait(), PATIENCE)
             changed.clear()
-            async with resources.unit_of_work() as session:
-                assert await admit(session, resources) == 0
+            assert await admit_waiting(resources) == 0
             await asyncio.wait_for(changed.wait(), PATIENCE)
+    await admit_waiting(resources)
     async with resources.unit_of_work() as session:
-        await admit(session, resources)
         job = await session.get_one(Job, waiting.id)
     assert (job.blocked_by, job.version) == ("capacity_memory", waiting.version + 1)
 

@@ -37,6 +37,7 @@ from tests.support.stepped import Answer, Call, SteppedWorker, finish, settle
 from tests.support.world import World
 from workers.context import WorkerContext
 from workers.jobs.drive import drive_workspace
+from workers.loops.admit import admit
 from workers.loops.engine_events import reconcile_workspace
 from workers.loops.reconcile import reconcile_engine, reconcile_rows
 
@@ -83,6 +84,7 @@ class Machine(RuleBasedStateMachine):
         self.run(reconcile_engine(self.plain))
         for place in PLACES:
             self.request(place, JobKind.LAUNCH, asked=True)
+        self.admit()
         for _ in PLACES:
             self.take(0, live=True)
 
@@ -115,6 +117,11 @@ class Machine(RuleBasedStateMachine):
                     await service.begin(session, self.resources, row, JobKind.PAUSE)
 
         self.run(pause())
+        self.rest()
+
+    @rule()
+    def admit(self) -> None:
+        self.run(admit(self.plain))
         self.rest()
 
     @rule(number=which)
@@ -278,6 +285,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(40):
             self.world.ahead += timedelta(seconds=16)
             self.run(reconcile_rows(self.plain))
+            self.run(admit(self.plain))
             for job in self.run(self.jobs(live=True)):
                 self.run(drive_workspace({"worker": self.plain, "job_id": "message"}, str(job.id)))
             self.run(reconcile_engine(self.plain))

@@ -17,13 +17,15 @@ class Checkpoint(enum.StrEnum):
     STOPPED = "stopped"
     REMOVED = "removed"
     WRITTEN = "written"
+    # Not of one job: a pass has written what it admits, and has sent nothing yet.
+    ADMITTED = "admitted"
 
 
-Listener = Callable[[Checkpoint, Claim], Awaitable[None]]
+Listener = Callable[[Checkpoint, Claim | None], Awaitable[None]]
 listeners: list[Listener] = []
 
 
-async def reached(checkpoint: Checkpoint, held: Claim) -> None:
-    """Tell whoever listens; nobody does in production."""
+async def reached(checkpoint: Checkpoint, held: Claim | None = None) -> None:
+    """Call the listeners; there are none in production."""
     for listener in listeners:
         await listener(checkpoint, held)

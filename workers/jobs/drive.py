@@ -25,7 +25,6 @@ from workers.jobs import stop
 from workers.jobs.checkpoints import Checkpoint, reached
 from workers.jobs.fail import fail_job
 from workers.jobs.launch import launch
-from workers.loops.admit import admit
 
 log = structlog.get_logger(__name__)
 
@@ -159,7 +158,6 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
         log.exception("job_crashed", kind=held.kind, attempt=held.attempt)
         await fail_job(context, held, "internal_error", f"{type(error).__name__}: {error}")
     await reached(Checkpoint.WRITTEN, held)
-    await admit(context)
 
 
 ENDINGS = {JobKind.PAUSE: stop.pause, JobKind.STOP: stop.stop, JobKind.DELETE: stop.delete}

@@ -1,8 +1,7 @@
 """Makes jobs durable, and keeps rows and engine true to each other.
 
-What the queue lost is sent again, what a dead worker held is taken from it, who waits for room is let in; then
-everything on the engine is compared with the rows. Every part may be repeated, and a part that fails keeps no other
-from being done.
+Lost messages are sent again, and jobs are taken from dead workers; then everything on the engine is compared with the
+rows. Every part may be repeated, and a part that fails does not keep the others from running.
 """
 
 import asyncio
@@ -19,13 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.magic_links import requeue_links
 from app.core.logging import cause
+from app.core.outbox import wake_admission
 from app.models import (
     EngineCapacity,
     Image,
     utcnow,
 )
 from app.runtime.base import EgressUnenforceable, EngineSize, Inventory, RuntimeFault
-from app.workspaces.admission import admit
 from app.workspaces.jobs.leases import requeue
 from app.workspaces.jobs.outcomes import fail_overdue
 from workers.context import WorkerContext
@@ -84,9 +83,8 @@ async def reconcile_rows(context: WorkerContext) -> None:
         waiting = await requeue(session)
         overdue = await fail_overdue(session)
         links = await requeue_links(session)
-        admitted = await admit(session, resources)
-    if overdue or waiting or links or admitted:
-        log.info("reconciled", overdue=overdue, waiting=waiting, links=links, admitted=admitted)
+    if overdue or waiting or links:
+        log.info("reconciled", overdue=overdue, waiting=waiting, links=links)
 
 
 async def reconcile_engine(context: WorkerContext) -> None:
@@ -139,6 +137,7 @@ async def _note(session: AsyncSession, size: EngineSize, images: dict[str, str |
     }
     row = insert(EngineCapacity).values(id=1, **facts)
     await session.execute(row.on_conflict_do_update(index_elements=["id"], set_=facts))
+    wake_admission(session)
     for name, digest in images.items():
         if digest is not None:
             row = insert(Image).values(name=name, digest=digest, seen_at=utcnow())

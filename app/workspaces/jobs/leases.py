@@ -193,12 +193,20 @@ async def requeue(session: AsyncSession) -> int:
         session.add(JobEvent(job_id=job_id, step=JobStep.RETRYING, detail="worker_lost"))
         announce(session, job_id)
     await session.flush()
-    waiting = await session.execute(
+    return await send_unclaimed(session, now)
+
+
+async def send_unclaimed(session: AsyncSession, before: datetime) -> int:
+    """Send the admitted jobs again that were due before a time and are not claimed; says how many.
+
+    A message that still waits in the queue is not sent twice.
+    """
+    unclaimed = (
         select(Job.id, Job.attempts)
-        .where(Job.state == JobState.QUEUED, Job.run_at <= now, Job.admitted_at.is_not(None))
+        .where(Job.state == JobState.QUEUED, Job.run_at <= before, Job.admitted_at.is_not(None))
         .order_by(Job.admitted_at)
     )
-    rows = waiting.all()
+    rows = (await session.execute(unclaimed)).all()
     for job_id, attempts in rows:
         enqueue(session, JobName.DRIVE, job_id, attempt=attempts)
     return len(rows)

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.outbox import announce
+from app.core.outbox import announce, wake_admission
 from app.models import (
     DesiredState,
     Job,
@@ -120,6 +120,7 @@ async def fail(
         detail=detail or code,
     )
     announce(session, held.job_id, ended=True)
+    wake_admission(session)
 
 
 async def fail_overdue(session: AsyncSession) -> int:
@@ -135,6 +136,7 @@ async def fail_overdue(session: AsyncSession) -> int:
         session.add(JobEvent(job_id=job.id, step=JobStep.FAILED, detail=code))
         log.warning("job_failed", job_id=str(job.id), kind=job.kind, code=code, error=job.cause, attempt=job.attempts)
         announce(session, job.id, ended=True)
+        wake_admission(session)
     await session.flush()
     return len(jobs)
 
@@ -166,3 +168,4 @@ async def _move(session: AsyncSession, held: Claim, status: WorkspaceStatus, **v
 async def _finish(session: AsyncSession, held: Claim, step: JobStep) -> None:
     await write(session, held, **_ended(JobState.SUCCEEDED, step), progress=100, event=step)
     announce(session, held.job_id, ended=True)
+    wake_admission(session)

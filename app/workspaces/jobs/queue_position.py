@@ -13,7 +13,7 @@ from app.workspaces.admission import fair_order
 
 
 async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The places of queued jobs, from 1: those that are let in already come first, then whose turn it is."""
+    """The places of queued jobs, from 1: admitted ones come first, then whose turn it is."""
     if not job_ids:
         return {}
     order = fair_order()
@@ -31,12 +31,14 @@ async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID
 def eta(settings: Settings, job: Job, position: int | None) -> float | None:
     """Seconds until the job has probably ended, by what recent launches took; None where nobody can say.
 
-    Who waits for a turn at the engine is let in as launches end; who waits for room is let in when somebody stops.
+    A job that waits for its turn at the engine is admitted as launches end; one that waits for room, when somebody
+    stops. One that no pass has judged yet takes part in the next one.
     """
     if not job.is_live or job.expected_seconds is None:
         return None
     if job.admitted_at is not None:
         return round(max(job.expected_seconds - (utcnow() - job.admitted_at).total_seconds(), 0.0), 1)
-    if job.blocked_by != "capacity_launches" or position is None:
+    if job.blocked_by not in (None, "capacity_launches") or position is None:
         return None
-    return round(job.expected_seconds * (1 + math.ceil(position / settings.launches_at_once)), 1)
+    ahead = position if job.blocked_by else position - 1
+    return round(job.expected_seconds * (1 + math.ceil(ahead / settings.launches_at_once)), 1)

@@ -14,7 +14,7 @@ from app.workspaces.observe import RESTARTS
 from app.workspaces.ownership import installation_id
 from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
-from tests.support.driving import drive, only, row_of, run_one, until
+from tests.support.driving import admit_waiting, drive, only, row_of, run_one, until
 from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 from workers.loops.engine_events import watch
@@ -83,6 +83,8 @@ async def test_one_that_keeps_dying_is_given_up_after_growing_pauses(
         await reconcile_engine(worker.context)
         job = (await jobs_of(resources, workspace))[-1]
         pauses.append(round((job.run_at - job.created_at).total_seconds()))
+        await admit_waiting(resources)
+        assert (await jobs_of(resources, workspace))[-1].run_at == job.run_at
         async with resources.unit_of_work() as session:
             await session.execute(update(Job).where(Job.id == job.id).values(run_at=utcnow()))
         await drive(worker, job)

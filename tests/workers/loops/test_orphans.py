@@ -148,7 +148,7 @@ async def test_deleting_accounts_is_the_word_that_all_their_containers_go(
     users = await run(9)
     for user in users[:8]:
         async with resources.unit_of_work() as session:
-            await delete_user(session, resources, user.id, actor="command")
+            await delete_user(session, user.id, actor="command")
     await passes(worker)
     assert len(runtime.containers) == 1
 
@@ -168,7 +168,7 @@ async def test_what_an_earlier_version_made_is_adopted_where_a_row_knows_it_and_
     async with resources.unit_of_work() as session:
         (row,) = await session.scalars(select(Volume))
         assert row.user_id == known.id
-        await delete_user(session, resources, known.id, actor="command")
+        await delete_user(session, known.id, actor="command")
     await passes(worker)
     (left,) = runtime.containers
     assert unknown.slug in left
@@ -227,7 +227,7 @@ async def test_a_found_volume_that_is_used_is_not_listed_and_goes_with_its_accou
         await session.execute(update(Volume).values(found_at=utcnow()))
     for user in users:
         async with resources.unit_of_work() as session:
-            await delete_user(session, resources, user.id, actor="command")
+            await delete_user(session, user.id, actor="command")
     for _ in range(2):
         await passes(worker)
     assert (runtime.containers, runtime.volumes) == ({}, {})

@@ -14,6 +14,7 @@ from app.workspaces.jobs import leases
 from app.workspaces.ownership import installation_id
 from app.workspaces.volumes import VolumePolicy
 from tests.conftest import TestWorker
+from tests.support.driving import admit_waiting
 from tests.support.factories import SignedIn, sign_in
 from tests.support.fakes import FakeRuntime
 from workers.loops.orphans import remove_volumes
@@ -134,6 +135,7 @@ async def test_a_first_launch_that_is_cancelled_leaves_no_volume_for_ever(
     resources: Resources, worker: TestWorker, alice: SignedIn
 ) -> None:
     job = await ask(resources, alice, JobKind.LAUNCH)
+    await admit_waiting(resources)
     async with resources.unit_of_work() as session:
         held = await leases.claim(session, resources, job)
         assert held is not None

@@ -4,11 +4,12 @@ All are coroutines, also those that wait for nothing: FastAPI sends a plain func
 what any of these does.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from starlette.background import BackgroundTask
 
 from app.accounts import principal, session_cookies, sessions
 from app.accounts.device_cookie import DeviceCookie, device_cookie_name, read_device_cookie
@@ -68,21 +69,29 @@ async def _find(
     return found or (None, [])
 
 
-async def get_principal(request: Request, resources: ResourcesDep) -> AsyncIterator[Principal | None]:
-    """The principal of a session or a personal token. Its use is recorded after the answer."""
-    caller, _ = await _find_principal(request, resources)
+def _identify(request: Request, caller: Principal | None) -> None:
     # The audit trail names the principal of a later refusal.
     request.state.caller = caller
     if caller is not None:
         bind_to_request(user_id=str(caller.user.id))
         trail.identify(session_id=caller.session_id, token_id=caller.token_id)
+
+
+async def _touch(resources: Resources, caller: Principal) -> None:
+    try:
+        await principal.touch_last_seen(resources, caller)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+
+
+async def get_principal(request: Request, resources: ResourcesDep) -> AsyncIterator[Principal | None]:
+    """The principal of a session or a personal token. Its use is recorded after the answer."""
+    caller, _ = await _find_principal(request, resources)
+    _identify(request, caller)
     yield caller
     if caller is not None:
-        try:
-            await principal.touch_last_seen(resources, caller)
-        except Exception as error:
-            if not is_transient(error):
-                raise
+        await _touch(resources, caller)
 
 
 # Routes take one of the aliases below, which say what a personal token may do there.
@@ -125,6 +134,25 @@ async def require_scoped_user(request: Request, caller: _PrincipalDep) -> Princi
 
 
 ScopedUserDep = Annotated[Principal, Depends(require_scoped_user)]
+
+
+Answer = Callable[[Principal, list[Row]], Awaitable[Response]]
+
+
+async def answer_scoped_user(
+    request: Request,
+    query: PrincipalSelect,
+    answer: Callable[[Principal, list[Row]], Awaitable[Response]],
+    **values: Any,
+) -> Response:
+    """For direct routes: answer the principal that `ScopedUserDep` is, given the rows of the query's own columns."""
+    resources: Resources = request.app.state.resources
+    caller, rows = await _find_principal(request, resources, query, **values)
+    _identify(request, caller)
+    caller = await require_scoped_user(request, caller)
+    response = await answer(caller, rows)
+    response.background = BackgroundTask(_touch, resources, caller)
+    return response
 
 
 async def require_admin(caller: _PrincipalDep) -> Principal:

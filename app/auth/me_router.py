@@ -1,16 +1,21 @@
 """/api/user."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from app.accounts.dependencies import ScopedUserDep
+from app.accounts.dependencies import ScopedUserDep, answer_scoped_user
+from app.accounts.principal import Principal
 from app.audit import activity
 from app.audit.schemas import ActivityPage
 from app.auth import me as service
 from app.auth.me_schemas import MeOut
 from app.core.errors import InvalidRequest, Unauthorized, Unavailable
-from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep
+from app.core.reader import Row
+from app.http.dependencies import ReadSessionDep, ResourcesDep
+from app.http.direct import get_directly
+from app.http.negotiation import locale_of
 from app.http.paging import BeforeRow, PageLimit, split_page
 from app.http.problems import problems
+from app.resources import Resources
 from app.workspaces import views
 from app.workspaces.schemas import WorkspacesOut
 
@@ -23,17 +28,24 @@ async def me(session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUse
     return await service.view_me(session, resources, caller.user)
 
 
-@router.get(
+@get_directly(
+    router,
     "/containers",
+    response_model=WorkspacesOut,
     summary="List workspaces",
     operation_id="list_containers",
     responses=problems(Unauthorized, Unavailable),
 )
-async def containers(
-    session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
-) -> WorkspacesOut:
+async def containers(request: Request) -> Response:
     """One entry for each template, launched or not; `job` while one runs, `error` after a failure."""
-    return WorkspacesOut(containers=await views.list_workspaces(session, resources, caller.user, locale))
+    resources: Resources = request.app.state.resources
+
+    async def answer(caller: Principal, rows: list[Row]) -> Response:
+        entries = views.make_entries(resources, caller.user, resources.catalog.templates, rows, locale_of(request))
+        out = WorkspacesOut(containers=[entry for entry, _ in entries])
+        return Response(out.model_dump_json(), media_type="application/json")
+
+    return await answer_scoped_user(request, views.ENTRIES, answer)
 
 
 @router.get(

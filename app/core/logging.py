@@ -3,6 +3,7 @@
 Query strings, cookies, headers and bodies are never logged: they carry secrets.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -50,7 +51,12 @@ def _redact(
     return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
+_ENCODER = json.JSONEncoder(default=repr)
 _processors: list[structlog.typing.Processor] = []
+
+
+def _to_json(_: object, __: str, event: structlog.typing.EventDict) -> str:
+    return _ENCODER.encode(event)
 
 
 def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> None:
@@ -67,9 +73,7 @@ def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> No
     # Plain tracebacks: pretty ones print the values of variables, and so secrets.
     plain = structlog.dev.plain_traceback
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
-        if pretty
-        else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain) if pretty else _to_json
     )
     # In place: loggers that were used before keep the list that they began with.
     _processors[:] = [*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
@@ -85,6 +89,9 @@ def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> No
         final.append(partial(_redact, redact))
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*final, renderer]))
+    # No line says where in the code, in which thread or process it was written: each would be asked for every line.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)

@@ -35,12 +35,12 @@ class PreparedSelect:
     """A SELECT that is compiled when it is first used."""
 
     def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
-        self._statement = statement
+        self.statement = statement
 
     @cached_property
     def _compiled(self) -> SQLCompiler:
         dialect: Dialect = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
-        return self._statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        return self.statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
 
     @cached_property
     def _rendered(self) -> tuple[str, list[tuple[str, Any]]]:

@@ -35,7 +35,8 @@ class Redactor:
         if keys is not self._seen:
             self._known |= {key.secret for key in keys}
             self._pattern, self._seen = _any_of(self._known), keys
-        return _CONTROL.sub("\ufffd", self._pattern.sub(REMOVED, text))
+        cleaned = self._pattern.sub(REMOVED, text)
+        return cleaned if cleaned.isprintable() else _CONTROL.sub("\ufffd", cleaned)
 
 
 def _any_of(secrets: set[str]) -> re.Pattern[str]:

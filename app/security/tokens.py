@@ -1,6 +1,7 @@
 """Secrets that sign people in: random tokens kept as keyed hashes, and access tokens (JWT, RFC 9068's claims)."""
 
 import base64
+import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ import jwt
 from app.core import clock
 from app.core.settings.model import Settings
 from app.security.errors import InvalidToken
-from app.security.keyring import Derived, Keyring, Purpose
+from app.security.keyring import Derived, Key, Keyring, Purpose
 
 ALGORITHM = "ES256"
 AUDIENCE = "spawner-api"
 TYPE = "at+jwt"
 MAX_LENGTH = 4096
+# Tokens whose signature is not verified again; the oldest goes.
+MAX_VERIFIED = 2048
 # By how much the clock of another machine of ours may be ahead.
 LEEWAY = timedelta(seconds=30)
 # The last character of 64 bytes in base64url carries two bits: any other spells the same signature once more.
@@ -36,6 +39,15 @@ class Access:
     is_admin: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a token says whose signature is good under this key."""
+
+    key: Key
+    claims: dict[str, Any]
+    access: Access
+
+
 def new_token() -> str:
     """256 random bits, as 43 URL-safe characters."""
     return secrets.token_urlsafe(32)
@@ -47,6 +59,7 @@ class Tokens:
     def __init__(self, settings: Settings) -> None:
         self._keys = Keyring(settings)
         self._issuer = settings.public_url
+        self._verified: dict[bytes, _Verified] = {}
         self._life = timedelta(seconds=settings.access_token_seconds)
 
     def hash(self, purpose: Purpose, token: str) -> bytes:
@@ -77,34 +90,48 @@ class Tokens:
         return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.kid, "typ": TYPE})
 
     def read(self, token: str) -> Access:
-        """Check signature, header and claims; raise `InvalidToken` for what we did not issue or what expired."""
-        if len(token) > MAX_LENGTH or not _FORM.fullmatch(token):
-            raise InvalidToken
+        """Check signature, header and claims; raise `InvalidToken` for what we did not issue or what expired.
+
+        A signature is verified once for each token and key. Keys and times are checked at each read.
+        """
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        verified = self._verified.get(digest)
         try:
-            header = jwt.get_unverified_header(token)
-            known = {key.kid: key for key in self._keys()}
-            key = known.get(str(header.get("kid")))
-            if key is None or header != {"alg": ALGORITHM, "kid": key.kid, "typ": TYPE}:
-                raise InvalidToken
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key.public,
-                [ALGORITHM],
-                audience=AUDIENCE,
-                issuer=self._issuer,
-                # Times are checked below, by the platform's clock.
-                options={
-                    "require": _REQUIRED,
-                    "strict_aud": True,
-                    "verify_exp": False,
-                    "verify_iat": False,
-                    "verify_nbf": False,
-                },
-            )
-            _check_times(claims)
-            return Access(UUID(str(claims["sub"])), UUID(str(claims["sid"])), bool(claims.get("is_admin")))
+            if verified is None or verified.key not in self._keys():
+                verified = self._verify(token)
+            _check_times(verified.claims)
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise InvalidToken from error
+        self._verified[digest] = verified
+        if len(self._verified) > MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        return verified.access
+
+    def _verify(self, token: str) -> _Verified:
+        if len(token) > MAX_LENGTH or not _FORM.fullmatch(token):
+            raise InvalidToken
+        header = jwt.get_unverified_header(token)
+        known = {key.kid: key for key in self._keys()}
+        key = known.get(str(header.get("kid")))
+        if key is None or header != {"alg": ALGORITHM, "kid": key.kid, "typ": TYPE}:
+            raise InvalidToken
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.public,
+            [ALGORITHM],
+            audience=AUDIENCE,
+            issuer=self._issuer,
+            # Times are checked by the platform's clock.
+            options={
+                "require": _REQUIRED,
+                "strict_aud": True,
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
+        )
+        access = Access(UUID(str(claims["sub"])), UUID(str(claims["sid"])), bool(claims.get("is_admin")))
+        return _Verified(key, claims, access)
 
     def is_ours(self, token: str) -> bool:
         """Whether this names one of our keys, as access tokens do. Nothing is verified: it may be over, or forged."""

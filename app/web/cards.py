@@ -1,7 +1,7 @@
 """A template and the caller's workspace of it, as the pages show them."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlencode
@@ -28,7 +28,7 @@ from app.workspaces.jobs.follow import poll_job
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.schemas import IdleOut, JobOut, RestOut, WorkspaceOut
 from app.workspaces.states import ALIVE, STARTING
-from app.workspaces.views import list_tagged_workspaces
+from app.workspaces.views import find_entries
 
 BYTES = re.compile(r"([0-9.]+) of ([0-9.]+) MB")
 # What the form offers, in hours.
@@ -135,24 +135,30 @@ class Card:
 
 async def list_cards(resources: Resources, caller: Principal, locale: Locale) -> list[Card]:
     """One card for each template, in the catalogue's order."""
+    return await _find_cards(resources, caller, locale, resources.catalog.templates)
+
+
+async def find_card(resources: Resources, caller: Principal, locale: Locale, type: str) -> Card:
+    """The card of one template. Raises `NotFound`."""
+    template = resources.catalog.get(type)
+    if template is None:
+        raise NotFound
+    (card,) = await _find_cards(resources, caller, locale, [template])
+    return card
+
+
+async def _find_cards(
+    resources: Resources, caller: Principal, locale: Locale, templates: Sequence[Template]
+) -> list[Card]:
+    entries = await find_entries(resources, caller.user, templates, locale)
     async with resources.reads() as session:
-        entries = await list_tagged_workspaces(session, resources, caller.user, locale)
         shares = await list_all_shares(session, caller.user)
-    templates = resources.catalog.templates
     images = await image_states(resources.redis, [template.image for template in templates])
     days = resources.settings.volume_retention_days
     return [
         _card(entry, template, caller, images, seen, days, shares[entry.type], locale)
         for (entry, seen), template in zip(entries, templates, strict=True)
     ]
-
-
-async def find_card(resources: Resources, caller: Principal, locale: Locale, type: str) -> Card:
-    """The card of one template. Raises `NotFound`."""
-    for card in await list_cards(resources, caller, locale):
-        if card.type == type:
-            return card
-    raise NotFound
 
 
 async def attempt(resources: Resources, change: Callable[[AsyncSession], Awaitable[object]]) -> AppError | None:

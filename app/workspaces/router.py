@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from app.accounts.dependencies import ScopedUserDep
+from app.accounts.dependencies import ScopedUserDep, answer_scoped_user
 from app.accounts.errors import TooManyChanges
+from app.accounts.principal import Principal
 from app.catalog import templates
 from app.catalog.errors import UnknownTemplate
 from app.catalog.templates import RESERVED_KEYS
@@ -21,11 +22,14 @@ from app.core.errors import (
     Unavailable,
 )
 from app.core.i18n import Text
-from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
+from app.core.reader import Row
+from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
+from app.http.direct import get_directly
 from app.http.errors import RequestStalled
 from app.http.params import TypePath
 from app.http.problems import problems
 from app.models import JobKind, WorkspaceStatus
+from app.resources import Resources
 from app.workspaces import idle, service, views
 from app.workspaces.dependencies import CommandContext, CommandContextDep
 from app.workspaces.errors import CAPACITY, NotExtendable, QuotaUserRunning, UntilOutOfRange
@@ -85,20 +89,25 @@ async def _ask(
     )
 
 
-@router.get(
+@get_directly(
+    router,
     "/status",
+    response_model=StatusOut,
     summary="Get the default workspace's status",
     operation_id="container_status",
     responses=problems(Unauthorized, Unavailable),
 )
-async def status(session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> StatusOut:
+async def status(request: Request) -> Response:
     """`no_container` where the default workspace was never launched."""
-    workspace = await views.find_workspace(session, caller.user.id, resources.catalog.default.key)
-    known = workspace is not None and workspace.status != WorkspaceStatus.NOT_CREATED
-    return StatusOut(
-        container_id=workspace.container_id if workspace else None,
-        status=workspace.status if workspace and known else "no_container",
-    )
+    resources: Resources = request.app.state.resources
+    return await answer_scoped_user(request, views.STATUS, _status, template=resources.catalog.default.key)
+
+
+async def _status(_: Principal, rows: list[Row]) -> Response:
+    ((container_id, status),) = rows
+    known = status is not None and status != WorkspaceStatus.NOT_CREATED
+    out = StatusOut(container_id=container_id, status=status if known else "no_container")
+    return Response(out.model_dump_json(), media_type="application/json")
 
 
 @router.post(
@@ -219,8 +228,9 @@ async def delete(
     responses=problems(UnknownTemplate, Unauthorized, Unavailable),
 )
 async def get_workspace(
-    type: TypePath, session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
+    type: TypePath, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> WorkspaceOut:
     """As the list shows it; `not_created` where it was never launched."""
     template = templates.find_template(resources.catalog, type)
-    return await views.view_workspace(session, resources, caller.user, template, locale)
+    ((entry, _),) = await views.find_entries(resources, caller.user, [template], locale)
+    return entry

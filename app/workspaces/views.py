@@ -1,16 +1,20 @@
 """Reading: workspaces and jobs as their owner sees them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, ColumnElement, Select, String, Uuid, any_, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts.principal import PrincipalSelect
 from app.catalog.templates import Template
 from app.core.addresses import workspace_url
 from app.core.errors import NotFound
 from app.core.i18n import Locale
+from app.core.reader import Columns, PreparedSelect, Row, given
 from app.http.paging import newest_first
 from app.models import LIVE_JOB, Image, Job, JobEvent, JobState, JobStep, User, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
@@ -20,13 +24,51 @@ from app.workspaces.jobs import queue_position
 from app.workspaces.schemas import IdleOut, JobFailure, JobOut, RestOut, TimelineEntry, WorkspaceOut
 from app.workspaces.service import Accepted, owned_workspaces
 
+_WORKSPACE, _JOB = Columns(Workspace), Columns(Job)
 
-async def get_job(session: AsyncSession, user_id: UUID, job_id: UUID) -> Job:
-    """The caller's job; raises `NotFound` for unknown and foreign ones alike."""
-    job = await session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))
-    if job is None:
+
+def _timeline(column: Any) -> ColumnElement[Any]:
+    """A column of the query's job's timeline, in order, as an array."""
+    ordered = func.array_agg(aggregate_order_by(column, JobEvent.id))
+    return select(ordered).where(JobEvent.job_id == Job.id).correlate(Job).scalar_subquery()
+
+
+# A job's row, its timeline and its place.
+_JOB_COLUMNS = (
+    *_JOB.columns,
+    *map(_timeline, (JobEvent.at, JobEvent.step, JobEvent.detail)),
+    queue_position.place_of_job(),
+)
+_FIND_JOB = PreparedSelect(select(*_JOB_COLUMNS).where(Job.id == given("job_id"), Job.user_id == given("user_id")))
+# What an ETag is made of, for who polls a job.
+JOB_TAG = PrincipalSelect(
+    Job.version,
+    queue_position.place_of_job(),
+    joined=lambda query: query.outerjoin(Job, (Job.id == given("job_id")) & (Job.user_id == User.id)),
+)
+
+
+async def read_job(resources: Resources, user_id: UUID, job_id: UUID, locale: Locale) -> tuple[JobOut, str]:
+    """The user's job, with the container's last lines where it failed, and its ETag. One statement.
+
+    Raises `NotFound` for unknown and foreign ones alike.
+    """
+    row = await resources.reader.fetch_one(_FIND_JOB, job_id=job_id, user_id=user_id)
+    if row is None:
         raise NotFound
-    return job
+    job, view = _read_job(resources, row, locale, logs=True)
+    return view, tag(job.version, view.position, locale)
+
+
+def _read_job(resources: Resources, row: Row, locale: Locale, *, logs: bool = False) -> tuple[Job, JobOut]:
+    """A job and its view, of a row of `_JOB_COLUMNS`."""
+    width = len(_JOB.columns)
+    job, (*timeline, place) = _JOB.make(row[:width]), row[width:]
+    entries = [
+        TimelineEntry(at=at, step=step, detail=detail)
+        for at, step, detail in zip(*(column or () for column in timeline), strict=True)
+    ]
+    return job, _view(resources, job, entries, place, locale, logs=logs)
 
 
 async def list_jobs(session: AsyncSession, user_id: UUID, *, limit: int, before: UUID | None) -> list[Job]:
@@ -41,7 +83,8 @@ async def view_jobs(
     """Jobs with their timelines, and place and ETA where they still wait or run; `logs` adds what failed ones left."""
     timelines: defaultdict[UUID, list[TimelineEntry]] = defaultdict(list)
     ids = [job.id for job in jobs]
-    for event in await session.scalars(select(JobEvent).where(JobEvent.job_id.in_(ids)).order_by(JobEvent.id)):
+    of_jobs = JobEvent.job_id == any_(cast(literal(ids, ARRAY(Uuid)), ARRAY(Uuid)))
+    for event in await session.scalars(select(JobEvent).where(of_jobs).order_by(JobEvent.id)):
         timelines[event.job_id].append(TimelineEntry(at=event.at, step=event.step, detail=event.detail))
     places = await queue_position.positions(session, [job.id for job in jobs if job.state == JobState.QUEUED])
     return [_view(resources, job, timelines[job.id], places.get(job.id), locale, logs=logs) for job in jobs]
@@ -98,9 +141,9 @@ async def view_job(session: AsyncSession, resources: Resources, job: Job, locale
     return (await view_jobs(session, resources, [job], locale, logs=True))[0]
 
 
-def tag(view: JobOut, version: int, locale: Locale) -> str:
+def tag(version: int, place: int | None, locale: Locale) -> str:
     """The strong ETag (RFC 9110, 8.8.3) of a job's view: the row's version, the place in the queue, the language."""
-    return f'"{version}.{view.position or 0}.{locale}"'
+    return f'"{version}.{place or 0}.{locale}"'
 
 
 async def find_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace | None:
@@ -113,40 +156,87 @@ def status_of(workspace: Workspace | None) -> WorkspaceStatus:
     return workspace.status if workspace else WorkspaceStatus.NOT_CREATED
 
 
-async def list_workspaces(
-    session: AsyncSession, resources: Resources, user: User, locale: Locale
-) -> list[WorkspaceOut]:
-    """One entry for each template, launched or not."""
-    return [entry for entry, _ in await list_tagged_workspaces(session, resources, user, locale)]
+def _with_live_jobs(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """The users' workspaces and their live jobs.
+
+    One statement: between two, a job could end, and its workspace would seem to be on its way for ever.
+    """
+    return query.outerjoin(Workspace, Workspace.user_id == User.id).outerjoin(Job, LIVE_JOB)
 
 
-async def list_tagged_workspaces(
-    session: AsyncSession, resources: Resources, user: User, locale: Locale
+_DIGESTS = tuple(select(func.array_agg(column)).scalar_subquery() for column in (Image.name, Image.digest))
+_ENTRY_COLUMNS = (*_DIGESTS, *_WORKSPACE.columns, *_JOB_COLUMNS)
+_FIND_ENTRIES = PreparedSelect(
+    _with_live_jobs(select(*_ENTRY_COLUMNS).select_from(User)).where(
+        User.id == given("user_id"), Workspace.template == any_(cast(given("templates"), ARRAY(String)))
+    )
+)
+# For who lists their workspaces.
+ENTRIES = PrincipalSelect(*_ENTRY_COLUMNS, joined=_with_live_jobs)
+# The status of one workspace, for who asks for it.
+STATUS = PrincipalSelect(
+    Workspace.container_id,
+    Workspace.status,
+    joined=lambda query: query.outerjoin(
+        Workspace, (Workspace.user_id == User.id) & (Workspace.template == given("template"))
+    ),
+)
+
+
+async def find_entries(
+    resources: Resources,
+    user: User,
+    templates: Sequence[Template],
+    locale: Locale,
+    *,
+    session: AsyncSession | None = None,
 ) -> list[tuple[WorkspaceOut, str | None]]:
-    """One entry for each template, launched or not, each with the ETag of its live job."""
-    # One statement: between two, a job could end, and its workspace would seem to be on its way for ever.
-    query = select(Workspace, Job).outerjoin(Job, LIVE_JOB).where(Workspace.user_id == user.id)
-    digests = dict((await session.execute(select(Image.name, Image.digest))).all())
-    rows: dict[str, tuple[Workspace, Job | None]] = {}
-    for workspace, live_job in await session.execute(query):
-        rows[workspace.template] = (workspace, live_job)
-    jobs = [job for _, job in rows.values() if job is not None]
-    views = {job.id: view for job, view in zip(jobs, await view_jobs(session, resources, jobs, locale), strict=True)}
+    """The user's workspaces of these templates, launched or not, each with the ETag of its live job.
+
+    One statement, in the transaction of `session` where there is one.
+    """
+    values = {"user_id": user.id, "templates": [template.key for template in templates]}
+    if session is None:
+        rows: Iterable[Row] = await resources.reader.fetch(_FIND_ENTRIES, **values)
+    else:
+        rows = await session.execute(_FIND_ENTRIES.statement, values)
+    return make_entries(resources, user, templates, rows, locale)
+
+
+def make_entries(
+    resources: Resources, user: User, templates: Iterable[Template], rows: Iterable[Row], locale: Locale
+) -> list[tuple[WorkspaceOut, str | None]]:
+    """One entry for each template, of rows of `ENTRIES`' own columns."""
+    digests: dict[str, str] = {}
+    found: dict[str, tuple[Workspace, JobOut | None, str | None]] = {}
+    for names, values, *columns in rows:
+        digests = dict(zip(names or (), values or (), strict=True))
+        workspace, job = columns[: len(_WORKSPACE.columns)], columns[len(_WORKSPACE.columns) :]
+        if workspace[0] is not None:
+            row = _WORKSPACE.make(tuple(workspace))
+            found[row.template] = row, *_live_job(resources, tuple(job), locale)
     entries = []
-    for template in resources.catalog.templates:
-        row, job = rows.get(template.key, (None, None))
-        view = views[job.id] if job else None
-        entry = _entry(resources, user, template, row, view, digests.get(template.image), locale)
-        entries.append((entry, tag(view, job.version, locale) if view and job else None))
+    for template in templates:
+        row_or_none, view, etag = found.get(template.key, (None, None, None))
+        digest = digests.get(template.image)
+        entries.append((_entry(resources, user, template, row_or_none, view, digest, locale), etag))
     return entries
+
+
+def _live_job(resources: Resources, row: Row, locale: Locale) -> tuple[JobOut | None, str | None]:
+    """The view and the ETag of a workspace's live job, if it has one."""
+    if row[0] is None:
+        return None, None
+    job, view = _read_job(resources, row, locale)
+    return view, tag(job.version, view.position, locale)
 
 
 async def view_workspace(
     session: AsyncSession, resources: Resources, user: User, template: Template, locale: Locale
 ) -> WorkspaceOut:
-    """The user's workspace of one template, as the list shows it."""
-    entries = await list_workspaces(session, resources, user, locale)
-    return next(entry for entry in entries if entry.type == template.key)
+    """The user's workspace of one template, as the list shows it, in the session's transaction."""
+    ((entry, _),) = await find_entries(resources, user, [template], locale, session=session)
+    return entry
 
 
 def _entry(

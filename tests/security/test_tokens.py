@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from app.core import clock
 from app.core.settings.model import Settings
 from app.security.errors import InvalidToken
-from app.security.keyring import Key
+from app.security.keyring import Key, rotate
 from app.security.tokens import MAX_LENGTH, PURPOSES, Tokens, new_token
 
 SECRET = "a secret of the tests 0123456789 abcdefghij"
@@ -189,6 +190,41 @@ def test_time_is_the_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         with pytest.raises(InvalidToken):
             tokens.read(token)
+
+
+def test_a_token_that_was_read_is_refused_once_its_key_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "secret_key"
+    path.write_text(f"{SECRET}\n")
+    tokens = Tokens(Settings(_env_file=None, secret_key_file=path))
+    token = tokens.issue(uuid4(), uuid4(), is_admin=False)
+    read = tokens.read(token)
+    rotate(path, 2)
+    assert tokens.read(token) == read
+    rotate(path, 1)
+    with pytest.raises(InvalidToken):
+        tokens.read(token)
+
+
+def test_a_token_that_was_read_makes_no_other_one_good() -> None:
+    tokens = Tokens(Settings(_env_file=None, secret_key=SECRET))
+    tokens.read(good())
+    head, payload, signature = good().split(".")
+    other = forge(is_admin=True).split(".")
+    for forged in (f"{head}.{other[1]}.{signature}", f"{head}.{payload}.{other[2]}"):
+        with pytest.raises(InvalidToken):
+            tokens.read(forged)
+
+
+def test_a_signature_is_verified_once_and_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.security.tokens.MAX_VERIFIED", 2)
+    tokens = Tokens(Settings(_env_file=None, secret_key=SECRET))
+    first, *others = [tokens.issue(uuid4(), uuid4(), is_admin=False) for _ in range(3)]
+    assert tokens.read(first) is tokens.read(first)
+    read = tokens.read(first)
+    for token in others:
+        tokens.read(token)
+    assert tokens.read(first) == read
+    assert tokens.read(first) is not read
 
 
 def test_a_hash_depends_on_purpose_and_secret() -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import update
 
 from app.models import Job, JobState, JobStep, Workspace, WorkspaceStatus
 from app.resources import Resources
-from app.workspaces.views import list_workspaces
+from app.workspaces.views import find_entries
 from tests.support.browsers import make_workspace
 from tests.support.factories import sign_in
 
@@ -30,7 +30,6 @@ async def test_a_workspace_on_its_way_is_never_shown_without_its_job(resources: 
     async with asyncio.TaskGroup() as group:
         working = group.create_task(work())
         while not working.done():
-            async with resources.unit_of_work() as session:
-                entries = await list_workspaces(session, resources, user, "en")
-            (entry,) = [entry for entry in entries if entry.type == "hello"]
+            entries = await find_entries(resources, user, resources.catalog.templates, "en")
+            (entry,) = [entry for entry, _ in entries if entry.type == "hello"]
             assert (entry.job is not None) == (entry.status == WorkspaceStatus.PROBING)

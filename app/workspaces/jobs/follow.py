@@ -16,11 +16,16 @@ from app.models import LIVE_STATES
 from app.resources import Resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.schemas import JobOut
-from app.workspaces.views import get_job, tag, view_job
+from app.workspaces.views import read_job
 
 # Seconds after which one that follows a job hears that nothing has changed, and is asked who it is.
 KEEP_ALIVE_SECONDS = 15
 MAX_SECONDS = 600
+
+
+def known_tags(seen: str | None) -> set[str]:
+    """The ETags of an If-None-Match header."""
+    return {part.strip().removeprefix("W/") for part in seen.split(",")} if seen else set()
 
 
 async def poll_job(
@@ -39,7 +44,7 @@ async def poll_job(
     next change from now. Raises `NotFound`, `TooManyStreams` where the account waits too often already, and
     `Unauthorized` in place of news for a caller whose session has ended while they waited.
     """
-    known = {part.strip().removeprefix("W/") for part in seen.split(",")} if seen else set()
+    known = known_tags(seen)
     with watch.place(caller.user.id, resources.settings.user_streams) if wait else nullcontext():
         view, current, waited = await _read(resources, watch, caller, job_id, locale, known=known, wait=wait)
         if waited:
@@ -100,16 +105,10 @@ async def _read(
     waited = False
     clock = asyncio.get_running_loop().time
     until = clock() + wait
-
-    async def read() -> tuple[JobOut, int]:
-        async with resources.reads() as session:
-            job = await get_job(session, user_id, job_id)
-            return await view_job(session, resources, job, locale), job.version
-
+    read = partial(read_job, resources, user_id, job_id, locale)
     with watch.changes(job_id) as changed, watch.session_monitor.present(caller, changed) as presence:
         while True:
-            view, version = await watch.reads.read((user_id, job_id, locale), read)
-            current = tag(view, version, locale)
+            view, current = await watch.reads.read((user_id, job_id, locale), read)
             known = known or {current}
             remaining = until - clock()
             done = current not in known or view.state not in LIVE_STATES

@@ -1,10 +1,10 @@
-"""What the queue looks like to those who wait in it."""
+"""The places of jobs in the queue, and the time until they end."""
 
 import math
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, ColumnElement, Subquery, Uuid, any_, case, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.settings.model import Settings
@@ -12,19 +12,32 @@ from app.models import Job, JobState, utcnow
 from app.workspaces.admission import fair_order
 
 
-async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The places of queued jobs, from 1: admitted ones come first, then whose turn it is."""
-    if not job_ids:
-        return {}
+def _line() -> Subquery:
+    """Queued jobs with their places: admitted ones come first, then whose turn it is."""
     order = fair_order()
     place = func.row_number().over(order_by=(Job.admitted_at.asc().nulls_last(), order.c.turn, order.c.since, Job.id))
-    line = (
+    return (
         select(Job.id, place.label("place"))
         .outerjoin(order, order.c.id == Job.id)
         .where(Job.state == JobState.QUEUED)
         .subquery()
     )
-    rows = await session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(job_ids)))
+
+
+def place_of_job() -> ColumnElement[int | None]:
+    """The place of the query's `Job`, from 1; null unless it is queued. The queue is read for a queued job only."""
+    line = _line()
+    place = select(line.c.place).where(line.c.id == Job.id).correlate(Job).scalar_subquery()
+    return case((Job.state == JobState.QUEUED, place), else_=None)
+
+
+async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """The places of queued jobs, from 1."""
+    if not job_ids:
+        return {}
+    line = _line()
+    wanted = cast(literal(list(job_ids), ARRAY(Uuid)), ARRAY(Uuid))
+    rows = await session.execute(select(line.c.id, line.c.place).where(line.c.id == any_(wanted)))
     return dict(rows.all())
 
 

@@ -1,22 +1,31 @@
 """/api/jobs."""
 
+import re
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from app.accounts.dependencies import ScopedUserDep
+from app.accounts.dependencies import ScopedUserDep, answer_scoped_user
+from app.accounts.principal import Principal
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
+from app.core.reader import Row
 from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
+from app.http.direct import DirectRoute, get_directly
+from app.http.negotiation import locale_of
 from app.http.paging import Before, PageLimit, split_page
 from app.http.params import JobPath
 from app.http.problems import problems
+from app.resources import Resources
 from app.workspaces import service, views
-from app.workspaces.dependencies import WatchDep
 from app.workspaces.errors import NotCancellable, TooManyStreams
-from app.workspaces.jobs.follow import poll_job
+from app.workspaces.jobs.follow import known_tags, poll_job
 from app.workspaces.schemas import JobOut, JobPage
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MAX_TAG = 200
 
 
 @router.get(
@@ -39,33 +48,57 @@ async def list_jobs(
     return JobPage(jobs=await views.view_jobs(session, resources, page, locale), next=last and last.id)
 
 
-@router.get(
+async def get_poll(
+    id: JobPath,
+    wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
+    seen: Annotated[str | None, Header(alias="If-None-Match", max_length=MAX_TAG)] = None,
+) -> None:
+    """The parameters of a poll, for the document and for what is invalid."""
+
+
+class PollRoute(DirectRoute):
+    """A poll is plain where it waits for nothing, as it does when it is repeated."""
+
+    def is_plain(self, request: Request) -> bool:
+        return (
+            not request.scope["query_string"]
+            and _ID.fullmatch(request.path_params["id"]) is not None
+            and len(request.headers.get("if-none-match", "")) <= MAX_TAG
+        )
+
+
+@get_directly(
+    router,
     "/{id}",
+    PollRoute,
     response_model=JobOut,
     summary="Get a job",
     operation_id="get_job",
+    dependencies=[Depends(get_poll)],
     responses={
         304: {"description": "Unchanged since the ETag in If-None-Match"},
         **problems(InvalidRequest, Unauthorized, NotFound, TooManyStreams, Unavailable),
     },
 )
-async def get_job(
-    id: JobPath,
-    resources: ResourcesDep,
-    watch: WatchDep,
-    caller: ScopedUserDep,
-    locale: LocaleDep,
-    *,
-    wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
-    seen: Annotated[str | None, Header(alias="If-None-Match", max_length=200)] = None,
-) -> Response:
+async def get_job(request: Request) -> Response:
     """With `wait`, answers as soon as the job differs from `If-None-Match` (without it: changes), or time is over."""
-    wait = 0 if caller.fresh else wait
-    job, etag = await poll_job(resources, watch, caller, id, locale, seen=seen, wait=wait)
-    if job is None:
-        return Response(status_code=304, headers={"ETag": etag})
-    # Written out as it is: FastAPI would validate the whole timeline once more, at every poll.
-    return Response(job.model_dump_json(), media_type="application/json", headers={"ETag": etag})
+    resources: Resources = request.app.state.resources
+    job_id, seen = UUID(request.path_params["id"]), request.headers.get("if-none-match")
+    locale = locale_of(request)
+
+    async def answer(caller: Principal, rows: list[Row]) -> Response:
+        ((version, place),) = rows
+        if version is None:
+            raise NotFound
+        wait = 0 if caller.fresh else float(request.query_params.get("wait", 0))
+        job, etag = None, views.tag(version, place, locale)
+        if wait or etag not in known_tags(seen):
+            job, etag = await poll_job(resources, request.app.state.watch, caller, job_id, locale, seen=seen, wait=wait)
+        if job is None:
+            return Response(status_code=304, headers={"ETag": etag})
+        return Response(job.model_dump_json(), media_type="application/json", headers={"ETag": etag})
+
+    return await answer_scoped_user(request, views.JOB_TAG, answer, job_id=job_id)
 
 
 @router.post(

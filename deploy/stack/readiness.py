@@ -1,6 +1,8 @@
 """Whether the installation's API and gateway can serve, and are this installation's."""
 
+import socket
 from collections.abc import Mapping
+from contextlib import closing
 
 import httpx
 
@@ -18,15 +20,19 @@ def readiness(settings: Mapping[str, str]) -> dict[str, str]:
     with web.client(5) as through_caddy, web.client(5, socket=path) as direct:
         return {
             "api": _ask(through_caddy, f"{settings['SPAWNER_PUBLIC_URL']}/readyz", instance),
-            "gateway": _ask(direct, f"{url}/readyz", instance),
+            "gateway": _ask(direct, f"{url}/readyz", instance, path),
         }
 
 
-def _ask(client: httpx.Client, url: str, instance: str) -> str:
+def _ask(client: httpx.Client, url: str, instance: str, path: str | None = None) -> str:
     try:
+        # httpx leaves the socket open where it cannot connect.
+        if path is not None:
+            with closing(socket.socket(socket.AF_UNIX)) as probe:
+                probe.connect(path)
         answer = client.get(url)
         said = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, ValueError, OSError) as error:
         return str(error) or type(error).__name__
     if not isinstance(said, dict) or said.get("instance") != instance:
         return f"{url} is answered by another installation, and not by {instance}: {answer.text[:200]}"

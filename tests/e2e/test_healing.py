@@ -26,10 +26,12 @@ def stack(sample_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield running
 
 
-def launch(stack: RunningStack, http: httpx.Client, headers: dict[str, str]) -> None:
+def launch(stack: RunningStack, http: httpx.Client, headers: dict[str, str]) -> str:
+    """Launch the default workspace, and return where it answers."""
     accepted = http.post(f"{stack.public_url}/api/container/launch/hello", headers=headers).json()
     if accepted["job"]:
         assert follow(http, stack, accepted["status_url"], headers)["state"] == "succeeded"
+    return str(accepted["service_url"])
 
 
 def status(stack: RunningStack, http: httpx.Client, headers: dict[str, str]) -> str:
@@ -76,8 +78,7 @@ def test_an_open_websocket_and_its_workspace_go_on_while_the_api_is_away_and_aft
 ) -> None:
     with stack.client() as http:
         headers = stack.sign_up(http, "olga@example.org")
-        launch(stack, http, headers)
-        url = http.get(f"{stack.public_url}/api/container/status", headers=headers).json()["service_url"]
+        url = launch(stack, http, headers)
         assert http.get(url, headers=NAVIGATION, follow_redirects=True).status_code == 200
         visit = Visit(stack, http, headers, url)
         with visit.websocket(visit.origin) as websocket:

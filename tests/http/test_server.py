@@ -102,6 +102,8 @@ async def test_each_process_serves_its_installation_on_a_socket_and_leaves_when_
         ):
 
             async def serving(instance: str = "") -> int:
+                if not path.exists():
+                    return 0
                 try:
                     return (await client.get("/internal/serving", params={"instance": instance})).status_code
                 except httpx.TransportError:

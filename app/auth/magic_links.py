@@ -20,7 +20,7 @@ from app.auth.errors import ClaimLost
 from app.auth.invitations import find_invitation, lets_anybody_in, may_confirm, may_sign_up
 from app.auth.link_renewals import renew_link
 from app.auth.one_time_codes import new_code, show_code
-from app.core.i18n import Locale
+from app.core.i18n import LOCALES, Locale
 from app.core.logging import bind_to_request
 from app.core.outbox import JobName, enqueue
 from app.mail.messages import Email, Message, invite, write_link
@@ -199,7 +199,7 @@ def mailbox_of(owner: User | LinkRequest) -> str:
 
 def locale_of(request: LinkRequest) -> Locale:
     """The language that the request was made in."""
-    return "de" if request.locale == "de" else "en"
+    return next((locale for locale in LOCALES if locale == request.locale), LOCALES[0])
 
 
 def make_link(

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.catalog.errors import UnknownTemplate
 from app.catalog.placeholders import check_headers, check_words
+from app.core.i18n import LOCALES
 from app.core.settings.model import EXACT_ORIGIN
 from app.runtime.egress import EGRESS_INTERNET, Egress, parse_egress
 
@@ -97,7 +98,8 @@ class Localized(StrictModel):
 
     def format(self, locale: str) -> str:
         """Return the text in `locale`, and in English where that is none of ours."""
-        return self.de if locale == "de" else self.en
+        text: str = getattr(self, locale if locale in LOCALES else "en")
+        return text
 
 
 class Limits(StrictModel):

@@ -14,7 +14,7 @@ class Text(NamedTuple):
 
     def format(self, locale: Locale, **values: object) -> str:
         """Render in one language."""
-        text = self.de if locale == "de" else self.en
+        text: str = getattr(self, locale)
         return text.format(**values) if values else text
 
 

@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.core.i18n import Locale
 from app.core.settings import checks
 from app.core.settings.sources import FileSource
 from app.core.shipped import shipped
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
     catalog: Path = Field(
         default_factory=lambda: shipped("catalog.yaml"), description="The templates; unless set, the sample that ships."
     )
-    default_locale: Literal["en", "de"] = Field("en", description="Language where Accept-Language names none of ours.")
+    default_locale: Locale = Field("en", description="Language where Accept-Language names none of ours.")
     signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")
     signup_domains: CommaList = Field([], description="Mail domains that may sign up when SIGNUP=domains.")
     launch_seconds: int = Field(

@@ -1,6 +1,7 @@
 """Personal tokens: their life, and what each scope opens on every route there is."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,47 +20,23 @@ from app.accounts.schemas import TokenIn
 from app.core.errors import Unauthorized
 from app.models import ApiToken, AuditEntry, User, utcnow
 from app.resources import Resources
-from tests.api.calls import CALLS, PERSONAL
+from tests.api.operations import OPERATIONS, PERSON
 from tests.support.clocks import Time
 from tests.support.factories import SignedIn, make_token, make_user, sign_in
 
-MINE = ("/api/user", "/api/container", "/api/jobs", "/api/templates", "/api/volumes", "/api/shares")
-# These ask nobody who they are.
+# Pages and files that ask nobody who they are; other pages ask, and no token opens any.
 OPEN = {
-    "/livez",
-    "/readyz",
     "/openapi.json",
     "/docs",
     "/docs/oauth2-redirect",
     "/static-docs",
     "/static",
     "/internal/serving",
-    "/api/auth/signup",
-    "/api/auth/login",
-    "/api/auth/link",
-    "/api/auth/verify",
-    "/api/auth/verify-code",
-    "/api/auth/verify-signup",
-    "/api/auth/verify-login",
-    "/api/auth/refresh",
     "POST /sign-in",
     "/check-mail",
     "/auth/confirm",
 }
-# Whatever changes who may sign in or enter: a token would hand on more than it was made for, and beyond its own life.
-SESSIONS_ALONE = {
-    "/api/admin/users/{id}",
-    "/api/admin/users/{id}/{change:standing}",
-    "/api/admin/users/{id}/sessions",
-    "/api/admin/users/{id}/sessions/{session_id}",
-    "/api/admin/workspaces/{id}/access",
-    "/api/container/{type}/shares",
-    "/api/container/{type}/shares/{id}",
-    "/api/container/{type}/share-links",
-    "/api/container/{type}/share-links/{id}",
-    "/api/user/shares/{id}",
-    "/api/shares/accept",
-}
+SCOPES = {one.address: one.scopes for one in OPERATIONS.values()}
 VALUES = {
     "{type}": "hello",
     "{change:standing}": "block",
@@ -86,15 +63,9 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
 
 def demanded(method: str, path: str) -> set[str] | None:
     """The scopes of which one is enough; None where nobody is asked."""
-    if path in OPEN or f"{method} {path}" in OPEN:
-        return None
-    if path in SESSIONS_ALONE and method not in ("GET", "HEAD"):
-        return set()
-    if path.startswith("/api/admin/"):
-        return {"admin"}
-    if path.startswith(MINE):
-        return {"read", "workspaces"} if method in ("GET", "HEAD") else {"workspaces"}
-    return set()
+    page = None if path in OPEN or f"{method} {path}" in OPEN else set[str]()
+    read = method.replace("HEAD", "GET")
+    return SCOPES.get(f"{read} {re.sub(r':[a-z]+}', '}', path)}", page)
 
 
 def fill(path: str) -> str:
@@ -109,7 +80,7 @@ async def test_each_route_opens_to_the_scopes_that_it_names_and_to_no_other(
     root = await make_user(resources, is_admin=True)
     secrets = {scope: await make_token(resources, root, scope) for scope in ("read", "workspaces", "admin")}
     walked = set(routes(app))
-    assert {(method, path) for method, path in CALLS.values()} <= {(method, fill(path)) for method, path in walked}
+    assert set(SCOPES) <= {f"{method} {re.sub(r':[a-z]+}', '}', path)}" for method, path in walked}
     # In this order nothing is there yet when its log is asked for.
     for method, path in sorted(walked):
         scopes = demanded(method, path)
@@ -143,9 +114,10 @@ async def test_no_token_makes_lists_or_ends_tokens_and_sessions(
     client: httpx.AsyncClient, resources: Resources
 ) -> None:
     secret = await make_token(resources, await make_user(resources, is_admin=True), "read", "workspaces", "admin")
-    for name in PERSONAL:
-        method, path = CALLS[name]
-        answer = await client.request(method, path, headers=bearer(secret))
+    names = [name for name, one in OPERATIONS.items() if one.who is PERSON and one.path.startswith("/api/auth/")]
+    assert len(names) == 7
+    for name in names:
+        answer = await client.request(OPERATIONS[name].method, OPERATIONS[name].url({}), headers=bearer(secret))
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope"), name
 
 

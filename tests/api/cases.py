@@ -1,102 +1,164 @@
-"""How each answer that the document names is provoked: one case for each operation, status and code."""
+"""How each answer of the API is provoked: errors by their code, and what needs more by operation."""
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
-from unittest.mock import patch
 from uuid import uuid4
 
 import httpx
 from sqlalchemy import select, update
 
-from app.health.presence import announce, presence_key
-from app.models import EngineCapacity, User, Volume, Workspace, utcnow
-from tests.api import sharing_cases
-from tests.api.calls import (
-    ACCEPTING,
-    ADMIN,
-    ADMINISTERING,
-    ASKING,
-    BY_QUERY,
-    CALLS,
-    CHANGING,
-    ENDING,
-    MAKING,
-    NOWHERE,
-    SHARING,
-    SIGNED_IN,
-    SIGNING_IN,
-    SILENT,
-    SPENDING,
-    STARTING,
-    STREAMING,
-    call,
-    good,
-)
-from tests.api.cases_jobs import JOB_CASES
-from tests.api.cases_sessions import SESSION_CASES, Key, Provoke
-from tests.api.cases_sign_in import invites_member, revokes, types_code
+from app.http.patience import HEADER
+from app.models import EngineCapacity, Session, Share, ShareLink, User, Workspace, utcnow
 from tests.api.conftest import Scene
+from tests.api.operations import OPERATIONS, Answer, call, own_headers, send_good
 from tests.support.factories import make_token
-from workers.loops.reconcile import reconcile_engine
+
+Provoke = Callable[[Scene, str], Awaitable[httpx.Response]]
 
 
-async def succeeds(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, **good(name))
+async def sends_invalid(scene: Scene, name: str) -> httpx.Response:
+    return await call(scene, name, **OPERATIONS[name].invalid)
 
 
-async def spends(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, **good(name, await scene.link()))
+async def is_stranger(scene: Scene, name: str) -> httpx.Response:
+    return await call(scene, name, own={})
 
 
-async def is_ready(scene: Scene) -> httpx.Response:
-    resources = scene.resources
-    await announce(resources.redis, presence_key(resources.settings, "workers"), "test:1", "ok", 10)
-    return await call(scene, "readyz")
+async def shows_token(scene: Scene, name: str) -> httpx.Response:
+    """One that is good for something else."""
+    who, scope = (scene.admin, "workspaces") if OPERATIONS[name].who.is_admin else (scene.alice, "admin")
+    secret = await make_token(scene.resources, who.user, scope)
+    return await send_good(scene, name, own={"Authorization": f"Bearer {secret}"})
 
 
-async def has_a_failing_loop(scene: Scene) -> httpx.Response:
-    with patch("app.health.router.failing_loops", return_value=["relay_revocation"]):
-        return await call(scene, "livez")
+async def comes_from_elsewhere(scene: Scene, name: str) -> httpx.Response:
+    who = scene.admin if OPERATIONS[name].who.is_admin else scene.alice
+    cookie = "; ".join(f"{key}={value}" for key, value in who.cookies.items())
+    return await send_good(scene, name, own={"Cookie": cookie, "Origin": "http://alice-hello.localhost:8080"})
 
 
-async def navigates(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, headers={"Accept": "text/html"}, **good(name, await scene.link()))
+async def is_no_admin(scene: Scene, name: str) -> httpx.Response:
+    return await send_good(scene, name, own=scene.alice.headers)
 
 
-async def runs_already(scene: Scene) -> httpx.Response:
-    await scene.launched(run=True)
-    return await call(scene, "container_launch")
+async def signed_in_long_ago(scene: Scene, name: str) -> httpx.Response:
+    """With a session that began yesterday."""
+    async with scene.resources.unit_of_work() as session:
+        await session.execute(update(Session).values(created_at=utcnow() - timedelta(days=1)))
+    return await send_good(scene, name, change="promote")
 
 
-async def ends(name: str, scene: Scene) -> httpx.Response:
+async def misses_database(scene: Scene, name: str) -> httpx.Response:
+    return await send_good(scene, name, client=await scene.without_database())
+
+
+async def sends_too_much(scene: Scene, name: str) -> httpx.Response:
+    return await call(scene, name, json=dict.fromkeys(("email", "token", "code", "reason"), "a" * 70_000))
+
+
+async def stands_still(scene: Scene, name: str) -> httpx.Response:
+    """Sends the beginning of a body, with the limit that the proxy names."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    return await call(scene, name, content=body(), headers={HEADER: "100ms", "Content-Type": "application/json"})
+
+
+async def finds_nothing(scene: Scene, name: str) -> httpx.Response:
+    """What it names is not there: a page's beginning, where it names nothing else."""
+    if "{" not in OPERATIONS[name].path:
+        return await call(scene, name, params={"before": str(uuid4())})
+    return await send_good(scene, name)
+
+
+async def names_no_type(scene: Scene, name: str) -> httpx.Response:
+    return await send_good(scene, name, type="nonsense")
+
+
+async def changes_too_often(scene: Scene, name: str) -> httpx.Response:
+    """With no change left for anybody."""
     await scene.launched()
-    return await call(scene, name)
+    async with scene.resources.unit_of_work() as session:
+        await session.execute(update(User).values(changes_until=utcnow() + timedelta(hours=1)))
+    return await send_good(scene, name)
 
 
-async def has_ended_already(name: str, scene: Scene) -> httpx.Response:
-    await ends(name, scene)
-    await scene.worker.drain()
-    return await call(scene, name)
+async def uses_key_again(scene: Scene, name: str) -> httpx.Response:
+    headers = {"Idempotency-Key": uuid4().hex}
+    other = "container_launch" if name != "container_launch" else "container_restart"
+    await call(scene, other, headers=headers)
+    return await call(scene, name, headers=headers)
 
 
-async def names_no_type(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, path=CALLS[name][1].replace("hello", "nonsense"), **good(name))
-
-
-async def reaches_own_limit(name: str, scene: Scene) -> httpx.Response:
+async def reaches_own_limit(scene: Scene, name: str) -> httpx.Response:
     await scene.launched(type="jupyter")
     return await call(scene, name, client=await scene.with_settings(user_running_limit=1))
 
 
-async def finds_no_room(name: str, settings: dict[str, object], scene: Scene) -> httpx.Response:
-    """The engine is full by one of its limits, and nobody may wait."""
+async def fills_engine(scene: Scene, settings: dict[str, object]) -> httpx.AsyncClient:
+    """An API whose engine is full by one of its limits, and where nobody may wait."""
     await scene.launched(type="jupyter")
     async with scene.resources.unit_of_work() as session:
         await session.merge(EngineCapacity(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
-    return await call(scene, name, client=await scene.with_settings(queue_limit=0, **settings))
+    return await scene.with_settings(queue_limit=0, **settings)
 
 
+async def finds_no_room(scene: Scene, name: str, settings: dict[str, object]) -> httpx.Response:
+    return await call(scene, name, client=await fills_engine(scene, settings))
+
+
+async def waits_too_often(scene: Scene, name: str) -> httpx.Response:
+    """With no place for anybody who waits."""
+    job = (await scene.launched())["status_url"].rpartition("/")[2]
+    query = {"get_job": {"wait": 1}, "container_logs": {"follow": True}}.get(name, {})
+    return await call(scene, name, client=await scene.with_settings(user_streams=0), id=job, params=query)
+
+
+async def asks_too_often(scene: Scene, name: str) -> httpx.Response:
+    for _ in range(3):
+        await send_good(scene, name)
+    return await send_good(scene, name)
+
+
+async def asks_too_often_from_here(scene: Scene, name: str) -> httpx.Response:
+    crowded = await scene.with_settings(magic_links_per_hour_client=1, environment="production")
+    await send_good(scene, name, client=crowded)
+    return await send_good(scene, name, client=crowded)
+
+
+async def spends_blocked(scene: Scene, name: str) -> httpx.Response:
+    return await send_good(scene, name, await scene.link(blocked=True))
+
+
+async def asks_for_anything(scene: Scene, name: str) -> httpx.Response:
+    return await send_good(scene, name, await scene.link(), headers={"Accept": "*/*"})
+
+
+async def shares_an_origin(scene: Scene, name: str) -> httpx.Response:
+    """Where workspaces have one origin in common."""
+    client = await scene.with_settings(workspace_url="http://127.0.0.1:8080/{route}")
+    return await send_good(scene, name, client=client)
+
+
+async def shares_too_often(scene: Scene, name: str) -> httpx.Response:
+    await scene.launched()
+    soon = utcnow() + timedelta(hours=1)
+    async with scene.resources.unit_of_work() as session:
+        workspace_id = await session.scalar(select(Workspace.id))
+        for number in range(50):
+            session.add(Share(workspace_id=workspace_id, email=f"{scene.locale}{number}@example.org"))
+        for number in range(20):
+            token = scene.resources.tokens.hash("share", f"{scene.locale}{number}")
+            session.add(ShareLink(workspace_id=workspace_id, token_hash=token, expires_at=soon))
+    own = scene.admin.headers if name == "accept_share" else own_headers(scene, name)
+    return await send_good(scene, name, f"{scene.locale}1", own=own)
+
+
+# Settings by which an engine is full.
 FULL: dict[str, dict[str, object]] = {
     "capacity_launches": {"launches_at_once": 1},
     "capacity_running": {"running_limit": 1},
@@ -104,240 +166,36 @@ FULL: dict[str, dict[str, object]] = {
     "capacity_cpu": {"cpu_overcommit": 0.1},
     "capacity_disk": {"min_free_disk_mb": 9 << 10},
 }
-
-
-async def volume_of(scene: Scene, **values: object) -> str:
-    """The path of a volume of alice's."""
-    async with scene.resources.unit_of_work() as session:
-        volume = Volume(name=uuid4().hex, user_id=scene.alice.user.id, template="jupyter", **values)
-        session.add(volume)
-    return f"/api/volumes/{volume.id}"
-
-
-async def deletes_volume(scene: Scene) -> httpx.Response:
-    return await call(scene, "delete_volume", path=await volume_of(scene))
-
-
-async def deletes_used_volume(scene: Scene) -> httpx.Response:
-    await scene.launched()
-    async with scene.resources.unit_of_work() as session:
-        workspace_id = await session.scalar(select(Workspace.id))
-    return await call(scene, "delete_volume", path=await volume_of(scene, workspace_id=workspace_id))
-
-
-async def lists_volumes(scene: Scene) -> httpx.Response:
-    await volume_of(scene)
-    return await call(scene, "list_volumes")
-
-
-async def extends_running(scene: Scene, until: str | None = None) -> httpx.Response:
-    await scene.launched(run=True)
-    return await call(scene, "extend_workspace", json={"until": until} if until else None)
-
-
-async def extends_too_early(scene: Scene) -> httpx.Response:
-    await scene.launched()
-    return await call(scene, "extend_workspace")
-
-
-async def changes_too_often(name: str, scene: Scene) -> httpx.Response:
-    """With no change left for anybody."""
-    await scene.launched()
-    async with scene.resources.unit_of_work() as session:
-        await session.execute(update(User).values(changes_until=utcnow() + timedelta(hours=1)))
-    return await call(scene, name, **good(name))
-
-
-async def misses_database(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, client=await scene.without_database(), **good(name))
-
-
-async def is_stranger(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, headers={})
-
-
-async def comes_from_elsewhere(name: str, scene: Scene) -> httpx.Response:
-    who = scene.admin if name in ADMIN else scene.alice
-    cookie = "; ".join(f"{key}={value}" for key, value in who.cookies.items())
-    return await call(
-        scene, name, headers={"Cookie": cookie, "Origin": "http://alice-hello.localhost:8080"}, **good(name)
-    )
-
-
-async def asks_for_anything(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, headers={"Accept": "*/*"}, **good(name, await scene.link()))
-
-
-async def is_no_admin(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, headers=scene.alice.headers, **good(name))
-
-
-async def sets_limit(scene: Scene) -> httpx.Response:
-    path = f"/api/admin/users/{scene.alice.user.id}/limits"
-    return await call(scene, "limit_user", path=path, json={"running_limit": None})
-
-
-async def deletes_user(user: str, scene: Scene) -> httpx.Response:
-    who = {"alice": scene.alice, "admin": scene.admin}[user]
-    return await call(scene, "delete_user", path=f"/api/admin/users/{who.user.id}")
-
-
-async def lists_mails(scene: Scene) -> httpx.Response:
-    await call(scene, "signup", **good("signup"))
-    return await call(scene, "list_mails", params={"state": "queued"})
-
-
-async def looks_over(scene: Scene) -> httpx.Response:
-    """With something in most parts."""
-    await scene.launched()
-    await reconcile_engine(scene.worker.context)
-    return await call(scene, "overview")
-
-
-async def shows_token(name: str, scene: Scene) -> httpx.Response:
-    """One that is good for something else."""
-    who, scope = (scene.admin, "workspaces") if name in ADMIN else (scene.alice, "admin")
-    secret = await make_token(scene.resources, who.user, scope)
-    return await call(scene, name, headers={"Authorization": f"Bearer {secret}"}, **good(name))
-
-
-async def sends_nothing(name: str, scene: Scene) -> httpx.Response:
-    body: dict[str, Any] = {} if name in BY_QUERY else {"json": {}}
-    return await call(scene, name, **body)
-
-
-async def sends_too_much(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, json=dict.fromkeys(("email", "token", "code", "reason"), "a" * 70_000))
-
-
-async def asks_too_often(name: str, scene: Scene) -> httpx.Response:
-    for _ in range(3):
-        await succeeds(name, scene)
-    return await succeeds(name, scene)
-
-
-async def asks_too_often_from_here(name: str, scene: Scene) -> httpx.Response:
-    crowded = await scene.with_settings(magic_links_per_hour_client=1, environment="production")
-    await call(scene, name, client=crowded, **good(name))
-    return await call(scene, name, client=crowded, **good(name))
-
-
-async def spends_blocked(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, **good(name, await scene.link(blocked=True)))
-
-
-async def sends_long_key(name: str, scene: Scene) -> httpx.Response:
-    return await call(scene, name, headers={**scene.alice.headers, "Idempotency-Key": "k" * 256})
-
-
-async def uses_key_again(name: str, scene: Scene) -> httpx.Response:
-    headers = {**scene.alice.headers, "Idempotency-Key": uuid4().hex}
-    other = "container_launch" if name != "container_launch" else "container_restart"
-    await call(scene, other, headers=headers)
-    return await call(scene, name, headers=headers)
-
-
-CASES: dict[Key, Provoke] = {
-    # What needs more than a call is said again below.
-    **{
-        (name, 200, None): partial(succeeds, name)
-        for name in CALLS
-        if name not in (*STARTING, *SILENT, *STREAMING, *MAKING)
-    },
-    **{(name, 200, None): partial(spends, name) for name in SPENDING},
-    ("livez", 503, None): has_a_failing_loop,
-    ("readyz", 200, None): is_ready,
-    ("readyz", 503, None): partial(misses_database, "readyz"),
-    ("container_launch", 200, None): runs_already,
-    ("list_users", 400, "invalid_request"): partial(call, name="list_users", params={"before": "x"}),
-    ("list_users", 404, "not_found"): partial(call, name="list_users", params={"before": NOWHERE}),
-    ("limit_user", 200, None): sets_limit,
-    ("limit_user", 400, "invalid_request"): partial(call, name="limit_user", json={"running_limit": -1}),
-    ("limit_user", 404, "not_found"): partial(succeeds, "limit_user"),
-    ("limit_user", 413, "too_large"): partial(sends_too_much, "limit_user"),
-    ("delete_user", 204, None): partial(deletes_user, "alice"),
-    ("delete_user", 400, "invalid_request"): partial(call, name="delete_user", path="/api/admin/users/x"),
-    ("delete_user", 404, "not_found"): partial(call, name="delete_user"),
-    ("delete_user", 409, "last_admin"): partial(deletes_user, "admin"),
-    ("list_mails", 200, None): lists_mails,
-    ("list_mails", 400, "invalid_request"): partial(call, name="list_mails", params={"state": "lost"}),
-    ("list_mails", 404, "not_found"): partial(call, name="list_mails", params={"before": NOWHERE}),
-    ("overview", 200, None): looks_over,
-    ("look_at_link", 200, None): partial(spends, "look_at_link"),
-    ("look_at_link", 400, "invalid_request"): partial(sends_nothing, "look_at_link"),
-    ("look_at_link", 400, "invalid_link"): partial(succeeds, "look_at_link"),
-    ("look_at_link", 413, "too_large"): partial(sends_too_much, "look_at_link"),
-    ("verify_code", 200, None): types_code,
-    ("verify_code", 400, "invalid_request"): partial(sends_nothing, "verify_code"),
-    ("verify_code", 400, "invalid_code"): partial(succeeds, "verify_code"),
-    ("verify_code", 403, "blocked"): partial(types_code, blocked=True),
-    ("verify_code", 413, "too_large"): partial(sends_too_much, "verify_code"),
-    ("invite", 400, "invalid_request"): partial(sends_nothing, "invite"),
-    ("invite", 409, "has_account"): invites_member,
-    ("invite", 413, "too_large"): partial(sends_too_much, "invite"),
-    ("list_invitations", 400, "invalid_request"): partial(call, name="list_invitations", params={"limit": 0}),
-    ("list_invitations", 404, "not_found"): partial(call, name="list_invitations", params={"before": NOWHERE}),
-    ("revoke_invitation", 204, None): revokes,
-    ("revoke_invitation", 400, "invalid_request"): partial(
-        call, name="revoke_invitation", path="/api/admin/invitations/x"
-    ),
-    ("revoke_invitation", 404, "not_found"): partial(call, name="revoke_invitation"),
-    **sharing_cases.CASES,
-    **{(name, 400, "invalid_request"): partial(sends_nothing, name) for name in (*MAKING, "accept_share")},
-    **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*MAKING, "accept_share")},
-    **{
-        (name, 400, "unknown_template"): partial(names_no_type, name)
-        for name in (*SHARING, "list_shares", "list_share_links", "revoke_share", "revoke_share_link")
-    },
-    **{(name, 403, "not_admin"): partial(is_no_admin, name) for name in ADMIN},
-    **{(name, 200, None): partial(has_ended_already, name) for name in ENDING},
-    **{
-        (name, 400, "unknown_template"): partial(names_no_type, name)
-        for name in (*ACCEPTING, "get_workspace")
-        if name != "container_restart"
-    },
-    **SESSION_CASES,
-    **JOB_CASES,
-    ("extend_workspace", 200, None): extends_running,
-    ("extend_workspace", 400, "unknown_template"): partial(
-        call, name="extend_workspace", path="/api/container/nonsense/extend"
-    ),
-    ("extend_workspace", 400, "invalid_request"): partial(call, name="extend_workspace", json={}),
-    ("extend_workspace", 400, "until_out_of_range"): partial(extends_running, until="2026-01-01T00:00:00Z"),
-    ("extend_workspace", 413, "too_large"): partial(sends_too_much, "extend_workspace"),
-    ("extend_workspace", 404, "not_found"): partial(call, name="extend_workspace"),
-    ("extend_workspace", 409, "not_extendable"): extends_too_early,
-    **{
-        (name, 429, "too_many_changes"): partial(changes_too_often, name)
-        for name in (*ACCEPTING, *SHARING, "accept_share", "make_token")
-    },
-    ("delete_volume", 204, None): deletes_volume,
-    ("delete_volume", 400, "invalid_request"): partial(call, name="delete_volume", path="/api/volumes/x"),
-    ("delete_volume", 404, "not_found"): partial(call, name="delete_volume"),
-    ("delete_volume", 409, "volume_in_use"): deletes_used_volume,
-    **{(name, 404, "not_found"): partial(call, name=name) for name in ENDING},
-    ("list_volumes", 200, None): lists_volumes,
-    **{(name, 202, None): partial(succeeds, name) for name in STARTING},
-    **{(name, 202, None): partial(ends, name) for name in ENDING},
-    **{(name, 303, None): partial(navigates, name) for name in BY_QUERY},
-    **{(name, 400, "invalid_request"): partial(sends_nothing, name) for name in (*ASKING, *SPENDING)},
-    **{(name, 400, "invalid_request"): partial(sends_long_key, name) for name in ACCEPTING},
-    **{(name, 400, "invalid_link"): partial(succeeds, name) for name in SPENDING},
-    **{(name, 401, "unauthorized"): partial(is_stranger, name) for name in SIGNED_IN},
-    **{(name, 403, "insufficient_scope"): partial(shows_token, name) for name in SIGNED_IN},
-    **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in (*CHANGING, *ADMINISTERING)},
-    **{(name, 403, "cross_site"): partial(comes_from_elsewhere, name) for name in SIGNING_IN},
-    **{(name, 406, "not_acceptable"): partial(asks_for_anything, name) for name in BY_QUERY},
-    **{(name, 403, "blocked"): partial(spends_blocked, name) for name in SPENDING},
-    **{(name, 409, "idempotency_conflict"): partial(uses_key_again, name) for name in ACCEPTING},
-    **{(name, 409, "quota_user_running"): partial(reaches_own_limit, name) for name in STARTING},
-    **{(name, 503, code): partial(finds_no_room, name, FULL[code]) for name in STARTING for code in FULL},
-    **{(name, 413, "too_large"): partial(sends_too_much, name) for name in (*ASKING, "verify")},
-    **{(name, 429, "rate_limited"): partial(asks_too_often, name) for name in ASKING},
-    **{(name, 429, "rate_limited_client"): partial(asks_too_often_from_here, name) for name in ASKING},
-    **{
-        (name, 503, "unavailable"): partial(misses_database, name)
-        for name in CALLS
-        if name not in ("livez", "readyz", "refresh")
-    },
+# Whatever the operation, these leave nothing behind: one scene serves for all of them.
+HARMLESS: dict[str, Provoke] = {
+    "invalid_request": sends_invalid,
+    "unauthorized": is_stranger,
+    "insufficient_scope": shows_token,
+    "cross_site": comes_from_elsewhere,
+    "not_admin": is_no_admin,
+    "sign_in_again": signed_in_long_ago,
+    "not_found": finds_nothing,
+    "unknown_template": names_no_type,
+    "too_large": sends_too_much,
+    "request_stalled": stands_still,
+    "unavailable": misses_database,
+    "shared_origin": shares_an_origin,
+    "invalid_link": send_good,
+    "invalid_code": send_good,
+    "invalid_share_link": send_good,
+    "blocked": spends_blocked,
+    "not_acceptable": asks_for_anything,
 }
+BY_CODE: dict[str, Provoke] = {
+    **HARMLESS,
+    "rate_limited": asks_too_often,
+    "rate_limited_client": asks_too_often_from_here,
+    "too_many_changes": changes_too_often,
+    "idempotency_conflict": uses_key_again,
+    "quota_user_running": reaches_own_limit,
+    **{code: partial(finds_no_room, settings=settings) for code, settings in FULL.items()},
+    "too_many_streams": waits_too_often,
+    "too_many_shares": shares_too_often,
+    "no_container": call,
+}
+OwnCases = dict[Answer, Provoke]

@@ -6,9 +6,9 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount
 
-from tests.api.calls import NOWHERE
+from tests.api.operations import NOWHERE, PLACES
 
-PLACES = {"type": "hello", "kind": "stop", "route": "alice-hello"}
+OF_PAGES = {**PLACES, "kind": "stop", "route": "alice-hello"}
 # What ends the session, or launches a workspace whose logs others would wait for.
 LAST = ("/launch/hello", "/restart", "/logout", "/sign-out")
 
@@ -21,7 +21,7 @@ def addresses(app: FastAPI) -> list[tuple[str, str]]:
             assert isinstance(context.original_route, Mount), "an answer that no test looks at"
             continue
         assert context.path is not None
-        path = re.sub(r"{(\w+)(:\w+)?}", lambda place: PLACES.get(place[1], NOWHERE), context.path)
+        path = re.sub(r"{(\w+)(:\w+)?}", lambda place: OF_PAGES.get(place[1], NOWHERE), context.path)
         found |= {(method, path) for method in context.methods}
     assert len(found) > 40
     return sorted(found, key=lambda route: (route[1].endswith(LAST), route[1], route[0]))

@@ -7,11 +7,14 @@ import pytest
 
 from app.core.errors import AppError
 from app.core.i18n import Locale
-from tests.api.admin_cases import CASES
-from tests.api.calls import VALUES
-from tests.api.cases_sessions import Key
+from tests.api.cases import HARMLESS
 from tests.api.conftest import Scene
+from tests.api.operations import ANSWERS, OPERATIONS, Answer
+from tests.api.provoke import OWN, provoke
 from tests.support.openapi import closed, operations
+
+# What an error's text is filled with when it is provoked.
+VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}, "too_many_tokens": {"limit": 50}}
 
 
 def errors_by_code() -> dict[str, type[AppError]]:
@@ -25,58 +28,64 @@ def errors_by_code() -> dict[str, type[AppError]]:
     return found
 
 
-def promised(document: dict[str, Any]) -> set[Key]:
-    found: set[Key] = set()
+def promised(document: dict[str, Any]) -> dict[Answer, tuple[int, dict[str, Any]]]:
+    """The status and the description of every answer that the document names."""
+    found: dict[Answer, tuple[int, dict[str, Any]]] = {}
     for _, _, operation in operations(document):
         for status, response in operation["responses"].items():
             problem = response.get("content", {}).get("application/problem+json")
-            for code in problem["examples"] if problem else (None,):
-                found.add((operation["operationId"], int(status), code))
+            for what in problem["examples"] if problem else (int(status),):
+                found[operation["operationId"], what] = int(status), response
     return found
 
 
-def response_of(document: dict[str, Any], key: Key) -> dict[str, Any]:
-    for _, _, operation in operations(document):
-        if operation["operationId"] == key[0]:
-            response: dict[str, Any] = operation["responses"][str(key[1])]
-            return response
-    raise KeyError(key)
+def test_the_table_of_operations_is_the_documents(document: dict[str, Any]) -> None:
+    found = {one["operationId"]: (f"{method.upper()} {path}", one) for method, path, one in operations(document)}
+    assert {name: address for name, (address, _) in found.items()} == {
+        name: operation.address for name, operation in OPERATIONS.items()
+    }
+    for name, (_, described) in found.items():
+        body = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        reference = body.get("anyOf", [body])[0].get("$ref", "")
+        declared = OPERATIONS[name].body
+        assert reference.rpartition("/")[2] == (declared.__name__ if declared else ""), name
 
 
 def test_each_answer_of_the_document_has_a_case_and_the_other_way_round(document: dict[str, Any]) -> None:
-    assert promised(document) == set(CASES)
+    assert set(promised(document)) == ANSWERS
+    assert set(OWN) <= ANSWERS
 
 
-# Whatever the operation, these leave nothing behind: one scene serves for all of them.
-ANYWHERE = ("unauthorized", "not_admin", "cross_site", "unavailable")
-OWN = sorted(key for key in CASES if key[2] and key[2] not in ANYWHERE)
+# What a case of its own leaves behind is not known.
+TOGETHER = {code: sorted(key for key in ANSWERS if key[1] == code and key not in OWN) for code in sorted(HARMLESS)}
+ALONE = sorted(key for key in ANSWERS if isinstance(key[1], str) and key not in TOGETHER.get(key[1], []))
 
 
-@pytest.mark.parametrize("code", ANYWHERE)
-async def test_each_error_that_any_operation_may_give_is_a_problem_in_the_callers_language(
+@pytest.mark.parametrize("code", TOGETHER)
+async def test_each_error_of_many_operations_is_a_problem_in_the_callers_language(
     scene: Scene, document: dict[str, Any], code: str
 ) -> None:
-    for key in sorted(key for key in CASES if key[2] == code):
+    assert TOGETHER[code]
+    for answer in TOGETHER[code]:
         # Limits count across operations.
         await scene.resources.redis.flushall()
-        await is_a_problem(scene, document, key)
+        await is_a_problem(scene, document, answer)
 
 
-@pytest.mark.parametrize("key", OWN, ids=lambda key: f"{key[0]}-{key[2]}")
+@pytest.mark.parametrize("answer", ALONE, ids="-".join)
 async def test_each_error_is_a_problem_in_the_callers_language(
-    scene: Scene, document: dict[str, Any], key: Key
+    scene: Scene, document: dict[str, Any], answer: Answer
 ) -> None:
-    await is_a_problem(scene, document, key)
+    await is_a_problem(scene, document, answer)
 
 
-async def is_a_problem(scene: Scene, document: dict[str, Any], key: Key) -> None:
-    _, status, code = key
-    assert code
+async def is_a_problem(scene: Scene, document: dict[str, Any], key: Answer) -> None:
+    code, (status, response) = str(key[1]), promised(document)[key]
     error = errors_by_code()[code]
     locales: tuple[Locale, ...] = ("en", "de")
     for locale in locales:
         scene.locale = locale
-        answer = await CASES[key](scene)
+        answer = await provoke(scene, key)
         assert answer.status_code == error.status == status, (key, answer.text)
         assert answer.headers["Content-Type"] == "application/problem+json"
         body, detail = answer.json(), error.detail.format(locale, **VALUES.get(code, {}))
@@ -90,16 +99,22 @@ async def is_a_problem(scene: Scene, document: dict[str, Any], key: Key) -> None
             "error": detail,
             "request_id": answer.headers["X-Request-ID"],
         }
+        example = response["content"]["application/problem+json"]["examples"][code]["value"]
+        if locale == "en":
+            assert fields == example["errors"], key
         assert bool(fields) == (code == "invalid_request")
-        for header in response_of(document, key)["headers"]:
+        for header in response["headers"]:
             assert answer.headers[header], key
 
 
-@pytest.mark.parametrize("key", sorted(key for key in CASES if not key[2]), ids=lambda key: f"{key[0]}-{key[1]}")
-async def test_each_other_answer_has_the_fields_of_its_schema(scene: Scene, document: dict[str, Any], key: Key) -> None:
-    answer = await CASES[key](scene)
-    assert answer.status_code == key[1], answer.text
-    response = response_of(document, key)
+@pytest.mark.parametrize(
+    "key", sorted(key for key in ANSWERS if isinstance(key[1], int)), ids=lambda key: f"{key[0]}-{key[1]}"
+)
+async def test_each_other_answer_has_the_fields_of_its_schema(
+    scene: Scene, document: dict[str, Any], key: Answer
+) -> None:
+    answer, (status, response) = await provoke(scene, key), promised(document)[key]
+    assert answer.status_code == status, answer.text
     for header in response["headers"]:
         assert answer.headers[header]
     content = response.get("content")

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from app.core.settings.model import Settings
 from app.models import Session
 from app.resources import Resources
-from tests.api.calls import CALLS, good
 from tests.api.conftest import NO_DATABASE, NO_REDIS, Scene, serving
+from tests.api.operations import OPERATIONS, PLACES, send_good
 from tests.support.factories import SignedIn, make_link, make_user
 
 SECRET = "the-text-of-the-exception"
@@ -61,10 +61,10 @@ async def test_an_unknown_address_is_a_problem(client: httpx.AsyncClient, langua
 async def test_a_method_that_an_address_does_not_know_is_a_problem_that_names_those_it_knows(
     client: httpx.AsyncClient,
 ) -> None:
-    for path in {path for _, path in CALLS.values()}:
-        known = {method for method, other in CALLS.values() if other == path}
+    for path in {one.path for one in OPERATIONS.values()}:
+        known = {one.method for one in OPERATIONS.values() if one.path == path}
         for other in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"} - known:
-            answer = await client.request(other, path)
+            answer = await client.request(other, path.format_map(PLACES))
             assert answer.status_code == 405, (other, path)
             assert set(answer.headers["Allow"].split(", ")) == known
             assert answer.headers["Content-Type"] == "application/problem+json"
@@ -103,11 +103,10 @@ async def test_a_database_that_refuses_is_unavailable_not_a_crash(settings: Sett
 
 async def test_without_redis_only_links_and_logs_are_unavailable(settings: Settings, scene: Scene) -> None:
     async with serving(settings.model_copy(update={"redis_url": NO_REDIS})) as client:
-        for name, (method, path) in CALLS.items():
+        for name in OPERATIONS:
             if name in ("readyz", "logout"):
                 continue
-            token = await scene.link()
-            answer = await client.request(method, path, headers=scene.alice.headers, **good(name, token))
+            answer = await send_good(scene, name, await scene.link(), client=client, own=scene.alice.headers)
             assert (answer.status_code == 503) == (name in ("signup", "login", "container_logs")), (name, answer.text)
             assert (answer.headers.get("Retry-After") == "5") == (answer.status_code == 503)
 

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from app.core.settings.model import Settings
 from app.models import JobState
 from app.resources import Resources
-from tests.api.cases import CASES
 from tests.api.conftest import NO_DATABASE, Scene, serving
+from tests.api.provoke import provoke
 from tests.api.routes import addresses
 from tests.api.streaming import make_job
 
@@ -112,7 +112,7 @@ async def test_streams_and_redirects_answer_with_these_headers(scene: Scene) -> 
     assert events.headers["Content-Type"].startswith("text/event-stream")
     assert events.headers.pop("X-Accel-Buffering") == "no"
     check(events)
-    check(moved := await CASES["verify_login", 303, None](scene))
+    check(moved := await provoke(scene, ("verify_login", 303)))
     assert moved.status_code == 303
 
 

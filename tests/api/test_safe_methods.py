@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event
 
 from app.resources import Resources
-from tests.api.calls import ADMIN, BY_QUERY, CALLS, call, good
 from tests.api.conftest import Scene
+from tests.api.operations import ANYBODY, BY_QUERY, OPERATIONS, send_good
 from tests.support.waiting import PATIENCE
 
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)(?=\s+SET\b|\s*\(|\s+WHERE\b)")
@@ -19,7 +19,7 @@ WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)(?=\s+SET\b|\s
 OWN = {"sessions", "api_tokens"}
 # What an admin takes away is written down.
 EXPORTS = {"export_audit": {"audit"}, "read_any_log": {"audit"}}
-READS = [name for name, (method, _) in CALLS.items() if method == "GET" and name not in BY_QUERY]
+READS = [name for name, one in OPERATIONS.items() if one.method == "GET" and name not in BY_QUERY]
 PAGES = [
     *("/", "/sign-in", "/auth/confirm", "/account", "/share", "/open/alice-hello", "/open/alice-hello/progress"),
     *("/home/workspaces/hello", "/home/workspaces/hello/shares"),
@@ -54,9 +54,8 @@ async def settled(scene: Scene) -> None:
 @pytest.mark.parametrize("name", READS)
 async def test_reading_writes_nothing_but_its_callers_last_use(scene: Scene, name: str) -> None:
     await settled(scene)
-    headers = (scene.admin if name in ADMIN else scene.alice).headers
     with written(scene.resources) as tables:
-        await call(scene, name, headers=headers, **good(name))
+        await send_good(scene, name, own=scene.alice.headers if OPERATIONS[name].who is ANYBODY else None)
     assert tables <= OWN | EXPORTS.get(name, set())
 
 

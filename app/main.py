@@ -27,7 +27,7 @@ from app.core.startup import PlainStart
 from app.core.supervise import background_loop, on_shutdown_signal
 from app.health.processes import register
 from app.health.router import router as health
-from app.http import problems
+from app.http import direct, problems
 from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.http.proxy_headers import ProxyHeadersMiddleware
 from app.openapi import document
@@ -72,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (users_router, workspaces_router, jobs_router, audit_router):
         app.include_router(part.router)
     install_pages(app, documented=documented)
+    direct.match_first(app)
     document.install(app)
     _add_middleware(app, settings)
     return app

@@ -1,10 +1,11 @@
 """Routes without FastAPI's dependency machinery, for what clients ask again and again."""
 
 from collections.abc import Callable, Coroutine
+from copy import copy
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import APIRoute, iter_route_contexts
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -39,3 +40,12 @@ def get_directly(
         return endpoint
 
     return add
+
+
+def match_first(app: FastAPI) -> None:
+    """Match the direct routes before all others: FastAPI tries every route of one router after another."""
+    found = [context.original_route for context in iter_route_contexts(app.routes)]
+    for route in reversed([one for one in found if isinstance(one, DirectRoute)]):
+        first = copy(route)
+        first.include_in_schema = False
+        app.router.routes.insert(0, first)

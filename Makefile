@@ -5,7 +5,7 @@ LOCK := $(shell command -v uv || echo .venv/bin/uv) pip compile -q --universal -
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench chaos test-engines fuzz mutants timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-peers chaos test-engines fuzz mutants timing openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ format: bootstrap ## put the code into its format
 
 bench: bootstrap ## measure everything against its floor, in ten minutes at most; ONLY=burst,reads some of it, ONLY=help says of what
 	@ONLY="$(ONLY)" $(PYTHON_VENV) -m bench
+
+bench-peers: bootstrap ## measure JupyterHub with DockerSpawner beside Spawner, from their packages, into the same page
+	$(PYTHON_VENV) -m bench.peers
 
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"
 	@$(STACK) prepare

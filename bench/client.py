@@ -41,7 +41,7 @@ class Client:
 
     def __init__(self, url: str, seconds: float = TIMEOUT_SECONDS) -> None:
         parts = urlsplit(url)
-        self.host, self._port, self._seconds = parts.netloc, parts.port or 80, seconds
+        self.host, self.port, self._seconds = parts.netloc, parts.port or 80, seconds
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def __aenter__(self) -> Self:
@@ -84,7 +84,7 @@ class Client:
             reader, writer = self._idle.pop()
             if not reader.at_eof() and not writer.is_closing():
                 return reader, writer
-        return await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
+        return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
 
     async def _send(self, request: bytes) -> tuple[int, dict[str, str], tuple[str, ...], bytes]:
         reader, writer = await self._connect()

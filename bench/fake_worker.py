@@ -3,21 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import uvloop
 
+import workers.context
 from app.core import logging
 from app.core.settings.reading import load_settings
-from app.runtime.base import EngineSize, Report, Runtime
+from app.runtime.base import EngineSize, Report
 from app.runtime.spec import WorkspaceSpec
 from tests.support.fakes import FakeRuntime, http_peer
-from workers.context import WorkerContext
 from workers.options import worker_options
 from workers.worker import Worker
 
 LAUNCH_SECONDS = 2.0
+SIZE = EngineSize(memory_bytes=1 << 40, cpus=1000, disk_free_bytes=1 << 40)
 
 
 async def slow(spec: WorkspaceSpec, report: Report) -> None:
@@ -25,17 +25,13 @@ async def slow(spec: WorkspaceSpec, report: Report) -> None:
     await asyncio.sleep(LAUNCH_SECONDS)
 
 
-def faked(startup: Callable[[dict[str, Any]], Awaitable[None]]) -> Callable[[dict[str, Any]], Any]:
-    """Start as ever, then put another engine in place."""
+def with_peer(startup: Callable[[dict[str, Any]], Awaitable[None]], runtime: FakeRuntime) -> Callable[..., Any]:
+    """Start as ever, and one server more: what every workspace's probe asks."""
 
     async def start(ctx: dict[str, Any]) -> None:
         await startup(ctx)
         opened: AsyncExitStack = ctx["stack"]
-        runtime = FakeRuntime(await opened.enter_async_context(http_peer()))
-        runtime.engine_size = EngineSize(memory_bytes=1 << 40, cpus=1000, disk_free_bytes=1 << 40)
-        runtime.before = slow
-        context: WorkerContext = ctx["worker"]
-        ctx["worker"] = replace(context, runtime=cast(Runtime, runtime))
+        runtime.port = await opened.enter_async_context(http_peer())
 
     return start
 
@@ -43,5 +39,8 @@ def faked(startup: Callable[[dict[str, Any]], Awaitable[None]]) -> Callable[[dic
 if __name__ == "__main__":
     settings = load_settings()
     logging.configure(pretty=True)
+    runtime = FakeRuntime(0)
+    runtime.engine_size, runtime.before = SIZE, slow
+    workers.context.make_runtime = lambda *_, **__: runtime  # type: ignore[attr-defined]  # all parts hold this one
     asyncio.set_event_loop(uvloop.new_event_loop())
-    Worker(settings, on_startup=faked(worker_options(settings)["on_startup"])).run()
+    Worker(settings, on_startup=with_peer(worker_options(settings)["on_startup"], runtime)).run()

@@ -7,13 +7,10 @@ from typing import Any
 
 from bench.accounts import Account
 from bench.client import Answer, Client
+from bench.table import Failed
 
 ENDED = ("succeeded", "failed", "cancelled", "superseded")
 FOLLOW_SECONDS = 90
-
-
-class Failed(Exception):
-    """What was to be measured did not happen; says why."""
 
 
 @dataclass(slots=True)

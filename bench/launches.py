@@ -10,10 +10,21 @@ import aiodocker
 from app.resources import Resources, open_resources
 from bench.accounts import sign_in_many
 from bench.client import Client
-from bench.launcher import Failed, Launch, Launcher, require
+from bench.launcher import Launch, Launcher, require
 from bench.processes import Meter
 from bench.raw import Raw
-from bench.table import Row, at_most, figure, floor_plus, median, none_of, not_reached, percentile, share_of_floor
+from bench.table import (
+    Failed,
+    Row,
+    at_most,
+    figure,
+    floor_plus,
+    median,
+    none_of,
+    not_reached,
+    percentile,
+    share_of_floor,
+)
 from tests.support.stack import RunningStack
 
 ROUNDS, LEAST_ROUNDS = 20, 3

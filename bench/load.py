@@ -8,14 +8,14 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Self, cast
 
 import uvloop
 
-from bench.table import percentile
+from bench.table import Failed, percentile
 
 ANSWER_SECONDS = 30
 
@@ -38,6 +38,22 @@ class Outcome:
     seconds: float
     statuses: dict[int, int]
     milliseconds: list[float]
+
+    @classmethod
+    def sum(cls, outcomes: Sequence[Self]) -> Self:
+        """Several as if they were one."""
+        statuses: dict[int, int] = {}
+        for outcome in outcomes:
+            for status, count in outcome.statuses.items():
+                statuses[status] = statuses.get(status, 0) + count
+        milliseconds = [one for outcome in outcomes for one in outcome.milliseconds]
+        return cls(sum(outcome.seconds for outcome in outcomes), statuses, milliseconds)
+
+    def require(self, status: int, what: str) -> Self:
+        """These answers, all of which have that status. Raises `Failed`."""
+        if self.failures(status) or not self.milliseconds:
+            raise Failed(f"{what} answered {self.statuses}")
+        return self
 
     @property
     def rate(self) -> float:
@@ -141,32 +157,39 @@ async def serve(order: Order) -> Outcome:
 
 
 @asynccontextmanager
-async def under_load(order: Order) -> AsyncIterator["asyncio.Task[Outcome]"]:
-    """Send from another process during the block, and as long as the order says."""
+async def under_load(*orders: Order) -> AsyncIterator["asyncio.Task[list[Outcome]]"]:
+    """Send from another process during the block, one order after the other, as long as they say."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    outcome = asyncio.create_task(_read(process, order))
+    outcomes = asyncio.create_task(_read(process, orders))
     try:
-        yield outcome
+        yield outcomes
     finally:
-        if process.returncode is None and not outcome.done():
+        if process.returncode is None and not outcomes.done():
             process.kill()
         await process.wait()
 
 
-async def _read(process: asyncio.subprocess.Process, order: Order) -> Outcome:
-    answer, _ = await process.communicate(json.dumps(asdict(order)).encode())
-    said = json.loads(answer)
-    return Outcome(said["seconds"], {int(key): count for key, count in said["statuses"].items()}, said["milliseconds"])
+async def _read(process: asyncio.subprocess.Process, orders: Sequence[Order]) -> list[Outcome]:
+    answer, _ = await process.communicate(json.dumps([asdict(order) for order in orders]).encode())
+    return [
+        Outcome(said["seconds"], {int(key): count for key, count in said["statuses"].items()}, said["milliseconds"])
+        for said in json.loads(answer)
+    ]
 
 
-async def send(order: Order) -> Outcome:
-    """Send from another process, and wait for what comes back."""
-    async with under_load(order) as outcome:
-        return await outcome
+async def in_turns(ours: Order, floor: Order, rounds: int) -> tuple[Outcome, Outcome]:
+    """Send both from one other process, in short turns, so that a noisy moment hits both; returns all of each."""
+    async with under_load(*[ours, floor] * rounds) as outcomes:
+        found = await outcomes
+    return Outcome.sum(found[::2]), Outcome.sum(found[1::2])
+
+
+async def _serve_all(orders: Sequence[Order]) -> list[Outcome]:
+    return [await serve(order) for order in orders]
 
 
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
-    json.dump(asdict(uvloop.run(serve(Order(**{**given, "heads": tuple(given["heads"])})))), sys.stdout)
+    given = [Order(**{**order, "heads": tuple(order["heads"])}) for order in json.load(sys.stdin)]
+    json.dump([asdict(outcome) for outcome in uvloop.run(_serve_all(given))], sys.stdout)

@@ -34,7 +34,7 @@ async def meanwhile(stack: RunningStack) -> AsyncIterator[Row]:
         loads = [under_load(order) for order in orders.values()]
         async with loads[0] as polls, loads[1] as decisions, loads[2] as pages:
             launches = await here.launcher.run_many(BURST)
-            outcomes = dict(zip(orders, (await polls, await decisions, await pages), strict=True))
+            outcomes = dict(zip(orders, [(await load)[0] for load in (polls, decisions, pages)], strict=True))
         for what, outcome in outcomes.items():
             name = f"{what} while {BURST} launches run"
             yield none_of(f"{name}: failed", outcome.failures(200), len(outcome.milliseconds), str(outcome.statuses))

@@ -11,10 +11,10 @@ from app.models import EngineCapacity, Job, JobKind, JobState
 from app.resources import Resources, open_resources
 from bench.accounts import sign_in_many
 from bench.client import Client
-from bench.launcher import Failed, Launcher
+from bench.launcher import Launcher
 from bench.load import Order, get, under_load
 from bench.processes import memory_megabytes
-from bench.table import Row, at_most, figure, none_of
+from bench.table import Failed, Row, at_most, figure, none_of
 from tests.support.stack import RunningStack
 
 LAUNCHES = 600
@@ -51,7 +51,7 @@ async def one_worker(stack: RunningStack) -> AsyncIterator[Row]:
             posted = time.perf_counter() - began
             succeeded, most = await _follow(resources, pid, began + SECONDS)
             seconds = time.perf_counter() - began
-            outcome = await polls
+            (outcome,) = await polls
         refused = [launch for launch in launches if launch.posted.status != 202]
         why = ", ".join(sorted({launch.why_not for launch in refused}))[:200]
         yield none_of(

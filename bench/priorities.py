@@ -6,7 +6,7 @@ from app.resources import open_resources
 from bench.accounts import Account, sign_in_many
 from bench.client import Client
 from bench.launcher import Launcher, require
-from bench.table import Row, figure, median, percentile
+from bench.table import Row, figure, median, percentile, written
 from tests.support.stack import RunningStack
 
 LAUNCHES = 15
@@ -25,9 +25,11 @@ async def priorities(stack: RunningStack) -> AsyncIterator[Row]:
         for name, percent in (("p50", 50), ("p99", 99)):
             before = percentile([post for post, _ in quiet], percent)
             after = percentile([post for post, _ in busy], percent)
-            yield figure(f"{what}, {name}; floor: at rest", after, "ms", floor=f"{before:.1f} ms")
+            yield figure(f"{what}, {name}; floor: at rest", after, "ms", floor=written(before, "ms", up=False))
         before, after = (median([whole for _, whole in found]) for found in (quiet, busy))
-        yield figure("the whole launch meanwhile, p50; floor: at rest", after, "ms", floor=f"{before:.0f} ms")
+        yield figure(
+            "the whole launch meanwhile, p50; floor: at rest", after, "ms", floor=written(before, "ms", up=False)
+        )
         await burning.clean()
 
 

@@ -7,13 +7,13 @@ from app.resources import open_resources
 from bench.accounts import sign_in_many
 from bench.bare import bare_uvicorn
 from bench.client import Client
-from bench.launcher import Failed, Launcher, require
-from bench.load import Order, Outcome, get, send
+from bench.launcher import Launcher, require
+from bench.load import Order, get, in_turns
 from bench.table import Row, figure, share_of_floor
 from tests.support.stack import RunningStack
 
-SECONDS = 2.0
-ROUNDS = 2
+SECONDS = 0.7
+ROUNDS = 5
 CONNECTIONS = 8
 
 
@@ -37,18 +37,9 @@ async def reads(stack: RunningStack) -> AsyncIterator[Row]:
         }
         port = int(stack.settings["SPAWNER_API_UPSTREAM"].rpartition(":")[2])
         for what, (share, status, head) in cases.items():
-            ours, floors = [], []
-            for _ in range(ROUNDS):
-                floors.append(await send(Order(bare, (get("/", {}, host),), CONNECTIONS, SECONDS)))
-                ours.append(await send(Order(port, (head,), CONNECTIONS, SECONDS)))
-            yield share_of_floor(what, best_rate(ours, status, what), best_rate(floors, 200, "bare uvicorn"), share)
-            yield figure(f"the same, p50 at {CONNECTIONS} connections", min(one.percentile(50) for one in ours), "ms")
+            floor = Order(bare, (get("/", {}, host),), CONNECTIONS, SECONDS)
+            ours, floors = await in_turns(Order(port, (head,), CONNECTIONS, SECONDS), floor, ROUNDS)
+            rate = ours.require(status, what).rate
+            yield share_of_floor(what, rate, floors.require(200, "bare uvicorn").rate, share)
+            yield figure(f"the same, p50 at {CONNECTIONS} connections", ours.percentile(50), "ms")
         await launcher.clean()
-
-
-def best_rate(outcomes: list[Outcome], status: int, what: str) -> float:
-    """The best round's rate. Raises `Failed` for any other answer."""
-    for outcome in outcomes:
-        if outcome.failures(status):
-            raise Failed(f"{what} answered {outcome.statuses}")
-    return max(outcome.rate for outcome in outcomes)

@@ -17,7 +17,7 @@ from bench.table import Row, not_reached
 from deploy.stack.engine import Engine, EngineFailed, engine_url
 from deploy.stack.rules import remove_rules
 
-START_SECONDS = 90
+START_SECONDS = 150
 STOP_SECONDS = 40
 # Less than this is not worth beginning with.
 LEAST_SECONDS = 15

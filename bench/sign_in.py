@@ -8,8 +8,7 @@ from sqlalchemy import func, select
 from app.models import Job
 from app.resources import Resources, open_resources
 from bench.client import Answer, Client
-from bench.launcher import Failed
-from bench.table import Row, at_most, figure, median, none_of, percentile
+from bench.table import Failed, Row, at_most, figure, median, none_of, percentile
 from tests.support.factories import make_link, make_user
 from tests.support.stack import RunningStack
 

@@ -15,6 +15,10 @@ HEAD = ("what", "target", "measured", "floor", "ratio", "verdict")
 REACHED, MISSED = "reached", "**not reached**"
 
 
+class Failed(Exception):
+    """What was to be measured did not happen; says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a table. `floor` is the same work without Spawner, measured in the same run."""

@@ -8,8 +8,8 @@ from app.catalog.templates import Template
 from app.resources import open_resources
 from bench.accounts import Account, sign_in_many
 from bench.client import Client
-from bench.launcher import Failed, Launcher, require
-from bench.table import Row, at_most, figure, median, not_reached, percentile
+from bench.launcher import Launcher, require
+from bench.table import Failed, Row, at_most, figure, median, not_reached, percentile
 from tests.support.stack import RunningStack
 
 SEATS = 2

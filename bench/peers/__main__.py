@@ -19,17 +19,17 @@ from bench.accounts import sign_in_many
 from bench.child import LIKE_MAKE_UP
 from bench.client import Client
 from bench.gateway import visit
-from bench.launcher import Failed, Launcher, require
-from bench.load import Order, Outcome, get, send
+from bench.launcher import Launcher, require
+from bench.load import Order, Outcome, get, in_turns
 from bench.peers.hub import Hub, Spawned, running_hub
 from bench.peers.packages import NotInstalled, Packages
 from bench.processes import memory_megabytes
-from bench.table import machine, percentile, write, written
+from bench.table import Failed, machine, percentile, write, written
 from deploy.stack.console import StepFailed
 from tests.support.stack import ROOT, RunningStack, running_stack
 
 ALONE, BURSTS = 10, (16, 40)
-SECONDS = 3.0
+ROUNDS = 3
 CONNECTIONS = 16
 ALL_SECONDS = 600
 # Not a file of the sample image: both ways the container answers 404, of the same length.
@@ -135,22 +135,17 @@ async def _reads(sides: Sides, table: Table) -> None:
     api = int(sides.stack.settings["SPAWNER_API_UPSTREAM"].split()[0].rpartition(":")[2])
     hub_poll = get(f"/hub/api/users/{user}", sides.hub.headers, sides.hub.host)
     our_poll = get(launch.posted.json()["status_url"], launch.account.headers, host)
-    polls = [
-        await send(Order(port, (head,), 8, SECONDS)) for port, head in ((sides.hub.port, hub_poll), (api, our_poll))
-    ]
+    polls = await in_turns(Order(sides.hub.port, (hub_poll,)), Order(api, (our_poll,)), ROUNDS)
     table.add("polls a second: the user's model; the job", *(_rate(poll, 200) for poll in polls))
-    table.add("the same, p50 at 8 connections", *(written(poll.percentile(50), "ms", up=True) for poll in polls))
+    table.add("the same, p50 at 8 connections", *(_ms(poll.milliseconds, 50) for poll in polls))
     hub_page = get(f"/user/{user}/{NOWHERE}", {}, f"127.0.0.1:{sides.hub.proxy_port}")
     our_page = get(visited.path + NOWHERE, {"Cookie": visited.cookie}, visited.host)
-    ports = (sides.hub.proxy_port, int(visited.host.rpartition(":")[2]))
-    pages = [
-        await send(Order(port, (head,), CONNECTIONS, SECONDS))
-        for port, head in zip(ports, (hub_page, our_page), strict=True)
-    ]
-    table.add("proxied requests a second", *(_rate(page, 404) for page in pages))
-    table.add(
-        f"the same, p50 at {CONNECTIONS} connections", *(written(page.percentile(50), "ms", up=True) for page in pages)
+    proxy = int(visited.host.rpartition(":")[2])
+    pages = await in_turns(
+        Order(sides.hub.proxy_port, (hub_page,), CONNECTIONS), Order(proxy, (our_page,), CONNECTIONS), ROUNDS
     )
+    table.add("proxied requests a second", *(_rate(page, 404) for page in pages))
+    table.add(f"the same, p50 at {CONNECTIONS} connections", *(_ms(page.milliseconds, 50) for page in pages))
     await sides.hub.clean()
     await launcher.clean()
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.client import Answer, Client
-from bench.launcher import Failed
 from bench.peers.packages import Packages
 from bench.processes import memory_megabytes
 from bench.raw import IMAGE
+from bench.table import Failed
 from deploy.stack.layout import free_port
 from deploy.stack.services import Services
 

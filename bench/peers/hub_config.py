@@ -9,7 +9,7 @@ c.JupyterHub.bind_url = f"http://127.0.0.1:{os.environ['BENCH_PROXY_PORT']}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ['BENCH_HUB_PORT']}"
 # Its documentation asks for a database other than SQLite in production.
 c.JupyterHub.db_url = os.environ["BENCH_DATABASE"]
-c.JupyterHub.log_level = "WARNING"
+c.JupyterHub.log_level = "WARN"
 c.JupyterHub.authenticator_class = "dummy"
 c.JupyterHub.spawner_class = "dockerspawner.DockerSpawner"
 # All may spawn at once; the default lets 100, and the documentation warns of fewer only where spawning is slow.

@@ -226,7 +226,7 @@ def running_stack(
         stack.start_worker("worker-1")
         stack.start_worker("worker-2")
         stack.start_part(caddy_process(ROOT, logs / "caddy", settings))
-        wait_until(partial(_ready, stack), 60, partial(StepFailed, "the stack is not ready", logs / "api.log"))
+        wait_until(partial(_ready, stack), PATIENCE, partial(StepFailed, "the stack is not ready", logs / "api.log"))
         yield stack
 
 

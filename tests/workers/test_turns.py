@@ -1,17 +1,37 @@
 """One worker leads; another takes over where it ends, dies or freezes."""
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+
+import pytest
 
 from app.core.settings.model import Settings
 from app.core.supervise import background_task
 from app.resources import Resources, open_resources
+from tests.conftest import ROOT
 from tests.support.driving import until
+from tests.support.waiting import PATIENCE
 from workers.turns import LEASE_SECONDS, RENEW_SECONDS, lead
 
 KEY = "spawner:test:leader"
+OTHER = """
+import asyncio, sys
+from app.resources import make_redis
+from workers.turns import lead
+
+async def work():
+    print("leads", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("stopped", flush=True)
+
+asyncio.run(lead(make_redis(sys.argv[1]), sys.argv[2], work))
+"""
 
 
 class Candidate:
@@ -49,26 +69,32 @@ async def test_one_leads_until_it_ends_and_then_another(resources: Resources) ->
         await until(second.is_leader)
 
 
-async def test_one_that_died_is_replaced_when_its_lease_runs_out(resources: Resources) -> None:
-    await resources.redis.set(KEY, "dead", px=round(LEASE_SECONDS * 1000))
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+async def test_one_that_died_or_froze_is_replaced_and_stops_when_it_wakes(
+    settings: Settings, resources: Resources, blow: signal.Signals
+) -> None:
     heir = Candidate()
-    async with heir.running(resources):
-        await until(heir.is_leader)
-        assert await resources.redis.get(KEY) != b"dead"
+    command = (sys.executable, "-c", OTHER, settings.redis_url, KEY)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert await process.stdout.readline() == b"leads\n"
+        async with heir.running(resources):
+            await asyncio.sleep(2 * RENEW_SECONDS)
+            assert not heir.leads
+            process.send_signal(blow)
+            await until(heir.is_leader)
+            if blow is signal.SIGSTOP:
+                process.send_signal(signal.SIGCONT)
+                async with asyncio.timeout(PATIENCE):
+                    assert await process.stdout.readline() == b"stopped\n"
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    # What another may have to wait, its own pause included.
     assert LEASE_SECONDS + RENEW_SECONDS <= 2
-
-
-async def test_one_that_was_frozen_stops_when_it_hears_of_another(resources: Resources) -> None:
-    frozen = Candidate()
-    async with frozen.running(resources):
-        await until(frozen.is_leader)
-        await resources.redis.set(KEY, "another")
-
-        async def stopped() -> bool:
-            return not frozen.leads
-
-        await until(stopped)
-    assert await resources.redis.get(KEY) == b"another"
 
 
 async def test_everybody_leads_while_redis_does_not_answer(settings: Settings) -> None:

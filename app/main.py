@@ -83,7 +83,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _warn(app.state.settings)
     async with start_resources(app.state.settings) as resources:
         app.state.resources = resources
-        app.state.watch = JobSubscriptions(resources.redis, resources.settings.database_pool)
+        app.state.watch = JobSubscriptions(
+            resources.redis, resources.settings.instance, resources.settings.database_pool
+        )
         watch: JobSubscriptions = app.state.watch
 
         def leave() -> None:

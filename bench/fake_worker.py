@@ -1,19 +1,18 @@
 """A worker whose engine needs two seconds for a launch and none of the machine's processors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from typing import Any
-
-import uvloop
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import workers.context
 from app.core import logging
+from app.core.settings.model import Settings
 from app.core.settings.reading import load_settings
 from app.runtime.base import EngineSize, Report
 from app.runtime.spec import WorkspaceSpec
 from tests.support.fakes import FakeRuntime, http_peer
-from workers.options import worker_options
+from workers.context import WorkerContext
+from workers.options import open_worker
 from workers.worker import Worker
 
 LAUNCH_SECONDS = 2.0
@@ -25,15 +24,13 @@ async def slow(spec: WorkspaceSpec, report: Report) -> None:
     await asyncio.sleep(LAUNCH_SECONDS)
 
 
-def with_peer(startup: Callable[[dict[str, Any]], Awaitable[None]], runtime: FakeRuntime) -> Callable[..., Any]:
-    """Start as ever, and one server more: what every workspace's probe asks."""
-
-    async def start(ctx: dict[str, Any]) -> None:
-        await startup(ctx)
-        opened: AsyncExitStack = ctx["stack"]
-        runtime.port = await opened.enter_async_context(http_peer())
-
-    return start
+@asynccontextmanager
+async def with_peer(settings: Settings, runtime: FakeRuntime) -> AsyncIterator[WorkerContext]:
+    """Open as ever, and one server more: what every workspace's probe asks."""
+    async with http_peer() as port:
+        runtime.port = port
+        async with open_worker(settings) as context:
+            yield context
 
 
 if __name__ == "__main__":
@@ -42,5 +39,4 @@ if __name__ == "__main__":
     runtime = FakeRuntime(0)
     runtime.engine_size, runtime.before = SIZE, slow
     workers.context.make_runtime = lambda *_, **__: runtime  # type: ignore[attr-defined]  # all parts hold this one
-    asyncio.set_event_loop(uvloop.new_event_loop())
-    Worker(settings, on_startup=with_peer(worker_options(settings)["on_startup"], runtime)).run()
+    Worker(settings, with_peer(settings, runtime)).run()

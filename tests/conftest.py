@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,6 @@ from starlette.applications import Starlette
 from xdist.scheduler import LoadScopeScheduling
 
 from app.core import clock
-from app.core.outbox import QUEUE
 from app.core.settings.model import Settings
 from app.core.supervise import background_loop
 from app.gateway import app as gateway_app
@@ -36,6 +35,7 @@ from tests.support.clocks import Time
 from tests.support.emails import Inbox, PostOffice, open_post_office
 from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.fakes import FakeRuntime, http_peer
+from tests.support.queues import due
 from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
 from workers.loops.admit import admit, admit_forever
@@ -186,7 +186,7 @@ async def app(settings: Settings, resources: Resources) -> AsyncIterator[FastAPI
     """The API over the test's own bundle."""
     application = create_app(settings)
     application.state.resources = resources
-    application.state.watch = JobSubscriptions(resources.redis)
+    application.state.watch = JobSubscriptions(resources.redis, settings.instance)
     async with application.state.watch.running(resources):
         yield application
 
@@ -259,24 +259,15 @@ class TestWorker:
     def use(self, context: WorkerContext) -> None:
         """Work with this context from now on."""
         self.context = context
-        self._options: dict[str, Any] = {
-            "on_startup": None,
-            "on_shutdown": None,
-            "handle_signals": False,
-            "ctx": {"worker": context},
-        }
 
     async def drain(self) -> None:
         """Admit what waits and run what is queued, and what that queues, until nothing is left to run now."""
         while True:
             await admit(self.context)
-            worker = Worker(self._settings, **{**self._options, "burst": True, "cron_jobs": None, "poll_delay": 0.02})
-            await worker.main()
-            await worker.close()
+            await Worker(self._settings, nullcontext(self.context), burst=True, poll_delay=0.02).main()
             await self.context.deliveries.finish()
             # A claimed message leaves the queue at once, so a burst may end before what its jobs send.
-            left = await self.context.resources.redis.zcount(QUEUE, "-inf", clock.system().timestamp() * 1000)
-            if not left and not await admit(self.context):
+            if not await due(self.context.resources) and not await admit(self.context):
                 return
 
     async def reconcile(self) -> None:
@@ -288,8 +279,7 @@ class TestWorker:
     @asynccontextmanager
     async def running(self, *, reconciling: bool = True) -> AsyncIterator[None]:
         """Work in the background, as a worker process does."""
-        worker = Worker(self._settings, **self._options)
-        task = asyncio.create_task(worker.async_run())
+        task = asyncio.create_task(Worker(self._settings, nullcontext(self.context)).main())
         try:
             async with AsyncExitStack() as stack:
                 reconcilers = (reconcile_rows_forever, reconcile_engine_forever) if reconciling else ()
@@ -300,10 +290,6 @@ class TestWorker:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            # A message that was cancelled before its function began would raise from close().
-            await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
-            worker.tasks.clear()
-            await worker.close()
             await self.context.deliveries.close()
 
 

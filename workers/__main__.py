@@ -2,9 +2,6 @@
 
 import asyncio
 import os
-from signal import Signals
-
-import uvloop
 
 from app.catalog.loader import CatalogInvalid, load_catalog
 from app.core import logging
@@ -13,6 +10,7 @@ from app.core.schema import SchemaUnfit, require_schema
 from app.core.settings.model import Settings
 from app.core.settings.reading import load_settings
 from app.security.redaction import Redactor
+from workers.options import open_worker
 from workers.worker import Worker
 
 # What was already asked of the engine is waited for when a job is handed back, but not for ever: a lease that is not
@@ -20,7 +18,7 @@ from workers.worker import Worker
 EXIT_SECONDS = 10
 
 
-def leave_in_time(_: Signals) -> None:
+def leave_in_time() -> None:
     """The worker has drained and is ending; should it hang in that, end the process."""
     asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
 
@@ -50,8 +48,6 @@ if __name__ == "__main__":
     settings = load_settings()
     logging.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
     require_fit(settings)
-    # The loop that uvicorn runs the API on, too: a third less of the processor for the same work.
-    asyncio.set_event_loop(uvloop.new_event_loop())
-    worker = Worker(settings)
-    worker.on_stop = leave_in_time
+    worker = Worker(settings, open_worker(settings))
+    worker.on_drained = leave_in_time
     worker.run()

@@ -44,7 +44,8 @@ async def open_context(settings: Settings) -> AsyncIterator[WorkerContext]:
     # Containers are asked directly: a proxy from the environment knows nothing of them.
     direct = httpx.AsyncClient(timeout=2, trust_env=False)
     async with open_resources(settings) as resources, aclosing(runtime), direct as http:
-        yield WorkerContext(resources, runtime, SmtpMailer(settings.smtp_url, settings.mail_from), http)
+        mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
+        yield WorkerContext(resources, runtime, mailer, http, deliveries=Deliveries(settings.worker_mails))
 
 
 def context_of(ctx: dict[str, Any]) -> WorkerContext:

@@ -1,18 +1,19 @@
-"""How arq runs our workers: what they offer, and what they hold open."""
+"""How arq runs our queues, and what a worker holds open beside them."""
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import structlog
 from arq import func
 
-from app.core.outbox import QUEUE, JobName, deserialize, serialize, worker_redis
+from app.core.outbox import JobName, deserialize, queue_key, serialize, worker_redis
+from app.core.redis_names import redis_key
 from app.core.settings.model import Settings
 from app.core.supervise import background_loop
 from app.health.processes import register
-from workers.context import open_context
+from workers.context import WorkerContext, open_context
 from workers.doctor.examine import log_engine_findings
 from workers.identity import worker_name
 from workers.jobs.drive import drive_workspace
@@ -33,37 +34,40 @@ JOB_TIMEOUT = 6 * 3600
 POLL_SECONDS = 0.5
 
 
-def worker_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of `arq.worker.Worker`."""
+def queue_options(settings: Settings) -> dict[JobName, dict[str, Any]]:
+    """Arguments of `arq.worker.Worker` for each queue."""
+    offered = {
+        JobName.LAUNCH: (drive_workspace, settings.worker_jobs),
+        JobName.END: (drive_workspace, settings.worker_stops),
+        JobName.SEND_LINK: (send_link, settings.worker_mails),
+    }
     return {
-        "functions": [
-            func(drive_workspace, name=JobName.DRIVE),
-            func(send_link, name=JobName.SEND_LINK),
-        ],
-        "on_startup": _startup(settings),
-        "on_shutdown": _shutdown,
-        "redis_settings": worker_redis(settings.redis_url),
-        "queue_name": QUEUE,
-        "job_serializer": serialize,
-        "job_deserializer": deserialize,
-        "max_jobs": settings.worker_jobs,
-        # Far above what a fleet runs at once: running mail jobs stay in arq's queue and would hide waiting ones.
-        "queue_read_limit": max(1000, settings.worker_jobs * 50),
-        "poll_delay": POLL_SECONDS,
-        "job_timeout": JOB_TIMEOUT,
-        # A kept result would block the same message id.
-        "keep_result": 0,
-        "max_tries": 5,
-        "job_completion_wait": settings.drain_seconds,
-        "health_check_key": f"spawner:health:{worker_name()}",
-        "log_results": False,
+        name: {
+            "functions": [func(function, name=name)],
+            "redis_pool": worker_redis(settings.redis_url),
+            "queue_name": queue_key(settings.instance, name),
+            "job_serializer": serialize,
+            "job_deserializer": deserialize,
+            "max_jobs": slots,
+            # Far above what a fleet runs at once: messages in other workers' hands would hide waiting ones.
+            "queue_read_limit": max(1000, slots * 50),
+            "poll_delay": POLL_SECONDS,
+            "job_timeout": JOB_TIMEOUT,
+            # A kept result would block the same message id.
+            "keep_result": 0,
+            "max_tries": 5,
+            "job_completion_wait": settings.drain_seconds,
+            "health_check_key": redis_key(settings.instance, "health", name, worker_name()),
+            "log_results": False,
+        }
+        for name, (function, slots) in offered.items()
     }
 
 
-def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
-    async def startup(ctx: dict[str, Any]) -> None:
-        stack = AsyncExitStack()
-        context = await stack.enter_async_context(open_context(settings))
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[WorkerContext]:
+    """Open what the jobs use, and run beside them what a worker does all the time."""
+    async with open_context(settings) as context, AsyncExitStack() as stack:
         stack.push_async_callback(context.deliveries.close)
         for lasting in (
             beat,
@@ -81,14 +85,7 @@ def _startup(settings: Settings) -> Callable[[dict[str, Any]], Any]:
             "register": partial(register, context.resources, "worker"),
         }.items():
             await stack.enter_async_context(background_loop(name, work, essential=False))
-        ctx["worker"] = context
-        ctx["stack"] = stack
-        log.info("worker_ready", jobs=settings.worker_jobs)
-
-    return startup
-
-
-async def _shutdown(ctx: dict[str, Any]) -> None:
-    # A start that failed opened nothing that it left open.
-    if "stack" in ctx:
-        await ctx["stack"].aclose()
+        log.info(
+            "worker_ready", launches=settings.worker_jobs, stops=settings.worker_stops, mails=settings.worker_mails
+        )
+        yield context

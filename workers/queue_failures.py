@@ -40,9 +40,9 @@ def log_as_event(record: logging.LogRecord) -> bool:
 
 
 def _identify(ref: str) -> dict[str, object]:
-    """Name the function, and the row that the message is about. Messages of cron jobs are about none.
+    """Name the function, and the row that the message is about.
 
-    `ref` is `drive_workspace:<row>:<attempt>`, perhaps with the function once more; or `cron:prune_audit`.
+    `ref` is `<instance>:launch_workspace:<row>:<attempt>`, perhaps with the function once more.
     """
-    first, second = [*ref.split(":"), ""][:2]
-    return {"function": second} if first == "cron" else {"function": first, "job_id": second}
+    _, function, row = [*ref.split(":"), "", ""][:3]
+    return {"function": function, "job_id": row}

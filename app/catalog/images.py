@@ -11,19 +11,26 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core.logging import cause
+from app.core.redis_answers import answer_in_time
+from app.core.redis_names import redis_key
 
 log = structlog.get_logger(__name__)
 
-IMAGE_KEY = "spawner:image:"
 ImageState = Literal["building", "failed"]
 BUILDING: ImageState = "building"
 FAILED: ImageState = "failed"
 
 
-async def image_states(redis: Redis, images: Sequence[str]) -> dict[str, ImageState]:
+def image_key(instance: str, image: str) -> str:
+    """The key that says what was last said of an image's build."""
+    return redis_key(instance, "image", image)
+
+
+async def image_states(redis: Redis, instance: str, images: Sequence[str]) -> dict[str, ImageState]:
     """For each image that has a note: `building`, or `failed` when its last build did."""
     try:
-        notes = await redis.mget([f"{IMAGE_KEY}{image}" for image in images])
+        keys = [image_key(instance, image) for image in images]
+        notes = await answer_in_time(lambda: redis.mget(keys))
     except (RedisError, OSError) as error:
         log.warning("image_states_unknown", **cause(error))
         return {}

@@ -9,11 +9,11 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import structlog
-from arq.connections import RedisSettings
+from arq.connections import ArqRedis
 from arq.constants import expires_extra_ms, job_key_prefix
 from arq.jobs import serialize_job
 from redis import exceptions
@@ -24,26 +24,46 @@ from redis.backoff import ExponentialBackoff
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.logging import cause
+from app.core.redis_answers import answer_in_time
+from app.core.redis_names import redis_key
 
 log = structlog.get_logger(__name__)
 
-QUEUE = "spawner:queue"
-# What workers listen to: that the queue has something new, and which job was ended from outside.
-WORKER_CHANNELS = "spawner:queue:*"
-QUEUE_CHANNEL = "spawner:queue:new"
-REVOKED_CHANNEL = "spawner:queue:revoked"
-JOB_CHANNEL = "spawner:job:"
-# Tells the workers that a launch waits for admission, or that there may be room for one.
-ADMISSION_CHANNEL = "spawner:admission"
 CHANGED = "changed"
 ENDED = "ended"
 
 
 class JobName(enum.StrEnum):
-    """The functions that workers offer; jobs travel by name."""
+    """The functions that workers offer; jobs travel by name. Each has a queue of its own: none waits for another."""
 
-    DRIVE = "drive_workspace"
+    LAUNCH = "launch_workspace"
+    END = "end_workspace"
     SEND_LINK = "send_link"
+
+
+def queue_key(instance: str, name: JobName) -> str:
+    """The sorted set in which arq keeps the ids of a function's messages, by when each is due."""
+    return redis_key(instance, "queue", name)
+
+
+def news_channel(instance: str, name: JobName | Literal["*"]) -> str:
+    """Where workers hear that a function's queue has something new; `*` is the pattern for all that they hear of."""
+    return redis_key(instance, "news", name)
+
+
+def revoked_channel(instance: str) -> str:
+    """Where workers hear which job was ended from outside."""
+    return redis_key(instance, "news", "revoked")
+
+
+def admission_channel(instance: str) -> str:
+    """Tells the workers that a launch waits for admission, or that there may be room for one."""
+    return redis_key(instance, "admission")
+
+
+def job_channel(instance: str, job_id: UUID | str) -> str:
+    """Where those who wait for a job hear of it."""
+    return redis_key(instance, "job", str(job_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +85,16 @@ def deserialize(value: bytes) -> dict[str, Any]:
     return message
 
 
-def worker_redis(url: str) -> RedisSettings:
-    """A worker's connection: it outlives a restart of Redis by a minute instead of dying with it."""
-    settings = RedisSettings.from_dsn(url)
-    settings.conn_retries = 60
-    settings.retry = Retry(ExponentialBackoff(cap=1, base=0.05), 60)
+def worker_redis(url: str) -> ArqRedis:
+    """A worker's connections: each exchange has five seconds, and is repeated for a minute where Redis is away."""
     # A missing socket or an unknown host is a plain OSError. A lost race for a message (WatchError) is no failure.
-    settings.retry_on_error = [OSError, exceptions.ConnectionError, exceptions.TimeoutError]
-    return settings
+    away: list[type[Exception]] = [OSError, exceptions.ConnectionError, exceptions.TimeoutError]
+    retry = Retry(ExponentialBackoff(cap=1, base=0.05), 60)
+    redis: ArqRedis = ArqRedis.from_url(
+        url, socket_connect_timeout=1, socket_timeout=5, retry=retry, retry_on_error=away
+    )
+    redis.job_serializer, redis.job_deserializer = serialize, deserialize
+    return redis
 
 
 def enqueue(
@@ -105,35 +127,41 @@ def wake_admission(session: AsyncSession) -> None:
     session.info["admission"] = True
 
 
-def _put(pipe: Pipeline, message: _Message) -> None:
-    """Write a message as arq reads it: its content under a key, its id in the queue by the time that it is due."""
-    message_id = f"{message.name}:{message.id}:{message.attempt}"
+def _put(pipe: Pipeline, instance: str, message: _Message) -> None:
+    """Write a message as arq reads it: its content under a key, its id in the queue by the time that it is due.
+
+    arq names keys by the id alone, so the installation's name is part of it.
+    """
+    message_id = f"{instance}:{message.name}:{message.id}:{message.attempt}"
     now = int(time.time() * 1000)
     defer = int(message.defer.total_seconds() * 1000) if message.defer else 0
     content = serialize_job(message.name, (str(message.id),), {}, None, now, serializer=serialize)
     pipe.set(f"{job_key_prefix}{message_id}", content, px=defer + expires_extra_ms, nx=True)
-    pipe.zadd(QUEUE, {message_id: now + defer}, nx=True)
+    pipe.zadd(queue_key(instance, message.name), {message_id: now + defer}, nx=True)
 
 
 class Outbox:
     """Sends what a committed session noted."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, instance: str) -> None:
         self._redis = redis
+        self._instance = instance
 
-    async def take(self, message: str) -> None:
-        """Take a claimed job's message out of the queue, where arq leaves it until the job has ended.
+    async def take(self, name: JobName, message: str) -> None:
+        """Take a claimed job's message out of its queue, where arq leaves it until the job has ended.
 
         There every worker would ask for it again at each poll. The claim's lease is what makes the job durable. Redis
         being down is no matter: the message is found claimed.
         """
         try:
-            await self._redis.zrem(QUEUE, message)
+            await answer_in_time(lambda: self._redis.zrem(queue_key(self._instance, name), message))
         except (exceptions.RedisError, OSError) as error:
             log.warning("queue_unreachable", **cause(error))
 
     async def flush(self, session: AsyncSession) -> None:
-        """Send and forget. Redis being down is logged, not raised: the rows are the truth."""
+        """Send and forget. Redis being down is logged, not raised: the rows are the truth. One that hangs costs the
+        request what `answer_in_time` allows, however much there is to send.
+        """
         messages: list[_Message] = session.info.pop("messages", [])
         announced: dict[UUID, str] = session.info.pop("announced", {})
         revoked: list[UUID] = session.info.pop("revoked", [])
@@ -144,16 +172,16 @@ class Outbox:
         # left as it is.
         pipe = self._redis.pipeline()
         for message in messages:
-            _put(pipe, message)
-        if any(message.defer is None for message in messages):
-            pipe.publish(QUEUE_CHANNEL, "new")
+            _put(pipe, self._instance, message)
+        for name in {message.name for message in messages if message.defer is None}:
+            pipe.publish(news_channel(self._instance, name), "new")
         if admission:
-            pipe.publish(ADMISSION_CHANNEL, "look")
+            pipe.publish(admission_channel(self._instance), "look")
         for job_id in revoked:
-            pipe.publish(REVOKED_CHANNEL, str(job_id))
+            pipe.publish(revoked_channel(self._instance), str(job_id))
         for job_id, news in announced.items():
-            pipe.publish(f"{JOB_CHANNEL}{job_id}", news)
+            pipe.publish(job_channel(self._instance, job_id), news)
         try:
-            await pipe.execute()
+            await answer_in_time(pipe.execute)
         except (exceptions.RedisError, OSError) as error:
             log.warning("queue_unreachable", messages=len(messages), **cause(error))

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from app.core.logging import cause
@@ -13,6 +14,8 @@ from app.core.logging import cause
 log = structlog.get_logger(__name__)
 
 PAUSE = 0.5
+# A server that says nothing for so long is asked whether it is there, and has as long again to answer.
+QUIET_SECONDS = 10
 
 
 class Notification(NamedTuple):
@@ -28,11 +31,23 @@ async def listen(redis: Redis, pattern: str) -> AsyncIterator[Notification]:
         try:
             async with redis.pubsub() as subscription:
                 await subscription.psubscribe(pattern)
-                yield Notification("", "")
                 while True:
-                    message = await subscription.get_message(ignore_subscribe_messages=True, timeout=10)
-                    if message is not None:
+                    message = await _next(subscription)
+                    # The client renews a broken connection by itself, and subscribes anew.
+                    if message["type"] == "psubscribe":
+                        yield Notification("", "")
+                    elif message["type"] == "pmessage":
                         yield Notification(message["channel"].decode(), message["data"].decode())
         except (RedisError, OSError) as error:
             log.warning("notifications_interrupted", pattern=pattern, **cause(error))
             await asyncio.sleep(PAUSE)
+
+
+async def _next(subscription: PubSub) -> dict[str, Any]:
+    """The next thing that Redis says. Raises `TimeoutError` where it does not even answer a ping."""
+    for _ in range(2):
+        message: dict[str, Any] | None = await subscription.get_message(timeout=QUIET_SECONDS)
+        if message is not None:
+            return message
+        await subscription.ping()
+    raise TimeoutError("Redis does not answer")

@@ -131,7 +131,7 @@ def create_app(settings: Settings | None = None, relay_socket: Path | None = Non
 async def running(app: Starlette, resources: Resources) -> AsyncIterator[None]:
     """Let the application answer while the block runs, with these connections; at its end every websocket is cut."""
     app.state.resources = resources
-    watch = JobSubscriptions(resources.redis, resources.settings.database_pool)
+    watch = JobSubscriptions(resources.redis, resources.settings.instance, resources.settings.database_pool)
     relay: Relay = app.state.relay
     denials: Denials = app.state.denials
     app.state.watch = watch

@@ -4,12 +4,13 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
+from app.core.redis_names import redis_key
 from app.core.settings.model import Settings
 
 
 def presence_key(settings: Settings, kind: Literal["processes", "workers"]) -> str:
-    """The hash of one installation: another one may use the same Redis."""
-    return f"spawner:{kind}:{settings.instance}"
+    """The hash of one kind."""
+    return redis_key(settings.instance, kind)
 
 
 async def announce(redis: Redis, key: str, name: str, text: str, life: int) -> None:

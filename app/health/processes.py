@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 
 from app.core.logging import cause
+from app.core.redis_answers import answer_in_time
 from app.core.schema import code_revision
 from app.health.presence import announce, list_present, presence_key
 from app.resources import Resources
@@ -69,9 +70,9 @@ async def list_processes(resources: Resources) -> list[ProcessOut]:
 
 
 async def known_processes(resources: Resources) -> list[ProcessOut] | None:
-    """The same; None where Redis does not answer."""
+    """The same, for a request; None where Redis does not answer in time."""
     try:
-        return await list_processes(resources)
+        return await answer_in_time(lambda: list_processes(resources))
     except (RedisError, OSError) as error:
         log.warning("part_down", part="redis", **cause(error))
         return None

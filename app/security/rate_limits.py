@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 
 from app.core.errors import AppError, Unavailable
 from app.core.networks import read_network
+from app.core.redis_answers import answer_in_time
+from app.core.redis_names import redis_key
 from app.core.settings.model import Settings
 from app.security.errors import ClientRateLimited, RateLimited
 from app.security.tokens import Tokens
@@ -37,6 +39,7 @@ class LinkLimits:
     def __init__(self, settings: Settings, tokens: Tokens, redis: Redis) -> None:
         self._tokens = tokens
         self._redis = redis
+        self._instance = settings.instance
         self._by_address = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-address")
         self._by_client = RateLimitItemPerHour(settings.magic_links_per_hour_client, namespace="links-client")
         self._by_browser = RateLimitItemPerHour(settings.magic_links_per_hour, namespace="links-browser")
@@ -52,7 +55,7 @@ class LinkLimits:
         storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
-            key_prefix="spawner:limits",
+            key_prefix=redis_key(settings.instance, "limits"),
             connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # documented, but not annotated
         )
         self._limiter = MovingWindowRateLimiter(storage)
@@ -63,7 +66,7 @@ class LinkLimits:
         `known_browser` is the token of a browser that has signed in as this very address before.
 
         Raises `ClientRateLimited` and `RateLimited`, which say when to come back, and `Unavailable` where Redis does
-        not answer: a count that cannot be taken is never taken for zero.
+        not answer in time: a count that cannot be taken is never taken for zero.
         """
         try:
             if known_browser is not None:
@@ -81,9 +84,9 @@ class LinkLimits:
 
     async def may_renew(self, address: str) -> bool:
         """Whether a mailed link of a normalised address may be made good again: once a minute. Raises `Unavailable`."""
-        key = f"spawner:limits:renewal:{self._tokens.hash('limit', address).hex()}"
+        key = redis_key(self._instance, "limits", "renewal", self._tokens.hash("limit", address).hex())
         try:
-            return bool(await self._redis.set(key, 1, nx=True, ex=RENEWAL_SECONDS))
+            return bool(await answer_in_time(lambda: self._redis.set(key, 1, nx=True, ex=RENEWAL_SECONDS)))
         except (RedisError, OSError) as error:
             raise Unavailable from error
 
@@ -97,8 +100,8 @@ class LinkLimits:
 
     async def _hit(self, limit: RateLimitItemPerHour, who: str, refusal: type[AppError]) -> None:
         key = self._tokens.hash("limit", who).hex()
-        if not await self._limiter.hit(limit, key):
-            window = await self._limiter.get_window_stats(limit, key)
+        if not await answer_in_time(lambda: self._limiter.hit(limit, key)):
+            window = await answer_in_time(lambda: self._limiter.get_window_stats(limit, key))
             seconds = max(1, math.ceil(window.reset_time - time.time()))
             raise refusal(headers={"Retry-After": str(seconds)})
 

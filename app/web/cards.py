@@ -153,7 +153,9 @@ async def _find_cards(
     entries = await find_entries(resources, caller.user, templates, locale)
     async with resources.reads() as session:
         shares = await list_all_shares(session, caller.user)
-    images = await image_states(resources.redis, [template.image for template in templates])
+    images = await image_states(
+        resources.redis, resources.settings.instance, [template.image for template in templates]
+    )
     days = resources.settings.volume_retention_days
     return [
         _card(entry, template, caller, images, seen, days, shares[entry.type], locale)

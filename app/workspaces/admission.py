@@ -306,7 +306,7 @@ async def _write_admitted(session: AsyncSession, resources: Resources, judged: J
     for row in found:
         announce(session, row.id)
         defer = max(row.run_at - now, timedelta(0)) or None
-        enqueue(session, JobName.DRIVE, row.id, attempt=row.attempts, defer=defer)
+        enqueue(session, JobName.LAUNCH, row.id, attempt=row.attempts, defer=defer)
     return len(found) if rows else None
 
 

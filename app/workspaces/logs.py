@@ -19,6 +19,8 @@ from redis.exceptions import RedisError
 
 from app.accounts.principal import Principal
 from app.catalog.templates import find_template
+from app.core.redis_answers import answer_in_time
+from app.core.redis_names import redis_key
 from app.core.supervise import background_task
 from app.models import WorkspaceStatus, utcnow
 from app.resources import Resources
@@ -27,7 +29,6 @@ from app.workspaces.jobs.follow import KEEP_ALIVE_SECONDS, MAX_SECONDS, confirm_
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.views import find_workspace, last_failure, status_of
 
-LOGS_CHANNEL = "spawner:logs:new"
 # Seconds that keys live without being renewed: a request that nobody took, a side that went silent.
 REQUEST_LIFE = 30
 SIDE_LIFE = 5
@@ -72,15 +73,20 @@ class LogLine(NamedTuple):
     text: str
 
 
-def log_keys(id: str) -> LogKeys:
+def logs_channel(instance: str) -> str:
+    """Where workers hear of requests."""
+    return redis_key(instance, "logs", "new")
+
+
+def log_keys(instance: str, id: str) -> LogKeys:
     """The keys of the reading with this id."""
-    stream = f"spawner:logs:{id}"
+    stream = redis_key(instance, "logs", id)
     return LogKeys(f"{stream}:request", f"{stream}:worker", f"{stream}:reader", stream)
 
 
-def readings_key(user_id: UUID) -> str:
+def readings_key(instance: str, user_id: UUID) -> str:
     """Where the readings of an account are counted: their ids, by when each ends unless it is renewed."""
-    return f"spawner:logs:of:{user_id}"
+    return redis_key(instance, "logs", "of", str(user_id))
 
 
 async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUID:
@@ -102,7 +108,7 @@ async def read_log(resources: Resources, user_id: UUID, template: str, *, tail: 
     lines: deque[str] = deque()
     size = 0
     try:
-        async with asyncio.timeout(READ_SECONDS), aclosing(_read(resources.redis, user_id, request)) as batches:
+        async with asyncio.timeout(READ_SECONDS), aclosing(_read(resources, user_id, request)) as batches:
             async for batch in batches:
                 for line in batch:
                     lines.append(line.text)
@@ -129,7 +135,7 @@ async def follow_log(
     async with AsyncExitStack() as stack:
         stack.enter_context(watch.place(caller.user.id, resources.settings.user_streams))
         presence = stack.enter_context(watch.session_monitor.present(caller, asyncio.Event()))
-        batches = await stack.enter_async_context(aclosing(_read(resources.redis, caller.user.id, request)))
+        batches = await stack.enter_async_context(aclosing(_read(resources, caller.user.id, request)))
         yield await anext(batches)
         async for batch in batches:
             if watch.closing or clock() >= until:
@@ -142,16 +148,16 @@ async def follow_log(
     yield None
 
 
-async def _read(redis: Redis, user_id: UUID, request: LogRequest) -> AsyncGenerator[list[LogLine], None]:
+async def _read(resources: Resources, user_id: UUID, request: LogRequest) -> AsyncGenerator[list[LogLine], None]:
     """Yield lines as they come, an empty list at first and whenever a second passes without."""
-    reading = uuid4().hex
-    keys, counted = log_keys(reading), readings_key(user_id)
-    await _count(redis, counted, reading)
+    redis, instance, reading = resources.redis, resources.settings.instance, uuid4().hex
+    keys, counted = log_keys(instance, reading), readings_key(instance, user_id)
+    await answer_in_time(lambda: _count(redis, counted, reading))
     await redis.set(keys.reader, "", ex=SIDE_LIFE)
     await redis.set(keys.request, request.model_dump_json(), ex=REQUEST_LIFE)
     try:
         async with background_task(asyncio.create_task(_stay(redis, keys.reader, counted, reading))):
-            last = await _begin(redis, reading)
+            last = await _begin(redis, instance, reading)
             yield []
             while True:
                 entries = await _entries(redis, keys, last)
@@ -189,12 +195,12 @@ async def _count(redis: Redis, counted: str, reading: str) -> None:
         raise TooManyStreams
 
 
-async def _begin(redis: Redis, reading: str) -> str:
+async def _begin(redis: Redis, instance: str, reading: str) -> str:
     """Ask until a worker has the engine's answer; returns where to read on. Raises `LogsUnavailable`."""
-    keys = log_keys(reading)
+    keys = log_keys(instance, reading)
     # Once a second: workers that had to subscribe anew may have missed it.
     for _ in range(ANSWER_SECONDS // ROUND_SECONDS):
-        await redis.publish(LOGS_CHANNEL, reading)
+        await redis.publish(logs_channel(instance), reading)
         entries = await _entries(redis, keys, "0", count=1)
         if entries:
             last, fields = entries[0]

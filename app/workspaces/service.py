@@ -19,7 +19,7 @@ from app.audit import trail
 from app.catalog.templates import find_template
 from app.core.errors import IdempotencyConflict, NotFound
 from app.core.logging import bind_to_request
-from app.core.outbox import JobName, announce, enqueue, revoke, wake_admission
+from app.core.outbox import announce, enqueue, revoke, wake_admission
 from app.models import (
     IdempotencyKey,
     Job,
@@ -36,7 +36,18 @@ from app.models import (
 from app.resources import Resources
 from app.workspaces import admission, volumes
 from app.workspaces.errors import NotCancellable
-from app.workspaces.states import ALIVE, DESIRED_AT, DESIRED_BY, SETTLED, STARTING, Decision, asked_status, decide, move
+from app.workspaces.states import (
+    ALIVE,
+    DESIRED_AT,
+    DESIRED_BY,
+    SETTLED,
+    STARTING,
+    Decision,
+    asked_status,
+    decide,
+    job_name,
+    move,
+)
 from app.workspaces.volumes import VolumePolicy
 
 RECENT_LAUNCHES = 20
@@ -359,7 +370,7 @@ async def _new_job(
     if starts:
         wake_admission(session)
     else:
-        enqueue(session, JobName.DRIVE, job.id, defer=defer)
+        enqueue(session, job_name(kind), job.id, defer=defer)
     return job
 
 

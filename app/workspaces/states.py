@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.outbox import JobName
 from app.core.settings.model import Settings
 from app.models import DesiredState, JobKind, JobStep, Workspace, WorkspaceStatus, utcnow
 from app.runtime.base import RunState
@@ -40,6 +41,11 @@ SOURCES = {to: [status for status in S if to in TRANSITIONS[status]] for to in S
 RELEASED = frozenset({S.NOT_CREATED, S.STOPPED, S.ERROR})
 
 STOP_SECONDS = 120
+
+
+def job_name(kind: JobKind) -> JobName:
+    """The function, and so the queue, for jobs of a kind: what ends a workspace waits for no launch."""
+    return JobName.LAUNCH if kind in STARTING else JobName.END
 
 
 def allowed(settings: Settings, status: WorkspaceStatus) -> timedelta:

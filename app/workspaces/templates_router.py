@@ -16,5 +16,5 @@ router = APIRouter(prefix="/api/templates", tags=["catalogue"])
 async def templates(resources: ResourcesDep, locale: LocaleDep, _: ScopedUserDep) -> TemplatesOut:
     """What may be launched, in the catalogue's order."""
     catalog = resources.catalog.templates
-    states = await image_states(resources.redis, [template.image for template in catalog])
+    states = await image_states(resources.redis, resources.settings.instance, [template.image for template in catalog])
     return TemplatesOut(templates=[TemplateOut.of(template, locale, states) for template in catalog])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import redis
 
-from app.catalog.images import IMAGE_KEY
+from app.catalog.images import image_key
 from app.catalog.loader import CatalogInvalid, load_catalog
 from deploy.stack import debian
 from deploy.stack.console import StepFailed
@@ -150,38 +150,35 @@ def alone(path: Path, announce: Report) -> Iterator[None]:
 
 
 class Shared:
-    """What the API may tell users of an image that is not there yet: the key `spawner:image:<image>` in Redis.
+    """What the API may tell users of an image that is not there yet: a key for each image in Redis.
 
     Its value is `building`, refreshed while lines come, or `failed:` and a reason; there is none once it is ready.
     """
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, instance: str) -> None:
+        self._instance = instance
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5)
         self._refreshed = 0.0
 
     def building(self, image: str) -> None:
         """Say that it is being built, at most once in ten seconds."""
         if time.monotonic() - self._refreshed > 10:
-            self._redis.set(_key(image), "building", ex=STATE_SECONDS)
+            self._redis.set(image_key(self._instance, image), "building", ex=STATE_SECONDS)
             self._refreshed = time.monotonic()
 
     def failed(self, image: str, reason: str) -> None:
         """Say why there is none."""
-        self._redis.set(_key(image), f"failed:{reason[:500]}", ex=FAILURE_SECONDS)
+        self._redis.set(image_key(self._instance, image), f"failed:{reason[:500]}", ex=FAILURE_SECONDS)
 
     def ready(self, image: str) -> None:
         """Forget it."""
-        self._redis.delete(_key(image))
+        self._redis.delete(image_key(self._instance, image))
         self._refreshed = 0.0
 
     def state(self, image: str) -> str:
         """Return what was said last, or nothing."""
-        value = self._redis.get(_key(image))
+        value = self._redis.get(image_key(self._instance, image))
         return value.decode() if isinstance(value, bytes) else ""
-
-
-def _key(image: str) -> str:
-    return f"{IMAGE_KEY}{image}"
 
 
 def ensure_base(engine: Engine, layout: Layout, report: Report, announce: Report) -> None:

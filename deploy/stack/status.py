@@ -57,7 +57,7 @@ def _engine_rows(layout: Layout, settings: dict[str, str]) -> tuple[list[Row], b
         absent = {sample.image for sample in images.missing(engine, images.samples(catalogue(layout, settings)))}
     except EngineFailed as error:
         return [("docker", "silent", "", f"{url}: {error}")], False
-    share = images.Shared(settings["SPAWNER_REDIS_URL"])
+    share = images.Shared(settings["SPAWNER_REDIS_URL"], settings["SPAWNER_INSTANCE"])
     for sample in images.samples(catalogue(layout, settings)):
         said = ""
         if sample.image in absent:

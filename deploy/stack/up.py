@@ -254,7 +254,7 @@ def background_images(layout: Layout) -> None:
     """Build in the background whatever image is missing, and tell the API's users through Redis."""
     settings = read_environment(layout.environment)
     engine = Engine(settings["SPAWNER_DOCKER_URL"])
-    share = images.Shared(settings["SPAWNER_REDIS_URL"])
+    share = images.Shared(settings["SPAWNER_REDIS_URL"], settings["SPAWNER_INSTANCE"])
     images.ensure_images(engine, images.samples(catalogue(layout, settings)), layout, partial(say, "…"), share)
 
 

@@ -21,7 +21,8 @@ from app.models import (
 from app.resources import Resources
 from tests.support.clocks import Time
 from tests.support.factories import SignedIn, make_user, sign_in
-from tests.support.rows import audited, queued, row, rows
+from tests.support.queues import queued
+from tests.support.rows import audited, row, rows
 
 HERE = Client("203.0.113.9", "an agent")
 ALICE = "alice@example.org"

@@ -28,7 +28,7 @@ async def serving(settings: Settings, *, client: str = "127.0.0.1") -> AsyncIter
     async with open_resources(settings) as resources:
         app = create_app(settings)
         app.state.resources = resources
-        app.state.watch = JobSubscriptions(resources.redis)
+        app.state.watch = JobSubscriptions(resources.redis, resources.settings.instance)
         transport = httpx.ASGITransport(app=app, client=(client, 50000))
         async with httpx.AsyncClient(transport=transport, base_url=settings.public_url) as opened:
             yield opened

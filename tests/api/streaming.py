@@ -168,7 +168,7 @@ async def another(settings: Settings, who: SignedIn) -> AsyncIterator[Served]:
     async with open_resources(settings) as resources:
         app = create_app(settings)
         app.state.resources = resources
-        app.state.watch = JobSubscriptions(resources.redis)
+        app.state.watch = JobSubscriptions(resources.redis, resources.settings.instance)
         async with app.state.watch.running(resources), served(app, who) as opened:
             yield opened
 

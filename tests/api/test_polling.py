@@ -152,7 +152,7 @@ async def app_over(settings: Settings) -> AsyncIterator[tuple[FastAPI, httpx.Asy
     async with open_resources(settings) as opened, AsyncExitStack() as exits:
         app = create_app(settings)
         app.state.resources = opened
-        app.state.watch = JobSubscriptions(opened.redis)
+        app.state.watch = JobSubscriptions(opened.redis, opened.settings.instance)
         await exits.enter_async_context(app.state.watch.running(opened))
         transport = httpx.ASGITransport(app=app)
         yield app, await exits.enter_async_context(httpx.AsyncClient(transport=transport, base_url=settings.public_url))

@@ -9,10 +9,10 @@ from sqlalchemy import select, update
 
 from app.auth import magic_links
 from app.auth.magic_links import LEASE, EmailDelivery, claim_link, mark_sent, requeue_links, reschedule
-from app.core.outbox import QUEUE
 from app.models import LinkPurpose, LinkRequest, LinkRequestState
 from app.resources import Resources
 from tests.support.clocks import Time
+from tests.support.queues import messages
 
 LAST = timedelta(microseconds=1)
 QUEUED, SENT, FAILED = LinkRequestState.QUEUED, LinkRequestState.SENT, LinkRequestState.FAILED
@@ -25,10 +25,6 @@ def stopped(time: Time) -> Time:
 
 def delivery_of(request: LinkRequest, attempt: int) -> EmailDelivery:
     return EmailDelivery(request.id, attempt, request.expires_at, None)
-
-
-async def messages(resources: Resources) -> list[str]:
-    return [name.decode() for name in await resources.redis.zrange(QUEUE, 0, -1)]
 
 
 async def states(resources: Resources) -> dict[object, LinkRequestState]:

@@ -31,7 +31,7 @@ async def flood(app: FastAPI, worker: TestWorker, address: str = ALICE, *, times
 
 
 async def forget_minute(resources: Resources) -> None:
-    await resources.redis.delete(*await resources.redis.keys("spawner:limits:renewal:*"), "x")
+    await resources.redis.delete(*await resources.redis.keys("spawner:*:limits:renewal:*"), "x")
 
 
 async def enter(app: FastAPI, token: str) -> int:

@@ -31,7 +31,8 @@ from app.resources import Resources
 from app.security.tokens import new_token
 from tests.support.clocks import Time
 from tests.support.factories import make_user
-from tests.support.rows import audited, queued, row, rows
+from tests.support.queues import queued
+from tests.support.rows import audited, row, rows
 from workers.loops.retention import delete_expired
 
 BROWSER = DeviceCookie(new_token())

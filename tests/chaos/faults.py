@@ -12,7 +12,7 @@ from uuid import uuid4
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from app.core.outbox import QUEUE, JobName, deserialize, serialize
+from app.core.outbox import JobName, deserialize, queue_key, serialize
 from app.runtime.docker.objects import INSTANCE, NETWORK, WORKSPACE
 from deploy.stack.services import ensure_database
 from tests.chaos.cluster import Cluster
@@ -99,14 +99,14 @@ async def messages_repeated(cluster: Cluster) -> AsyncIterator[None]:
         pool_or_conn=redis.connection_pool,
         job_serializer=serialize,
         job_deserializer=deserialize,
-        default_queue_name=QUEUE,
+        default_queue_name=queue_key(cluster.resources.settings.instance, JobName.LAUNCH),
     )
     for _ in range(3):
         ids = list(cluster.load.accepted)[-100:] * 3
         cluster.dice.shuffle(ids)
         for job_id in ids:
             with suppress(RedisError):
-                await queue.enqueue_job(JobName.DRIVE, str(job_id), _job_id=f"chaos:{secrets.token_hex(8)}")
+                await queue.enqueue_job(JobName.LAUNCH, str(job_id), _job_id=f"chaos:{secrets.token_hex(8)}")
         await cluster.last(2)
     yield
 

@@ -1,17 +1,17 @@
 """A worker as it is, which dies where the suite wants it, and believes what the suite tells of clock and disk."""
 
-import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-import uvloop
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection
 
 from app.core import logging
+from app.core.settings.model import Settings
 from app.core.settings.reading import load_settings
 from app.models import JobKind
 from app.runtime.base import Endpoint, EngineSize, ImageMissing, Report, Runtime
@@ -21,7 +21,7 @@ from tests.chaos.control import Control, Fate, from_environment
 from workers.context import WorkerContext
 from workers.jobs import checkpoints
 from workers.jobs.checkpoints import Checkpoint
-from workers.options import worker_options
+from workers.options import open_worker
 from workers.worker import Worker
 
 STARTING = (JobKind.LAUNCH, JobKind.RESTART)
@@ -87,15 +87,11 @@ def cut_off(control: Control) -> None:
         setattr(AbstractConnection, name, guarded(getattr(AbstractConnection, name)))
 
 
-def told(startup: Callable[[dict[str, Any]], Awaitable[None]], control: Control) -> Callable[[dict[str, Any]], Any]:
-    """Start as ever, then put the suite between the jobs and the engine."""
-
-    async def start(ctx: dict[str, Any]) -> None:
-        await startup(ctx)
-        context: WorkerContext = ctx["worker"]
-        ctx["worker"] = replace(context, runtime=cast(Runtime, ToldRuntime(context.runtime, control)))
-
-    return start
+@asynccontextmanager
+async def told(settings: Settings, control: Control) -> AsyncIterator[WorkerContext]:
+    """Open as ever, then put the suite between the jobs and the engine."""
+    async with open_worker(settings) as context:
+        yield replace(context, runtime=cast(Runtime, ToldRuntime(context.runtime, control)))
 
 
 if __name__ == "__main__":
@@ -104,5 +100,4 @@ if __name__ == "__main__":
     logging.configure(pretty=True)
     checkpoints.listeners.append(dies_at(control))
     cut_off(control)
-    asyncio.set_event_loop(uvloop.new_event_loop())
-    Worker(settings, on_startup=told(worker_options(settings)["on_startup"], control)).run()
+    Worker(settings, told(settings, control)).run()

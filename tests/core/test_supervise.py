@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -18,6 +18,7 @@ from app.accounts import denials
 from app.accounts.denials import Denials
 from app.accounts.session_monitor import SessionMonitor
 from app.core import supervise
+from app.core.outbox import JobName
 from app.core.pubsub import Notification
 from app.core.settings.model import Settings
 from app.core.supervise import FAILURES, MAX_FAILURES, background_loop, failing_loops, run_forever
@@ -27,7 +28,7 @@ from app.health.router import router as health
 from app.workspaces.jobs import subscriptions
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from workers import options, worker
-from workers.worker import Worker
+from workers.worker import QueueWorker, Worker
 
 # What a worker runs beside its jobs, as its module names it.
 WORKER_LOOPS = [
@@ -184,7 +185,7 @@ def news_that_fails_once(heard: Counter[str], channel: str) -> Callable[..., Asy
 async def test_followers_of_a_job_are_woken_after_a_mistake_of_its_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     heard, before = Counter[str](), FAILURES["job_subscriptions"]
     monkeypatch.setattr(subscriptions, "listen", news_that_fails_once(heard, ""))
-    waiting = JobSubscriptions(Mock())
+    waiting = JobSubscriptions(Mock(), "spawner")
     with waiting.changes("one") as changed:
         async with waiting.running(SimpleNamespace()):  # type: ignore[arg-type]
             await until(changed.is_set)
@@ -214,11 +215,8 @@ async def test_a_mistake_ends_no_loop_of_a_worker(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(options, "open_context", opened)
     for loop in WORKER_LOOPS:
         monkeypatch.setattr(options, loop, playing(loop))
-    ctx: dict[str, Any] = {}
     with capture_logs() as logged:
-        await options._startup(Mock(worker_jobs=1))(ctx)
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(options._shutdown, ctx)
+        async with options.open_worker(Mock()):
             await until(goes_on.is_set)
             await until(lambda: all(runs[loop] for loop in WORKER_LOOPS))
     assert runs == Counter(WORKER_LOOPS) + Counter([name])
@@ -227,30 +225,25 @@ async def test_a_mistake_ends_no_loop_of_a_worker(monkeypatch: pytest.MonkeyPatc
     assert [(line["loop"], line["exc_info"]) for line in failed] == [(name, True)]
 
 
-async def test_a_worker_hears_of_messages_and_looks_for_them_after_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard, looked = Counter[str](), asyncio.Event()
+async def test_a_worker_hears_of_messages_and_looks_for_them_after_a_mistake(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, looked = Counter[str](), Counter[str]()
     before = FAILURES["queue_news"], FAILURES["queue_poll"]
 
-    async def look() -> None:
-        heard["looked"] += 1
-        if heard["looked"] == 1:
+    async def look(self: QueueWorker) -> None:
+        looked[self.queue_name] += 1
+        if looked.total() == 1:
             raise KeyError("unexpected")
-        looked.set()
 
-    async def main(self: object) -> None:
-        await until(looked.is_set)
-
-    @asynccontextmanager
-    async def connected(url: str) -> AsyncIterator[Any]:
-        yield Mock()
+    async def main(self: QueueWorker) -> None:
+        self._pool = AsyncMock()
+        await until(lambda: len(looked) == len(JobName) and min(looked.values()) > 1)
 
     monkeypatch.setattr(arq.worker.Worker, "main", main)
-    monkeypatch.setattr(worker, "make_redis", connected)
-    monkeypatch.setattr(worker, "listen", news_that_fails_once(heard, "news"))
-    working: Any = object.__new__(Worker)
-    working.burst, working.ctx, working._pool = False, {"worker": Mock()}, Mock()
-    working._redis_url, working._poll_iteration = "", look
-    await working.main()
+    monkeypatch.setattr(arq.worker.Worker, "_poll_iteration", look)
+    monkeypatch.setattr(worker, "listen", news_that_fails_once(heard, ""))
+    await Worker(settings, nullcontext(Mock())).main()
     assert (FAILURES["queue_news"], FAILURES["queue_poll"]) == (before[0] + 1, before[1] + 1)
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 import redis
 
+from app.core.redis_names import redis_key
 from deploy.stack.console import StepFailed, wait_until
 from tests.support.stack import RunningStack, follow
 from tests.support.waiting import PATIENCE
@@ -115,7 +116,7 @@ def all_beat(stack: RunningStack) -> bool:
     """Whether each worker process is heard of in Redis."""
     wanted = {f"{place()}:{worker.pid}".encode() for worker in stack.workers.values()}
     with redis.Redis.from_url(stack.services.redis_url) as client:
-        return wanted <= set(client.hkeys(f"spawner:workers:{stack.instance}"))
+        return wanted <= set(client.hkeys(redis_key(stack.instance, "workers")))
 
 
 def all_miss_redis(stack: RunningStack) -> bool:

@@ -227,7 +227,7 @@ class TestActivity:
 async def test_waiting_for_a_job_ends_with_it_however_the_news_comes(resources: Resources) -> None:
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
-    watch = JobSubscriptions(resources.redis)
+    watch = JobSubscriptions(resources.redis, resources.settings.instance)
     async with watch.running(resources):
         started = loop.time()
         await ended(resources, watch, job.id, started + 0.2)
@@ -246,7 +246,7 @@ async def test_news_of_its_end_wakes_whoever_waits_for_a_job(
     monkeypatch.setattr(wake, "LOOK_SECONDS", 30)
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
-    watch = JobSubscriptions(resources.redis)
+    watch = JobSubscriptions(resources.redis, resources.settings.instance)
     async with watch.running(resources):
         waiting = asyncio.create_task(ended(resources, watch, job.id, loop.time() + 60))
         for state in (JobState.RUNNING, JobState.SUCCEEDED):
@@ -261,7 +261,7 @@ async def test_news_of_its_end_wakes_whoever_waits_for_a_job(
 async def test_waiting_ends_with_the_process(resources: Resources) -> None:
     alice, loop = await sign_in(resources), asyncio.get_running_loop()
     job = await make_job(resources, alice.user, JobState.RUNNING)
-    watch = JobSubscriptions(resources.redis)
+    watch = JobSubscriptions(resources.redis, resources.settings.instance)
     async with watch.running(resources):
         watch.close()
         await asyncio.wait_for(ended(resources, watch, job.id, loop.time() + 60), SOON)

@@ -86,7 +86,7 @@ async def test_an_invalid_address_counts_for_nobody(client: httpx.AsyncClient, r
     for _ in range(5):
         answer = await ask(client, "alice@example.org, bob@example.org")
         assert answer.status_code == 400
-    assert await resources.redis.keys("spawner:limits*") == []
+    assert await resources.redis.keys("*:limits*") == []
 
 
 async def test_no_address_stands_in_redis(client: httpx.AsyncClient, resources: Resources) -> None:

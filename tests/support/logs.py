@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from app.core.redis_names import redis_key
 from app.core.settings.model import Settings
 from app.core.supervise import background_task
 from app.resources import Resources
@@ -89,7 +90,7 @@ async def working(settings: Settings, resources: Resources, engine: Any) -> Asyn
 
 
 async def keys_left(resources: Resources) -> list[bytes]:
-    return [key async for key in resources.redis.scan_iter("spawner:logs:*")]
+    return [key async for key in resources.redis.scan_iter(redis_key(resources.settings.instance, "logs", "*"))]
 
 
 async def nothing_left(resources: Resources) -> None:

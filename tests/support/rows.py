@@ -5,7 +5,6 @@ from typing import Any
 from sqlalchemy import select
 
 from app.core.db import Base
-from app.core.outbox import QUEUE
 from app.models import AuditEntry
 from app.resources import Resources
 
@@ -20,11 +19,6 @@ async def rows(resources: Resources, table: type[Base]) -> list[dict[str, Any]]:
 async def row(resources: Resources, table: type[Base]) -> dict[str, Any]:
     (one,) = await rows(resources, table)
     return one
-
-
-async def queued(resources: Resources) -> set[str]:
-    """The jobs that wait in Redis, as name and id."""
-    return {message.decode().rpartition(":")[0] for message in await resources.redis.zrange(QUEUE, 0, -1)}
 
 
 async def audited(resources: Resources) -> list[tuple[Any, ...]]:

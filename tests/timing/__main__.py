@@ -39,7 +39,7 @@ async def run(settings: Settings) -> Answers:
     async with open_resources(settings) as resources:
         await resources.redis.flushall()
         app = create_app(settings)
-        app.state.resources, app.state.watch = resources, JobSubscriptions(resources.redis)
+        app.state.resources, app.state.watch = resources, JobSubscriptions(resources.redis, resources.settings.instance)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url=settings.public_url) as client:
             return await measure(client, TRIES)

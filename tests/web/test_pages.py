@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.catalog.images import IMAGE_KEY
+from app.catalog.images import image_key
 from app.models import Image, JobKind, JobStep, UserState, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.web.messages import pages as texts
@@ -86,7 +86,9 @@ async def put(resources: Resources, state: str) -> SignedIn:
             await make_workspace(resources, user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED)
         case "building" | "broken":
             image = resources.catalog.default.image
-            await resources.redis.set(f"{IMAGE_KEY}{image}", "building" if state == "building" else "failed")
+            await resources.redis.set(
+                image_key(resources.settings.instance, image), "building" if state == "building" else "failed"
+            )
     return who
 
 

@@ -10,7 +10,7 @@ from arq.constants import job_key_prefix
 from redis.exceptions import ConnectionError as RedisAway
 
 from app.core import logging as log
-from app.core.outbox import QUEUE
+from app.core.outbox import JobName, queue_key
 from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.support.driving import accept, failing
@@ -42,7 +42,7 @@ async def test_a_function_that_raises_is_one_event_with_job_function_cause_and_d
     await worker.drain()
     (event,) = failures(caplog)
     assert (event["level"], event["reason"]) == ("error", "raised")
-    assert (event["function"], event["job_id"]) == ("drive_workspace", str(job.id))
+    assert (event["function"], event["job_id"]) == ("launch_workspace", str(job.id))
     assert (event["error"], event["cause"]) == ("ConnectionError", "nobody answers")
     assert event["ms"] >= 0
     assert isinstance(event["exc_info"], RedisAway)
@@ -52,31 +52,23 @@ async def test_a_function_that_raises_is_one_event_with_job_function_cause_and_d
 async def test_messages_that_nobody_can_read_or_know_are_told_with_their_row(
     resources: Resources, worker: TestWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
+    instance = resources.settings.instance
     contents = {
-        "drive_workspace:gone:1": None,
-        "send_link:broken:0": b"{",
-        "dance:once:0": b'{"f": "dance", "a": [], "k": {}, "et": 0, "t": 1}',
+        f"{instance}:launch_workspace:gone:1": None,
+        f"{instance}:send_link:broken:0": b"{",
+        f"{instance}:dance:once:0": b'{"f": "dance", "a": [], "k": {}, "et": 0, "t": 1}',
     }
     for message, content in contents.items():
         if content is not None:
             await resources.redis.set(f"{job_key_prefix}{message}", content)
-        await resources.redis.zadd(QUEUE, {message: 1})
+        await resources.redis.zadd(queue_key(instance, JobName.LAUNCH), {message: 1})
     await worker.drain()
     told = {(event["reason"], event["function"], event["job_id"]) for event in failures(caplog)}
     assert told == {
-        ("expired", "drive_workspace", "gone"),
+        ("expired", "launch_workspace", "gone"),
         ("unreadable", "send_link", "broken"),
         ("unknown_function", "dance", "once"),
     }
-
-
-def test_a_cron_jobs_failure_names_its_function(caplog: pytest.LogCaptureFixture) -> None:
-    caught = (TimeoutError, TimeoutError(), None)
-    words = "%6.2fs ! %s failed, %s: %s"
-    arq.worker.logger.error(words, 1.5, "cron:prune_audit", "TimeoutError", caught[1], exc_info=caught)
-    (event,) = failures(caplog)
-    assert (event["function"], event["error"], event["ms"]) == ("prune_audit", "TimeoutError", 1500.0)
-    assert "job_id" not in event
 
 
 def test_what_else_arq_says_passes(caplog: pytest.LogCaptureFixture) -> None:

@@ -228,7 +228,7 @@ async def test_who_waits_is_told_at_once_that_it_is_now_for_something_else(resou
     waiting = await ask(resources, second)
     limit(resources, running_limit=0)
     await facts(resources, memory_bytes=MEGABYTE)
-    watch = JobSubscriptions(resources.redis)
+    watch = JobSubscriptions(resources.redis, resources.settings.instance)
     async with watch.running(resources):
         with watch.changes(waiting.id) as changed:
             # Who has just subscribed is woken, too.

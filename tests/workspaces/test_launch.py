@@ -7,6 +7,7 @@ from functools import partial
 import httpx
 from sqlalchemy import func, select
 
+from app.catalog.images import image_key
 from app.models import Job, JobKind, JobState, MagicLink, User, UserState, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
@@ -233,7 +234,7 @@ async def test_a_launch_while_redis_is_down_is_accepted_and_kept(resources: Reso
 
 async def test_the_catalogue_shows_a_build_that_is_under_way(client: httpx.AsyncClient, resources: Resources) -> None:
     alice = await sign_in(resources)
-    await resources.redis.set("spawner:image:spawner/jupyter:1", "building")
+    await resources.redis.set(image_key(resources.settings.instance, "spawner/jupyter:1"), "building")
     templates = (await client.get("/api/templates", headers=alice.headers)).json()["templates"]
     assert {template["type"]: template["image"] for template in templates} == {"hello": None, "jupyter": "building"}
     assert [template["default"] for template in templates] == [True, False]

@@ -8,17 +8,15 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# Exchanges with the mail server at once; further ones wait, unclaimed, so that another worker may take them.
-MAX_DELIVERIES = 50
 # For those under way when the worker ends. One that is cut off is taken up by another worker.
 CLOSE_SECONDS = 5
 
 
 class Deliveries:
-    """The deliveries of one worker, by the request's id."""
+    """The deliveries of one worker, by the request's id: `slots` at once. Further ones wait here, unclaimed."""
 
-    def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(MAX_DELIVERIES)
+    def __init__(self, slots: int = 50) -> None:
+        self._slots = asyncio.Semaphore(slots)
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
     def start(self, id: UUID, deliver: Callable[[], Awaitable[None]]) -> None:

@@ -19,7 +19,7 @@ from app.models import JobKind, utcnow
 from app.runtime.base import RuntimeFault
 from app.workspaces.jobs import leases
 from app.workspaces.jobs.leases import Claim, LeaseLost
-from app.workspaces.states import STARTING
+from app.workspaces.states import STARTING, job_name
 from workers.context import WorkerContext, context_of
 from workers.jobs import stop
 from workers.jobs.checkpoints import Checkpoint, reached
@@ -57,7 +57,7 @@ async def _attempt(context: WorkerContext, held: Claim, *, message: str) -> None
     began, ended = time.monotonic(), "failed"
     await reached(Checkpoint.CLAIMED, held)
     try:
-        await context.resources.outbox.take(message)
+        await context.resources.outbox.take(job_name(held.kind), message)
         await _with_lease(context, held)
         ended = "driven"
     except LeaseLost:

@@ -124,7 +124,7 @@ async def _ensure_running(context: WorkerContext, held: Claim, template: Templat
 
 async def _being_built(context: WorkerContext, template: Template) -> bool:
     """Whether the image is on its way by another road than a pull: then the launch is tried again later."""
-    states = await image_states(context.resources.redis, [template.image])
+    states = await image_states(context.resources.redis, context.resources.settings.instance, [template.image])
     if states.get(template.image) == BUILDING:
         raise ImageBeingBuilt
     return False

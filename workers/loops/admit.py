@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.logging import cause
-from app.core.outbox import ADMISSION_CHANNEL
+from app.core.outbox import admission_channel
 from app.core.pubsub import listen
 from app.core.supervise import background_loop
 from app.core.waiting import wait_and_clear
@@ -66,5 +66,5 @@ async def resend(context: WorkerContext) -> None:
 
 
 async def _listen(context: WorkerContext, woken: asyncio.Event) -> None:
-    async for _ in listen(context.resources.redis, ADMISSION_CHANNEL):
+    async for _ in listen(context.resources.redis, admission_channel(context.resources.settings.instance)):
         woken.set()

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.db import among
 from app.core.logging import cause
+from app.core.redis_names import redis_key
 from app.core.supervise import background_loop
 from app.models import HAS_LIVE_JOB, LIVE_JOB, Job, User, Workspace, WorkspaceStatus
 from app.runtime.base import Event, Inventory, RunState, RuntimeFault, Status
@@ -75,7 +76,7 @@ class News:
 async def watch(context: WorkerContext) -> None:
     """Follow the engine's events in one worker of the installation, until cancelled."""
     resources = context.resources
-    key = f"spawner:{resources.settings.instance}:engine_events"
+    key = redis_key(resources.settings.instance, "engine_events")
     await lead(resources.redis, key, partial(follow, context))
 
 

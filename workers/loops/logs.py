@@ -24,12 +24,12 @@ from app.workspaces.logs import (
     END,
     ENDED,
     LINE,
-    LOGS_CHANNEL,
     SIDE_LIFE,
     STREAM_LIFE,
     LogKeys,
     LogRequest,
     log_keys,
+    logs_channel,
 )
 from workers.context import WorkerContext
 from workers.identity import worker_name
@@ -62,17 +62,18 @@ class _ReaderGone(Exception):
 
 async def serve_logs(context: WorkerContext) -> None:
     """Take requests until cancelled; those that come while this worker is full are left to others."""
-    redis = context.resources.redis
+    redis, instance = context.resources.redis, context.resources.settings.instance
     redactor = Redactor(context.resources.settings)
     readings: set[asyncio.Task[None]] = set()
     try:
-        async for news in listen(redis, LOGS_CHANNEL):
+        async for news in listen(redis, logs_channel(instance)):
             if not news.text or len(readings) >= MAX_READINGS:
                 continue
             with suppress(RedisError, OSError, ValidationError):
-                request = await _take(context, log_keys(news.text))
+                keys = log_keys(instance, news.text)
+                request = await _take(context, keys)
                 if request is not None:
-                    reading = _Reading(context, redactor, log_keys(news.text), request)
+                    reading = _Reading(context, redactor, keys, request)
                     task = asyncio.create_task(reading.run())
                     readings.add(task)
                     task.add_done_callback(readings.discard)

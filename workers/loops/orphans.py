@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import delete, select
 
 from app.core.db import among
+from app.core.redis_names import redis_key
 from app.models import Volume, utcnow
 from app.runtime.base import Inventory, RuntimeFault
 from app.workspaces.ownership import Ownership, read_ownership
@@ -24,8 +25,6 @@ from workers.loops.removal_limit import FEW, log_foreign, within_limit
 
 log = structlog.get_logger(__name__)
 
-# When each orphan was first seen. A Redis that lost it starts the time of grace anew.
-ORPHANS_KEY = "spawner:orphans"
 # A container may take ten seconds to end: a pass that removed one after the other would have no time for the rest.
 AT_ONCE = 8
 LINGER = timedelta(minutes=1)
@@ -82,12 +81,14 @@ async def _due(context: WorkerContext, names: Iterable[str]) -> list[str]:
     """Those of the orphans whose time of grace is over; what is an orphan no more is forgotten."""
     # redis-py types its commands for both of its clients.
     redis: Any = context.resources.redis
+    # When each orphan was first seen. A Redis that lost it starts the time of grace anew.
+    key = redis_key(context.resources.settings.instance, "orphans")
     now, names = time.time(), set(names)
-    noted = {name.decode(): float(since) for name, since in (await redis.hgetall(ORPHANS_KEY)).items()}
+    noted = {name.decode(): float(since) for name, since in (await redis.hgetall(key)).items()}
     if gone := noted.keys() - names:
-        await redis.hdel(ORPHANS_KEY, *gone)
+        await redis.hdel(key, *gone)
     if fresh := names - noted.keys():
-        await redis.hset(ORPHANS_KEY, mapping=dict.fromkeys(fresh, now))
+        await redis.hset(key, mapping=dict.fromkeys(fresh, now))
     grace = context.resources.settings.orphan_seconds
     return [name for name in names if now - noted.get(name, now) >= grace]
 

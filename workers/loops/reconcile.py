@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.magic_links import requeue_links
 from app.core.logging import cause
 from app.core.outbox import wake_admission
+from app.core.redis_names import redis_key
 from app.models import (
     EngineCapacity,
     Image,
@@ -69,8 +70,9 @@ async def is_ours(context: WorkerContext, part: str) -> bool:
 
     While Redis does not answer each of them does, since jobs have deadlines then too; passes may meet.
     """
-    every = context.resources.settings.reconcile_seconds
-    key = f"spawner:reconcile:{part}:{round(time.time() / every)}"
+    settings = context.resources.settings
+    every = settings.reconcile_seconds
+    key = redis_key(settings.instance, "reconcile", part, str(round(time.time() / every)))
     return await take_turn(context.resources.redis, key, 2 * every)
 
 

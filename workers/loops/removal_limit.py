@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import structlog
 
+from app.core.redis_names import redis_key
 from workers.context import WorkerContext
 from workers.turns import take_turn
 
 log = structlog.get_logger(__name__)
 
-HELD_KEY = "spawner:orphans:held:"
 LOG_AGAIN_SECONDS = 600
 # So many, and of few things a third.
 FEW = 3
@@ -40,4 +40,5 @@ async def log_foreign(context: WorkerContext, names: Iterable[str]) -> None:
 
 
 async def _is_news(context: WorkerContext, kind: str) -> bool:
-    return await take_turn(context.resources.redis, f"{HELD_KEY}{kind}", LOG_AGAIN_SECONDS)
+    key = redis_key(context.resources.settings.instance, "orphans", "held", kind)
+    return await take_turn(context.resources.redis, key, LOG_AGAIN_SECONDS)

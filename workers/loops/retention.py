@@ -19,6 +19,7 @@ from app.accounts.users import purge_unconfirmed
 from app.audit import trail
 from app.core.db import Base
 from app.core.logging import cause
+from app.core.redis_names import redis_key
 from app.core.retention import delete_batch
 from app.gateway import origin_handoff
 from app.models import (
@@ -61,7 +62,7 @@ async def retention_forever(context: WorkerContext) -> None:
     resources = context.resources
     while True:
         await asyncio.sleep(INTERVAL - time.time() % INTERVAL)
-        key = f"spawner:{resources.settings.instance}:retention:{round(time.time() / INTERVAL)}"
+        key = redis_key(resources.settings.instance, "retention", str(round(time.time() / INTERVAL)))
         try:
             if await take_turn(resources.redis, key, 2 * INTERVAL):
                 await delete_expired(resources)

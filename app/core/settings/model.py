@@ -200,7 +200,11 @@ class Settings(BaseSettings):
         Path("/tmp/spawner-workers"),  # noqa: S108 # nosec B108 # its owner is checked
         description="Folder in which workers say that they live, for `spawner worker live`.",
     )
-    worker_jobs: int = Field(16, ge=1, description="Jobs one worker drives at once.")
+    worker_jobs: int = Field(16, ge=1, description="Launches and restarts that one worker drives at once.")
+    worker_stops: int = Field(
+        16, ge=1, description="Pauses, stops and deletions that one worker drives at once, in places of their own."
+    )
+    worker_mails: int = Field(50, ge=1, description="Mails that one worker sends at once, in places of their own.")
     engine_starts: int = Field(2, ge=1, description="Containers one worker makes or starts at the engine at once.")
     usage_seconds: float = Field(
         30, ge=1, description="Interval at which the counters of workspaces with an idle limit are read."

@@ -15,13 +15,13 @@ from sqlalchemy import func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.core.outbox import JobName, announce, enqueue, revoke
+from app.core.outbox import announce, enqueue, revoke
 from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import networks, volumes
 from app.workspaces.container_spec import container_name
 from app.workspaces.networks import NoSubnet
-from app.workspaces.states import PROGRESS_AT, STARTING
+from app.workspaces.states import PROGRESS_AT, STARTING, job_name
 
 log = structlog.get_logger(__name__)
 
@@ -150,16 +150,16 @@ async def release(session: AsyncSession, held: Claim) -> None:
         update(Job).where(Job.id == held.job_id, Job.lease == held.lease).values(lease=None, lease_until=utcnow()),
         execution_options=PLAIN,
     )
-    following = select(Job.id, Job.attempts).where(
+    following = select(Job.id, Job.kind, Job.attempts).where(
         Job.workspace_id == held.workspace.id,
         Job.id != held.job_id,
         Job.state == JobState.QUEUED,
         Job.admitted_at.is_not(None),
         Job.run_at <= utcnow(),
     )
-    for job_id, attempts in await session.execute(following):
+    for job_id, kind, attempts in await session.execute(following):
         # Not under the id of its first message, which may just now find the lease held and be taken for this one.
-        enqueue(session, JobName.DRIVE, job_id, attempt=-1 - attempts)
+        enqueue(session, job_name(kind), job_id, attempt=-1 - attempts)
 
 
 async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail: str) -> None:
@@ -177,7 +177,7 @@ async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail:
     )
     announce(session, held.job_id)
     # Without a delay it is news for idle workers, who look at once.
-    enqueue(session, JobName.DRIVE, held.job_id, attempt=held.attempt, defer=delay or None)
+    enqueue(session, job_name(held.kind), held.job_id, attempt=held.attempt, defer=delay or None)
 
 
 async def requeue(session: AsyncSession) -> int:
@@ -202,13 +202,13 @@ async def send_unclaimed(session: AsyncSession, before: datetime) -> int:
     A message that still waits in the queue is not sent twice.
     """
     unclaimed = (
-        select(Job.id, Job.attempts)
+        select(Job.id, Job.kind, Job.attempts)
         .where(Job.state == JobState.QUEUED, Job.run_at <= before, Job.admitted_at.is_not(None))
         .order_by(Job.admitted_at)
     )
     rows = (await session.execute(unclaimed)).all()
-    for job_id, attempts in rows:
-        enqueue(session, JobName.DRIVE, job_id, attempt=attempts)
+    for job_id, kind, attempts in rows:
+        enqueue(session, job_name(kind), job_id, attempt=attempts)
     return len(rows)
 
 

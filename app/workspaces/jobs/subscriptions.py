@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from app.accounts.session_monitor import SessionMonitor
 from app.core.fair_share import FairShare
-from app.core.outbox import ENDED, JOB_CHANNEL
+from app.core.outbox import ENDED, job_channel
 from app.core.pubsub import listen
 from app.core.shared_reads import SharedReads
 from app.core.supervise import background_loop
@@ -34,8 +34,9 @@ class JobSubscriptions:
     how those who wait read, `pool` the process's number of database connections.
     """
 
-    def __init__(self, redis: Redis, pool: int = 20) -> None:
+    def __init__(self, redis: Redis, instance: str, pool: int = 20) -> None:
         self._redis = redis
+        self._instance = instance
         self._places: FairShare[UUID] = FairShare(MAX_WAITING)
         self.reads = SharedReads(max(1, pool // SHARE_OF_POOL))
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -83,7 +84,7 @@ class JobSubscriptions:
                 del self._waiting[str(job_id)]
 
     async def _listen(self) -> None:
-        async for news in listen(self._redis, f"{JOB_CHANNEL}*"):
+        async for news in listen(self._redis, job_channel(self._instance, "*")):
             if not news.channel:
                 self._wake_all()
             elif news.text == ENDED:
@@ -93,7 +94,7 @@ class JobSubscriptions:
                 asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake, news.channel)
 
     def _wake(self, channel: str) -> None:
-        for event in self._waiting.get(channel.removeprefix(JOB_CHANNEL), ()):
+        for event in self._waiting.get(channel.rpartition(":")[2], ()):
             event.set()
 
     def _wake_all(self) -> None:

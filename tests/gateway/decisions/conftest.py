@@ -18,7 +18,7 @@ from tests.support.gate import OWN, Counter, Gate, make_workspace
 @pytest.fixture
 async def gate(resources: Resources) -> AsyncIterator[Gate]:
     resources.settings.workspace_url = f"{OWN}/{{route}}"
-    watch, relay = JobSubscriptions(resources.redis), Counter()
+    watch, relay = JobSubscriptions(resources.redis, resources.settings.instance), Counter()
     alice = await sign_in(resources)
     workspace = await make_workspace(resources, alice)
     desk = GatewayContext(resources, watch, Activity(), cast(Relay, relay), TokenEntries())

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
+from app.catalog.images import image_key
 from app.core.outbox import Outbox
 from app.models import Job, JobKind, JobState, JobStep, Network, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
@@ -20,6 +21,7 @@ from tests.conftest import TestWorker
 from tests.support.driving import accept, drive, failing, has_state, read, until
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime, http_peer
+from tests.support.queues import messages
 from tests.support.waiting import PATIENCE
 
 
@@ -63,7 +65,7 @@ async def test_a_missing_image_fails_at_once(resources: Resources, worker: TestW
 async def test_a_missing_image_that_is_being_built_is_waited_for(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
-    await resources.redis.set("spawner:image:spawner/hello:1", "building")
+    await resources.redis.set(image_key(resources.settings.instance, "spawner/hello:1"), "building")
     runtime.before = failing(ImageMissing())
     job = await accept(resources)
     async with worker.running(reconciling=False):
@@ -163,16 +165,16 @@ async def test_a_job_that_runs_twice_at_once_makes_one_container(
 async def test_a_claimed_job_leaves_the_queue_that_every_worker_reads(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
-    waiting = []
+    waiting: list[str] = []
 
     async def look(spec: WorkspaceSpec, report: Report) -> None:
-        waiting.append(await resources.redis.zcard("spawner:queue"))
+        waiting.extend(await messages(resources))
 
     runtime.before = look
     await accept(resources)
-    assert await resources.redis.zcard("spawner:queue") == 1
+    assert len(await messages(resources)) == 1
     await worker.drain()
-    assert waiting == [0]
+    assert waiting == []
 
 
 async def test_pull_progress_shows_bytes_and_moves_the_deadline(

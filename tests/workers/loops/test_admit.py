@@ -21,7 +21,7 @@ from tests.support.crowd import crowd
 from tests.support.driving import accept, until
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
-from tests.support.rows import queued
+from tests.support.queues import queued
 from tests.support.statements import counted
 from workers.context import WorkerContext
 from workers.loops import admit as loop
@@ -182,7 +182,7 @@ async def test_what_a_worker_without_redis_admits_another_one_sends(
     assert await queued(resources) == set(), "its message may still be on its way"
     time.pass_(seconds=2)
     await resend(worker.context)
-    assert await queued(resources) == {f"drive_workspace:{job.id}"}
+    assert await queued(resources) == {f"launch_workspace:{job.id}"}
 
 
 async def test_a_loop_that_hears_nothing_looks_by_itself(

@@ -112,7 +112,7 @@ async def test_a_reader_that_is_slow_holds_the_worker_back_and_misses_nothing(
     request = protocol.LogRequest(
         workspace_id=await protocol.find_logged(resources, alice.user.id, "hello"), tail=0, follow=True
     )
-    reading = protocol._read(resources.redis, alice.user.id, request)
+    reading = protocol._read(resources, alice.user.id, request)
     assert await anext(reading) == []
     read = -1
     async with asyncio.timeout(PATIENCE):
@@ -241,7 +241,7 @@ async def test_an_account_reads_a_few_logs_at_once_over_all_processes(
 async def test_readings_of_a_process_that_died_are_counted_no_longer_than_they_could_live(
     resources: Resources, alice: SignedIn, time: Time
 ) -> None:
-    key = protocol.readings_key(alice.user.id)
+    key = protocol.readings_key(resources.settings.instance, alice.user.id)
     for number in range(protocol.MAX_READINGS):
         await protocol._count(resources.redis, key, f"dead {number}")
     with pytest.raises(TooManyStreams):
@@ -266,7 +266,7 @@ async def test_what_waits_for_a_slow_reader_is_bounded_in_bytes(
     request = protocol.LogRequest(
         workspace_id=await protocol.find_logged(resources, alice.user.id, "hello"), tail=0, follow=True
     )
-    reading = protocol._read(resources.redis, alice.user.id, request)
+    reading = protocol._read(resources, alice.user.id, request)
     assert await anext(reading) == []
     read = -1
     async with asyncio.timeout(PATIENCE):

@@ -20,6 +20,7 @@ from tests.conftest import TestWorker, worker_on
 from tests.support.driving import accept, drive, failing, has_state, read, until
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
+from tests.support.queues import messages
 from workers.loops.reconcile import RECONCILE_LOCK, is_ours, reconcile_rows
 
 
@@ -45,7 +46,7 @@ async def test_a_job_that_waits_in_the_queue_is_not_sent_twice(resources: Resour
     await accept(resources)
     for _ in range(3):
         await worker.reconcile()
-    assert await resources.redis.zcard("spawner:queue") == 1
+    assert len(await messages(resources)) == 1
 
 
 async def test_a_job_of_a_silent_worker_is_given_to_another(resources: Resources, worker: TestWorker) -> None:
@@ -116,7 +117,7 @@ async def test_only_one_reconciler_works_at_a_time(resources: Resources, worker:
     async with resources.engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": RECONCILE_LOCK})
         await worker.reconcile()
-        assert await resources.redis.zcard("spawner:queue") == 0
+        assert await messages(resources) == []
     await worker.reconcile()
     await worker.drain()
     assert await has_state(resources, job, JobState.SUCCEEDED)

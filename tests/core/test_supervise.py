@@ -32,8 +32,8 @@ from workers.worker import QueueWorker, Worker
 
 # What a worker runs beside its jobs, as its module names it.
 WORKER_LOOPS = [
-    "beat", "watch", "watch_egress", "reconcile_rows_forever", "reconcile_engine_forever", "retention_forever",
-    "serve_logs", "log_engine_findings", "register",
+    "beat", "admit_forever", "watch", "watch_egress", "reconcile_rows_forever", "reconcile_engine_forever",
+    "retention_forever", "serve_logs", "log_engine_findings", "register",
 ]  # fmt: skip
 
 

@@ -56,7 +56,9 @@ async def _find_principal(
             caller, secrets = renewed
             session_cookies.set_session_cookies(request, settings, secrets)
             if query is not PRINCIPAL:
-                _, rows = await _find(resources, principal.credential_of(caller), query, **values)
+                found, rows = await _find(resources, principal.credential_of(caller), query, **values)
+                # The session may have ended since it was renewed.
+                caller = caller if found else None
         else:
             session_cookies.clear_session_cookies(request, settings)
     return caller, rows

@@ -134,11 +134,12 @@ async def _changed(
     if refusal is None and not is_htmx(request):
         return RedirectResponse("/", 303)
     said = refusal.detail.format(locale, **refusal.values) if refusal else None
-    cards = await list_cards(resources, caller, locale)
-    cards = [replace(card, refused=said) if card.type == type else card for card in cards]
     if is_htmx(request):
         # 200 for a refusal too: htmx swaps in nothing else.
-        return _fragment(request, next(card for card in cards if card.type == type), "")
+        card = await find_card(resources, caller, locale, type)
+        return _fragment(request, replace(card, refused=said), "")
+    cards = await list_cards(resources, caller, locale)
+    cards = [replace(card, refused=said) if card.type == type else card for card in cards]
     answer = await _home(request, resources, caller, locale, cards)
     if refusal is not None:
         answer.status_code = refusal.status

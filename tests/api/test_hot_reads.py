@@ -4,7 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.models import Job, JobState, JobStep, WorkspaceStatus
+from app.models import Job, JobState, JobStep, User, WorkspaceStatus, utcnow
 from app.resources import Resources
 from tests.support.browsers import make_workspace
 from tests.support.factories import SignedIn, make_token, sign_in
@@ -96,3 +96,26 @@ async def test_invalid_polls_are_refused_with_their_fields(
         answer = await client.get(path, headers={**alice.headers, **more})
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
         assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("path", ["/api/container/status", "/api/user/containers", "/api/jobs/{id}"])
+async def test_cookies_that_are_over_are_renewed_on_the_way(
+    client: httpx.AsyncClient, alice: SignedIn, job: Job, path: str
+) -> None:
+    headers = {"Cookie": f"spawner_refresh={alice.refresh}"}
+    answer = await client.get(path.format(id=job.id), headers=headers)
+    assert answer.status_code == 200
+    assert len(answer.headers.get_list("set-cookie")) == 2
+
+
+@pytest.mark.parametrize("path", ["/api/container/status", "/api/user/containers", "/api/jobs/{id}"])
+async def test_what_opens_no_workspace_is_refused(
+    client: httpx.AsyncClient, resources: Resources, alice: SignedIn, job: Job, path: str
+) -> None:
+    admin = {"Authorization": f"Bearer {await make_token(resources, alice.user, 'admin')}"}
+    address = path.format(id=job.id)
+    assert (await client.get(address)).json()["code"] == "unauthorized"
+    assert (await client.get(address, headers=admin)).json()["code"] == "insufficient_scope"
+    async with resources.unit_of_work() as session:
+        await session.execute(update(User).values(blocked_at=utcnow()))
+    assert (await client.get(address, headers=alice.headers)).json()["code"] == "unauthorized"

@@ -109,6 +109,9 @@ class _Wire(asyncio.Protocol):
             whole = rest.endswith(b"0\r\n\r\n")
         if whole:
             self._data = b""
+            if b"\r\nconnection: close" in lower and self.transport is not None:
+                self.transport.abort()
+                self.transport = None
             self._tell(status)
 
     def connection_lost(self, error: Exception | None) -> None:

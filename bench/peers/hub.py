@@ -19,7 +19,7 @@ from deploy.stack.layout import free_port
 from deploy.stack.services import Services
 
 CONFIGURATION = Path(__file__).with_name("hub_config.py")
-START_SECONDS = 60
+START_SECONDS = 180
 READY_SECONDS = 120
 
 

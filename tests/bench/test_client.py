@@ -83,6 +83,16 @@ async def test_load_counts_answers_by_status(answer: bytes, status: int) -> None
     assert outcome.statuses[status] == len(outcome.milliseconds)
 
 
+async def test_load_connects_anew_where_the_server_closes_after_each_answer() -> None:
+    async def closes(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async with server(closes) as port:
+        outcome = await serve(Order(port, (get("/", {}, "x"),), connections=2, seconds=0.2))
+    assert set(outcome.statuses) == {200}
+
+
 async def test_load_counts_requests_without_an_answer() -> None:
     async with server(hangs_up) as port:
         outcome = await serve(Order(port, (get("/", {}, "x"),), connections=1, seconds=0.1, pace=0.02))

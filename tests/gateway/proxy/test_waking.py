@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text, update
+from sqlalchemy import select, text, update
 from websockets.asyncio.client import ClientConnection
 
 from app.gateway import wake
@@ -20,6 +20,7 @@ from tests.support.driving import until
 from tests.support.fakes import FakeRuntime
 from tests.support.proxy import APART, Owned, Site
 from tests.support.sockets import last, socket_to
+from tests.support.statements import counted
 
 S = WorkspaceStatus
 
@@ -203,16 +204,14 @@ async def test_a_limit_that_refuses_the_start_is_named_on_the_page(site: Site) -
 
 async def test_a_request_to_a_running_workspace_costs_one_query_and_is_noted_once_a_minute(site: Site) -> None:
     owned = await site.own(template="jupyter")
-    statements: list[str] = []
-    event.listen(site.resources.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     before = utcnow()
     assert (await site.ask(owned.route, "/", owned.cookie)).status_code == 200
     noted = (await row(site, owned)).active_at
     assert noted is not None
     assert noted > before
     await change(site, owned, active_at=before)
-    statements.clear()
-    assert (await site.ask(owned.route, "/", owned.cookie)).status_code == 200
+    async with counted(site.resources.engine) as statements:
+        assert (await site.ask(owned.route, "/", owned.cookie)).status_code == 200
     assert len(statements) == 1, statements
     assert (await row(site, owned)).active_at == before
 

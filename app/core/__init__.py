@@ -1,1 +1,1 @@
-"""What every package stands on: settings, database, queue, clock, logging, languages, errors."""
+"""Foundations of every package: settings, database, queue, clock, logging, languages, errors."""

@@ -1,7 +1,7 @@
-"""The public names of workspaces: the only place that builds them and the only one that reads them.
+"""Builds and parses the public names of workspaces; no other module does.
 
-A route is `{slug}-{template}`. Neither half may hold a hyphen, so no two workspaces share one. In path mode it is
-the first segment of the raw, undecoded path; in host mode the first label of the host.
+A route is `{slug}-{template}`. Neither half contains a hyphen, so routes are unique. In path mode the route is the
+first segment of the raw, undecoded path; in host mode it is the first label of the host.
 """
 
 import re
@@ -18,10 +18,10 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One workspace's public name, as a request used it.
+    """The public name of a workspace in a request.
 
-    `prefix` is what stands before the workspace's own paths (`/alice-hello`; empty in host mode), `rest` what
-    follows in the raw URI: empty, or beginning with `/` or `?`.
+    `prefix` precedes the workspace's own paths (`/alice-hello`; empty in host mode). `rest` is the remaining raw URI:
+    empty, or starting with `/` or `?`.
     """
 
     slug: str
@@ -37,7 +37,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A slug alone: stands for the user's workspace of the default template."""
+    """A slug without a template: the user's workspace of the default template."""
 
     slug: str
     rest: str
@@ -49,37 +49,37 @@ def route_of(slug: str, template: str) -> str:
 
 
 def split_route(route: str) -> tuple[str, str] | None:
-    """Slug and template of a route, or None if it is not the name of any possible workspace."""
+    """Return slug and template of a route; None if no workspace can have this name."""
     match = _LABEL.fullmatch(route)
     return (match[1], match[2]) if match and match[2] else None
 
 
 def base_path(settings: Settings, route: str) -> str:
-    """Where the workspace's own paths begin: `/{route}/`, or `/` in host mode."""
+    """Return the root path of the workspace: `/{route}/`, or `/` in host mode."""
     return "/" if settings.host_mode else f"/{route}/"
 
 
 def origin_of(settings: Settings, route: str) -> str:
-    """The workspace's origin as browsers write it: lower case, without a default port."""
+    """Return the workspace's origin as browsers serialize it: lower case, without a default port."""
     parts = urlsplit(settings.workspace_url)
     netloc = parts.netloc.lower().replace("{route}", route)
     return f"{parts.scheme}://{netloc.removesuffix(_DEFAULT_PORTS[parts.scheme])}"
 
 
 def workspace_url(settings: Settings, slug: str, template: str) -> str:
-    """The address of a workspace, with a trailing slash."""
+    """Return the URL of a workspace, with a trailing slash."""
     route = route_of(slug, template)
     return origin_of(settings, route) + base_path(settings, route)
 
 
 def address_of(settings: Settings, route: str, rest: str) -> str:
-    """The canonical address of a path within a workspace; `rest` is as `Route` has it."""
+    """Return the canonical URL of a path in a workspace; `rest` as in `Route`."""
     path = rest if rest.startswith("/") else f"/{rest}"
     return origin_of(settings, route) + base_path(settings, route).rstrip("/") + path
 
 
 def placeholders(settings: Settings, slug: str, template: str, *, user: str) -> dict[str, str]:
-    """What the placeholders of a template stand for (`app.catalog.placeholders.NAMES`). `user` is a slug."""
+    """Return the values of a template's placeholders (`app.catalog.placeholders.NAMES`). `user` is a slug."""
     base = base_path(settings, route_of(slug, template))
     return {
         "base_path": base,
@@ -91,7 +91,7 @@ def placeholders(settings: Settings, slug: str, template: str, *, user: str) -> 
 
 
 def parse(settings: Settings, host: str, uri: str) -> Route | Alias | None:
-    """Read the public name of a request; None where there is none. Never raises, decodes nothing."""
+    """Parse the public name of a request; None if there is none. Never raises, decodes nothing."""
     if not uri.startswith("/"):
         return None
     if settings.host_mode:
@@ -107,13 +107,13 @@ def parse(settings: Settings, host: str, uri: str) -> Route | Alias | None:
 
 
 def _label_of(settings: Settings, host: str) -> str:
-    """In host mode, the label that stands for `{route}` in a host, with or without a port; empty if it is not ours."""
+    """In host mode, return the label in place of `{route}`; empty for another domain. The host may have a port."""
     domain = _PORT.sub("", urlsplit(settings.workspace_url).netloc).lower().removeprefix("{route}")
     name = _PORT.sub("", host).lower()
     return name.removesuffix(domain) if name.endswith(domain) else ""
 
 
-# Backslashes count as slashes in browsers, and control characters and spaces are dropped: none may pass.
+# Browsers treat backslashes as slashes and drop control characters and spaces: all are rejected.
 _PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\U0010ffff]*")
 
 
@@ -121,6 +121,6 @@ _DOTS = re.compile(r"/(\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
 
 
 def safe_path(path: str) -> str:
-    """A path within the workspace, with its query, as it was if it cannot lead out of it; else `/`."""
+    """Return the path with its query unchanged if it cannot leave the workspace; else `/`."""
     before_query = path.partition("?")[0].partition("#")[0]
     return path if _PATH.fullmatch(path) and not _DOTS.search(before_query) else "/"

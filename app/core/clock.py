@@ -1,11 +1,11 @@
-"""The one clock that deadlines, leases and expiry are read from. Only the chaos suite sets it."""
+"""The clock of deadlines, leases and expiry. Only the chaos suite sets it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 
 def system() -> datetime:
-    """What the machine says."""
+    """The machine's time, in UTC."""
     return datetime.now(UTC)
 
 

@@ -1,7 +1,7 @@
-"""The database: one engine a process, one unit of work a request or a job's step.
+"""The database: one engine per process, one unit of work per request or job step.
 
-`commit()` stands here and nowhere else. What must happen only if the commit held (handing a job to the queue,
-waking those who poll) is noted on the session and done right after it.
+Only this module calls `commit()`. Effects that require the commit (enqueueing a job, waking pollers) are recorded on
+the session and sent right after it.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -27,7 +27,7 @@ Sessions = async_sessionmaker[AsyncSession]
 
 
 class Base(DeclarativeBase):
-    """Declarative base; constraint names are derived, so that migrations can name them."""
+    """Declarative base; constraint names are derived, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -42,8 +42,8 @@ class Base(DeclarativeBase):
 
 
 def make_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
-    """An engine whose connections are checked before use if they have rested; a statement may take ten seconds, a lock
-    five.
+    """Create the engine. Connections idle for more than 1 s are pinged before reuse; statements time out after 10 s,
+    lock waits after 5 s.
     """
     engine = create_async_engine(
         url,
@@ -68,8 +68,9 @@ def _note_rest(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
 def _check_rested(
     dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection
 ) -> None:
-    """Ask the server whether the connection lives, unless it was used within the last second: a question at each use
-    would cost a busy process a tenth of its statements. The pool replaces one that does not.
+    """Ping the connection unless it was used within the last second. The pool replaces a dead one.
+
+    A ping at each checkout would cost a busy process a tenth of its statements.
     """
     if monotonic() - record.info.get("rests_since", monotonic()) < RESTED_SECONDS:
         return
@@ -82,18 +83,18 @@ def _check_rested(
 
 
 def make_sessions(engine: AsyncEngine) -> Sessions:
-    """Sessions whose objects stay readable after the commit."""
+    """Create sessions whose objects stay readable after the commit."""
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
 def make_reads(engine: AsyncEngine) -> Sessions:
-    """Sessions for single reads: each statement stands alone, so that none pays for BEGIN and ROLLBACK."""
+    """Create autocommit sessions for single reads, which save BEGIN and ROLLBACK."""
     return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
 
 
 @asynccontextmanager
 async def unit_of_work(sessions: Sessions, outbox: "Outbox") -> AsyncIterator[AsyncSession]:
-    """Commit when the block ends, then send what `app.core.outbox` noted on the session; roll back when it raises."""
+    """Commit when the block ends, then send the messages recorded by `app.core.outbox`; roll back if it raises."""
     async with sessions() as session:
         yield session
         await session.commit()
@@ -101,14 +102,14 @@ async def unit_of_work(sessions: Sessions, outbox: "Outbox") -> AsyncIterator[As
 
 
 def plain(text: str) -> str:
-    """What somebody looks for. PostgreSQL takes no NUL."""
+    """Remove NUL characters from a search text: PostgreSQL rejects them."""
     return text.replace("\0", "")
 
 
 def among(column: InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
-    """Whether the column is one of the values, which are one argument however many they are.
+    """Return `column = ANY(values)`: one argument for any number of values.
 
-    `in_` sends an argument for each and makes a new statement for each number of them; the driver takes 32,767.
+    `in_` sends one argument per value and a new statement per count; the driver accepts 32,767 arguments.
     """
     kind = ARRAY(column.type)
     return column == any_(cast(literal(list(values), kind), kind))

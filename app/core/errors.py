@@ -1,4 +1,4 @@
-"""Errors that a service may raise, each with its code, status and texts; and those that a retry may cure."""
+"""The base of errors that services raise, with code, status and texts; and the test for transient errors."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -9,14 +9,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core.i18n import Text
 
-# SQLSTATE: connection, serialization, resources, a lock not got in time, an operator's intervention.
+# SQLSTATE: connection, serialization, resources, lock timeout, operator intervention.
 RETRIABLE_STATES = ("08", "40", "53", "55P03", "57")
 
 
 class AppError(Exception):
-    """Base of what a service may raise. `values` fill the placeholders of `detail`; in the document `example` does.
+    """Base of the errors that services raise. `values` fill the placeholders of `detail`; `example` fills them in
+    OpenAPI.
 
-    One that is `audited` is a refusal that the audit trail keeps, where a signed-in caller was refused.
+    The audit trail records `audited` errors of signed-in callers.
     """
 
     code: ClassVar[str]
@@ -95,7 +96,7 @@ class InsufficientScope(AppError):
     audited = True
 
     def __init__(self, scope: str = "") -> None:
-        # RFC 6750, 3.1: which scope would do; none where no token does.
+        # RFC 6750, 3.1: names the required scope; omits it if no token suffices.
         needed = f', scope="{scope}"' if scope else ""
         super().__init__(headers={"WWW-Authenticate": f'Bearer error="insufficient_scope"{needed}'})
 
@@ -159,9 +160,9 @@ def sqlstate(error: DBAPIError) -> str:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether trying again may help: PostgreSQL or Redis is away, starting, or out of connections or patience."""
+    """Return whether a retry may help: PostgreSQL or Redis is unreachable, starting, overloaded or timing out."""
     if isinstance(error, DBAPIError):
         state = sqlstate(error)
-        # Without a statement it failed to connect, or to commit.
+        # Without a statement, connecting or committing failed.
         return error.connection_invalidated or error.statement is None or state.startswith(RETRIABLE_STATES)
     return isinstance(error, OSError | PoolTimeout | RedisError)

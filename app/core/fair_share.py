@@ -1,10 +1,10 @@
-"""Places of one process that accounts share, such as its open streams: nobody takes them all."""
+"""Shares the places of one process, such as open streams, among accounts: no account takes all."""
 
 from collections import Counter
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-# A holder may have so many whatever the others hold, as long as there are any.
+# Each holder may have this many while any are free.
 FEW = 5
 
 
@@ -12,10 +12,10 @@ Holder = TypeVar("Holder", bound=Hashable)
 
 
 class FairShare(Generic[Holder]):
-    """Counts who holds how many of `total` places.
+    """Counts the places, of `total`, that each holder has.
 
-    A holder may have as many as are free, and never more than `most`: alone, half of all; a second one gets a third. So
-    a few holders leave places, however much each of them asks for.
+    A holder may have as many as are free, and at most `most`: half of all if alone, a third for a second holder. A few
+    holders therefore always leave places.
     """
 
     def __init__(self, total: int) -> None:
@@ -28,15 +28,15 @@ class FairShare(Generic[Holder]):
 
     @property
     def full(self) -> bool:
-        """Whether nobody gets a place."""
+        """Whether no place is left for anyone."""
         return self._taken >= self.total
 
     def held(self, holder: Holder) -> int:
-        """How many places the holder has."""
+        """Return the number of the holder's places."""
         return self._held[holder]
 
     def take(self, holder: Holder, most: int) -> bool:
-        """Take a place; False where the holder may have no more now."""
+        """Take a place; returns False if the holder may have no more."""
         free = self.total - self._taken
         if free <= 0 or self._held[holder] >= min(most, max(FEW, free)):
             return False
@@ -45,7 +45,7 @@ class FairShare(Generic[Holder]):
         return True
 
     def give_back(self, holder: Holder) -> None:
-        """Free one place of the holder's."""
+        """Free one of the holder's places."""
         self._held[holder] -= 1
         self._taken -= 1
         if not self._held[holder]:

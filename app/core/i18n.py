@@ -1,4 +1,4 @@
-"""The two languages: texts stand beside each other, so that a missing translation is a type error."""
+"""Texts in both languages side by side: a missing translation is a type error."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -13,13 +13,13 @@ class Text(NamedTuple):
     de: str
 
     def format(self, locale: Locale, **values: object) -> str:
-        """Render in one language."""
+        """Return the text in one language."""
         text: str = getattr(self, locale)
         return text.format(**values) if values else text
 
 
 def negotiate(accept_language: str, default: Locale) -> Locale:
-    """Choose a language by `Accept-Language` (RFC 9110, 12.5.4); malformed parts are passed over."""
+    """Choose a language by `Accept-Language` (RFC 9110, 12.5.4); malformed parts are ignored."""
     best: tuple[float, int, Locale] | None = None
     for index, part in enumerate(accept_language[:1000].split(",")):
         tag, _, parameter = part.partition(";")

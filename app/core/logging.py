@@ -1,6 +1,6 @@
-"""Structured logs: one event a line, with the request's or the job's id.
+"""Structured logs: one event per line, with the id of the request or job.
 
-Query strings, cookies, headers and bodies are never logged: they carry secrets.
+Query strings, cookies, headers and bodies contain secrets and are never logged.
 """
 
 import json
@@ -12,13 +12,13 @@ from functools import partial
 import structlog
 
 MAX_CAUSE = 200
-# SQLSTATE of what a server says of itself, its roles and its tables. Of other statements the text may hold values.
+# SQLSTATE classes whose messages describe the server, roles or tables. Other messages may contain values.
 TELLING_STATES = ("08", "28", "3D", "42501", "42P01", "42703", "53", "55P03", "57")
 
 
 def cause(error: BaseException) -> dict[str, object]:
-    """Fields that say what went wrong and with what: the error's class, and as much of its text as holds no value."""
-    # Told by their attributes: programs that log and have no database need not load the libraries.
+    """Return log fields for an error: its class, and its text as far as that contains no values."""
+    # Checked by attribute: programs without a database need not import the libraries.
     inner: BaseException = getattr(error, "orig", None) or error
     fields: dict[str, object] = {"error": type(inner).__name__}
     if state := getattr(inner, "sqlstate", None):
@@ -39,7 +39,7 @@ def _first_line(text: str) -> str:
 
 
 def bind_to_request(**fields: str) -> None:
-    """Add fields to the lines of the request that is being answered; outside of one, to none."""
+    """Add fields to the log lines of the current request; without a request, do nothing."""
     if "request_id" in structlog.contextvars.get_contextvars():
         structlog.contextvars.bind_contextvars(**fields)
 
@@ -47,7 +47,7 @@ def bind_to_request(**fields: str) -> None:
 def _redact(
     redact: Callable[[str], str], _: object, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Remove the platform's secrets from every text of a line, wherever they came from."""
+    """Remove the platform's secrets from every text of a log line."""
     return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
@@ -60,7 +60,7 @@ def _to_json(_: object, __: str, event: structlog.typing.EventDict) -> str:
 
 
 def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> None:
-    """Send structlog and the standard library's loggers to stderr, as JSON or readable for development.
+    """Send structlog and standard-library logs to stderr: JSON, or readable for development.
 
     `redact` removes secrets from texts.
     """
@@ -70,12 +70,12 @@ def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> No
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Plain tracebacks: pretty ones print the values of variables, and so secrets.
+    # Pretty tracebacks print the values of variables, including secrets.
     plain = structlog.dev.plain_traceback
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain) if pretty else _to_json
     )
-    # In place: loggers that were used before keep the list that they began with.
+    # Changed in place: loggers already in use keep a reference to this list.
     _processors[:] = [*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
     structlog.configure(
         processors=_processors,
@@ -89,7 +89,7 @@ def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> No
         final.append(partial(_redact, redact))
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*final, renderer]))
-    # No line says where in the code, in which thread or process it was written: each would be asked for every line.
+    # Skips source location, thread and process of each line: nothing prints them, and each costs a lookup.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
@@ -98,7 +98,7 @@ def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> No
     for name in ("uvicorn", "uvicorn.error", "arq"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
-    # The first prints URLs with their query strings, and so tokens; the others, arrows that say what our own lines say.
+    # uvicorn.access prints URLs with query strings, and so tokens; the others repeat our own lines.
     for name in ("uvicorn.access", "httpx", "arq.worker"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,7 +9,7 @@ Network = IPv4Network | IPv6Network
 
 
 def read_network(text: str) -> Network:
-    """An address, or a network such as 10.0.0.0/8; raises ValueError for anything else, bits beyond the mask too."""
+    """Parse an address or a network such as 10.0.0.0/8; raises ValueError, also for bits beyond the mask."""
     network = ip_network(text)
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     return ip_network(f"{mapped}/{network.prefixlen - 96}") if mapped and network.prefixlen >= 96 else network

@@ -1,11 +1,11 @@
-"""Text of other people, as it may be shown: one line, and nothing in it that pretends to be something else."""
+"""Makes foreign text safe to display: one line, no control or bidirectional characters."""
 
 
 def printable(text: str, length: int | None = None) -> str:
-    """Escape control characters, surrogates and marks that turn the direction of writing.
+    """Escape control characters, surrogates and characters that change the writing direction.
 
-    The backslash is escaped too, so that nothing looks like an escape that is none. The result has at most `length`
-    characters; no escape is cut in two.
+    The backslash is escaped too, so escapes are unambiguous. The result has at most `length` characters and never cuts
+    an escape.
     """
     kept: list[str] = []
     room = length if length is not None else 10 * len(text)

@@ -1,4 +1,4 @@
-"""Hearing of changes through Redis. A notification may be lost, so nobody may depend on one: they only save waiting."""
+"""Receives notifications through Redis. They may be lost: they shorten waiting, and nothing may depend on them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,14 +19,14 @@ QUIET_SECONDS = 10
 
 
 class Notification(NamedTuple):
-    """What came in on a channel; both are empty right after a subscription, when something may have been missed."""
+    """A received message. Both fields are empty right after a subscription, when messages may have been missed."""
 
     channel: str
     text: str
 
 
 async def listen(redis: Redis, pattern: str) -> AsyncIterator[Notification]:
-    """Yield what is published on the channels that match, for ever; subscribes anew after every break."""
+    """Yield messages of the matching channels for ever; resubscribes after each lost connection."""
     while True:
         try:
             async with redis.pubsub() as subscription:

@@ -1,6 +1,6 @@
-"""Reads without the ORM: a SELECT is compiled once, the server prepares it once a connection, rows are tuples.
+"""Reads without the ORM: each SELECT is compiled once and prepared once per connection; rows are tuples.
 
-The engine's pool lends the connection, as to everything else. No transaction begins: each statement stands alone.
+Connections come from the engine's pool. Statements run without a transaction.
 """
 
 import enum
@@ -17,22 +17,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
-# One row. Values are the driver's: a choice is text, an id a UUID.
+# Values as the driver returns them: enums are text, ids are UUIDs.
 Row: TypeAlias = tuple[Any, ...]
 Model = TypeVar("Model")
 
 _GIVEN = object()
-# No text of ours stands in quotes before its place is filled.
+# Safe because constants are inserted only after this substitution.
 _PLACE = re.compile(r"\$(\d+)")
 
 
 def given(name: str) -> BindParameter[Any]:
-    """A parameter whose value comes with each read."""
+    """A parameter whose value is given at each read."""
     return bindparam(name, _GIVEN)
 
 
 class PreparedSelect:
-    """A SELECT that is compiled when it is first used."""
+    """A SELECT that is compiled on first use."""
 
     def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
         self.statement = statement
@@ -44,10 +44,10 @@ class PreparedSelect:
 
     @cached_property
     def _rendered(self) -> tuple[str, list[tuple[str, Any]]]:
-        """The text with the statement's constants in it, and the parameters that are left, in order.
+        """Return the SQL with constants inlined, and the remaining parameters in order.
 
-        A constant that comes as a parameter is unknown to the planner: it could use no partial index in a plan that it
-        keeps, and would plan anew for each read.
+        The planner does not know constants passed as parameters: it cannot use partial indexes in a cached plan, and
+        plans each read anew.
         """
         compiled, left = self._compiled, list[tuple[str, Any]]()
         spelled: dict[str, str] = {}
@@ -62,28 +62,28 @@ class PreparedSelect:
 
     @property
     def sql(self) -> str:
-        """The text, with parameters as the server counts them."""
+        """The SQL, with numbered parameters."""
         return self._rendered[0]
 
     @property
     def names(self) -> list[str]:
-        """The parameters whose values come with each read, in order."""
+        """Names of the parameters given at each read, in order."""
         return [name for name, constant in self._rendered[1] if constant is _GIVEN]
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
-        """The parameters in order: those of `values`, and constants that have no spelling."""
+        """Return the arguments in order: from `values`, and constants that cannot be inlined."""
         return [values[name] if constant is _GIVEN else constant for name, constant in self._rendered[1]]
 
 
 def _literal(compiled: SQLCompiler, value: Any) -> str | None:
-    """A text as the server reads it in a statement; None for any other constant."""
+    """Return text as an SQL literal; None for any other constant."""
     return compiled.render_literal_value(str(value), String()) if isinstance(value, str) else None
 
 
 class Columns(Generic[Model]):
-    """All columns of a model, and its objects made from their values: a tenth of the time that the ORM's loading takes.
+    """All columns of a model; builds its objects from rows in a tenth of the ORM's time.
 
-    The objects belong to no session, and nothing is loaded for them later.
+    The objects belong to no session and load nothing later.
     """
 
     def __init__(self, model: type[Model]) -> None:
@@ -98,7 +98,7 @@ class Columns(Generic[Model]):
         ]
 
     def make(self, values: Row) -> Model:
-        """An object of these values, which stand in the order of `columns`."""
+        """Build an object; `values` are in the order of `columns`."""
         made = self._new()
         fields = made.__dict__
         fields.update(zip(self._names, values, strict=True))
@@ -109,32 +109,32 @@ class Columns(Generic[Model]):
 
 
 class Reader:
-    """Runs prepared SELECTs. Raises what the engine itself raises, `DBAPIError` above all."""
+    """Runs prepared SELECTs. Raises the engine's errors, such as `DBAPIError`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def fetch(self, select: PreparedSelect, **values: Any) -> list[Row]:
-        """All rows."""
+        """Return all rows."""
         connection = await self._check_out()
         driver: Any = connection.driver_connection
         try:
             return cast("list[Row]", await driver.fetch(select.sql, *select.arguments(values)))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            # The driver's own confusion: the server closed the connection, and this statement was faster than the news.
+            # asyncpg's InternalClientError: the server closed the connection before the driver noticed.
             lost = driver.is_closed() or isinstance(error, asyncpg.InternalClientError)
             if lost:
                 connection.invalidate()
             raise self._translated(select.sql, error, invalidated=lost) from error
         except BaseException:
-            # Cancelled or timed out in the middle of an answer.
+            # Cancelled or timed out in the middle of a response.
             connection.invalidate()
             raise
         finally:
             connection.close()
 
     async def fetch_one(self, select: PreparedSelect, **values: Any) -> Row | None:
-        """The first row, if there is one."""
+        """Return the first row, or None."""
         rows = await self.fetch(select, **values)
         return rows[0] if rows else None
 
@@ -149,7 +149,7 @@ class Reader:
         return self._engine.dialect.loaded_dbapi
 
     def _translated(self, sql: str, error: Exception, *, invalidated: bool) -> Exception:
-        # The adapter's error class takes the driver's error as well, for its SQLSTATE.
+        # The adapter's error class takes the driver's error too, for its SQLSTATE.
         adapted = cast("Any", self._dbapi.Error)(f"{type(error)}: {error}", error)
         return self._wrapped(sql, adapted, invalidated=invalidated)
 

@@ -1,4 +1,4 @@
-"""Deletes rows that have had their time, a batch at a time."""
+"""Deletes expired rows in batches."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Base
 
-# Rows of one statement. A batch is a transaction of its own, so that no row is locked for long.
+# Rows per statement. Each batch is one transaction, so row locks are short.
 BATCH = 1000
 
 
 async def delete_batch(session: AsyncSession, table: type[Base], *conditions: Any) -> int:
-    """Delete rows that fulfil the conditions, `BATCH` at most, and return how many. Rows that are locked stay."""
-    # The physical place finds the rows again without another index, whatever the planner thinks of their number.
+    """Delete at most `BATCH` matching rows and return the count. Locked rows are skipped."""
+    # ctid finds the rows again without another index, whatever the planner estimates.
     place: ColumnElement[Any] = literal_column(f"{table.__tablename__}.ctid")
     chosen = select(place).select_from(table).where(*conditions).limit(BATCH)
     chosen = chosen.with_for_update(of=table, skip_locked=True)

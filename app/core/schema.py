@@ -1,8 +1,7 @@
-"""The database's tables: the revision that this code knows, whether the two fit, and the way there.
+"""Schema revisions: the one this code needs, the compatibility check, and the upgrade.
 
-Each migration leaves tables that the code before it works on. One that cannot says in `installation.serves_from` which
-is the oldest code that still does; older code refuses to start then, and is not ready, instead of failing at its
-statements.
+After a migration the previous code must keep working. A migration that breaks older code sets
+`installation.serves_from` to the oldest compatible revision. Older code then refuses to start and reports not ready.
 """
 
 from dataclasses import dataclass
@@ -20,34 +19,34 @@ __all__ = ["Fit", "Schema", "SchemaUnfit", "code_revision", "read_schema", "requ
 
 log = structlog.get_logger(__name__)
 
-# The first revision whose tables say which code they serve.
+# The first revision with `serves_from`.
 SAYING = "0007"
-# SQLSTATE: no such table, no such column.
+# SQLSTATE: undefined table, undefined column.
 LACKING = ("42P01", "42703")
 
 Fit = Literal["ok", "older", "newer"]
 
 
 class SchemaUnfit(Exception):
-    """The database's tables are not for this code; the text says what to do."""
+    """The database schema does not fit this code; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The revision of the tables, and the oldest code that they serve. Both are numbers of four digits."""
+    """The schema's revision and the oldest compatible code. Both are four-digit numbers."""
 
     revision: str
     serves_from: str
 
     @property
     def fit(self) -> Fit:
-        """How the tables are, for this code."""
+        """How the schema relates to this code."""
         if self.revision < code_revision():
             return "older"
         return "newer" if self.serves_from > code_revision() else "ok"
 
     def require_fit(self) -> None:
-        """Raise `SchemaUnfit` unless this code works on the tables."""
+        """Raise `SchemaUnfit` unless this code works on the schema."""
         code, tables = code_revision(), f"the database's tables are at {self.revision or 'none'}"
         if self.fit == "older":
             raise SchemaUnfit(f"{tables}, this version needs {code}: run `spawner migrate`")
@@ -59,7 +58,7 @@ class Schema:
 
 
 async def read_schema(connection: AsyncConnection) -> Schema:
-    """Ask the database. One without any of our tables is at revision `""`."""
+    """Read the revision from the database; `""` if it has none of our tables."""
     try:
         revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
         if (revision or "") < SAYING:
@@ -72,7 +71,7 @@ async def read_schema(connection: AsyncConnection) -> Schema:
 
 
 async def require_schema(engine: AsyncEngine) -> None:
-    """Raise `SchemaUnfit` if the tables are not for this code. A database that does not answer is not waited for."""
+    """Raise `SchemaUnfit` if the schema does not fit this code. An unreachable database is ignored."""
     try:
         async with engine.connect() as connection:
             schema = await read_schema(connection)
@@ -83,11 +82,11 @@ async def require_schema(engine: AsyncEngine) -> None:
 
 
 def upgrade() -> None:
-    """Run the migrations that the database lacks, on an event loop of their own. May be repeated.
+    """Run the pending migrations in an event loop of their own. Idempotent.
 
-    Raises `SystemExit` for settings that name no database, and what SQLAlchemy and asyncpg raise.
+    Raises `SystemExit` if no database is configured, and errors of SQLAlchemy and asyncpg.
     """
-    # Nobody else needs it, and it takes its time to load.
+    # Slow to import, and only needed here.
     from alembic.config import Config
 
     from alembic import command

@@ -1,4 +1,4 @@
-"""One reading for everybody who wants the same at the same time, and few readings at once."""
+"""Merges equal reads requested at the same time, and bounds concurrent reads."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -8,10 +8,10 @@ Read = TypeVar("Read")
 
 
 class SharedReads:
-    """Joins equal readings that have not begun yet.
+    """Joins equal reads that have not started yet.
 
-    A reading begins after everybody whom it serves has asked: what they saw happen before, they find in it. At most
-    `at_once` run at the same time, so that those who follow something leave database connections for everybody else.
+    A read starts after all its callers have asked, so it reflects everything they saw before. At most `at_once` run
+    concurrently, which leaves database connections for other work.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -20,18 +20,18 @@ class SharedReads:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def read(self, key: Hashable, work: Callable[[], Awaitable[Read]]) -> Read:
-        """The result of `work`, or its error; equal keys mean equal work."""
+        """Return the result of `work` or raise its error; equal keys mean equal work."""
         task = self._next.get(key)
         if task is None:
             task = asyncio.create_task(self._run(key, work))
             self._next[key] = task
             self._tasks.add(task)
             task.add_done_callback(self._forget)
-        # Whoever goes away takes the reading from nobody else.
+        # A cancelled caller does not cancel the read for the others.
         return cast("Read", await asyncio.shield(task))
 
     async def finish(self) -> None:
-        """Wait for what is being read."""
+        """Wait for running reads."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, key: Hashable, work: Callable[[], Awaitable[Read]]) -> Read:
@@ -42,5 +42,5 @@ class SharedReads:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            # Where nobody waits any more, its error is nobody's.
+            # Retrieves the error of a read without callers, to avoid asyncio's warning.
             task.exception()

@@ -1,4 +1,4 @@
-"""Files that belong to the code and are none: a clone has them where people edit them, a wheel below `app/shipped`."""
+"""Data files: in a clone at their places in the tree, in a wheel below `app/shipped`."""
 
 from functools import cache
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Final, Literal
 Shipped = Literal["migrations", "catalog.yaml", "Caddyfile", "answers.caddyfile"]
 
 PACKAGE: Final = Path(__file__).resolve().parents[1]
-# pyproject.toml puts each of these into the wheel under its name here.
+# pyproject.toml copies each of these into the wheel under its name here.
 IN_A_CLONE: Final[dict[Shipped, str]] = {
     "migrations": "alembic",
     "catalog.yaml": "images/catalog.yaml",
@@ -17,12 +17,12 @@ IN_A_CLONE: Final[dict[Shipped, str]] = {
 
 
 def shipped(name: Shipped) -> Path:
-    """Return where the file or folder is."""
+    """Return the path of the file or folder."""
     installed = PACKAGE / "shipped" / name
     return installed if installed.exists() else PACKAGE.parent / IN_A_CLONE[name]
 
 
 @cache
 def code_revision() -> str:
-    """Return the newest revision that this code has a migration for. Revisions are numbers of four digits."""
+    """Return the newest migration's revision, a four-digit number."""
     return max(path.name[:4] for path in (shipped("migrations") / "versions").glob("[0-9]*.py"))

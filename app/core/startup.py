@@ -1,14 +1,14 @@
-"""What a process that cannot start says: one line for each thing that is wrong, and no traceback."""
+"""Start-up errors: one line each, no traceback."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class StartRefused(Exception):
-    """The process must not start; the text has a line for each reason, with its remedy."""
+    """The process must not start; the message has one line per reason, with its remedy."""
 
 
 class PlainStart:
-    """ASGI middleware: of a start that was refused the server logs the reason alone."""
+    """ASGI middleware: for a refused start the server logs only the reason."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Background tasks of a process, and the signal that ends it."""
+"""Background tasks of a process, and shutdown signals."""
 
 import asyncio
 import signal
@@ -14,29 +14,29 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# Seconds from a failure of a background loop to its next start: doubled each time, the first again after a good run.
+# Seconds before a failed loop restarts: doubled after each failure, reset after a good run.
 FIRST_PAUSE = 1.0
 MAX_PAUSE = 10.0
-# A run without a failure for so long is a good one. Longer than any loop's own interval.
+# Duration of a good run, without failure. Longer than any loop's interval.
 GOOD_SECONDS = 120.0
-# So many failures without a good run in between, and an essential loop is a reason to restart the process.
+# Failures without a good run after which an essential loop counts as failing.
 MAX_FAILURES = 5
-# How often each background loop of this process has failed.
+# Failures of each background loop in this process.
 FAILURES: Counter[str] = Counter()
-# Of each essential loop that runs and has failed: its failures without a good run, and when they are forgiven.
+# For each running essential loop that has failed: failures without a good run, and when they reset.
 _troubled: dict[str, tuple[int, float]] = {}
 
 
 def failing_loops() -> list[str]:
-    """The essential background loops of this process that keep failing, by name."""
+    """Return the names of the essential loops that keep failing."""
     now = time.monotonic()
     return sorted(name for name, (count, until) in _troubled.items() if count >= MAX_FAILURES and now < until)
 
 
 async def run_forever(name: str, work: Callable[[], Coroutine[Any, Any, None]], *, essential: bool = True) -> None:
-    """Run `work`, and start it again after each unexpected exception, which is logged and counted in `FAILURES`.
+    """Run `work` and restart it after each exception, which is logged and counted in `FAILURES`.
 
-    Returns when `work` returns. A cancellation passes. One that is `essential` and keeps failing is one of
+    Returns when `work` returns; propagates cancellation. An `essential` loop that keeps failing appears in
     `failing_loops`.
     """
     in_a_row = 0
@@ -61,19 +61,18 @@ async def run_forever(name: str, work: Callable[[], Coroutine[Any, Any, None]], 
 async def background_loop(
     name: str, work: Callable[[], Coroutine[Any, Any, None]], *, essential: bool = True
 ) -> AsyncIterator[None]:
-    """Run `work` beside the block by `run_forever`, and end it with the block."""
+    """Run `work` under `run_forever` during the block; cancel it at the end."""
     async with background_task(asyncio.create_task(run_forever(name, work, essential=essential), name=name)):
         yield
 
 
 @asynccontextmanager
 async def background_task(work: asyncio.Task[Any]) -> AsyncIterator[None]:
-    """Let a task run beside the block, and end it with the block."""
+    """Run a task during the block; cancel it at the end."""
     try:
         yield
     finally:
-        # Libraries swallow a cancellation that comes at the wrong moment (redis-py while it connects): ask until it
-        # is heard.
+        # Libraries may swallow a cancellation (redis-py while connecting): repeat until the task ends.
         while not work.done():
             work.cancel()
             await asyncio.wait({work}, timeout=0.1)
@@ -81,11 +80,11 @@ async def background_task(work: asyncio.Task[Any]) -> AsyncIterator[None]:
 
 @contextmanager
 def on_shutdown_signal(leave: Callable[[], None], stop: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Call both on the event loop when the process is told to stop, before the server acts on it. May call twice.
+    """On a shutdown signal call `leave`, then after `seconds` call `stop`, before the server acts. May call each twice.
 
-    Between the two the process goes on as before for some `seconds`, so that the proxy can notice and send requests
-    elsewhere. SIGINT and a second signal do not wait. The server waits for open requests before it ends the lifespan:
-    long-polls must be let go earlier. Outside of the main thread no signal arrives, and nothing is done.
+    Meanwhile the process keeps serving, so that the proxy can redirect requests. SIGINT and a second signal skip the
+    delay. The server ends the lifespan only after open requests: long polls must end earlier. Outside the main thread
+    this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -110,7 +109,7 @@ def on_shutdown_signal(leave: Callable[[], None], stop: Callable[[], None], seco
     def heard(number: int, _: FrameType | None) -> None:
         loop.call_soon_threadsafe(begin, number)
 
-    # Only where a server handles signals: elsewhere this would take their default effect away.
+    # Only where a server handles signals: elsewhere this would remove their default effect.
     ours = [number for number, handler in previous.items() if callable(handler)]
     for number in ours:
         signal.signal(number, heard)

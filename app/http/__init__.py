@@ -1,1 +1,1 @@
-"""What all HTTP endpoints share: problem documents, middleware, cookies, streams, paging."""
+"""Shared by all HTTP endpoints: problem documents, middleware, cookies, streams, paging."""

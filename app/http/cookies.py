@@ -1,4 +1,4 @@
-"""HTTP cookies: the one builder of Set-Cookie headers, and the one parser of Cookie headers."""
+"""Builds Set-Cookie headers and parses Cookie headers; no other module does."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from app.core.settings.model import Settings
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """A cookie to set, out of reach of scripts.
+    """An HttpOnly cookie to set.
 
-    It lives for `seconds`, of which 0 deletes it; None means until the browser closes. One for `anywhere` also comes
-    along with what other sites' pages ask.
+    Expires after `seconds`: 0 deletes it, None keeps it until the browser closes. A cookie for `anywhere` is also sent
+    with cross-site requests.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Cookie:
     anywhere: bool = False
 
     def header(self) -> str:
-        """The value of its Set-Cookie header."""
+        """Return the value of the Set-Cookie header."""
         response = Response()
         response.set_cookie(
             self.name,
@@ -40,36 +40,35 @@ class Cookie:
 
 
 def host_cookie_name(settings: Settings, name: str) -> str:
-    """The name of a cookie of the API's host: `__Host-` binds it to this very host, which browsers allow over TLS."""
+    """Return the name of a cookie of the API's host. Over TLS, `__Host-` binds the cookie to this host."""
     return f"__Host-{name}" if settings.secure_cookies else name
 
 
 def host_cookie(settings: Settings, name: str, value: str, seconds: int) -> Cookie:
-    """A cookie of the API's host."""
+    """Build a cookie of the API's host."""
     return Cookie(host_cookie_name(settings, name), value, "/", settings.secure_cookies, seconds)
 
 
 def split_cookies(headers: Iterable[str]) -> list[str]:
-    """The cookies of a request's Cookie headers, as they were sent, in order."""
+    """Split Cookie headers into cookies, unparsed and in order."""
     return [pair for header in headers for part in header.split(";") if (pair := part.strip(" \t"))]
 
 
 def parse_cookie(pair: str) -> tuple[str, str]:
-    """Name and value of a cookie; without `=` all of it is the value, as in browsers.
+    """Return name and value of a cookie; without `=` the whole text is the value, as in browsers.
 
-    Names are compared as browsers send them. To strip more than blanks off them would make a `__Host-` cookie of one
-    that had another character before it, and was never checked by the browser.
+    Strips only blanks from names: stripping other characters would turn an unchecked name into a `__Host-` name.
     """
     name, found, value = pair.partition("=")
     return (name.strip(" \t"), value.strip(" \t")) if found else ("", pair)
 
 
 def cookie_values(headers: Iterable[str], name: str) -> list[str]:
-    """The values that a request's Cookie headers give this name, in order, each once."""
+    """Return the distinct values of a cookie, in order."""
     return list(dict.fromkeys(value for key, value in map(parse_cookie, split_cookies(headers)) if key == name))
 
 
 def single_cookie(request: Request, name: str) -> str | None:
-    """The one value that the request shows for this name; None where there are several, of which some are planted."""
+    """Return the cookie's value; None if absent or sent with several values, since some may be planted."""
     values = cookie_values(request.headers.getlist("cookie"), name)
     return values[0] if len(values) == 1 else None

@@ -1,4 +1,4 @@
-"""Dependencies of every router: the open resources, a unit of work, the language, and the origin of a request."""
+"""Dependencies of every router: open resources, unit of work, language, origin check."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -15,7 +15,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 async def get_resources(request: Request) -> Resources:
-    """The bundle that the lifespan opened."""
+    """Return the resources opened by the lifespan."""
     resources: Resources = request.app.state.resources
     return resources
 
@@ -24,27 +24,27 @@ ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
 async def get_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
-    """One unit of work for the request."""
+    """Open the request's unit of work."""
     async with resources.unit_of_work() as session:
         yield session
 
 
-# scope="function" commits before the answer is sent: a 202 is never followed by a failed commit.
+# scope="function" commits before the response is sent: a commit cannot fail after a 202.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 async def get_read_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
-    """A session that reads: each statement stands alone, without BEGIN and COMMIT around it."""
+    """Open an autocommit session for reads."""
     async with resources.reads() as session:
         yield session
 
 
-# scope="function" gives the connection back before the answer is sent.
+# scope="function" returns the connection before the response is sent.
 ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="function")]
 
 
 async def get_locale(request: Request) -> Locale:
-    """The language to answer in."""
+    """Return the language of the response."""
     return locale_of(request)
 
 
@@ -52,26 +52,26 @@ LocaleDep = Annotated[Locale, Depends(get_locale)]
 
 
 async def check_same_origin(request: Request) -> None:
-    """Refuse an unsafe request that a browser sends with our cookie from another page.
+    """Reject an unsafe request that a browser sends with our cookie from another origin.
 
-    `Sec-Fetch-Site` decides where the browser sends it; else the Origin must be ours exactly. `same-site` is not
-    enough: workspaces are siblings of this site.
+    Checks `Sec-Fetch-Site` if present, else requires our exact Origin. `same-site` is not enough: workspaces are
+    same-site.
     """
     if request.method in SAFE_METHODS:
         return
     sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
     if not sites and not origins:
         raise Forbidden
-    # All of them, should there be several: no proxy and no server agrees with another on which one counts.
+    # All Origin headers are checked: proxies and servers disagree on which of several counts.
     ours = request.app.state.settings.public_url
     if any(site != "same-origin" for site in sites) or any(origin != ours for origin in origins):
         raise Forbidden
 
 
 async def check_sign_in_origin(request: Request) -> None:
-    """Refuse to ask for a link, look at one or sign in for another site's page, which no cookie would keep from it.
+    """Reject cross-site pages that request, preview or redeem sign-in links: no cookie protects these routes.
 
-    Programs send neither header. Of pages, our own may, and those of CORS_ORIGINS, which get no cookie by it.
+    Programs send neither header. Allowed pages are ours and those of CORS_ORIGINS, which receive no cookie.
     """
     sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
     settings = request.app.state.settings

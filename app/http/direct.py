@@ -1,4 +1,4 @@
-"""Routes without FastAPI's dependency machinery, for what clients ask again and again."""
+"""Routes without FastAPI's dependency machinery, for frequent requests."""
 
 from collections.abc import Callable, Coroutine
 from copy import copy
@@ -11,13 +11,13 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class DirectRoute(APIRoute):
-    """Hands the request to its endpoint, which returns the response.
+    """Passes the request to its endpoint, which returns the response.
 
-    Parameters stand in `dependencies`, for the document; FastAPI validates them where a request is not plain.
+    `dependencies` declare the parameters for OpenAPI; FastAPI validates them if a request is not plain.
     """
 
     def is_plain(self, request: Request) -> bool:  # noqa: ARG002  # for routes with parameters
-        """Whether the endpoint can read the request's parameters without validation."""
+        """Return whether the endpoint can read the parameters without validation."""
         return True
 
     def get_route_handler(self) -> Endpoint:
@@ -43,7 +43,7 @@ def get_directly(
 
 
 def match_first(app: FastAPI) -> None:
-    """Match the direct routes before all others: FastAPI tries every route of one router after another."""
+    """Match direct routes first: FastAPI tries every route of a router in turn."""
     found = [context.original_route for context in iter_route_contexts(app.routes)]
     for route in reversed([one for one in found if isinstance(one, DirectRoute)]):
         first = copy(route)

@@ -1,4 +1,4 @@
-"""Errors of requests that no route gets to see."""
+"""Errors of requests that reach no route."""
 
 from collections.abc import Mapping
 from typing import ClassVar

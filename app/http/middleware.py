@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its log line, and the headers that every answer carries."""
+"""Middleware of every request: request id, log line, response headers, limits."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# What browsers could offer a page, and none of ours asks for.
+# Browser features that our pages do not use.
 POWERS = (
     "accelerometer",
     "autoplay",
@@ -46,9 +46,9 @@ POWERS = (
     "xr-spatial-tracking",
 )
 
-# Bytes. Addresses, tokens and forms are all that anybody sends here.
+# Bytes. Request bodies here hold only addresses, tokens and forms.
 MAX_BODY = 64 * 1024
-# The same for address and headers; the proxy lets more in, so that a person with too many cookies can be told.
+# Bytes of URL and headers. The proxy's limit is higher, so that this service can explain the error.
 MAX_HEAD = 64 * 1024
 
 HEADERS = {
@@ -64,22 +64,22 @@ HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
     "Cache-Control": "no-store",
 }
-# Where browsers come over TLS: they come no other way for two years, to hosts below this one neither.
+# With TLS: browsers use only TLS for two years, on subdomains too.
 STRICT_TRANSPORT = "max-age=63072000; includeSubDomains"
 
 
 def head_size(scope: Scope) -> int:
-    """Bytes of a request's address and headers, as they are written."""
+    """Return the bytes of the request line's URL and the headers."""
     address = len(scope.get("raw_path") or b"") + len(scope["query_string"])
     return address + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
 
 
-# What is asked all the time is logged where it fails.
+# Frequent probes are logged only if they fail.
 QUIET = ("/internal/gateway", "/internal/serving", "/livez", "/readyz")
 
 
 def begin_request(scope: Scope) -> str:
-    """Give the request an id, and bind it with the client's address to the log's lines and to the audit trail."""
+    """Give the request an id, and bind id and client address to log lines and audit trail."""
     request_id = uuid4().hex[:16]
     scope.setdefault("state", {})["request_id"] = request_id
     address = scope["client"][0] if scope["client"] else ""
@@ -90,10 +90,11 @@ def begin_request(scope: Scope) -> str:
 
 
 class RequestContextMiddleware:
-    """ASGI middleware: binds `request_id`, logs method, path (no query: it may hold a token), status and time.
+    """ASGI middleware: binds `request_id`; logs method, path, status and time. Queries may hold tokens and are not
+    logged.
 
-    `secure` says that browsers come over TLS. An answer whose request has the state `for_proxy` reaches no browser, and
-    is sent as it is.
+    `secure` means that browsers use TLS. Responses with the request state `for_proxy` reach no browser and are not
+    changed.
     """
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
@@ -124,29 +125,28 @@ class RequestContextMiddleware:
                 log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
 
     def _complete(self, message: Message, request_id: str, cookies: Iterable[str]) -> None:
-        """Add to an answer the headers that it did not set itself."""
+        """Add the headers that the response has not set itself."""
         headers = MutableHeaders(scope=message)
         headers["X-Request-ID"] = request_id
         for cookie in cookies:
             headers.append("Set-Cookie", cookie)
         for name, value in self.headers.items():
             headers.setdefault(name, value)
-        # A page that may be framed says by whom in its policy, which this older header cannot.
+        # If framing is allowed, only CSP can name the allowed origins; X-Frame-Options cannot.
         if "frame-ancestors 'none'" not in headers["Content-Security-Policy"]:
             del headers["X-Frame-Options"]
 
 
-# Headers of which a request has one: of two, each part of a chain reads another. Cookies may come in several lines, and
-# are judged name by name; of Origin and Sec-Fetch-Site all must agree, see `app.accounts.dependencies`.
+# Headers allowed once: with duplicates, proxies and servers may read different ones. Cookie headers may repeat and are
+# checked by name; all Origin and Sec-Fetch-Site headers must agree, see `app.http.dependencies`.
 SINGLE = frozenset({b"authorization", b"content-type", b"host", b"idempotency-key", b"last-event-id"})
 
 
 class BodyLimitMiddleware:
-    """Innermost ASGI middleware: bounds what a request may hold and how long its body may stand still, and answers the
-    errors that nobody expected.
+    """Innermost ASGI middleware: limits request size and body stalls, and answers unexpected errors.
 
-    What the proxy asks below `/internal` holds the head of somebody's request, which the gateway bounds itself.
-    It stands inside of CORS, so that a page of another origin can read those answers too.
+    Requests of the proxy below `/internal` contain a client's headers, which the gateway limits itself. Stands inside
+    CORS, so that allowed origins can read these errors.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -179,7 +179,7 @@ class BodyLimitMiddleware:
 
 
 def _bounded(receive: Receive, patience: float | None) -> Receive:
-    """Reads a body that is small and keeps coming. What comes after its end may take as long as it likes."""
+    """Limit the size and stalls of a body. Messages after its end have no timeout."""
     read, whole = 0, False
 
     async def bounded() -> Message:
@@ -198,7 +198,7 @@ def _bounded(receive: Receive, patience: float | None) -> Receive:
 
 
 def _repeated(scope: Scope) -> str | None:
-    """The first single header that comes again. What a workspace's client sends is the workspace's to judge."""
+    """Return the first duplicated single header. Workspaces check their own clients' headers."""
     if scope["path"].startswith("/internal/"):
         return None
     seen: set[bytes] = set()

@@ -1,6 +1,6 @@
-"""Keyset paging: each page begins after the last entry of the one before, so that none is missed or comes twice.
+"""Keyset paging: each page starts after the last entry of the previous one, so entries are neither missed nor repeated.
 
-Routes ask for one entry more than a page holds: only where there is one, another page follows.
+Routes query one entry more than a page holds, to know whether another page follows.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Selected = TypeVar("Selected", bound="Select[*tuple[Any, ...]]")
 
 
 def split_page(found: Sequence[Entry], limit: int) -> tuple[list[Entry], Entry | None]:
-    """The page's entries, and the last of them where more follow. `found` was asked for with `limit + 1`."""
+    """Return the page's entries, and its last entry if more follow. `found` comes from a query with `limit + 1`."""
     page = list(found[:limit])
     return page, page[-1] if len(found) > limit else None
 
@@ -32,9 +32,9 @@ def split_page(found: Sequence[Entry], limit: int) -> tuple[list[Entry], Entry |
 async def newest_first(
     session: AsyncSession, query: Selected, table: Any, *criteria: ColumnElement[bool], limit: int, before: UUID | None
 ) -> Selected:
-    """At most `limit` rows of a table, newest first, older than the row `before`.
+    """Return at most `limit` rows, newest first, older than the row `before`.
 
-    Raises `NotFound` where no row that meets the criteria has that id.
+    Raises `NotFound` if no matching row has that id.
     """
     if before is not None:
         edge = select(table.created_at, table.id).where(table.id == before, *criteria)

@@ -1,4 +1,4 @@
-"""Path parameters of several packages, and the ids of the OpenAPI document's examples."""
+"""Shared path parameters, and example ids for OpenAPI."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,13 +1,13 @@
-"""How long a body may stand still, as the proxy says for each request, and what is answered then."""
+"""The timeout for a stalled request body, set by the proxy per request, and its error."""
 
 import re
 from functools import lru_cache
 
 from starlette.datastructures import Headers
 
-# The proxy's own limit; no client can set this header behind it.
+# The proxy's own timeout; the proxy overwrites the header if a client sends it.
 HEADER = "X-Spawner-Slow-Body"
-# The proxy answers at its limit, too, but not before the client goes on: whoever reads the body answers earlier.
+# Times out before the proxy does, so that the client receives our error.
 SHARE = 5 / 6
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"([0-9.]+)(ms|[smhd])")
@@ -15,7 +15,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def read_patience(headers: Headers) -> float | None:
-    """Seconds without a byte after which a body is given up; None where no proxy that we know sets a limit."""
+    """Return the seconds without a byte after which reading the body times out; None without a limit."""
     return _read(headers.get(HEADER, ""))
 
 

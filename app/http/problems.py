@@ -1,8 +1,7 @@
-"""Errors as clients see them: `application/problem+json` (RFC 9457).
+"""Error responses: `application/problem+json` (RFC 9457).
 
-A business error is a class with `code`, `status`, `title` and `detail`; a route lists those it can give with
-`responses=problems(...)`. Nothing else reaches a client: an unknown exception is logged and answered as
-`internal`, without its text.
+An `AppError` has `code`, `status`, `title` and `detail`; routes declare theirs with `responses=problems(...)`. Other
+exceptions are logged and answered as `internal`, without their text.
 """
 
 from collections.abc import Awaitable, Callable
@@ -39,9 +38,9 @@ from app.http.negotiation import locale_of
 
 log = structlog.get_logger(__name__)
 
-# A NUL character: JSON, forms and addresses can hold one, PostgreSQL's texts cannot.
+# SQLSTATE of a NUL character: valid in JSON, forms and URLs, not in PostgreSQL's text.
 UNSTORABLE_STATE = "22021"
-# A statement was prepared before the tables changed; the next one is prepared anew.
+# A prepared statement is older than a schema change; the next one is prepared anew.
 STALE_PLAN = "0A000"
 MEDIA_TYPE = "application/problem+json"
 
@@ -67,7 +66,7 @@ class Problem(BaseModel):
     errors: list[FieldError] = Field([], description="Set when fields are invalid.")
 
 
-# By pydantic's error types; `{…}` are the limits that the field declares.
+# By pydantic's error type; `{…}` are the field's declared limits.
 FIELD_TEXTS: dict[str, Text] = {
     "missing": Text("This field is required.", "Dieses Feld ist erforderlich."),
     "invalid_email": Text("This is not a usable e-mail address.", "Das ist keine brauchbare E-Mail-Adresse."),
@@ -100,17 +99,17 @@ FIELD_TEXTS: dict[str, Text] = {
 OTHER_FIELD_TEXT = Text("This value is not valid.", "Dieser Wert ist ungültig.")
 
 
-# What `app.state.error_page` holds: the page for a problem, or None where a program asked.
+# `app.state.error_page`: returns the HTML page of a problem, or None for API clients.
 ErrorPage = Callable[[Request, Problem], Response | None]
-# What `app.state.record_denial` holds: it writes a refusal into the audit trail, and never fails.
+# `app.state.record_denial`: writes a denial to the audit trail; never raises.
 RecordDenial = Callable[[Request, AppError], Awaitable[None]]
 
 
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for a route's `responses=`; those of one status share an entry with an example each.
+    """Build a route's `responses=`; errors of the same status share an entry with one example each.
 
-    Whatever asks who calls can be shown a personal token, and refuse it. The schema is a reference that
-    `app.openapi.document` makes good.
+    Adds the errors of personal tokens to routes that require a principal. The schema is a reference that
+    `app.openapi.document` resolves.
     """
     responses: dict[int | str, dict[str, Any]] = {}
     if Unauthorized in errors:
@@ -142,7 +141,7 @@ def _example(error: type[AppError]) -> Problem:
 
 
 def render(request: Request, error: AppError, fields: list[FieldError] | None = None) -> Response:
-    """Turn an error into its answer, in the caller's language: a problem document, or the page that people see."""
+    """Render an error in the caller's language, as a problem document or an HTML page."""
     locale = locale_of(request)
     detail = error.detail.format(locale, **error.values)
     problem = Problem(
@@ -178,7 +177,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 def _field_error(item: dict[str, Any], locale: Locale) -> FieldError:
     code = item["type"]
-    # Where a body is no JSON, the rest of the place is a position in the text.
+    # For invalid JSON the rest of `loc` is a position in the text.
     place = item["loc"][:1] if code == "json_invalid" else item["loc"][1:] or item["loc"][:1]
     message = FIELD_TEXTS.get(code, OTHER_FIELD_TEXT).format(locale, **item.get("ctx", {}))
     return FieldError(field=".".join(str(part) for part in place), code=code, message=message)
@@ -199,7 +198,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods that an address knows: Starlette names those of its first route alone."""
+    """Return the methods of all routes of the path: Starlette names only those of the first."""
     routes = request.app.routes
     known = (
         method
@@ -210,14 +209,14 @@ def _allowed(request: Request) -> str:
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """Answer what nobody expected: 503 where a part of the service is away, else 500. The log alone sees the text.
+    """Answer an unexpected exception: 503 if a dependency is unavailable, else 500. Only the log has its text.
 
-    What no field forbids and PostgreSQL cannot store is the caller's mistake.
+    Text that PostgreSQL cannot store is a client error.
     """
     if isinstance(error, DBAPIError) and sqlstate(error) == UNSTORABLE_STATE:
         return render(request, InvalidRequest())
     if isinstance(error, DBAPIError) and sqlstate(error) in (*LACKING, STALE_PLAN):
-        # Somebody migrated the tables under this version; `/readyz` says whether it still fits them.
+        # The schema was migrated under this version; `/readyz` reports whether it still fits.
         log.error("tables_changed", error=str(error.orig), remedy="restart with the version that migrated them")
         return render(request, Unavailable())
     if is_transient(error):
@@ -232,14 +231,14 @@ def unexpected(request: Request, error: Exception) -> Response:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """Answer any exception, where no framework's handlers stand around what raised it."""
+    """Answer any exception outside the framework's handlers."""
     return await _app_error(request, error) if isinstance(error, AppError) else unexpected(request, error)
 
 
 def install(app: Starlette) -> None:
-    """Register the handlers, so that every error of the app is a problem document.
+    """Register the handlers, so that every error becomes a problem document.
 
-    What no handler takes is answered by `unexpected`, from the middleware.
+    The middleware answers other exceptions with `unexpected`.
     """
     app.state.error_page = None
     app.state.record_denial = None

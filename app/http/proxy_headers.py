@@ -1,4 +1,4 @@
-"""Whose word counts on where a request comes from: that of TRUSTED_PROXIES, and of nobody else."""
+"""Client address and scheme from proxy headers; only TRUSTED_PROXIES are believed."""
 
 import re
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ _SCHEMES = ("http", "https")
 
 
 def client_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
-    """Return the client's address, given the peer's and all X-Forwarded-For headers in order.
+    """Return the client's address, given the peer and all X-Forwarded-For headers in order.
 
-    `peer` is None for a Unix socket, which is trusted. From right to left, a trusted address is believed about the
-    next; the first that is not trusted is the client's. A word that is no address ends the way: then the client is
-    what said it. Where all are trusted, it is the leftmost.
+    `peer` is None for a Unix socket, which is trusted. Reads from right to left: the first untrusted address is the
+    client. At a malformed entry the walk ends with the previous address. If all are trusted, the leftmost is
+    the client.
     """
     at = _read(peer) if peer is not None else None
     if peer is not None and (at is None or not _trusts(trusted, at)):
@@ -35,7 +35,7 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence
 
 @lru_cache(4096)
 def _read(word: str) -> Address | None:
-    """An address as proxies write it: with or without a port, IPv6 in brackets or bare; None for anything else."""
+    """Parse an address with or without a port, IPv6 in brackets or bare; None if malformed."""
     word = word.strip(" \t")
     ported = _PORT.fullmatch(word)
     try:
@@ -52,9 +52,9 @@ def _trusts(trusted: Sequence[Network], address: Address) -> bool:
 
 
 class ProxyHeadersMiddleware:
-    """ASGI middleware: sets the client's address and the scheme it used, where the peer is a trusted proxy.
+    """ASGI middleware: sets the client's address and scheme if the peer is a trusted proxy.
 
-    No other user can open our Unix sockets, so that what comes over one comes from the proxy.
+    Unix sockets are trusted: no other user can open ours.
     """
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
@@ -75,7 +75,7 @@ class ProxyHeadersMiddleware:
     def _comes_from_proxy(self, scope: Scope) -> bool:
         peer, own = scope.get("client"), scope.get("server")
         if peer is None:
-            # The server names a Unix socket by its path, without a port; of a lost connection it knows no peer either.
+            # uvicorn reports a Unix socket as its path without a port, and a lost connection without a peer.
             return own is not None and own[1] is None
         at = _read(peer[0])
         return at is not None and _trusts(self._trusted, at)

@@ -1,4 +1,4 @@
-"""Runs a process's ASGI application under uvicorn, on TCP ports and Unix sockets."""
+"""Runs an ASGI application under uvicorn on TCP ports and Unix sockets."""
 
 import argparse
 import os
@@ -11,14 +11,14 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-# As Caddy writes the address of a Unix socket: `unix/` and an absolute path.
+# Caddy's notation for Unix sockets: `unix/` and an absolute path.
 UNIX = "unix/"
-# Seconds that open requests get after the process has stopped listening.
+# Grace in seconds for open requests after the process has stopped listening.
 FINISH_SECONDS = 10
 
 
 def read_addresses(default: str, description: str) -> tuple[list[str], bool]:
-    """Read the process's command line: its addresses, and whether it shares its ports with other processes."""
+    """Parse the command line; returns the addresses, and whether processes share the ports."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--listen",
@@ -34,15 +34,15 @@ def read_addresses(default: str, description: str) -> tuple[list[str], bool]:
 
 
 def socket_path(address: str) -> Path | None:
-    """The path of a Unix socket's address; None for `host:port`."""
+    """Return the path of a Unix socket address; None for `host:port`."""
     return Path(address.removeprefix(UNIX)) if address.startswith(f"{UNIX}/") else None
 
 
 def bind(address: str, *, shared: bool = False) -> socket.socket:
-    """Bind a socket to `host:port` or `unix//path`. Raises `SystemExit` with a sentence where that is not possible.
+    """Bind a socket to `host:port` or `unix//path`. Raises `SystemExit` with a message on failure.
 
-    A Unix socket has mode 0600, and replaces one that nobody listens on. A `shared` port may be bound by several
-    processes of one user: the kernel spreads connections over them.
+    A Unix socket has mode 0600 and replaces one without a listener. A `shared` port may be bound by several processes
+    of one user: the kernel distributes connections.
     """
     try:
         path = socket_path(address)
@@ -52,7 +52,7 @@ def bind(address: str, *, shared: bool = False) -> socket.socket:
 
 
 def bind_path(path: Path) -> socket.socket:
-    """Bind a Unix socket of mode 0600. Raises `OSError`, also where another process listens on it."""
+    """Bind a Unix socket with mode 0600. Raises `OSError`, also if another process listens on the path."""
     with closing(socket.socket(socket.AF_UNIX)) as probe, suppress(FileNotFoundError, ConnectionRefusedError):
         probe.connect(str(path))
         raise OSError("another process listens there")
@@ -83,14 +83,14 @@ def _bind_port(address: str, shared: bool) -> socket.socket:
 
 
 def serve(create: Callable[[], ASGIApp], addresses: Sequence[str], *, shared: bool = False) -> None:
-    """Serve the application until the process is told to stop. Its own log says what requests were made."""
+    """Serve the application until a shutdown signal. The application logs requests itself."""
     app = create()
     sockets = [bind(address, shared=shared) for address in addresses]
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
-        # Whose word counts on where a request comes from is the application's own to judge.
+        # The application evaluates proxy headers itself.
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=FINISH_SECONDS,

@@ -1,4 +1,4 @@
-"""Answering with Server-Sent Events (WHATWG HTML, 9.2): one connection, bounded, let go when the client is."""
+"""Server-Sent Events (WHATWG HTML, 9.2) with a time limit, ended when the client disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -14,16 +14,16 @@ from app.core.logging import cause
 
 log = structlog.get_logger(__name__)
 
-# Seconds that a client has to take what was sent, past the end of the events themselves.
+# Grace in seconds for the client to receive the last events.
 GRACE_SECONDS = 15
-# Milliseconds after which browsers come back: soon, as a restart of the service takes about that long.
+# Milliseconds before browsers reconnect: about the duration of a restart.
 RETRY = 1000
 
 Chunks = AsyncGenerator[bytes, None]
 
 
 def event(name: str, data: str, id: str) -> bytes:
-    """One event; `data` is JSON on one line."""
+    """Encode one event; `data` is single-line JSON."""
     return format_sse_event(event=name, data_str=data, id=id)
 
 
@@ -31,19 +31,19 @@ KEEP_ALIVE = KEEPALIVE_COMMENT
 
 
 class EventStream(EventSourceResponse):
-    """Sends events until they end, the client goes away, or `seconds` and a grace have passed.
+    """Sends events until they end, the client disconnects, or `seconds` plus a grace have passed.
 
-    Whichever it is, the events are closed before the request ends. A client that does not read is cut off.
+    In all cases the events are closed before the request ends. A client that stops reading is disconnected.
     """
 
     def __init__(self, first: bytes, rest: Chunks, *, seconds: float) -> None:
-        # Proxies that buffer answers would hold events back.
+        # Buffering proxies would delay events.
         super().__init__(_begun(first, rest), headers={"X-Accel-Buffering": "no"})
         self._rest = rest
         self._seconds = seconds + GRACE_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # as ASGI has it
-        # Starlette's own way cancels again and again, and would not let what reads clean up.
+        # Starlette cancels repeatedly, which would interrupt the generator's cleanup.
         sending = asyncio.create_task(self.stream_response(send))
         leaving = asyncio.create_task(_left(receive))
         try:
@@ -58,10 +58,10 @@ class EventStream(EventSourceResponse):
 
 
 async def answer(chunks: Chunks, *, seconds: float) -> Response:
-    """Answer with events, for `seconds` at most; that limit is the events' own to keep.
+    """Respond with events for at most `seconds`; the events enforce that limit themselves.
 
-    The first one is awaited here: what it raises is answered as any error. No event at all is 204, which tells
-    browsers not to come back. Later errors end the stream: whoever comes back is told.
+    Awaits the first event: its errors become ordinary error responses. Without any event the status is 204, which stops
+    browsers from reconnecting. Later errors end the stream; a reconnecting client receives the error.
     """
     try:
         first = await anext(chunks)

@@ -1,4 +1,4 @@
-"""What production refuses to start with, and what it starts with under protest."""
+"""Settings that production refuses or warns about."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.core.networks import read_network
 
-# What examples and images ship with.
+# Default passwords of examples and images.
 PLACEHOLDERS = {"admin", "changeme", "change-me", "example", "password", "postgres", "redis", "root", "secret", "test"}
 
 
@@ -21,7 +21,7 @@ NO_PROXY_NAMED = (
     "limits. Name the proxy's address; `none` where no proxy is"
 )
 
-# How each server's address begins, and one to start from.
+# The URL prefix of each server, and an example.
 SCHEMES = {
     "database_url": (("postgresql+asyncpg",), "postgresql+asyncpg://user:password@host/name"),
     "redis_url": (("redis", "rediss", "unix"), "redis://:password@host:6379/0"),
@@ -30,7 +30,7 @@ SCHEMES = {
 
 
 def check_url(setting: str, value: str) -> None:
-    """Raise `ValueError`, which holds nothing of the value, for an address that the setting's library cannot use."""
+    """Raise `ValueError` if the library cannot use the URL. The message does not contain the value."""
     schemes, example = SCHEMES[setting.replace("_owner", "")]
     try:
         parts = urlsplit(value)
@@ -50,7 +50,7 @@ def check_sender(value: str) -> None:
 
 
 def naming(workspace_url: str, public_url: str) -> Iterator[str]:
-    """One line if WORKSPACE_URL names no workspaces, or names them on the origin of PUBLIC_URL."""
+    """Yield a line if WORKSPACE_URL is malformed or shares the origin of PUBLIC_URL."""
     parts = urlsplit(workspace_url)
     if workspace_url.count("{route}") != 1 or parts.scheme not in ("http", "https"):
         yield "SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host"
@@ -67,7 +67,7 @@ def naming(workspace_url: str, public_url: str) -> Iterator[str]:
 
 
 def complaints(urls: dict[str, str]) -> Iterator[str]:
-    """One line for each of the URLs, by their settings' names, that no production should start with."""
+    """Yield a line for each URL, keyed by setting, that production must not use."""
     for name in ("PUBLIC_URL", "WORKSPACE_URL"):
         parts = urlsplit(urls[name].replace("{route}", "route"))
         if parts.scheme == "http" and not _is_here(parts):
@@ -86,7 +86,7 @@ def complaints(urls: dict[str, str]) -> Iterator[str]:
 
 
 def concerns(urls: dict[str, str]) -> Iterator[str]:
-    """One line for each URL that trusts its network: right on a private one, wrong on any other."""
+    """Yield a line for each URL that relies on a private network."""
     for name in ("DATABASE_URL", "REDIS_URL"):
         parts = urlsplit(urls[name])
         if parts.hostname and not parts.password and not _is_here(parts):
@@ -94,7 +94,7 @@ def concerns(urls: dict[str, str]) -> Iterator[str]:
 
 
 def networks(texts: list[str]) -> list[str]:
-    """The texts, each of which must be an address or a network."""
+    """Return the texts; raises if one is neither an address nor a network."""
     for text in texts:
         try:
             read_network(text)
@@ -104,7 +104,7 @@ def networks(texts: list[str]) -> list[str]:
 
 
 def _is_here(parts: SplitResult) -> bool:
-    """Whether the host is this machine's loopback."""
+    """Whether the host is loopback."""
     host = (parts.hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -24,9 +24,9 @@ from app.runtime.docker.policy import GRANTABLE, Allowed, forbidden_path
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 DEVELOPMENT_SECRET = Path(".spawner/secret_key")
-# TRUSTED_PROXIES of who means it.
+# TRUSTED_PROXIES for a deployment without proxies.
 NO_PROXY = "none"
-# As browsers write it: lower case, no path, no default port.
+# As browsers serialize it: lower case, no path, no default port.
 EXACT_ORIGIN = re.compile(
     r"(?:http://(?!.*:80$)|https://(?!.*:443$))(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?"
 )
@@ -35,7 +35,7 @@ CommaList = Annotated[list[str], NoDecode]
 
 
 def split_secrets(text: str) -> list[str]:
-    """Secrets, one a line, newest first; raises `ValueError` unless there is one and all are strong."""
+    """Split secrets, one per line, newest first; raises `ValueError` if there is none or one is weak."""
     secrets = [line.strip() for line in text.splitlines() if line.strip()]
     if not secrets or any(len(secret) < 32 or len(set(secret)) < 10 for secret in secrets):
         raise ValueError(
@@ -46,7 +46,7 @@ def split_secrets(text: str) -> list[str]:
 
 
 class Settings(BaseSettings):
-    """One object for API, workers and the command line. A secret has no default outside development."""
+    """Settings of API, workers and command line. Secrets have no default outside development."""
 
     model_config = SettingsConfigDict(env_prefix="SPAWNER_", env_file=".env", extra="ignore", hide_input_in_errors=True)
 
@@ -325,16 +325,16 @@ class Settings(BaseSettings):
 
     @property
     def proxies(self) -> list[str]:
-        """TRUSTED_PROXIES that are any."""
+        """TRUSTED_PROXIES without `none`."""
         return [] if self.trusted_proxies == [NO_PROXY] else self.trusted_proxies
 
     @property
     def concerns(self) -> list[str]:
-        """What an operator should hear of at the start, in production."""
+        """Warnings for the operator at start in production."""
         return list(checks.concerns(self._urls)) if self.environment == "production" else []
 
     def _read_secret(self) -> str:
-        """SECRET_KEY's lines; `secret_key_file` is left to say where they came from, if it was a file."""
+        """Read SECRET_KEY's lines. `secret_key_file` stays set and names their source."""
         path = self_named = self.secret_key_file
         if path is None and not self.secret_key and self.environment == "development":
             path = DEVELOPMENT_SECRET
@@ -351,7 +351,7 @@ class Settings(BaseSettings):
 
     @property
     def allowed(self) -> Allowed:
-        """What templates may have beyond the rest."""
+        """Privileges that templates may use beyond the defaults."""
         mounts = {value.removesuffix(":rw"): value.endswith(":rw") for value in self.allowed_mounts}
         socket = urlsplit(self.docker_url)
         path = socket.path if socket.scheme == "unix" else ""
@@ -360,10 +360,10 @@ class Settings(BaseSettings):
 
     @property
     def host_mode(self) -> bool:
-        """Whether `{route}` stands in the host, so that each workspace has its own origin."""
+        """Whether WORKSPACE_URL has `{route}` in the host, so that each workspace has its own origin."""
         return "{route}" in urlsplit(self.workspace_url).netloc
 
     @property
     def secure_cookies(self) -> bool:
-        """Whether browsers come over TLS."""
+        """Whether browsers use TLS."""
         return self.public_url.startswith("https://")

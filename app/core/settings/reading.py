@@ -1,4 +1,4 @@
-"""Reads the settings, or says in one go everything that is wrong with them."""
+"""Reads the settings, or reports all errors at once."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ NAME = re.compile(r"SPAWNER_[A-Z_]*[A-Z]")
 
 
 class _WithoutFiles(Settings):
-    """The settings without those that are read from files: to go on after one that is no good."""
+    """Settings without secret files: allows validation to continue after a bad file."""
 
     @classmethod
     def settings_customise_sources(
@@ -26,7 +26,7 @@ class _WithoutFiles(Settings):
 
 
 class _Each(_WithoutFiles):
-    """The settings each by itself, whether they fit together or not."""
+    """Each setting validated alone, without checks across settings."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -34,9 +34,9 @@ class _Each(_WithoutFiles):
 
 
 class SettingsWrong(Exception):
-    """The settings cannot be used: a line for each, which names it and what to do.
+    """The settings are invalid: one line per error names the setting and the remedy.
 
-    `rest` is the settings as far as they are good, with the defaults of those in `replaced`.
+    `rest` holds the valid settings, with defaults for those in `replaced`.
     """
 
     def __init__(self, lines: list[str], rest: Settings, replaced: set[str]) -> None:
@@ -45,12 +45,12 @@ class SettingsWrong(Exception):
         self._replaced = replaced
 
     def without_consequences(self, lines: Iterable[str]) -> list[str]:
-        """Those of the lines about `rest` that name no setting whose default stands in for what is wrong."""
+        """Drop lines about `rest` that name a setting in `replaced`."""
         return [line for line in lines if self._replaced.isdisjoint(NAME.findall(line))]
 
 
 def read_settings() -> Settings:
-    """Read the settings from the environment, `.env` and files. Raises `SettingsWrong`."""
+    """Read the settings from environment, `.env` and files. Raises `SettingsWrong`."""
     lines = list(sources.misspelt(Settings, given_variables(Settings)))
     kind, replaced, defaults = Settings, set[str](), dict[str, Any]()
     while True:
@@ -75,14 +75,14 @@ def read_settings() -> Settings:
 
 
 def _lines(item: Any) -> list[str]:
-    """What is wrong with one setting, or what the settings together lack, a line each."""
+    """Return the errors of one setting, or of a check across settings, one per line."""
     name = "_".join(str(part) for part in item["loc"]).upper()
     text = item["msg"].removeprefix("Value error, ")
     return [f"SPAWNER_{name}: {text}"] if name else text.splitlines()
 
 
 def load_settings() -> Settings:
-    """Read the settings, or end the process with one line for each one that is wrong."""
+    """Read the settings, or exit with one line per error."""
     try:
         return read_settings()
     except SettingsWrong as wrong:

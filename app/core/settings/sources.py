@@ -16,14 +16,14 @@ from pydantic_settings import (
 
 
 def given_variables(settings: type[BaseSettings]) -> dict[str, str | None]:
-    """What `.env` and the environment say, by names in lower case."""
+    """Return the variables of `.env` and the environment, keyed by lower-case name."""
     return {**DotEnvSettingsSource(settings).env_vars, **EnvSettingsSource(settings).env_vars}
 
 
 def read_setting(settings: type[BaseSettings], name: str) -> str:
-    """Return one setting from where `settings` would read it, for a program that needs no others. Checks nothing.
+    """Return one setting as `settings` would read it, unvalidated, for programs that need only this one.
 
-    Raises `SettingsError` for a file that is no good.
+    Raises `SettingsError` for an unusable file.
     """
     named = given_variables(settings)
     found = named.get(f"{settings.model_config['env_prefix']}{name}".lower()) or FileSource(settings, named)().get(name)
@@ -31,11 +31,10 @@ def read_setting(settings: type[BaseSettings], name: str) -> str:
 
 
 class FileSource(PydanticBaseSettingsSource):
-    """Reads each setting that `repr` leaves out, a secret therefore, from the file that its `…_FILE` names.
+    """Reads each secret (a setting with `repr=False`) from the file that its `…_FILE` names.
 
-    `named` is what the environment and `.env` say. Raises `SettingsError` with a line for each file that is no good,
-    which holds neither its content nor its name: whoever mistakes the one setting for the other wrote a secret there.
-    A field `…_file` of the settings' own is left to them.
+    `named` holds the environment and `.env`. Raises `SettingsError` with a line per unusable file, without the file's
+    name or content: a secret set as `…_FILE` by mistake must not leak. Declared `…_file` fields are skipped.
     """
 
     def __init__(self, settings: type[BaseSettings], named: Mapping[str, str | None]) -> None:
@@ -80,7 +79,7 @@ class FileSource(PydanticBaseSettingsSource):
 PREFIX = "spawner_"
 
 
-# Read by the proxy, by `make up` and by the containers' description, and by no process of ours.
+# Read by the proxy, `make up` and Compose, not by our processes.
 OF_OTHERS = frozenset(
     (
         *("port", "bind", "public_site", "workspace_sites", "api_upstream", "api_ask", "workspace_tls", "slow_header"),
@@ -90,16 +89,16 @@ OF_OTHERS = frozenset(
 )
 
 
-# An orchestrator sets these for a service of our name.
+# Orchestrators set these for a service named spawner.
 OF_ORCHESTRATORS = ("port_", "service_")
 
 
-# A misspelt name is that near to a right one; a name of a later version, or somebody's own, is not.
+# Similarity from which a name counts as misspelt; names of later versions or other programs are further away.
 NEARNESS = 0.8
 
 
 def misspelt(settings: type[BaseSettings], given: Iterable[str]) -> Iterator[str]:
-    """One line for each of the variables that is nearly a setting's name."""
+    """Yield a line for each variable that nearly matches a setting's name."""
     fields = settings.model_fields
     known = {*fields, *(f"{name}_file" for name, field in fields.items() if not field.repr)}
     for variable in sorted({name.lower() for name in given}):

@@ -1,4 +1,4 @@
-"""What a process of Spawner holds open. API, gateway, workers and the command line open the same bundle."""
+"""The open resources of a process: the same bundle for API, gateway, workers and command line."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -24,7 +24,7 @@ from app.security.tokens import Tokens
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Connections and the things made once from settings."""
+    """Connections, and objects built from settings."""
 
     settings: Settings
     catalog: Catalog
@@ -38,7 +38,7 @@ class Resources:
     outbox: Outbox
 
     def unit_of_work(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session that commits at the end and then sends what was noted on it."""
+        """Open a session that commits at the end and then sends the messages recorded on it."""
         return unit_of_work(self.sessions, self.outbox)
 
 
@@ -52,7 +52,7 @@ def make_redis(url: str) -> Redis:
         socket_timeout=5,
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
-        # Two round trips less for each new connection.
+        # Saves two round trips per connection.
         lib_name=None,
         lib_version=None,
     )
@@ -61,7 +61,7 @@ def make_redis(url: str) -> Redis:
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Open everything lazily (nothing is dialled here), and close it at the end."""
+    """Create everything lazily, without connecting, and close it at the end."""
     catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
     engine = make_engine(settings.database_url, pool_size=settings.database_pool)
     redis = make_redis(settings.redis_url)
@@ -86,7 +86,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
 
 @asynccontextmanager
 async def start_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """The same for a process that serves. Raises `StartRefused` where catalogue or tables do not fit this version."""
+    """Like `open_resources`, for servers. Raises `StartRefused` if catalogue or schema do not fit this version."""
     async with AsyncExitStack() as opened:
         try:
             resources = await opened.enter_async_context(open_resources(settings))

@@ -1,4 +1,4 @@
-"""What sharing refuses."""
+"""Errors of sharing."""
 
 from app.core.errors import AppError
 from app.core.i18n import Text

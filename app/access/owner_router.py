@@ -1,4 +1,4 @@
-"""/api/container/{type}/shares and /share-links: what owners let in."""
+"""/api/container/{type}/shares and /share-links: an owner's shares."""
 
 from typing import Annotated
 from uuid import UUID
@@ -35,8 +35,9 @@ ENDS = problems(*CHANGES)
 async def make_share(
     type: TypePath, body: ShareIn, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> ShareOut:
-    """Whoever signs in with this address may enter, until you revoke it. The answer does not depend on whether the
-    address has an account."""
+    """People who sign in with this address may enter until you revoke the share. The answer is the same whether or not
+    the address has an account.
+    """
     return await shares.share(session, resources, caller.user, find_template(resources.catalog, type).key, body.email)
 
 
@@ -44,7 +45,7 @@ async def make_share(
 async def list_shares(
     type: TypePath, session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep
 ) -> SharesOut:
-    """Beside you; and which admins could in the last thirty days, with their reason."""
+    """People other than you who may enter, and admins who could within the last thirty days, with their reason."""
     key = find_template(resources.catalog, type).key
     return SharesOut(shares=await shares.list_shares(session, caller.user, key))
 
@@ -60,7 +61,7 @@ async def list_shares(
 async def revoke_share(
     type: TypePath, id: SharePath, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> None:
-    """The next request is refused, and open websockets end within two seconds. What an admin took cannot be revoked."""
+    """The next request is refused, and open websockets end within two seconds. An admin's access cannot be revoked."""
     await shares.revoke(session, caller.user, find_template(resources.catalog, type).key, id)
 
 
@@ -71,7 +72,7 @@ async def revoke_share(
 async def make_share_link(
     type: TypePath, body: ShareLinkIn, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> NewShareLinkOut:
-    """Whoever opens it and has an account may let themselves in, until it expires. Its address is shown once."""
+    """Anyone with an account can use the link to enter, until it expires. Its address is shown only once."""
     key = find_template(resources.catalog, type).key
     return await shares.make_link(session, resources, caller.user, key, body.hours)
 
@@ -80,7 +81,7 @@ async def make_share_link(
 async def list_share_links(
     type: TypePath, session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep
 ) -> ShareLinksOut:
-    """Those that are good, without their addresses."""
+    """Valid links, without their addresses."""
     key = find_template(resources.catalog, type).key
     return ShareLinksOut(links=await shares.list_links(session, caller.user, key))
 
@@ -96,5 +97,5 @@ async def list_share_links(
 async def revoke_share_link(
     type: TypePath, id: LinkPath, session: SessionDep, resources: ResourcesDep, caller: UserDep
 ) -> None:
-    """It lets nobody in any more, and whom it has let in is out."""
+    """The link stops working, and everyone who used it loses access."""
     await shares.revoke_link(session, caller.user, find_template(resources.catalog, type).key, id)

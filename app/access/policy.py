@@ -1,4 +1,4 @@
-"""Who may enter a workspace: its owner, and whom a share lets in. Every query that asks builds on this."""
+"""Decides who may enter a workspace: its owner, and users with a live share. Every such query uses this module."""
 
 from datetime import datetime
 from typing import Literal
@@ -14,7 +14,7 @@ Account = type[User] | AliasedClass[User]
 
 
 def is_live(now: BindParameter[datetime] | None = None) -> ColumnElement[bool]:
-    """Whether a share has neither been revoked nor expired. A prepared query is given the time."""
+    """Whether a share is neither revoked nor expired. Prepared queries pass the time."""
     at = utcnow() if now is None else now
     return and_(Share.revoked_at.is_(None), or_(Share.expires_at.is_(None), Share.expires_at > at))
 
@@ -22,10 +22,10 @@ def is_live(now: BindParameter[datetime] | None = None) -> ColumnElement[bool]:
 def lets_in(
     host_mode: bool, visitor: Account, owner: Account, now: BindParameter[datetime] | None = None
 ) -> ColumnElement[bool]:
-    """Whether a share lets the visitor into the query's `Workspace`, which is the owner's.
+    """Whether a live share lets the visitor into the query's `Workspace`, owned by `owner`.
 
-    A blocked owner's shares rest; the access that an admin took ends with being an admin. Where workspaces share an
-    origin no share lets anybody in: scripts of the owner's workspace could act in those that the visitor has open.
+    Shares of a blocked owner are suspended; an admin's access ends with the admin role. If workspaces share an origin,
+    shares grant nothing: scripts of one workspace could act in the visitor's others.
     """
     if not host_mode:
         return false()
@@ -37,7 +37,7 @@ def lets_in(
 def may_enter(
     host_mode: bool, visitor: Account, owner: Account, now: BindParameter[datetime] | None = None
 ) -> ColumnElement[bool]:
-    """Whether the visitor may enter the query's `Workspace`. Whether their session lives is asked elsewhere."""
+    """Whether the visitor may enter the query's `Workspace`. Does not check the session."""
     if not host_mode:
         return Workspace.user_id == visitor.id
     shared = exists().where(lets_in(host_mode, visitor, owner, now)).correlate(Workspace, visitor, owner)
@@ -45,7 +45,7 @@ def may_enter(
 
 
 async def entered_as(session: AsyncSession, workspace_id: UUID, visitor: User) -> Literal["visitor", "admin"]:
-    """Whether a share of the owner's lets the visitor in, or only the access that they took as an admin."""
+    """Return whether the visitor enters by an owner's share, or only by admin access."""
     shared = exists().where(
         Share.workspace_id == workspace_id, Share.email == visitor.email, is_live(), Share.reason.is_(None)
     )
@@ -53,9 +53,9 @@ async def entered_as(session: AsyncSession, workspace_id: UUID, visitor: User) -
 
 
 async def end_all(session: AsyncSession, workspace_id: UUID) -> None:
-    """Revoke every share and link of a workspace: its owner wants it gone, and what comes after it is something else.
+    """Revoke every share and link of a deleted workspace: its successor is a different one.
 
-    What admins took expires by itself.
+    Admin access expires by itself.
     """
     now = utcnow()
     links = update(ShareLink).where(ShareLink.workspace_id == workspace_id, ShareLink.revoked_at.is_(None))

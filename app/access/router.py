@@ -1,4 +1,4 @@
-"""/api/user/shares and /api/shares: what others have shared with the caller."""
+"""/api/user/shares and /api/shares: workspaces shared with the caller."""
 
 from fastapi import APIRouter
 
@@ -25,7 +25,9 @@ router = APIRouter(tags=["sharing"])
 async def list_shared(
     session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> SharedListOut:
-    """Open `service_url` in a browser. A paused workspace wakes for you; a stopped one only its owner can start."""
+    """Open `service_url` in a browser. A paused workspace resumes when you open it; only its owner can start a stopped
+    one.
+    """
     return SharedListOut(shares=await shares.list_shared(session, resources, caller.user, locale))
 
 
@@ -38,7 +40,7 @@ async def list_shared(
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable),
 )
 async def leave_share(id: SharePath, session: SessionDep, caller: UserDep) -> None:
-    """You cannot enter any more, unless it is shared with you again."""
+    """You can no longer enter, unless it is shared with you again."""
     await shares.leave(session, caller.user, id)
 
 
@@ -62,5 +64,5 @@ async def leave_share(id: SharePath, session: SessionDep, caller: UserDep) -> No
 async def accept_share(
     body: AcceptIn, session: SessionDep, resources: ResourcesDep, caller: UserDep, locale: LocaleDep
 ) -> SharedOut:
-    """You may enter until the link expires; the workspace's owner sees your address. May be repeated."""
+    """You may enter until the link expires; the workspace's owner sees your address. Idempotent."""
     return await shares.accept(session, resources, caller.user, body.token, locale)

@@ -1,4 +1,4 @@
-"""What clients see of shares."""
+"""Request and response bodies of sharing."""
 
 from datetime import datetime
 from typing import Literal
@@ -16,14 +16,14 @@ MAX_HOURS = 720
 
 
 class ShareIn(BaseModel):
-    """Whom to let in."""
+    """The address to share with."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"email": "bob@example.org"}]})
     email: Email
 
 
 class ShareLinkIn(BaseModel):
-    """How long a link is good for."""
+    """The lifetime of a link."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"hours": 24}]})
     hours: int = Field(ge=1, le=MAX_HOURS, description="Until the link, and what it let in, expires.")
@@ -37,7 +37,7 @@ class AcceptIn(BaseModel):
 
 
 class ShareOut(BaseModel):
-    """One other person who may enter a workspace, or an admin who may or might."""
+    """Another person with access to a workspace, or an admin with past or present access."""
 
     id: UUID = Field(examples=[SHARE_ID])
     email: str = Field(examples=["bob@example.org"])
@@ -55,13 +55,13 @@ class ShareOut(BaseModel):
 
 
 class SharesOut(BaseModel):
-    """Who may enter a workspace beside its owner, newest first."""
+    """People with access to a workspace other than its owner, newest first."""
 
     shares: list[ShareOut]
 
 
 class ShareLinkOut(BaseModel):
-    """A link that lets people in. Its address was shown once."""
+    """A share link. Its address was shown once."""
 
     id: UUID = Field(examples=[LINK_ID])
     created_at: datetime
@@ -70,13 +70,13 @@ class ShareLinkOut(BaseModel):
 
 
 class ShareLinksOut(BaseModel):
-    """The links of a workspace that are good, newest first."""
+    """A workspace's valid links, newest first."""
 
     links: list[ShareLinkOut]
 
 
 class NewShareLinkOut(BaseModel):
-    """A new link. Its address is shown here and never again."""
+    """A new link. Its address is shown only here."""
 
     id: UUID = Field(examples=[LINK_ID])
     url: str = Field(examples=[f"http://localhost:8080/share#token={TOKEN}"])
@@ -85,7 +85,7 @@ class NewShareLinkOut(BaseModel):
 
 
 class SharedOut(BaseModel):
-    """Somebody else's workspace that the caller may enter."""
+    """Another user's workspace that the caller may enter."""
 
     id: UUID | None = Field(examples=[SHARE_ID], description="Of the share; null where the workspace is the caller's.")
     owner: str = Field(examples=["alice@example.org"])
@@ -101,6 +101,6 @@ class SharedOut(BaseModel):
 
 
 class SharedListOut(BaseModel):
-    """What is shared with the caller, newest first."""
+    """Workspaces shared with the caller, newest first."""
 
     shares: list[SharedOut]

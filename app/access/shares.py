@@ -1,7 +1,7 @@
-"""Sharing one workspace: by address, by a link that expires, and the access that an admin takes with a reason.
+"""Shares of a workspace: by address, by an expiring link, and admin access with a reason.
 
-A share names an address and nothing is looked up when it is made, so that neither the answer, nor its time, nor the
-list tells whether the address has an account. Who signs in with it may enter, whether they could before or not.
+A share stores an address without looking up an account: neither response, timing nor list reveals whether one exists.
+Anyone who signs in with the address may enter.
 """
 
 from collections import defaultdict
@@ -29,20 +29,19 @@ from app.models import Share, ShareLink, User, Workspace, utcnow
 from app.resources import Resources
 from app.security.tokens import new_token
 
-# Of one workspace, at once.
+# Concurrent shares per workspace.
 MAX_SHARES = 50
 MAX_LINKS = 20
-# How long the owner sees that an admin could enter.
+# How long the owner sees past admin access.
 ADMIN_LISTED = timedelta(days=30)
 
 _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 
 
 async def share(session: AsyncSession, resources: Resources, user: User, template: str, email: str) -> ShareOut:
-    """Let a normalised address into the user's workspace, until that is revoked. May be repeated.
+    """Share the user's workspace with a normalised address until revoked. Idempotent.
 
-    Raises `NotFound` where the user has none, `TooManyShares`, `TooManyChanges` and
-    `SharedOrigin`.
+    Raises `NotFound` without a workspace, `TooManyShares`, `TooManyChanges` and `SharedOrigin`.
     """
     check_origins(resources)
     await count_change(session, resources, user.id)
@@ -53,12 +52,12 @@ async def share(session: AsyncSession, resources: Resources, user: User, templat
 
 
 async def list_shares(session: AsyncSession, user: User, template: str) -> list[ShareOut]:
-    """Who may enter the user's workspace, and which admins could lately; newest first. Empty where there is none."""
+    """Return live shares and recent admin access of the user's workspace, newest first; empty without a workspace."""
     return (await list_all_shares(session, user))[template]
 
 
 async def list_all_shares(session: AsyncSession, user: User) -> defaultdict[str, list[ShareOut]]:
-    """The same for every workspace of the user, by template."""
+    """Return the shares of all of the user's workspaces, by template."""
     lately = and_(Share.reason.is_not(None), Share.created_at > utcnow() - ADMIN_LISTED)
     query = (
         select(Workspace.template, Share)
@@ -73,7 +72,7 @@ async def list_all_shares(session: AsyncSession, user: User) -> defaultdict[str,
 
 
 async def revoke(session: AsyncSession, user: User, template: str, share_id: UUID) -> None:
-    """End a share of the user's workspace. Raises `NotFound`, also for the access of an admin, which is theirs."""
+    """Revoke a share of the user's workspace. Raises `NotFound`, also for an admin's access."""
     workspace = await _lock(session, user, template)
     found = and_(Share.id == share_id, Share.workspace_id == workspace.id, Share.reason.is_(None))
     ended = await _end(session, found)
@@ -86,8 +85,7 @@ async def revoke(session: AsyncSession, user: User, template: str, share_id: UUI
 async def make_link(
     session: AsyncSession, resources: Resources, user: User, template: str, hours: int
 ) -> NewShareLinkOut:
-    """A link into the user's workspace, for whoever has an account. Raises `NotFound`, `TooManyShares`,
-    `TooManyChanges` and `SharedOrigin`."""
+    """Create a share link. Raises `NotFound`, `TooManyShares`, `TooManyChanges` and `SharedOrigin`."""
     check_origins(resources)
     await count_change(session, resources, user.id)
     workspace = await _lock(session, user, template)
@@ -109,7 +107,7 @@ async def make_link(
 
 
 async def list_links(session: AsyncSession, user: User, template: str) -> list[ShareLinkOut]:
-    """The good links of the user's workspace, newest first."""
+    """Return the valid links of the user's workspace, newest first."""
     accepted = select(func.count()).where(Share.link_id == ShareLink.id).scalar_subquery()
     query = (
         select(ShareLink, accepted)
@@ -124,7 +122,7 @@ async def list_links(session: AsyncSession, user: User, template: str) -> list[S
 
 
 async def revoke_link(session: AsyncSession, user: User, template: str, link_id: UUID) -> None:
-    """End a link of the user's workspace, and the access of everybody whom it let in. Raises `NotFound`."""
+    """Revoke a link of the user's workspace and all shares made with it. Raises `NotFound`."""
     workspace = await _lock(session, user, template)
     ended = (
         update(ShareLink)
@@ -139,14 +137,14 @@ async def revoke_link(session: AsyncSession, user: User, template: str, link_id:
 
 
 async def accept(session: AsyncSession, resources: Resources, user: User, token: str, locale: Locale) -> SharedOut:
-    """Let the user into the workspace of a link until the link expires. May be repeated; an owner needs no share.
+    """Grant the user access by a link until the link expires. Idempotent; creates no share for the owner.
 
     Raises `InvalidShareLink`, `TooManyShares`, `TooManyChanges` and `SharedOrigin`.
     """
     check_origins(resources)
     await count_change(session, resources, user.id)
     named: ColumnElement[bool] = ShareLink.token_hash.in_(resources.tokens.hashes("share", token))
-    # The workspace's lock first, as its owner takes it: a link that is being revoked lets nobody in.
+    # Locks the workspace first, as its owner does: a link under revocation grants nothing.
     locked = select(ShareLink.workspace_id).where(named).scalar_subquery()
     await session.execute(select(Workspace.id).where(Workspace.id == locked).with_for_update(key_share=True))
     query = (
@@ -168,7 +166,7 @@ async def accept(session: AsyncSession, resources: Resources, user: User, token:
 
 
 async def list_shared(session: AsyncSession, resources: Resources, user: User, locale: Locale) -> list[SharedOut]:
-    """The workspaces of others that the user may enter, newest first; those of templates that are gone are left out."""
+    """Return the shared workspaces that the user may enter, newest first; omits removed templates."""
     query = (
         select(Share, Workspace, _owner)
         .select_from(Workspace)
@@ -185,7 +183,7 @@ async def list_shared(session: AsyncSession, resources: Resources, user: User, l
 
 
 async def leave(session: AsyncSession, user: User, share_id: UUID) -> None:
-    """Give up what was shared with the user, or what an admin took. Raises `NotFound`."""
+    """End a share with the user, or the user's admin access. Raises `NotFound`."""
     ended = await _end(session, and_(Share.id == share_id, Share.email == user.email))
     if ended is None:
         raise NotFound
@@ -195,7 +193,7 @@ async def leave(session: AsyncSession, user: User, share_id: UUID) -> None:
 async def find_shared(
     session: AsyncSession, resources: Resources, user: User, slug: str, template: str
 ) -> Workspace | None:
-    """Another's workspace that the user may enter; None where there is none, or it is not shared with them."""
+    """Return another user's workspace that the user may enter, or None."""
     query = (
         select(Workspace)
         .join(_visitor, _visitor.id == user.id)
@@ -208,7 +206,7 @@ async def find_shared(
 
 
 async def purge(session: AsyncSession) -> int:
-    """Delete a batch of shares and of links that were over long ago, and return how many. Repeat it."""
+    """Delete a batch of long-expired shares and links; returns the count. Repeat until 0."""
     before = utcnow() - ADMIN_LISTED
     tables = (Share, ShareLink)
     overs = [or_(table.revoked_at < before, table.expires_at < before) for table in tables]
@@ -216,7 +214,7 @@ async def purge(session: AsyncSession) -> int:
 
 
 def view(row: Share) -> ShareOut:
-    """A share as the owner sees it."""
+    """Build the owner's view of a share."""
     return ShareOut(
         id=row.id,
         email=row.email,
@@ -248,13 +246,13 @@ def view_shared(
 
 
 def check_origins(resources: Resources) -> None:
-    """Raise `SharedOrigin` where each visitor would be at the mercy of the workspace's scripts."""
+    """Raise `SharedOrigin` if workspaces share an origin: their scripts could attack visitors."""
     if not resources.settings.host_mode:
         raise SharedOrigin
 
 
 async def _lock(session: AsyncSession, user: User, template: str) -> Workspace:
-    """The user's workspace, held until the transaction ends: shares are counted and then made. Raises `NotFound`."""
+    """Lock the user's workspace until the transaction ends, to count shares before adding one. Raises `NotFound`."""
     query = select(Workspace).where(_own(user, template)).with_for_update(key_share=True)
     workspace = await session.scalar(query)
     if workspace is None:
@@ -265,7 +263,7 @@ async def _lock(session: AsyncSession, user: User, template: str) -> Workspace:
 async def grant_share(
     session: AsyncSession, workspace_id: UUID, email: str, *, user_id: UUID | None = None, link: ShareLink | None = None
 ) -> Share:
-    """Make a share of a workspace that is locked, or prolong the one that there is."""
+    """Create or extend a share of a locked workspace."""
     link_id, until = (link.id, link.expires_at) if link is not None else (None, None)
     others = and_(Share.workspace_id == workspace_id, Share.reason.is_(None), is_live())
     same = and_(Share.email == email, Share.link_id.is_not_distinct_from(link_id))
@@ -287,7 +285,7 @@ async def grant_share(
 
 
 async def _end(session: AsyncSession, which: ColumnElement[bool]) -> Share | None:
-    """Revoke live shares; one of them, or None where there is none."""
+    """Revoke live shares; returns one of them, or None."""
     ended = update(Share).where(which, is_live()).values(revoked_at=utcnow()).returning(Share)
     found: Share | None = (await session.scalars(ended)).first()
     return found
@@ -299,7 +297,7 @@ def _own(user: User, template: str) -> ColumnElement[bool]:
 
 
 def _good() -> ColumnElement[bool]:
-    """Whether a link lets people in."""
+    """Whether a link is neither revoked nor expired."""
     return and_(ShareLink.revoked_at.is_(None), ShareLink.expires_at > utcnow())
 
 

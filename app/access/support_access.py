@@ -1,4 +1,4 @@
-"""The access that an admin takes to somebody's workspace, with a reason that its owner reads."""
+"""An admin's temporary access to a user's workspace, with a reason that the owner reads."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -18,7 +18,7 @@ from app.resources import Resources
 async def take_access(
     session: AsyncSession, resources: Resources, admin: User, workspace_id: UUID, reason: str, locale: Locale
 ) -> SharedOut:
-    """Let an admin into somebody's workspace for a while; its owner sees it, and why.
+    """Grant an admin temporary access to a workspace; the owner sees access and reason.
 
     Raises `NotFound` and `SharedOrigin`.
     """

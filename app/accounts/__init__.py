@@ -1,1 +1,1 @@
-"""Accounts, and what a request proves about who sends it: sessions, tokens, devices."""
+"""Accounts and request authentication: sessions, tokens, devices."""

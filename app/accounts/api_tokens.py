@@ -1,4 +1,4 @@
-"""Personal tokens for programs: made, listed and revoked by their owner's own session, never by a token."""
+"""Personal API tokens: created, listed and revoked with a session of the owner, never with a token."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,13 +22,13 @@ MAX_DAYS = 365
 async def make_token(
     session: AsyncSession, resources: Resources, user: User, name: str, scopes: Sequence[Scope], expires_at: datetime
 ) -> tuple[ApiToken, str]:
-    """A token of the account, and its secret, which nobody can read again.
+    """Create a token; returns it with its secret, which cannot be read again.
 
-    Raises `NotAdmin` for the scope `admin` where the account is none, `TooManyTokens` and `TooManyChanges`.
+    Raises `NotAdmin` for the scope `admin` of a non-admin, `TooManyTokens` and `TooManyChanges`.
     """
     if Scope.ADMIN in scopes and not user.is_admin:
         raise NotAdmin
-    # It locks the account: of requests at the same moment each must see the other's.
+    # Locks the account: concurrent requests must count each other's tokens.
     await count_change(session, resources, user.id)
     live = (ApiToken.user_id == user.id, token_lives())
     if (await session.scalar(select(func.count()).where(*live)) or 0) >= MAX_TOKENS:
@@ -50,7 +50,7 @@ async def make_token(
 
 
 async def list_tokens(session: AsyncSession, user: User) -> Sequence[ApiToken]:
-    """The account's tokens that are still good, newest first."""
+    """Return the account's valid tokens, newest first."""
     query = (
         select(ApiToken)
         .where(ApiToken.user_id == user.id, token_lives())
@@ -60,7 +60,7 @@ async def list_tokens(session: AsyncSession, user: User) -> Sequence[ApiToken]:
 
 
 async def revoke_token(session: AsyncSession, user: User, token_id: UUID) -> None:
-    """Refuse the token from the next request on. Raises `NotFound` where it is not a good one of the account."""
+    """Revoke a token from the next request on. Raises `NotFound` unless it is a valid token of the account."""
     now = utcnow()
     revoked = await session.scalar(
         update(ApiToken)

@@ -1,4 +1,4 @@
-"""How many changes an account may ask for in an hour: each leaves rows, and makes work for machines that all share."""
+"""Hourly limit of an account's changes: each adds rows, and work on shared machines."""
 
 import math
 from datetime import timedelta
@@ -16,13 +16,13 @@ _ACTIVATED = case((User.state == UserState.VERIFIED, literal(UserState.ACTIVE, U
 
 
 async def count_change(session: AsyncSession, resources: Resources, user_id: UUID, *, activate: bool = False) -> None:
-    """Count one change, and lock the account until the transaction ends; raises `TooManyChanges`.
+    """Count one change and lock the account until the transaction ends; raises `TooManyChanges`.
 
     `activate` makes a verified account active: the change is a launch.
 
-    The account has as many changes as the setting says, and gets used ones back evenly over an hour (GCRA):
-    `changes_until` is when it will have them all. One guarded UPDATE counts and decides, however many ask at once. A
-    transaction that fails has not counted.
+    The setting limits changes per hour; used ones refill evenly over an hour (GCRA). `changes_until` is when all are
+    available again. One guarded UPDATE counts and decides, so concurrent requests are safe. A rollback undoes the
+    count.
     """
     now, each = utcnow(), _each(resources)
     until = func.greatest(func.coalesce(User.changes_until, now), now)
@@ -40,7 +40,7 @@ async def count_change(session: AsyncSession, resources: Resources, user_id: UUI
 
 
 async def forget_change(session: AsyncSession, resources: Resources, user_id: UUID) -> None:
-    """Take back what `count_change` has counted in this transaction: there was nothing to change."""
+    """Undo this transaction's `count_change`: nothing changed."""
     back = update(User).where(User.id == user_id).values(changes_until=User.changes_until - _each(resources))
     await session.execute(back.execution_options(synchronize_session=False))
 

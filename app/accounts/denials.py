@@ -1,10 +1,10 @@
-"""Refused attempts of people who are signed in, in the audit trail although their transaction is rolled back.
+"""Records denied requests of signed-in users in the audit trail, although their transaction rolls back.
 
-A refusal has a transaction of its own. Of one account's refusals with one code at one route a process writes the first
-at once, and a minute later one row that counts the others: a flood of one kind neither fills the table nor hides
-another kind. The log has them all.
+Each denial has its own transaction. Per account, code and route, a process writes the first denial at once and, a
+minute later, one row that counts the rest. A flood of one kind neither fills the table nor hides another kind. The log
+has all denials.
 
-What is not there does not count: unknown things and other people's answer 404 alike, far too often to mean anything.
+404 is not recorded: unknown resources and those of other users answer alike, too often to be meaningful.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ AWAY = (SQLAlchemyError, RedisError, OSError)
 
 
 class ClosedWord(StringConvertor):
-    """One of few words in a path, each of which names another operation. What anybody may invent is none."""
+    """A path segment from a closed list of words, each naming an operation. Free-form segments do not match."""
 
 
 @dataclass(slots=True)
 class _Counted:
-    """What follows a refusal that was written: how many more, and where the last one came from."""
+    """Denials counted after a recorded one, and the origin of the last."""
 
     actor: User
     code: str
@@ -55,14 +55,14 @@ class _Counted:
 
 
 class Denials:
-    """The refusals that a process has written lately, and those that it has counted since."""
+    """The denials that this process has recorded recently, and the counts since."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._counted: OrderedDict[tuple[object, str, str], _Counted] = OrderedDict()
 
     async def record_denial(self, request: Request, error: AppError) -> None:
-        """Write down that the request was refused, if somebody is known to have sent it. Never fails."""
+        """Record the denied request if its user is known. Never raises."""
         resources: Resources = request.app.state.resources
         try:
             caller = await _caller_of(request, resources)
@@ -80,7 +80,7 @@ class Denials:
 
     @asynccontextmanager
     async def running(self, resources: Resources) -> AsyncIterator[None]:
-        """Write the counts when their minute is over, and what is left of them at the end."""
+        """Write counts when their minute has passed, and the remaining ones at shutdown."""
         try:
             async with background_loop("denials", partial(self._keep, resources), essential=False):
                 yield
@@ -88,7 +88,7 @@ class Denials:
             await self.flush(resources, everything=True)
 
     async def flush(self, resources: Resources, *, everything: bool = False) -> None:
-        """Write the counts whose minute is over. Never fails: what cannot be written is lost, and logged."""
+        """Write counts whose minute has passed. Never raises: failed writes are logged and lost."""
         now = self._clock()
         over = [key for key, counted in self._counted.items() if everything or counted.until <= now]
         try:
@@ -102,7 +102,7 @@ class Denials:
             await self.flush(resources)
 
     def _count(self, actor: User, code: str, target: str, route: str) -> list[_Counted] | None:
-        """None where the refusal is only counted; else it is to be written, after these counts that are over."""
+        """Return the expired counts to write before this denial; None if it is only counted."""
         now, key = self._clock(), (actor.id, code, route)
         before = self._counted.get(key)
         if before is not None and now < before.until:
@@ -133,7 +133,7 @@ class Denials:
 
 
 def _route(request: Request) -> str:
-    """Which operation was asked for: its route, where a word of a closed list in the path names another operation."""
+    """Return the request's route, with the closed words of its path filled in."""
     route = request.scope.get("route")
     path: str = getattr(route, "path_format", "")
     for name, convertor in getattr(route, "param_convertors", {}).items():
@@ -143,7 +143,7 @@ def _route(request: Request) -> str:
 
 
 async def _caller_of(request: Request, resources: Resources) -> Principal | None:
-    """Who sent the request: known already, or the owner of a cookie that came from elsewhere and was not looked at."""
+    """Return the request's principal: already resolved, or the owner of a cross-site cookie that was ignored."""
     caller: Principal | None = getattr(request.state, "caller", None)
     cookie = single_cookie(request, access_name(resources.settings))
     if caller is None and cookie is not None:

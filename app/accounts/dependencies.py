@@ -1,7 +1,6 @@
-"""Every dependency of the routes, as Annotated aliases.
+"""The routes' authentication dependencies, as Annotated aliases.
 
-All are coroutines, also those that wait for nothing: FastAPI sends a plain function to a thread, which costs more than
-what any of these does.
+All are coroutines: FastAPI runs plain functions in a thread, which costs more than the work itself.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,12 +22,12 @@ from app.http.dependencies import ResourcesDep, check_same_origin
 from app.models import utcnow
 from app.resources import Resources
 
-# How long after signing in the strongest acts are open.
+# Age limit of a session for the most sensitive operations.
 RECENT = timedelta(minutes=15)
 
 
 def _may_refresh(request: Request) -> bool:
-    """Another site's page may lead the browser here, but what it merely loads moves no session on."""
+    """Return whether the request may rotate the session: not for subresources of other sites' pages."""
     if request.headers.get("sec-fetch-mode") == "navigate":
         return True
     return request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
@@ -37,7 +36,7 @@ def _may_refresh(request: Request) -> bool:
 async def _find_principal(
     request: Request, resources: Resources, query: PrincipalSelect = PRINCIPAL, **values: Any
 ) -> tuple[Principal | None, list[Row]]:
-    """The principal by Bearer or by the pages' cookies, which are renewed on the way where their time is over."""
+    """Find the principal by Bearer token or page cookies; expired page cookies are renewed on the way."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
         credential = principal.read_bearer(resources, token.strip()) if scheme.lower() == "bearer" else None
@@ -72,7 +71,7 @@ async def _find(
 
 
 def _identify(request: Request, caller: Principal | None) -> None:
-    # The audit trail names the principal of a later refusal.
+    # The audit trail names the principal of a later denial.
     request.state.caller = caller
     if caller is not None:
         bind_to_request(user_id=str(caller.user.id))
@@ -88,7 +87,7 @@ async def _touch(resources: Resources, caller: Principal) -> None:
 
 
 async def get_principal(request: Request, resources: ResourcesDep) -> AsyncIterator[Principal | None]:
-    """The principal of a session or a personal token. Its use is recorded after the answer."""
+    """Return the principal of a session or personal token. Its use is recorded after the response."""
     caller, _ = await _find_principal(request, resources)
     _identify(request, caller)
     yield caller
@@ -96,12 +95,12 @@ async def get_principal(request: Request, resources: ResourcesDep) -> AsyncItera
         await _touch(resources, caller)
 
 
-# Routes take one of the aliases below, which say what a personal token may do there.
+# Routes use the aliases below, which define what personal tokens may do.
 _PrincipalDep = Annotated[Principal | None, Depends(get_principal)]
 
 
 async def get_user(caller: _PrincipalDep) -> Principal | None:
-    """Who is signed in. A personal token is refused: it opens what names its scope, and nothing else."""
+    """Return the signed-in user. Raises for personal tokens: they are valid only where a scope is named."""
     if caller is not None and caller.token_id is not None:
         raise InsufficientScope
     return caller
@@ -111,7 +110,7 @@ OptionalUserDep = Annotated[Principal | None, Depends(get_user)]
 
 
 async def require_user(caller: OptionalUserDep) -> Principal:
-    """The caller, or 401."""
+    """Return the caller, or answer 401."""
     if caller is None:
         raise Unauthorized
     return caller
@@ -121,7 +120,7 @@ UserDep = Annotated[Principal, Depends(require_user)]
 
 
 def _check_scope(caller: Principal | None, *scopes: Scope) -> Principal:
-    """The caller, or 401; 403 for a personal token that has none of the scopes."""
+    """Return the caller, or answer 401; 403 for a personal token without any of the scopes."""
     if caller is None:
         raise Unauthorized
     if caller.token_id is not None and caller.scopes.isdisjoint(scopes):
@@ -130,7 +129,7 @@ def _check_scope(caller: Principal | None, *scopes: Scope) -> Principal:
 
 
 async def require_scoped_user(request: Request, caller: _PrincipalDep) -> Principal:
-    """The caller, also by a token: `workspaces` is good for everything of theirs, `read` for what changes nothing."""
+    """Return the caller, also by token: `workspaces` permits all routes of this kind, `read` only safe methods."""
     reading = (Scope.READ,) if request.method in ("GET", "HEAD") else ()
     return _check_scope(caller, *reading, Scope.WORKSPACES)
 
@@ -147,7 +146,7 @@ async def answer_scoped_user(
     answer: Callable[[Principal, list[Row]], Awaitable[Response]],
     **values: Any,
 ) -> Response:
-    """For direct routes: answer the principal that `ScopedUserDep` is, given the rows of the query's own columns."""
+    """For direct routes: authenticate as `ScopedUserDep` does and answer, given the rows of the query's own columns."""
     resources: Resources = request.app.state.resources
     caller, rows = await _find_principal(request, resources, query, **values)
     _identify(request, caller)
@@ -158,7 +157,7 @@ async def answer_scoped_user(
 
 
 async def require_admin(caller: _PrincipalDep) -> Principal:
-    """The caller where they are an admin, else 403, also by a token; the row counts, not what is shown."""
+    """Return an admin, also by token; else answer 403. The account's row decides, not the token's claim."""
     caller = _check_scope(caller, Scope.ADMIN)
     if not caller.user.is_admin:
         raise NotAdmin
@@ -169,7 +168,7 @@ AdminDep = Annotated[Principal, Depends(require_admin)]
 
 
 async def require_signed_in_admin(caller: UserDep) -> Principal:
-    """An admin by a session of their own, else 403: no token changes who may sign in, or enters a workspace."""
+    """Return an admin with a session, else answer 403: tokens cannot change sign-in rights or enter workspaces."""
     if not caller.user.is_admin:
         raise NotAdmin
     return caller
@@ -185,7 +184,7 @@ def check_recent(caller: Principal) -> None:
 
 
 async def require_recent_admin(caller: SignedInAdminDep) -> Principal:
-    """An admin who signed in lately, for what a session that was left open must not do."""
+    """Return an admin who signed in recently, so that an abandoned session cannot perform the operation."""
     check_recent(caller)
     return caller
 
@@ -194,7 +193,7 @@ RecentAdminDep = Annotated[Principal, Depends(require_recent_admin)]
 
 
 async def get_client(request: Request) -> Client:
-    """Where the request comes from; the middleware has settled whose word on that counts."""
+    """Return the request's client; the middleware has already evaluated proxy headers."""
     agent = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
     return Client(address=request.client.host[:45] if request.client else "", user_agent=agent[:200])
 
@@ -203,7 +202,7 @@ ClientDep = Annotated[Client, Depends(get_client)]
 
 
 async def get_device_cookie(request: Request, resources: ResourcesDep) -> DeviceCookie:
-    """Which browser asks; a new one has to be told its cookie by `set_device_cookie`."""
+    """Return the browser's device cookie; `set_device_cookie` must set a new one."""
     return read_device_cookie(single_cookie(request, device_cookie_name(resources.settings)))
 
 

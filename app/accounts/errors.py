@@ -43,7 +43,7 @@ class TooManyChanges(AppError):
 
 
 class InvalidAddress(ValueError):
-    """The text is not an address that we would write to."""
+    """The text is not an address that Spawner writes to."""
 
 
 class LastAdmin(AppError):

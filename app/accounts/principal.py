@@ -1,7 +1,7 @@
-"""The principal of a request. Each request reads the row of its credential: the end of a session or token, and a
-blocked account, hold at the next request.
+"""The principal of a request. Every request reads its credential's row, so ended sessions, revoked tokens and blocked
+accounts take effect at once.
 
-One prepared statement finds the principal, and what a hot route wants to know beside it.
+One prepared statement finds the principal and the extra columns of a hot route.
 """
 
 import enum
@@ -41,7 +41,7 @@ _UNSHOWN = or_(Session.shown_at.is_(None), Session.shown_at < Session.refreshed_
 
 
 class Scope(enum.StrEnum):
-    """What a personal token may be good for."""
+    """What a personal token permits."""
 
     READ = "read"
     WORKSPACES = "workspaces"
@@ -50,7 +50,7 @@ class Scope(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a request comes from, as the list of sessions shows it."""
+    """The client of a request, as the list of sessions shows it."""
 
     address: str
     user_agent: str
@@ -58,11 +58,11 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The account as it is now, and the credential that the request showed for it: a session, or a personal token.
+    """The account, and the credential of the request: a session or a personal token.
 
-    A token is good for its `scopes` alone. `seen_at` is when the use was last recorded. `fresh`: this answer carries
-    the session's new cookies and must not be delayed. `pair_known`: the session's newest cookies have been shown
-    before. `signed_in_at` is when the session began. `user` is the row without an ORM session.
+    `scopes` limit a token. `seen_at` is the last recorded use. `fresh`: this response sets the session's new cookies
+    and must not be delayed. `pair_known`: the browser has sent the session's newest cookies before. `signed_in_at` is
+    the start of the session. `user` is the row without an ORM session.
     """
 
     user: User
@@ -79,18 +79,18 @@ Instant = datetime | BindParameter[datetime]
 
 
 def session_lives(now: Instant | None = None) -> ColumnElement[bool]:
-    """Whether the query's `Session` has neither been ended nor expired."""
+    """Whether the query's `Session` has neither ended nor expired."""
     return and_(Session.ended_at.is_(None), Session.expires_at > (utcnow() if now is None else now))
 
 
 def token_lives(now: Instant | None = None) -> ColumnElement[bool]:
-    """Whether the query's `ApiToken` has neither been revoked nor expired."""
+    """Whether the query's `ApiToken` is neither revoked nor expired."""
     return and_(ApiToken.revoked_at.is_(None), ApiToken.expires_at > (utcnow() if now is None else now))
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a request shows, checked as far as it can be without the database: names a statement, and its values."""
+    """A credential, verified as far as possible without the database: a statement and its values."""
 
     kind: str
     values: dict[str, Any]
@@ -114,7 +114,7 @@ _WIDTH = len(_USER.columns) + len(_OWN)
 
 
 class PrincipalSelect:
-    """The statements that find a principal by each kind of credential, and columns of something of theirs beside it."""
+    """The statements that find a principal for each kind of credential, with a query's extra columns."""
 
     def __init__(self, *columns: Any, joined: Callable[[Select[*tuple[Any, ...]]], Any] = lambda query: query) -> None:
         sessions, tokens = (joined(query.add_columns(*columns)) for query in (_SESSIONS, _TOKENS))
@@ -132,7 +132,7 @@ PRINCIPAL = PrincipalSelect()
 
 
 def read_bearer(resources: Resources, token: str) -> Credential | None:
-    """The access token or personal token that a request shows; None unless it is ours and in time."""
+    """Parse an access token or personal token; None if it is foreign or expired."""
     if token.startswith(TOKEN_PREFIX):
         return Credential("token", {"hashes": resources.tokens.hashes("token", token)})
     try:
@@ -143,16 +143,16 @@ def read_bearer(resources: Resources, token: str) -> Credential | None:
 
 
 def read_cookie(resources: Resources, cookie: str) -> Credential:
-    """The pages' cookie that a request shows.
+    """Parse the pages' cookie.
 
-    Sessions from before there were refresh tokens have no time from which it counts: they sign in again.
+    Sessions older than refresh tokens have no start time: their users sign in again.
     """
     oldest = utcnow() - timedelta(seconds=resources.settings.page_access_seconds)
     return Credential("cookie", {"hashes": resources.tokens.hashes("session", cookie), "oldest": oldest})
 
 
 def credential_of(principal: Principal) -> Credential:
-    """What the principal was found by."""
+    """Return the credential of a principal."""
     if principal.token_id is not None:
         return Credential("token_id", {"id": principal.token_id})
     return Credential("session", {"id": principal.session_id})
@@ -161,10 +161,9 @@ def credential_of(principal: Principal) -> Credential:
 async def find_principal(
     resources: Resources, credential: Credential, query: PrincipalSelect = PRINCIPAL, **values: Any
 ) -> tuple[Principal, list[Row]] | None:
-    """The principal, and the rows of the query's own columns; None unless the session or token lives.
+    """Return the principal and the rows of the query's extra columns; None unless the session or token is live.
 
-    The first request with a new cookie records that its browser has it: from then on the refresh token before it is in
-    two hands if it comes back.
+    The first request with new cookies records their receipt: reuse of the previous refresh token then means theft.
     """
     rows = await resources.reader.fetch(query.by[credential.kind], now=utcnow(), **credential.values, **values)
     if not rows:
@@ -186,26 +185,26 @@ def _principal(row: Row, *, is_token: bool) -> Principal:
 
 
 async def principal_by_bearer(resources: Resources, token: str) -> Principal | None:
-    """The principal of an access token or personal token; None unless it is in time and what it names lives."""
+    """Return the principal of an access token or personal token; None unless it is valid and live."""
     credential = read_bearer(resources, token)
     found = await find_principal(resources, credential) if credential else None
     return found[0] if found else None
 
 
 async def principal_by_cookie(resources: Resources, cookie: str) -> Principal | None:
-    """The principal of the pages' cookie; None unless it is in time and its session lives."""
+    """Return the principal of the pages' cookie; None unless it is valid and its session is live."""
     found = await find_principal(resources, read_cookie(resources, cookie))
     return found[0] if found else None
 
 
 async def confirm(resources: Resources, caller: Principal) -> None:
-    """Look again, in the middle of a long answer; raises `Unauthorized` once the caller would not get in any more."""
+    """Check again during a long response; raises `Unauthorized` once the credential is no longer valid."""
     if await find_principal(resources, credential_of(caller)) is None:
         raise Unauthorized
 
 
 async def touch_last_seen(resources: Resources, caller: Principal) -> None:
-    """Record that the session or token was used, at most once a minute. May race and be repeated."""
+    """Record the use of the session or token, at most once a minute. Safe to race and repeat."""
     if caller.token_id is not None:
         await touch_token(resources, caller.token_id, caller.seen_at)
         return
@@ -219,7 +218,7 @@ async def touch_last_seen(resources: Resources, caller: Principal) -> None:
 
 
 async def touch_token(resources: Resources, token_id: UUID, used_at: datetime | None) -> None:
-    """The same for a personal token that was last used at `used_at`."""
+    """Record the use of a personal token, last used at `used_at`, at most once a minute."""
     now = utcnow()
     before = now - SEEN_EVERY
     if used_at is not None and used_at > before:
@@ -230,7 +229,7 @@ async def touch_token(resources: Resources, token_id: UUID, used_at: datetime | 
 
 
 async def _note_pair(resources: Resources, session_id: UUID | None) -> None:
-    """The clocks of several machines may differ: the time is never one before the pair was made."""
+    """Record the receipt of new cookies, never before their creation: clocks of machines differ."""
     async with resources.unit_of_work() as session:
         await session.execute(
             update(Session)

@@ -1,4 +1,4 @@
-"""/api/auth: what a person is signed in with, and the tokens of their programs. No token opens any of it."""
+"""/api/auth: the caller's sessions and personal tokens. All routes require a session; tokens are rejected."""
 
 from typing import Annotated
 from uuid import UUID
@@ -42,10 +42,11 @@ ENDING = problems(InvalidRequest, Unauthorized, Forbidden, NotFound, Unavailable
     dependencies=[Depends(check_same_origin)],
 )
 async def refresh(request: Request, resources: ResourcesDep) -> None:
-    """Exchanges the refresh cookie for a new pair; always for the same, until that one is used: an answer may be lost.
+    """Exchanges the refresh cookie for a new pair of cookies; repeating it returns the same pair until that pair is
+    used.
 
-    An old refresh cookie that comes back ten seconds after its successor was used is in two hands: its session ends.
-    Pages need not ask: any request of theirs whose session cookie's time is over does the same on its way.
+    If an old refresh cookie is used ten seconds after its successor, its session ends: the cookie was stolen. Pages
+    need not call this: any request with an expired session cookie renews it.
     """
     token = single_cookie(request, session_cookies.refresh_name(resources.settings)) or ""
     renewed = await sessions.refresh(resources, token)
@@ -62,7 +63,7 @@ async def refresh(request: Request, resources: ResourcesDep) -> None:
     responses=problems(Unauthorized, Unavailable),
 )
 async def list_sessions(session: ReadSessionDep, caller: UserDep, locale: LocaleDep) -> SessionsOut:
-    """Everything that is signed in as you, last used first."""
+    """Your live sessions, last used first."""
     found = await sessions.list_sessions(session, caller.user)
     return SessionsOut(sessions=[SessionOut.of(row, caller.session_id, locale) for row in found])
 
@@ -76,7 +77,7 @@ async def list_sessions(session: ReadSessionDep, caller: UserDep, locale: Locale
     responses=ENDING,
 )
 async def end_session(id: SessionPath, session: SessionDep, caller: UserDep) -> None:
-    """Its tokens, its cookies and the workspaces opened with it are refused from now on."""
+    """The session's tokens, cookies and open workspaces are refused from now on."""
     await sessions.end_session(session, caller.user, id)
 
 
@@ -89,7 +90,7 @@ async def end_session(id: SessionPath, session: SessionDep, caller: UserDep) -> 
     responses=problems(Unauthorized, Forbidden, Unavailable),
 )
 async def end_others(session: SessionDep, caller: UserDep) -> None:
-    """Signs out everywhere else; the session that asks goes on."""
+    """Ends all your other sessions; the current one stays."""
     await sessions.end_others(session, caller)
 
 
@@ -111,7 +112,7 @@ async def end_others(session: SessionDep, caller: UserDep) -> None:
     ),
 )
 async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep, caller: UserDep) -> MadeTokenOut:
-    """For programs: good for what its scopes name, until it expires or is revoked. The secret is shown this once."""
+    """A token for programs, limited to its scopes until it expires or is revoked. The secret is shown only once."""
     made, secret = await api_tokens.make_token(session, resources, caller.user, body.name, body.scopes, body.end)
     return view_made_token(made, secret)
 
@@ -123,7 +124,7 @@ async def make_token(body: TokenIn, session: SessionDep, resources: ResourcesDep
     responses=problems(Unauthorized, Unavailable),
 )
 async def list_tokens(session: ReadSessionDep, caller: UserDep) -> ApiTokensOut:
-    """Those that are still good, newest first, without their secrets."""
+    """Your valid tokens, newest first, without their secrets."""
     return ApiTokensOut(tokens=[view_token(row) for row in await api_tokens.list_tokens(session, caller.user)])
 
 

@@ -1,4 +1,4 @@
-"""What people see of their sessions and tokens, and what they send to make a token."""
+"""Request and response bodies of sessions and personal tokens."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ TOKEN_ID = "9c5e1b34-0d7a-4b6c-8f21-3e5d7a9b1c42"  # noqa: S105 # nosec B105 # a
 
 
 class SessionOut(BaseModel):
-    """One sign-in that lives."""
+    """A live session."""
 
     id: UUID = Field(examples=[SESSION_ID])
     device: str = Field(examples=["Firefox on Linux"], description="What signed in, as far as it said so.")
@@ -32,7 +32,7 @@ class SessionOut(BaseModel):
 
     @classmethod
     def of(cls, row: Session, current: UUID | None, locale: Locale) -> Self:
-        """Show a session to its owner."""
+        """Build the response from a row."""
         return cls(
             id=row.id,
             device=name_device(row.user_agent, locale),
@@ -44,7 +44,7 @@ class SessionOut(BaseModel):
 
 
 class SessionsOut(BaseModel):
-    """Everything that is signed in."""
+    """The live sessions."""
 
     sessions: list[SessionOut]
 
@@ -62,7 +62,7 @@ TokenName = Annotated[str, Field(min_length=1, max_length=100, examples=["backup
 
 
 class TokenIn(BaseModel):
-    """A personal token to make: for so many days, or until a time."""
+    """A personal token to create. It expires after a number of days, or at a time."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "backup", "scopes": ["read"], "days": 30}]}, extra="ignore"
@@ -88,7 +88,7 @@ class TokenIn(BaseModel):
 
     @property
     def end(self) -> datetime:
-        """When the token ends."""
+        """Return when the token expires."""
         return self.expires_at or utcnow() + timedelta(days=self.days or 0)
 
 
@@ -104,7 +104,7 @@ class ApiTokenOut(BaseModel):
 
 
 class MadeTokenOut(ApiTokenOut):
-    """A new personal token. Its secret is shown this once."""
+    """A new personal token. Its secret is shown only once."""
 
     token: str = Field(
         examples=["spawner_q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"], description="Send as `Bearer`."
@@ -112,18 +112,18 @@ class MadeTokenOut(ApiTokenOut):
 
 
 class ApiTokensOut(BaseModel):
-    """The personal tokens that are still good."""
+    """The valid personal tokens."""
 
     tokens: list[ApiTokenOut]
 
 
 def view_token(row: ApiToken) -> ApiTokenOut:
-    """Show a token to its owner."""
+    """Build the response from a row."""
     return ApiTokenOut.model_validate(row, from_attributes=True)
 
 
 def view_made_token(row: ApiToken, secret: str) -> MadeTokenOut:
-    """Show a new token, with its secret."""
+    """Build the response of a new token, with its secret."""
     return MadeTokenOut(token=secret, **view_token(row).model_dump())
 
 

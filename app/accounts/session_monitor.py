@@ -1,4 +1,4 @@
-"""Those who wait for an answer, and who are let go within seconds once what they are signed in with has ended."""
+"""Ends long waits within seconds after their session or token has ended."""
 
 import asyncio
 import time
@@ -20,29 +20,29 @@ from app.resources import Resources
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 2
-# Nobody goes on waiting unjudged for longer than that.
+# Waits end if no check has succeeded for this long.
 BLIND_SECONDS = 10
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """One who waits. Once it is `over`, `wake` has been set: they ask who they are, and are refused."""
+    """A waiting request. `over` is set before `wake`: the request then authenticates again and fails."""
 
     wake: asyncio.Event
     over: bool = False
 
 
 class SessionMonitor:
-    """Asks in one statement every two seconds, however many wait, whose session or token still lives."""
+    """Checks every two seconds, in one statement for all waiting requests, which sessions and tokens are live."""
 
     def __init__(self) -> None:
         self._present: defaultdict[UUID, set[Waiter]] = defaultdict(set)
-        # When the sessions of those who wait were last known.
+        # Time of the last successful check.
         self._checked = time.monotonic()
 
     @contextmanager
     def present(self, caller: Principal, wake: asyncio.Event) -> Iterator[Waiter]:
-        """Wait within the block; `wake` is what the caller waits for."""
+        """Register a waiting request during the block; `wake` is the event that it awaits."""
         key = caller.token_id or caller.session_id
         presence = Waiter(wake)
         if key is None:
@@ -57,7 +57,7 @@ class SessionMonitor:
                 del self._present[key]
 
     async def watch(self, resources: Resources) -> None:
-        """Look again and again, until cancelled."""
+        """Check repeatedly until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -66,12 +66,12 @@ class SessionMonitor:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("callers_not_checked", **cause(error))
             finally:
-                # Also where the check fails by a mistake of ours.
+                # Also applies if the check itself has a bug.
                 if time.monotonic() - self._checked > BLIND_SECONDS:
                     self._end(list(self._present))
 
     async def check_waiters(self, resources: Resources) -> None:
-        """Wake everybody whose session or token has ended, or whose account is blocked."""
+        """Wake all requests whose session or token has ended, or whose account is blocked."""
         waiting = list(self._present)
         if not waiting:
             return

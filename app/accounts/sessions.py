@@ -1,9 +1,9 @@
-"""Sessions: opened by a sign-in, kept going by the pages' refresh token, listed and ended by their owner.
+"""Sessions: created by sign-in, renewed by the pages' refresh token, listed and ended by their owner.
 
-The pages hold two secrets. The access secret identifies; it is good for PAGE_ACCESS_SECONDS. The refresh token, which
-names its session and proves that we made it, buys the next pair. Its successor follows from it by a keyed hash, so that
-whoever asks again, on whichever process, gets the same pair: tabs that refresh at the same moment, and a browser that
-never got the answer. A refresh token is good until its successor was shown; after that it is in two hands.
+Pages hold two secrets. The access secret authenticates for PAGE_ACCESS_SECONDS. The refresh token names its session and
+is exchanged for the next pair. A keyed hash derives the next pair, so every process returns the same pair: to tabs that
+refresh concurrently, and to a browser that lost the response. A refresh token is valid until its successor was used;
+later use means theft.
 """
 
 import re
@@ -23,8 +23,8 @@ from app.models import Session, User, utcnow
 from app.resources import Resources
 from app.security.tokens import Tokens, new_token
 
-# How long a token is still good after its successor was shown, for requests that were under way then; and how old a
-# token must be to be spent.
+# Grace for requests in flight: a token stays valid this long after its successor was first used. Also the minimum age
+# for rotating a token.
 GRACE = timedelta(seconds=10)
 # An access secret and its refresh token.
 Pair = tuple[str, str]
@@ -33,7 +33,7 @@ _REFRESH = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class SessionTokens:
-    """What the pages' cookies hold, and how long the session may last. Never log it."""
+    """Values of the pages' cookies, and the session's remaining life. Never log it."""
 
     access: str
     refresh: str
@@ -43,7 +43,7 @@ class SessionTokens:
 async def open_session(
     session: AsyncSession, resources: Resources, user: User, client: Client
 ) -> tuple[UUID, SessionTokens]:
-    """Sign an account in."""
+    """Create a session for an account."""
     tokens, now, session_id = resources.tokens, utcnow(), uuid4()
     refresh = f"{session_id.hex}.{tokens.derive('family', session_id.hex)[0]}.{new_token()}"
     expires_at = now + timedelta(seconds=resources.settings.session_seconds)
@@ -66,10 +66,10 @@ async def open_session(
 
 
 async def refresh(resources: Resources, token: str) -> tuple[Principal, SessionTokens] | None:
-    """Exchange a refresh token for the next pair; None unless its session lives. May be repeated.
+    """Exchange a refresh token for the next pair; None unless its session is live. Idempotent.
 
-    The same token gets the same pair, however often and wherever it is shown, until ten seconds after somebody has
-    shown a secret of that pair. After that it is in two hands, and its session ends.
+    A token always returns the same pair, until ten seconds after a secret of that pair was used. Later use means theft,
+    and the session ends.
     """
     session_id = _session_of(resources.tokens, token)
     if session_id is None:
@@ -90,7 +90,7 @@ async def refresh(resources: Resources, token: str) -> tuple[Principal, SessionT
 
 
 async def _rotate(session: AsyncSession, tokens: Tokens, session_id: UUID, token: str, now: datetime) -> Pair | None:
-    """Spend the current token; None where it is not the current one, or was made a moment ago."""
+    """Rotate the current token; None if it is not the current one or too new."""
     access, following = next(_successors(tokens, token))
     spent = await session.scalar(
         update(Session)
@@ -118,7 +118,7 @@ async def _rotate(session: AsyncSession, tokens: Tokens, session_id: UUID, token
 
 
 def _repeat(tokens: Tokens, row: Session, token: str, now: datetime) -> Pair | None:
-    """The pair that the session has now, for who shows its token, or the one before while that is still good.
+    """Return the session's current pair for its own token, or for the previous one within its grace.
 
     The row is locked.
     """
@@ -134,7 +134,7 @@ def _repeat(tokens: Tokens, row: Session, token: str, now: datetime) -> Pair | N
         if shown_at is not None and shown_at <= now - GRACE:
             return None
         if shown_at is None:
-            # The answer that brought the pair was lost: its access secret is young again for who gets it now.
+            # The response with the pair was lost: its access secret's life starts again.
             row.refreshed_at = row.seen_at = now
         pairs = list(_successors(tokens, token))
     for access, refresh in pairs:
@@ -145,14 +145,14 @@ def _repeat(tokens: Tokens, row: Session, token: str, now: datetime) -> Pair | N
 
 
 def _shown_at(row: Session) -> datetime | None:
-    """When the session's newest pair came back first; a time from before that pair was made is of another one."""
+    """Return when the newest pair was first used; ignores times before the pair was created."""
     if row.shown_at is None or row.refreshed_at is None or row.shown_at < row.refreshed_at:
         return None
     return row.shown_at
 
 
 def _successors(tokens: Tokens, token: str) -> Iterator[Pair]:
-    """What may follow a token: under the newest key first, then what another process made before it had that."""
+    """Yield the successors of a token: under the newest key first, then those of processes with older keys."""
     name = token.partition(".")[0]
     for family, secret in product(tokens.derive("family", name), tokens.derive("successor", token)):
         following = f"{name}.{family}.{secret}"
@@ -161,7 +161,7 @@ def _successors(tokens: Tokens, token: str) -> Iterator[Pair]:
 
 
 def _session_of(tokens: Tokens, token: str) -> UUID | None:
-    """The session that a token of ours names; nobody else can make one, nor end a session by guessing."""
+    """Return the session that the token names. Tokens are authenticated, so sessions cannot be guessed."""
     parts = _REFRESH.fullmatch(token)
     if parts is None or parts[2] not in tokens.derive("family", parts[1]):
         return None
@@ -169,7 +169,7 @@ def _session_of(tokens: Tokens, token: str) -> UUID | None:
 
 
 async def _end_reused(session: AsyncSession, found: Session, user: User) -> None:
-    """End a session whose token came back, also where another hand is renewing it at this moment."""
+    """End a session whose token was reused, even during a concurrent renewal."""
     if await end_sessions(session, user.id, Session.id == found.id):
         trail.record(session, "refresh_reused", "session", str(found.id), actor=user, outcome="unauthorized")
 
@@ -183,24 +183,24 @@ def _live(*criteria: ColumnElement[bool]) -> Select[Session, User]:
 
 
 async def list_sessions(session: AsyncSession, user: User) -> Sequence[Session]:
-    """The account's live sessions, last seen first."""
+    """Return the account's live sessions, last used first."""
     query = _live(User.id == user.id).with_only_columns(Session).order_by(Session.seen_at.desc(), Session.id)
     return (await session.scalars(query)).all()
 
 
 async def end_session(session: AsyncSession, user: User, session_id: UUID) -> None:
-    """End one of the account's sessions, with all that was opened with it. Raises `NotFound`."""
+    """End one of the account's sessions with everything opened in it. Raises `NotFound`."""
     if not await _end(session, user, Session.id == session_id):
         raise NotFound
 
 
 async def end_others(session: AsyncSession, caller: Principal) -> int:
-    """End all of the account's sessions but the caller's; returns how many. May be repeated."""
+    """End all of the account's other sessions; returns their number. Idempotent."""
     return await _end(session, caller.user, Session.id != caller.session_id)
 
 
 async def logout(session: AsyncSession, caller: Principal) -> None:
-    """End the caller's session: its access tokens, its cookies, the workspaces opened with it. May be repeated."""
+    """End the caller's session: access tokens, cookies and open workspaces. Idempotent."""
     await _end(session, caller.user, Session.id == caller.session_id)
 
 
@@ -212,9 +212,9 @@ async def _end(session: AsyncSession, user: User, which: ColumnElement[bool]) ->
 
 
 async def end_sessions(session: AsyncSession, user_id: UUID, *which: ColumnElement[bool]) -> Sequence[UUID]:
-    """End the account's sessions, or those that meet the criteria; returns the ids of those that were live.
+    """End the account's sessions that meet the criteria; returns the ids of those that were live.
 
-    The caller writes down who ended them, and why.
+    The caller records the act in the audit trail.
     """
     now = utcnow()
     ended = await session.scalars(

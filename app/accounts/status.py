@@ -1,4 +1,4 @@
-"""An account's standing: whether it is blocked, whether it is an admin's. It holds at the account's next request."""
+"""An account's status, blocked and admin. Changes take effect at the account's next request."""
 
 import enum
 from uuid import UUID
@@ -14,7 +14,7 @@ from app.models import User, UserState, utcnow
 
 
 class StatusChange(enum.StrEnum):
-    """What may become of an account's standing."""
+    """Changes of an account's status."""
 
     BLOCK = "block"
     UNBLOCK = "unblock"
@@ -31,12 +31,11 @@ ACTIONS = {
 
 
 async def lock_account(session: AsyncSession, user_id: UUID, *, needed: bool) -> User:
-    """The account, locked until the transaction ends.
+    """Lock and return the account until the transaction ends.
 
-    With `needed` an admin is to stop being one who can act: raises `LastAdmin` where nobody else could. Raises
-    `NotFound`.
+    `needed` means that an active admin will lose that role: raises `LastAdmin` if none remains. Raises `NotFound`.
     """
-    # All admins at once, in one order: of two that end each other one must see that the other is gone.
+    # Locks all admins in one order: of two concurrent demotions, the second must see the first.
     query = select(User).where((User.id == user_id) | User.is_admin).order_by(User.id).with_for_update()
     found = {user.id: user for user in await session.scalars(query, execution_options={"populate_existing": True})}
     user = found.pop(user_id, None)
@@ -48,15 +47,15 @@ async def lock_account(session: AsyncSession, user_id: UUID, *, needed: bool) ->
 
 
 def can_act(user: User) -> bool:
-    """Whether somebody could sign in as this account and act as an admin."""
+    """Return whether the account can sign in and act as an admin."""
     return user.is_admin and user.blocked_at is None and user.state != UserState.REGISTERED
 
 
 async def change_status(session: AsyncSession, user_id: UUID, change: StatusChange, *, actor: User | str) -> User:
-    """Change an account's standing, in the name of `actor`. May be repeated.
+    """Change an account's status on behalf of `actor`. Idempotent.
 
-    Blocking ends every session of the account; its workspaces stay as they are. Raises `NotFound`, and `LastAdmin`
-    where nobody could act as an admin any more.
+    Blocking ends all sessions of the account; its workspaces stay unchanged. Raises `NotFound`, and `LastAdmin` if no
+    active admin would remain.
     """
     user = await lock_account(session, user_id, needed=change in (StatusChange.BLOCK, StatusChange.DEMOTE))
     match change:

@@ -1,8 +1,8 @@
-"""What a User-Agent says about a device, in plain words: enough to know one's own again."""
+"""Names a device from its User-Agent, well enough for its owner to recognise it."""
 
 from app.core.i18n import Locale, Text
 
-# The first that fits: most of them call themselves by the older ones' names, too.
+# The first match wins: most browsers also contain the names of older ones.
 PROGRAMS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -35,7 +35,7 @@ UNKNOWN = Text("Unknown device", "Unbekanntes Gerät")
 
 
 def name_device(user_agent: str, locale: Locale) -> str:
-    """Such as “Firefox on Linux”; never a part of what the client sent."""
+    """Return a name such as “Firefox on Linux”; it never contains client input."""
     program = next((name for mark, name in PROGRAMS if mark in user_agent), None)
     system = next((name for mark, name in SYSTEMS if mark in user_agent), None)
     if program and system:

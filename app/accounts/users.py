@@ -1,4 +1,4 @@
-"""Making accounts: one for an address, with a slug that no other has, whoever asks at the same moment."""
+"""Creates accounts: one per address, with a unique slug, safe under concurrency."""
 
 import re
 import secrets
@@ -14,13 +14,13 @@ from app.core.retention import delete_batch
 from app.models import User, UserState, utcnow
 
 SLUG_LENGTH = 24
-# How long an account may wait for its first sign-in. Code from before made accounts of addresses that nobody confirmed.
+# Lifetime of an account without a first sign-in. Earlier versions created accounts for unconfirmed addresses.
 UNCONFIRMED_LIFE = timedelta(days=1)
 NUMBERED = 9
 SUFFIX_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 SUFFIX_LENGTH = 6
 
-# Names that a path, a host or a person could take for the platform's own.
+# Names that could be confused with the platform's paths, hosts or roles.
 _RESERVED_WORDS = """
     abuse account admin administrator api app apps assets auth autoconfig blog caddy catalog cdn confirm
     containers dashboard docs favicon ftp gateway health help home hostmaster imap info internal jobs livez
@@ -37,14 +37,14 @@ LETTERS = str.maketrans(
 
 
 def slugify(address: str) -> str:
-    """The slug that an address suggests, 1 to 24 of `[a-z0-9]` from its local part; it may be taken or reserved."""
+    """Return the slug suggested by an address, 1 to 24 of `[a-z0-9]` from its local part; may be taken or reserved."""
     local = address.rpartition("@")[0].casefold().translate(LETTERS)
     plain = re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", local))
     return plain[:SLUG_LENGTH] or "user"
 
 
 def slug_candidates(address: str) -> Iterator[str]:
-    """Slugs to try in order, never a reserved one: the suggested one, numbered ones, then random ones without end."""
+    """Yield slugs to try, never reserved: the suggested one, numbered ones, then random ones without end."""
     return (slug for slug in _variants(slugify(address)) if slug not in RESERVED)
 
 
@@ -58,11 +58,10 @@ def _variants(base: str) -> Iterator[str]:
 
 
 async def find_or_create(session: AsyncSession, address: str, mailbox: str | None = None) -> User:
-    """The account of a normalised address, made if there is none. May be repeated.
+    """Return the account of a normalised address; creates it if missing. Idempotent.
 
-    Mail to a new account goes to `mailbox`, where that differs.
-
-    It may race: a transaction that is inserting the same address or slug is waited for, and nothing fails.
+    A new account's mail goes to `mailbox`, if that differs. Concurrent inserts of the same address or slug wait for
+    each other and succeed.
     """
     for slug in slug_candidates(address):
         found = await find_by_email(session, address)
@@ -77,17 +76,15 @@ async def find_or_create(session: AsyncSession, address: str, mailbox: str | Non
 
 
 async def find_by_email(session: AsyncSession, address: str) -> User | None:
-    """The account of a normalised address."""
+    """Return the account of a normalised address, or None."""
     user: User | None = await session.scalar(select(User).where(User.email == address))
     return user
 
 
 async def purge_unconfirmed(session: AsyncSession) -> int:
-    """Delete a batch of accounts whose address nobody has confirmed for a day, so that their slugs are free.
+    """Delete a batch of accounts unconfirmed for a day, which frees their slugs; returns the count. Repeat until 0.
 
-    Returns how many; repeat it.
-
-    Those that an operator or an admin has made something of stay: admins, blocked ones, and those with a limit.
+    Keeps accounts changed by operators or admins: admins, blocked ones, and those with a limit.
     """
     return await delete_batch(
         session,

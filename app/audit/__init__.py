@@ -1,1 +1,1 @@
-"""The audit trail: writing, reading and exporting it."""
+"""The audit trail: recording, queries and export."""

@@ -1,4 +1,4 @@
-"""What was done by an account, and to it and its workspaces by others: its owner's view of the audit trail."""
+"""The audit trail's user view: acts of an account, and acts of others on it and its workspaces."""
 
 from uuid import UUID
 
@@ -10,13 +10,13 @@ from app.models import AuditEntry, User, Workspace
 
 
 async def list_activity(session: AsyncSession, user: User, *, limit: int, before: int | None) -> list[ActivityOut]:
-    """A page of what the user did and of what was done to theirs, newest first, older than the row `before`.
+    """Return a page of the user's activity, newest first, older than the row `before`.
 
-    Nobody else's client is shown: neither its address nor its request.
+    Hides client address and request id of other actors.
     """
     mine = select(cast(Workspace.id, String)).where(Workspace.user_id == user.id)
     kind, target = AuditEntry.target_kind, AuditEntry.target
-    # Three looks, each along an index, rather than one that reads the whole trail.
+    # Three index scans instead of one scan of the whole trail.
     looks = []
     for condition in (
         AuditEntry.actor_id == user.id,

@@ -1,6 +1,6 @@
-"""Two roles at the database: one owns the tables and changes them, the other is what API and workers connect as.
+"""Database roles: one owns and migrates the tables, API and workers connect as the other.
 
-The second may add to the audit trail and read it, and can neither change nor remove what is there.
+The second may insert and read audit rows, but neither update nor delete them.
 """
 
 import structlog
@@ -15,14 +15,14 @@ log = structlog.get_logger(__name__)
 
 VERSIONS = "alembic_version"
 EVERYTHING = "SELECT, INSERT, UPDATE, DELETE"
-# What each table allows that does not allow everything.
+# Tables with restricted privileges.
 FEWER = {AuditEntry.__tablename__: "SELECT, INSERT", VERSIONS: "SELECT", Installation.__tablename__: "SELECT"}
 
 SEQUENCES = """
 SELECT relname FROM pg_class
 WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'MEMBER')
 """
-# A superuser has all of these; whoever may make roles could let themselves in as the owner.
+# Superusers have all privileges; a role that can create roles could grant itself the owner's.
 PROTECTED = """
 SELECT NOT (
   me.rolsuper OR me.rolcreaterole OR pg_has_role(trail.relowner, 'MEMBER')
@@ -34,9 +34,9 @@ FROM pg_roles me, pg_class trail WHERE me.rolname = current_user AND trail.oid =
 
 
 def grant(connection: Connection, role: str) -> None:
-    """Give the application's role what it needs of every table there is, and nothing more. May be repeated.
+    """Grant the application's role its privileges on all tables. Idempotent.
 
-    Where the role is the owner itself there is nothing to give.
+    Does nothing if that role is the owner.
     """
     if role == connection.scalar(text("SELECT current_user")):
         return
@@ -49,19 +49,19 @@ def grant(connection: Connection, role: str) -> None:
         connection.execute(text(f"REVOKE ALL ON {quote(table)} FROM {whom}"))
         connection.execute(text(f"GRANT {allowed} ON {quote(table)} TO {whom}"))
     for sequence in connection.scalars(text(SEQUENCES)).all():
-        # `nextval` alone: who could set a sequence back would make inserts fail.
+        # USAGE permits only `nextval`: resetting a sequence would break inserts.
         connection.execute(text(f"GRANT USAGE ON SEQUENCE {quote(sequence)} TO {whom}"))
     if AuditEntry.__tablename__ in found:
         connection.execute(text(f"GRANT EXECUTE ON FUNCTION prune_audit(integer) TO {whom}"))
 
 
 async def audit_is_protected(connection: AsyncConnection) -> bool:
-    """Whether the database keeps whom this connection belongs to from changing or removing rows of the audit trail."""
+    """Return whether the database denies this connection's role updates and deletes of audit rows."""
     return bool(await connection.scalar(text(PROTECTED)))
 
 
 async def say_whether_protected(engine: AsyncEngine) -> None:
-    """Log once where the database does not protect the audit trail. One that does not answer is not waited for."""
+    """Log once if the database does not protect the audit trail. Ignores an unreachable database."""
     try:
         async with engine.connect() as connection:
             protected = await audit_is_protected(connection)

@@ -1,4 +1,4 @@
-"""The audit trail as a file: CSV for spreadsheets, or a JSON object a line for programs."""
+"""Exports the audit trail: CSV for spreadsheets, JSON lines for programs."""
 
 import csv
 import enum
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from app.audit.schemas import AuditOut
 
 COLUMNS = tuple(AuditOut.model_fields)
-# What a spreadsheet takes for the beginning of a formula, or drops before it.
+# Characters that start a formula in spreadsheets, or are dropped before one.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Format(enum.StrEnum):
-    """How an export is written."""
+    """The export's format."""
 
     CSV = "csv"
     NDJSON = "ndjson"
@@ -23,21 +23,21 @@ MEDIA_TYPES = {Format.CSV: "text/csv", Format.NDJSON: "application/x-ndjson"}
 
 
 def head(format: Format) -> str:
-    """What a file begins with."""
+    """Return the file's header."""
     return _row(COLUMNS) if format is Format.CSV else ""
 
 
 def lines(format: Format, entries: Sequence[AuditOut]) -> str:
-    """Entries as lines of a file."""
+    """Format entries as lines of a file."""
     if format is Format.NDJSON:
         return "".join(entry.model_dump_json() + "\n" for entry in entries)
     return "".join(_row([cell(value) for value in entry.model_dump(mode="json").values()]) for entry in entries)
 
 
 def cell(value: object) -> str:
-    """A value that no spreadsheet takes for a formula: such a one gets an apostrophe before it.
+    """Format a value, prefixed with an apostrophe if a spreadsheet would read it as a formula.
 
-    What is not printable is escaped, also in rows that were not written by us.
+    Escapes unprintable characters, as rows may come from other writers.
     """
     text = "" if value is None else str(value)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

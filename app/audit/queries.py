@@ -1,4 +1,4 @@
-"""The audit trail as admins read it: in pages, and as a file."""
+"""The audit trail's admin view, in pages and as an export."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
@@ -15,14 +15,14 @@ from app.core.db import plain
 from app.models import AuditEntry, User
 from app.resources import Resources
 
-# Rows of one export, and of one look at the database while it goes on.
+# Rows per export, and per query during it.
 MAX_ROWS = 100_000
 BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which rows; what is None does not matter. `actor` is an address or the id of an account, times are aware."""
+    """A filter; None matches everything. `actor` is an address or an account's id; times are timezone-aware."""
 
     actor: str | None = None
     action: str | None = None
@@ -33,13 +33,13 @@ class AuditFilter:
     until: datetime | None = None
 
     def said(self) -> str:
-        """What was asked for, as the trail itself keeps it."""
+        """Return the filter as the audit trail records it."""
         given = [(field.name, getattr(self, field.name)) for field in fields(self)]
         return ", ".join(f"{name}={value}" for name, value in given if value is not None)
 
 
 async def list_entries(session: AsyncSession, wanted: AuditFilter, *, limit: int, before: int | None) -> list[AuditOut]:
-    """A page of the trail, newest first, older than the row `before`."""
+    """Return a page of the trail, newest first, older than the row `before`."""
     query = select(AuditEntry).where(*_conditions(wanted))
     if before is not None:
         query = query.where(AuditEntry.id < before)
@@ -48,7 +48,7 @@ async def list_entries(session: AsyncSession, wanted: AuditFilter, *, limit: int
 
 
 async def begin_export(session: AsyncSession, wanted: AuditFilter, format: Format, *, after: int, admin: User) -> int:
-    """Note in the trail that it is exported; says the id at which the export ends."""
+    """Record the export in the trail; returns the last id to export."""
     last = await session.scalar(select(func.max(AuditEntry.id))) or 0
     detail = ", ".join(part for part in (wanted.said(), f"after={after}" if after else "") if part)
     trail.record(session, "audit_exported", "audit", format, actor=admin, detail=detail)
@@ -58,9 +58,9 @@ async def begin_export(session: AsyncSession, wanted: AuditFilter, format: Forma
 async def export(
     resources: Resources, wanted: AuditFilter, format: Format, *, after: int, last: int
 ) -> AsyncIterator[str]:
-    """The rows after the id `after` and up to `last`, oldest first, `MAX_ROWS` at most, as parts of a file.
+    """Yield parts of a file with rows after id `after` up to `last`, oldest first, at most `MAX_ROWS`.
 
-    No connection is held while a client that reads slowly takes what it got.
+    Holds no connection while a slow client reads.
     """
     yield head(format)
     left = MAX_ROWS

@@ -1,4 +1,4 @@
-"""The audit trail as users and admins see it."""
+"""Response bodies of the audit trail, for users and admins."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ NEXT = "Pass as `before` for the next page; null at the end."
 
 
 class ActivityOut(BaseModel):
-    """One act of yours, or on what is yours."""
+    """One act of yours, or on your account or workspaces."""
 
     id: int = Field(examples=[4711])
     at: datetime
@@ -28,14 +28,14 @@ class ActivityOut(BaseModel):
 
 
 class ActivityPage(BaseModel):
-    """What you did, and what others did to what is yours, newest first."""
+    """Your acts, and acts of others on your account and workspaces, newest first."""
 
     activity: list[ActivityOut]
     next: int | None = Field(None, description="Pass as `before` for the next page; null at the end.")
 
 
 class AuditOut(BaseModel):
-    """One act, or one refused attempt."""
+    """One act, or one denied attempt."""
 
     id: int = Field(examples=[4711])
     at: datetime

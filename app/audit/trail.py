@@ -1,4 +1,4 @@
-"""The audit trail: what was done, by whom and from where, in the same transaction as the act itself."""
+"""Records acts, actors and origins, in the same transaction as the act."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from app.models import AuditEntry, User, utcnow
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where what is being done was asked for."""
+    """The origin of the current act."""
 
     address: str = ""
     request_id: str = ""
@@ -26,7 +26,7 @@ origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B03
 
 
 def identify(*, session_id: UUID | None = None, token_id: UUID | None = None) -> None:
-    """Tell what the request showed for its account: rows that are recorded from now on name it."""
+    """Set the request's credential, which later rows name."""
     origin.set(replace(origin.get(), session_id=session_id, token_id=token_id))
 
 
@@ -46,11 +46,10 @@ def record(
     outcome: str = "ok",
     detail: str | None = None,
 ) -> None:
-    """Note one act, to be kept if the transaction is. `actor` is an account, `SYSTEM` or `COMMAND`.
+    """Record one act in the transaction. `actor` is an account, `SYSTEM` or `COMMAND`.
 
-    `target` is an id; people read the names in `detail`. What is done to a `user` or a `workspace` shows in the
-    activity of the account that it is or belongs to. Values are cut to what the columns hold; control characters are
-    escaped.
+    `target` is an id; `detail` holds names for readers. Acts on a `user` or `workspace` appear in the activity of that
+    account or the owner. Truncates values to the columns; escapes control characters.
     """
     here = origin.get()
     session.add(
@@ -71,8 +70,10 @@ def record(
 
 
 async def is_fresh(session: AsyncSession, action: str, target_kind: str, target: str) -> bool:
-    """Whether this act on this target stands in the trail within the last minute: for acts that somebody may cause in a
-    loop. Whoever asks holds a lock, so that of several at once each sees the other's.
+    """Return whether the trail has this act on this target within the last minute: for acts that can be repeated in a
+    loop.
+
+    The caller holds a lock, so that concurrent calls see each other's rows.
     """
     lately = select(AuditEntry.id).where(
         AuditEntry.target_kind == target_kind,
@@ -84,8 +85,8 @@ async def is_fresh(session: AsyncSession, action: str, target_kind: str, target:
 
 
 async def prune(session: AsyncSession, days: int) -> int:
-    """Remove the oldest rows that are older than so many days, some thousands at most; says how many. Repeat it.
+    """Delete a batch of the oldest rows older than `days`; returns the count. Repeat until 0.
 
-    The database does it, as the owner of the table, and keeps what is younger than thirty days whatever is asked.
+    A database function owned by the tables' owner deletes them, and always keeps the last thirty days.
     """
     return await session.scalar(select(func.prune_audit(days))) or 0

@@ -1,1 +1,1 @@
-"""Signing in: links, codes, invitations, and what a sign-in starts."""
+"""Sign-in: links, codes, invitations, and the launch after a sign-in."""

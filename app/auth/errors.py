@@ -1,4 +1,4 @@
-"""Errors of signing in."""
+"""Errors of sign-in."""
 
 from app.core.errors import AppError
 from app.core.i18n import Text
@@ -59,4 +59,4 @@ class HasAccount(AppError):
 
 
 class ClaimLost(Exception):
-    """Another worker has the request by now, or it is over."""
+    """Another worker has claimed the request, or it has ended."""

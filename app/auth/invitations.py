@@ -1,4 +1,4 @@
-"""Who may sign up: anybody, some domains, and whoever an admin has invited."""
+"""Sign-up rules: open, limited to domains, or by an admin's invitation."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,13 +21,13 @@ from app.http.paging import newest_first
 from app.models import Invitation, LinkPurpose, LinkRequest, User, UserState, utcnow
 from app.resources import Resources
 
-# For how long the mail is tried while the mail server is down. Its row goes after a day.
+# How long the mail is retried while the mail server is down. Its row is deleted after a day.
 MAX_DELIVERY = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """An invitation, and the address of who made it, while that account exists."""
+    """An invitation, and the inviter's address while that account exists."""
 
     id: UUID
     email: str
@@ -38,9 +38,9 @@ class Invited:
 
 
 async def may_confirm(session: AsyncSession, settings: Settings, user: User, *, held: bool = False) -> bool:
-    """Whether an account that was made may still be confirmed; that of an admin whom an operator made always.
+    """Return whether a new account may still be confirmed; always true for an admin created by an operator.
 
-    `held` is as in `find_invitation`.
+    `held` as in `find_invitation`.
     """
     if user.state != UserState.REGISTERED or user.is_admin:
         return True
@@ -48,14 +48,14 @@ async def may_confirm(session: AsyncSession, settings: Settings, user: User, *, 
 
 
 async def may_sign_up(session: AsyncSession, settings: Settings, address: str, *, held: bool = False) -> bool:
-    """Whether a normalised address may have an account."""
+    """Return whether a normalised address may have an account."""
     if lets_anybody_in(settings, address):
         return True
     return await find_invitation(session, address, held=held) is not None
 
 
 def lets_anybody_in(settings: Settings, address: str) -> bool:
-    """Whether the settings alone let a normalised address have an account."""
+    """Return whether the settings alone permit an account for a normalised address."""
     return settings.signup == "open" or (settings.signup == "domains" and _in_domains(settings, address))
 
 
@@ -64,7 +64,7 @@ def _in_domains(settings: Settings, address: str) -> bool:
 
 
 def _canonical_domain(domain: str) -> str:
-    """A domain as an operator writes it, in the form that addresses have."""
+    """Convert a domain from the settings to the form in normalised addresses."""
     try:
         return domain_of(normalise(f"postmaster@{domain.removeprefix('@')}"))
     except InvalidAddress:
@@ -82,9 +82,9 @@ _INVITED = select(
 
 
 async def find_invitation(session: AsyncSession, address: str, *, held: bool = False) -> Invited | None:
-    """The invitation of a normalised address, if it has one that is neither used nor over.
+    """Return the unused, unexpired invitation of a normalised address, or None.
 
-    Where it is `held`, nobody revokes it until the transaction ends; a revocation that is under way is waited for.
+    `held` locks it against revocation until the transaction ends, and waits for a concurrent revocation.
     """
     query = _INVITED.where(
         Invitation.email == address, Invitation.accepted_at.is_(None), Invitation.expires_at > utcnow()
@@ -96,7 +96,7 @@ async def find_invitation(session: AsyncSession, address: str, *, held: bool = F
 async def invite_address(
     session: AsyncSession, resources: Resources, admin: User, mailbox: str, locale: Locale
 ) -> Invited:
-    """Invite an address, or renew its invitation, and mail it. May be repeated. Raises `HasAccount`."""
+    """Invite an address, or renew its invitation, and mail it. Idempotent. Raises `HasAccount`."""
     address = normalise(mailbox)
     user = await find_by_email(session, address)
     if user is not None and user.state != UserState.REGISTERED:
@@ -125,13 +125,13 @@ async def invite_address(
 
 
 async def list_invitations(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Invited]:
-    """A page of invitations, newest first. Raises `NotFound` for `before`."""
+    """Return a page of invitations, newest first. Raises `NotFound` for `before`."""
     query = await newest_first(session, _INVITED, Invitation, limit=limit, before=before)
     return [Invited(**row._mapping) for row in await session.execute(query)]
 
 
 async def revoke_invitation(session: AsyncSession, admin: User, id: UUID) -> None:
-    """Take an invitation back: an address that was not confirmed with it yet cannot be any more. Raises `NotFound`."""
+    """Revoke an invitation; an address not yet confirmed with it can no longer be. Raises `NotFound`."""
     address = await session.scalar(delete(Invitation).where(Invitation.id == id).returning(Invitation.email))
     if address is None:
         raise NotFound
@@ -139,7 +139,7 @@ async def revoke_invitation(session: AsyncSession, admin: User, id: UUID) -> Non
 
 
 async def accept_invitation(session: AsyncSession, address: str) -> None:
-    """Note that the address was confirmed: an invitation lets in once."""
+    """Mark the invitation as used: it is valid once."""
     await session.execute(
         update(Invitation)
         .where(Invitation.email == address, Invitation.accepted_at.is_(None))

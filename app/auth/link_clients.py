@@ -1,7 +1,7 @@
-"""Who asks for a link's address with GET: a person's browser, a program of the first version, or what spends nothing.
+"""Restricts GET of a link to programs of the first version.
 
-Mail scanners, previews and pages of other sites load addresses too. Only a client that asks for JSON by name, as
-programs of the first version do, may spend a link by loading it.
+Mail scanners, previews and pages of other sites also load links. Only a client that asks for JSON by name, as those
+programs do, may redeem a link with GET.
 """
 
 from starlette.requests import Request
@@ -13,10 +13,10 @@ from app.http.negotiation import JSON, accept_quality
 
 
 async def check_program(request: Request) -> None:
-    """Raises `NotAcceptable` unless JSON is asked for by name, and `Forbidden` for what a page of another site loads.
+    """Raise `NotAcceptable` unless `Accept` names JSON, and `Forbidden` for requests from other sites' pages.
 
-    `Accept: application/json` may be sent by any page's script. Where a browser says what it loads this for, it must be
-    a script's own request: no image, frame or prefetch.
+    Scripts of any page can send `Accept: application/json`. With Fetch Metadata, the request must therefore be a fetch
+    of a script: no image, frame or prefetch.
     """
     await check_sign_in_origin(request)
     if any(kind != "empty" for kind in request.headers.getlist("sec-fetch-dest")):

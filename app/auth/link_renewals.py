@@ -1,8 +1,8 @@
-"""What becomes of a request for a link to an address that had enough mails for this hour.
+"""Renews links for an address that has reached its hourly mail limit.
 
-Anybody may have asked for those. Without more, a flood of requests keeps an owner out of a browser that is new to
-them: the links in their mailbox are over, and no further one comes. So the links that were mailed are good again.
-Only who reads the mailbox has it, and no mail is sent, however often that is asked for.
+Anyone can exhaust the limit of an address. The owner would then be locked out of new browsers: old links expire and no
+new mail is sent. So the mailed links become valid again. Only a reader of the mailbox has them, and no mail is sent,
+however often a renewal is requested.
 """
 
 from datetime import timedelta
@@ -13,16 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.settings.model import Settings
 from app.models import LinkRequest, LinkRequestState, MagicLink, utcnow
 
-# As long as the limit counts: no link lives longer than that and its own life.
+# The window of the limit: no link lives longer than this plus its own lifetime.
 WINDOW = timedelta(hours=1)
 
 
 async def renew_link(session: AsyncSession, settings: Settings, address: str) -> bool:
-    """Make the mailed links of a normalised address good for another life. May be repeated.
+    """Renew the mailed links of a normalised address for another lifetime. Idempotent.
 
-    False where the last hour's links were used instead, so that a new one has to be mailed: each such mail needs
-    somebody who reads the mailbox. True where there is nothing more to do: links are good again, a mail is under way,
-    or none was ever taken.
+    Returns False if the last hour's links were used, so a new mail is needed: each such mail requires a reader of the
+    mailbox. Returns True otherwise: links are valid again, a mail is pending, or none was ever accepted.
     """
     now = utcnow()
     mailed = (
@@ -34,8 +33,8 @@ async def renew_link(session: AsyncSession, settings: Settings, address: str) ->
             MagicLink.created_at > now - WINDOW,
         )
     )
-    # Mails overtake each other, so that the newest in the mailbox need not have the newest link: each of them is good
-    # again. One that is being used at this moment is not waited for.
+    # Mails can arrive out of order, so the newest mail need not hold the newest link: all links are renewed. A link in
+    # use at this moment is skipped.
     unspent = mailed.where(MagicLink.spent_at.is_(None)).with_for_update(of=MagicLink, skip_locked=True)
     until = now + timedelta(seconds=settings.magic_link_seconds)
     renewed = await session.scalars(
@@ -50,7 +49,7 @@ async def renew_link(session: AsyncSession, settings: Settings, address: str) ->
 
 
 async def _is_under_way(session: AsyncSession, address: str) -> bool:
-    """Whether a mail that was asked for within the limit waits for the mail server."""
+    """Return whether a mail requested within the window is still waiting for the mail server."""
     waiting = select(LinkRequest.id).where(
         LinkRequest.email == address,
         LinkRequest.state == LinkRequestState.QUEUED,

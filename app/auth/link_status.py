@@ -1,9 +1,9 @@
-"""What a browser that asked for a link is told while its page waits: whether to go on, and how soon to ask again.
+"""Link status for the waiting browser: the next step, and when to poll again.
 
-To add a state: a member here and a branch in `find_wait`, a text in `app/web/messages/sign_in.py`, and the state's
-name in `data-states` of what `check_mail.html` is to show then; the script needs no change. Two rules: a state must be
-the same for an address with an account and for one without, as everybody may ask for everybody's; and a state in which
-something may still change names the seconds after which the page asks again.
+To add a state: a member here, a branch in `find_wait`, a text in `app/web/messages/sign_in.py`, and the state's name in
+`data-states` of the elements of `check_mail.html` that show it; the script needs no change. Two rules: a state must not
+depend on whether the address has an account, since anyone may request links for any address. A state that can still
+change has a poll interval.
 """
 
 import enum
@@ -20,14 +20,14 @@ from app.accounts.principal import Principal
 from app.models import DeliveryState, LinkRequest, Session, utcnow
 from app.resources import Resources
 
-# Most people open their mail within that time; afterwards the page asks less often.
+# Most people open their mail within this time; the page polls less often afterwards.
 EAGER = timedelta(minutes=2)
 SOON_SECONDS = 3
 LATER_SECONDS = 10
 
 
 class WaitState(enum.StrEnum):
-    """What the page shows. Its names are in the page's `data-states`."""
+    """States of the waiting page, named in its `data-states`."""
 
     WAITING = "waiting"
     DELAYED = "delayed"
@@ -39,17 +39,17 @@ class WaitState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A state, and the seconds after which to ask again; None where nothing changes any more."""
+    """A state, and the seconds until the next poll; None if it is final."""
 
     state: WaitState
     again: int | None = None
 
 
 async def find_wait(resources: Resources, browser: DeviceCookie, caller: Principal | None) -> Wait:
-    """How the last link that this browser asked for stands. One statement, none for a browser that has no cookie yet.
+    """Return the status of this browser's last link request. One statement; none for a browser without a cookie.
 
-    A browser is told of its own requests alone, and of a request only that its own link was used: that another link
-    of the account ended it stays unsaid, as it would tell a stranger that the address is in use.
+    A browser sees only its own requests, and only the use of its own link. Another link's use is hidden: it would
+    reveal that the address has an account.
     """
     if browser.is_new:
         return Wait(WaitState.SIGNED_IN if caller else WaitState.OVER)
@@ -63,7 +63,7 @@ async def find_wait(resources: Resources, browser: DeviceCookie, caller: Princip
     ).where(LinkRequest.browser_hash.in_(hashes_of(resources.tokens, browser)))
     async with resources.reads() as session:
         asked_at, deliveries, delivered_at, used_at, session_began = (await session.execute(query)).one()
-    # Who was signed in before they asked waits for another sign-in.
+    # A browser signed in before the request is waiting for another sign-in.
     if session_began is not None and (asked_at is None or session_began >= asked_at):
         return Wait(WaitState.SIGNED_IN)
     if asked_at is None:
@@ -74,13 +74,13 @@ async def find_wait(resources: Resources, browser: DeviceCookie, caller: Princip
 
 
 def _judge_mail(resources: Resources, asked_at: datetime, delivery: str | None, since: datetime | None) -> Wait:
-    """How the mail does. `workers/jobs/send_mail.py` makes `delivery` in the same way for an address that gets none."""
+    """Return the mail's status. `workers/jobs/send_mail.py` sets `delivery` alike for addresses that get no mail."""
     now = utcnow()
     if delivery == DeliveryState.FAILED:
         return Wait(WaitState.FAILED)
     if delivery == DeliveryState.DELAYED:
         return Wait(WaitState.DELAYED, LATER_SECONDS)
-    # The link is made when the mail is sent; a mail may take as long as a link lives.
+    # The link is created when the mail is sent; a mail may take as long as a link lives.
     begun = since if delivery == DeliveryState.RESUMED and since else asked_at
     if now >= begun + 2 * timedelta(seconds=resources.settings.magic_link_seconds):
         return Wait(WaitState.OVER)
@@ -88,12 +88,12 @@ def _judge_mail(resources: Resources, asked_at: datetime, delivery: str | None, 
 
 
 def _newest(column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-    """The column of all rows, of the newest first."""
+    """Aggregate the column of all rows, newest first."""
     return func.array_agg(aggregate_order_by(column, LinkRequest.created_at.desc()))
 
 
 async def find_destination(resources: Resources, browser: DeviceCookie) -> str | None:
-    """Where the last sign-in that this browser asked for leads, as it was kept."""
+    """Return the stored destination of this browser's last requested sign-in."""
     if browser.is_new:
         return None
     query = (

@@ -1,7 +1,7 @@
-"""Asking for links and mailing them.
+"""Accepts link requests and mails the links.
 
-Asking does the same for every address: count, write a row, hand it to a worker. Whether the address has an account,
-may have one or is blocked is found out by the worker, so that neither the answer nor its timing tells.
+A request does the same for every address: count, insert a row, enqueue a job. The worker checks whether the address has
+an account, may have one or is blocked, so neither response nor timing reveals it.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ from app.security.tokens import new_token
 
 log = structlog.get_logger(__name__)
 
-# Until then nobody else tries; the worker that tries renews it.
+# Lease of a delivery attempt; the worker renews it.
 LEASE = timedelta(seconds=30)
-# How often a letter is transmitted at most while no answer says that it was not taken.
+# Maximum transmissions of a mail while no response says that the server rejected it.
 MAX_TRANSMISSIONS = 2
-# How long a mail is tried. Each attempt's link has its whole life from then.
+# How long delivery is retried. Each attempt's link lives its full lifetime.
 DELIVERY_LIFE = timedelta(hours=1)
 MAX_DELAY = timedelta(seconds=60)
 REQUEUE_BATCH = 1000
@@ -43,10 +43,10 @@ REQUEUE_BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class EmailDelivery:
-    """A claimed request and the letter to send for it. Holds a live token: never log it.
+    """A claimed request and its mail. Holds a live token: never log it.
 
-    Without a letter the mail server is only asked how it does, at the times at which a letter would be sent.
-    `for_anybody` says that any address would get one here, so that its fate tells nothing about this one.
+    Without a mail, the server is only probed, at the times when a mail would be sent. `for_anybody` means that every
+    address would get a mail here, so its outcome reveals nothing.
     """
 
     request_id: UUID
@@ -66,10 +66,10 @@ async def request_link(
     browser: DeviceCookie,
     destination: str | None = None,
 ) -> None:
-    """Accept a wish for a link to an address. Raises `RateLimited`, `ClientRateLimited`, `Unavailable`.
+    """Accept a request for a link. Raises `RateLimited`, `ClientRateLimited`, `Unavailable`.
 
-    The sign-in leads to `destination`, an address as `return_to` makes it. Where the address has had enough mails, a
-    worker makes their links good again, and `RateLimited` says so.
+    The sign-in leads to `destination`, an address made by `return_to`. If the address has reached its mail limit, a
+    worker renews its links and `RateLimited` says so.
     """
     address = normalise(mailbox)
     known = is_trusted(resources.tokens, browser, address)
@@ -86,10 +86,10 @@ async def request_link(
 
 
 async def _request_renewal(resources: Resources, request: LinkRequest, *, known: bool) -> None:
-    """Hand a request beyond the limit to a worker, in a transaction that the refusal does not take back.
+    """Enqueue a renewal in its own transaction, which the error does not roll back.
 
-    Within a minute of another one for the address it is only written down, for the browser that waits; one that is
-    known, and so not counted by where it comes from, has asked before.
+    Within a minute of another renewal, the request is only recorded for the waiting browser. `known` browsers are not
+    counted by client.
     """
     first = await resources.limits.may_renew(request.email)
     if known and not first:
@@ -122,10 +122,10 @@ def _request(
 
 
 async def claim_link(session: AsyncSession, resources: Resources, request_id: UUID) -> EmailDelivery | None:
-    """Claim a request and make what is to be sent; None where nothing is to be done: over, too late, or in other hands.
+    """Claim a request and create its mail; None if it has ended, expired or is claimed elsewhere.
 
-    The claim pushes `run_at` into the future: a second worker finds nothing to do, and should this one die, the
-    reconciler brings the request back then. Each attempt has a token of its own, good for the whole life of a link.
+    The claim moves `run_at` into the future. Other workers then skip it; if this worker dies, the reconciler requeues
+    it at that time. Each attempt has its own token with a full lifetime.
     """
     now = utcnow()
     request = await session.scalar(
@@ -134,7 +134,7 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
             LinkRequest.id == request_id,
             LinkRequest.state == LinkRequestState.QUEUED,
             LinkRequest.expires_at > now,
-            # The first attempt looks at no clock: those of the API's machine and of this one may differ.
+            # The first attempt ignores the clock: the API's machine may be ahead.
             or_(LinkRequest.attempts == 0, LinkRequest.run_at <= now),
         )
         .values(attempts=LinkRequest.attempts + 1, run_at=now + LEASE)
@@ -158,7 +158,7 @@ async def claim_link(session: AsyncSession, resources: Resources, request_id: UU
 
 
 async def _write_link(session: AsyncSession, resources: Resources, request: LinkRequest) -> Email | None:
-    """Make the link that was asked for; None where the address may have none."""
+    """Create the requested link and its mail; None if the address may have none."""
     if request.renewal and await renew_link(session, resources.settings, request.email):
         return None
     user = await find_by_email(session, request.email)
@@ -169,7 +169,7 @@ async def _write_link(session: AsyncSession, resources: Resources, request: Link
     return write_link(
         Message.SIGNUP if user is None or user.state == UserState.REGISTERED else Message.LOGIN,
         locale_of(request),
-        # Never to another spelling of an account's address, which may be somebody else's mailbox.
+        # Never another spelling of an account's address: that may be someone else's mailbox.
         to=mailbox_of(user or request),
         public_url=resources.settings.public_url,
         token=token,
@@ -179,7 +179,7 @@ async def _write_link(session: AsyncSession, resources: Resources, request: Link
 
 
 async def _write_invitation(session: AsyncSession, resources: Resources, request: LinkRequest) -> Email | None:
-    """Tell about an invitation; None where it was revoked meanwhile, or is over."""
+    """Create an invitation's mail; None if it was revoked or has expired."""
     found = await find_invitation(session, request.email)
     if found is None:
         return None
@@ -193,12 +193,12 @@ async def _write_invitation(session: AsyncSession, resources: Resources, request
 
 
 def mailbox_of(owner: User | LinkRequest) -> str:
-    """Where mail for an account goes, or for who asked where there is none."""
+    """Return the mailbox of an account, or of a request without one."""
     return owner.mailbox or owner.email
 
 
 def locale_of(request: LinkRequest) -> Locale:
-    """The language that the request was made in."""
+    """Return the request's language."""
     return next((locale for locale in LOCALES if locale == request.locale), LOCALES[0])
 
 
@@ -209,9 +209,9 @@ def make_link(
     request: LinkRequest | None = None,
     code: str | None = None,
 ) -> str:
-    """Make a link for an account, or for a request's address, which gets one when the link is used; returns its token.
+    """Create a link for an account, or for an address that gets one on use; returns its token.
 
-    A code belongs to a request, whose browser may type it.
+    A code requires a request, whose browser may enter it.
     """
     now, token = utcnow(), new_token()
     session.add(
@@ -231,32 +231,32 @@ def make_link(
 
 
 async def _may_have_link(session: AsyncSession, resources: Resources, request: LinkRequest, user: User | None) -> bool:
-    """Whether the account may be signed in to; where there is none, whether the address may sign up."""
+    """Return whether the account may sign in; without one, whether the address may sign up."""
     if user is not None:
         return user.blocked_at is None and await may_confirm(session, resources.settings, user)
     return request.purpose == LinkPurpose.SIGNUP and await may_sign_up(session, resources.settings, request.email)
 
 
 async def mark_dropped(session: AsyncSession, delivery: EmailDelivery) -> None:
-    """The address gets no mail, and the mail server would have taken one."""
+    """The address gets no mail, and the mail server would have accepted one."""
     await _finish(session, delivery, LinkRequestState.DROPPED)
 
 
 async def mark_sent(session: AsyncSession, delivery: EmailDelivery) -> None:
-    """The mail server took the letter."""
+    """The mail server accepted the mail."""
     await _finish(session, delivery, LinkRequestState.SENT)
 
 
 async def mark_refused(session: AsyncSession, delivery: EmailDelivery) -> None:
-    """The mail server will never take the letter."""
+    """The mail server rejected the mail permanently."""
     await _finish(session, delivery, LinkRequestState.FAILED)
 
 
 async def begin_transmission(session: AsyncSession, delivery: EmailDelivery) -> None:
-    """Note that the letter is about to be transmitted. Raises `ClaimLost`.
+    """Record that transmission starts. Raises `ClaimLost`.
 
-    A worker that dies before it hears the server's answer leaves the note: nobody knows whether that letter arrived,
-    and so it counts as one that did.
+    A worker that dies before the server's response leaves this record: the mail may have arrived, so it counts as
+    transmitted.
     """
     begun = await session.scalar(
         update(LinkRequest)
@@ -269,12 +269,12 @@ async def begin_transmission(session: AsyncSession, delivery: EmailDelivery) -> 
 
 
 async def renew_claim(session: AsyncSession, delivery: EmailDelivery) -> None:
-    """Keep others away for another lease, while the claim holds."""
+    """Extend the lease while the claim holds."""
     await session.execute(update(LinkRequest).where(*_is_held(delivery)).values(run_at=utcnow() + LEASE))
 
 
 def _is_held(delivery: EmailDelivery) -> tuple[ColumnElement[bool], ...]:
-    """Whether nobody has claimed the request since."""
+    """Whether the request is still claimed by this delivery."""
     return (
         LinkRequest.id == delivery.request_id,
         LinkRequest.state == LinkRequestState.QUEUED,
@@ -285,10 +285,10 @@ def _is_held(delivery: EmailDelivery) -> tuple[ColumnElement[bool], ...]:
 async def reschedule(
     session: AsyncSession, delivery: EmailDelivery, *, transmitted: bool = False, delayed: bool = False
 ) -> None:
-    """Try again after a while that doubles each time, up to a minute; give up where that would be too late.
+    """Retry after a delay that doubles up to a minute; give up if that is too late.
 
-    `transmitted` says that the server had the whole letter and told that it did not take it; `delayed` that the browser
-    that asked may be told.
+    `transmitted`: the server received the whole mail and rejected it temporarily. `delayed`: the waiting browser may be
+    told.
     """
     delay = min(timedelta(seconds=2 ** min(delivery.attempt - 1, 10)), MAX_DELAY)
     run_at = utcnow() + delay
@@ -312,7 +312,7 @@ async def reschedule(
 async def _finish(
     session: AsyncSession, delivery: EmailDelivery, state: LinkRequestState, *, delayed: bool = False
 ) -> None:
-    """Write the outcome, unless a later attempt has taken over."""
+    """Record the outcome, unless a later attempt has claimed the request."""
     await session.execute(
         update(LinkRequest)
         .where(*_is_held(delivery))
@@ -325,7 +325,7 @@ def _told(state: DeliveryState) -> dict[str, Any]:
 
 
 def _resumed(then: DeliveryState = DeliveryState.RESUMED) -> dict[str, Any]:
-    """Whoever was told of a delay is told that it is over; nobody else is told anything."""
+    """Build the delivery state after a delay: browsers that saw the delay learn that it is over; others see nothing."""
     was = LinkRequest.delivery == DeliveryState.DELAYED
     return {
         "delivery": case((was, then.value), else_=LinkRequest.delivery),
@@ -334,9 +334,9 @@ def _resumed(then: DeliveryState = DeliveryState.RESUMED) -> dict[str, Any]:
 
 
 async def requeue_links(session: AsyncSession) -> int:
-    """Hand waiting requests whose time has come to workers again, and give up those that are too late.
+    """Requeue due requests and give up expired ones.
 
-    For the reconciler; may be repeated. Returns how many were handed out.
+    Called by the reconciler; idempotent. Returns the number requeued.
     """
     now = utcnow()
     await session.execute(

@@ -1,4 +1,4 @@
-"""The caller as they see themselves, and the end of an account."""
+"""The caller's own view of their account."""
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 async def view_me(session: AsyncSession, resources: Resources, user: User) -> MeOut:
-    """The user and the default workspace."""
+    """Return the user and the default workspace."""
     template = resources.catalog.default
     workspace = await find_workspace(session, user.id, template.key)
     return MeOut(

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/user", tags=["user"])
 
 @router.get("/me", summary="Get the current user", operation_id="me", responses=problems(Unauthorized, Unavailable))
 async def me(session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUserDep) -> MeOut:
-    """Who the token belongs to, and where their default workspace answers, launched or not."""
+    """The token's owner, and the URL of their default workspace, launched or not."""
     return await service.view_me(session, resources, caller.user)
 
 
@@ -37,7 +37,7 @@ async def me(session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUse
     responses=problems(Unauthorized, Unavailable),
 )
 async def containers(request: Request) -> Response:
-    """One entry for each template, launched or not; `job` while one runs, `error` after a failure."""
+    """One entry per template, launched or not; `job` while one runs, `error` after a failure."""
     resources: Resources = request.app.state.resources
 
     async def answer(caller: Principal, rows: list[Row]) -> Response:
@@ -60,7 +60,7 @@ async def list_activity(
     limit: PageLimit = 20,
     before: BeforeRow = None,
 ) -> ActivityPage:
-    """With what admins and the platform did to your account and your workspaces. Newest first, in pages."""
+    """Includes what admins and the platform did to your account and workspaces. Newest first, in pages."""
     found = await activity.list_activity(session, caller.user, limit=limit + 1, before=before)
     page, last = split_page(found, limit)
     return ActivityPage(activity=page, next=last and last.id)

@@ -1,4 +1,4 @@
-"""What a user sees of themselves."""
+"""Response bodies of /api/user."""
 
 from datetime import datetime
 from uuid import UUID

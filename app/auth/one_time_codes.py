@@ -1,7 +1,7 @@
-"""Codes: the second way to spend a link, in the browser that asked for it, without opening the link there.
+"""One-time codes: redeem a link in the requesting browser without opening it there.
 
-A code is short, so its tries are counted, on the request and not on the link: an address without an account has a
-request too, and a wrong try does the same work for it.
+A code is short, so attempts are counted: per request, not per link. Addresses without an account have requests too, and
+a wrong attempt does the same work for them.
 """
 
 import secrets
@@ -26,17 +26,17 @@ _READ_AS = str.maketrans("ILO", "110", " -")
 
 
 def new_code() -> str:
-    """40 random bits, as 8 characters."""
+    """Return 40 random bits as 8 characters."""
     return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 
 def show_code(code: str) -> str:
-    """The code as people read it."""
+    """Format the code for display."""
     return f"{code[:4]}-{code[4:]}"
 
 
 def read_code(typed: str) -> str | None:
-    """The code that somebody means: case, spaces and hyphens make no difference, and look-alikes are read as digits."""
+    """Parse a typed code: ignores case, spaces and hyphens, and reads look-alikes as digits."""
     code = typed.upper().translate(_READ_AS)
     return code if len(code) == LENGTH and set(code) <= set(ALPHABET) else None
 
@@ -44,9 +44,9 @@ def read_code(typed: str) -> str | None:
 async def verify_code(
     resources: Resources, typed: str, browser: DeviceCookie, client: Client, locale: Locale
 ) -> SignInResult:
-    """Spend the link that this code came with, as `service.verify` does. Raises `InvalidCode` and `Blocked`.
+    """Redeem the code's link, as `service.verify` does. Raises `InvalidCode` and `Blocked`.
 
-    What is no code at all counts as no try.
+    Malformed codes do not count as attempts.
     """
     code = read_code(typed)
     if code is None:
@@ -71,10 +71,10 @@ async def verify_code(
 
 
 async def count_try(resources: Resources, browser: DeviceCookie) -> list[LinkRequest]:
-    """Count one try for every request of the browser whose code may still be good; returns those that had one left.
+    """Count one attempt for every request of the browser with a possibly valid code; returns those with attempts left.
 
-    In a transaction of its own, before the code is judged: an error rolls the caller's back, and of many tries at
-    once no more are judged than were left.
+    Commits before the code is checked: an error rolls back the caller's transaction, and concurrent attempts must not
+    exceed the limit.
     """
     life = timedelta(seconds=resources.settings.magic_link_seconds)
     async with resources.unit_of_work() as session:
@@ -82,7 +82,7 @@ async def count_try(resources: Resources, browser: DeviceCookie) -> list[LinkReq
             select(LinkRequest)
             .where(
                 LinkRequest.browser_hash.in_(hashes_of(resources.tokens, browser)),
-                # A link may be made as late as that, and lives its whole life from then.
+                # A link may be created as late as that, and lives its full lifetime from then.
                 LinkRequest.expires_at > utcnow() - life,
                 LinkRequest.code_tries < MAX_TRIES,
             )
@@ -96,7 +96,7 @@ async def count_try(resources: Resources, browser: DeviceCookie) -> list[LinkReq
 
 
 async def _note_last_tries(resources: Resources, requests: list[LinkRequest]) -> None:
-    """Put those whose last try was wrong into the audit trail, which an error must not take back."""
+    """Record requests whose last attempt failed in the audit trail, in a transaction of its own."""
     spent = [request.email for request in requests if request.code_tries == MAX_TRIES]
     if spent:
         async with resources.unit_of_work() as session:

@@ -1,4 +1,4 @@
-"""What an operator does at the machine itself: make an admin, and a link where no mail can be sent."""
+"""Operator commands: create an admin, and a sign-in link without mail."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,9 +12,9 @@ from app.resources import Resources
 
 
 async def make_admin(session: AsyncSession, mailbox: str) -> User:
-    """Make the account of an address an admin, and make it if there is none. May be repeated.
+    """Make the account of an address an admin; creates it if missing. Idempotent.
 
-    Nobody else becomes admin by being the first after that.
+    Afterwards the first sign-in no longer becomes admin.
     """
     address = normalise(mailbox)
     user = await find_or_create(session, address, mailbox if mailbox != address else None)
@@ -26,7 +26,7 @@ async def make_admin(session: AsyncSession, mailbox: str) -> User:
 
 
 def make_sign_in_link(session: AsyncSession, resources: Resources, user: User) -> str:
-    """A link that signs in as this account, once, as if it had been mailed. Never log it."""
+    """Return a link that signs in once as this account. Never log it."""
     token = make_link(session, resources, user)
     record(session, "link_made", "user", str(user.id), actor=COMMAND)
     return f"{resources.settings.public_url}/auth/confirm#token={token}"

@@ -1,7 +1,7 @@
-"""Where a visitor goes once they have signed in: a page of ours, or a place in a workspace, and nothing else.
+"""The destination after sign-in: a page of ours or a place in a workspace.
 
-Whoever asks for a link says where they were going. It travels as a local address and is read here both when it is kept
-and when it is used, so that neither a form nor a row leads anywhere else.
+The link request carries a local address. It is validated when stored and when used, so neither a form nor a row can
+redirect elsewhere.
 """
 
 import re
@@ -17,7 +17,7 @@ from app.resources import Resources
 MAX_LENGTH = 8192
 MAX_SHOWN = 60
 OPEN = "/open/"
-# Where share links lead. Their secret stands in the fragment, which their page keeps to itself.
+# Target of share links. Their secret is in the fragment, which the page keeps.
 SHARE = "/share"
 _PAGES = re.compile(rf"/|/account|{SHARE}|/home/workspaces/[a-z0-9]{{1,20}}/(?:log|shares)")
 _FRAGMENT = re.compile(r"#[!-~]+")
@@ -35,7 +35,7 @@ PAGE = Text("Then it goes on to the page {path}.", "Danach geht es zur Seite {pa
 
 @dataclass(frozen=True, slots=True)
 class ReturnTo:
-    """A page of ours, or with a route a place in a workspace. `cut` says that not all of the address could be kept."""
+    """A page of ours or, with a route, a place in a workspace. `cut`: the address was too long and is truncated."""
 
     page: str = "/"
     route: str | None = None
@@ -45,7 +45,7 @@ class ReturnTo:
 
     @property
     def local(self) -> str:
-        """The address on our own origin."""
+        """Return the address on our own origin."""
         if self.route is None:
             return self.page
         query = f"?{urlencode({'next': self.path})}" if self.path != "/" else ""
@@ -53,7 +53,7 @@ class ReturnTo:
 
     @property
     def sign_in(self) -> str:
-        """The form that leads there."""
+        """Return the address of the sign-in form that leads there."""
         said = {"next": self.local} if self.local != "/" else {}
         said |= {"cut": "true"} if self.cut else {}
         return f"/sign-in?{urlencode(said)}" if said else "/sign-in"
@@ -63,7 +63,7 @@ HOME = ReturnTo()
 
 
 def read_local(local: str | None, fragment: str = "") -> ReturnTo:
-    """Read an address; home where it is none that may be gone to. What is too long is cut to the workspace itself."""
+    """Validate an address; returns home if it is not allowed. Truncates a long address to the workspace itself."""
     before, mark, after = (local or "").partition("#")
     path, _, query = before.partition("?")
     if _PAGES.fullmatch(path):
@@ -75,7 +75,7 @@ def read_local(local: str | None, fragment: str = "") -> ReturnTo:
 
 
 def place_in(route: str, path: str, fragment: str = "") -> ReturnTo:
-    """A place in a workspace of that route."""
+    """Return a place in the workspace of a route."""
     known = fragment if _FRAGMENT.fullmatch(fragment) else ""
     if len(path) > MAX_LENGTH:
         return ReturnTo(route=route, cut=True)
@@ -85,7 +85,7 @@ def place_in(route: str, path: str, fragment: str = "") -> ReturnTo:
 
 
 def view_next(resources: Resources, own: str, kept: str | None, locale: Locale) -> NextOut | None:
-    """What is told to whoever is about to sign in as the account of slug `own`; None where it leads home."""
+    """Describe the destination to a person signing in as the account of slug `own`; None if it is home."""
     to = read_local(kept)
     if to == HOME:
         return None

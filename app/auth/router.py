@@ -1,4 +1,4 @@
-"""/api/auth: ask for a link, spend it, sign out."""
+"""/api/auth: request a link, redeem it, sign out."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -44,7 +44,7 @@ SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
     **SPENDING,
     **problems(NotAcceptable),
 }
-# What makes a browser do any of this from another site's page is refused.
+# Rejects requests that a browser sends from another site's page.
 OURS = [Depends(check_sign_in_origin)]
 
 
@@ -60,10 +60,10 @@ async def signup(
     browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> MessageOut:
-    """Mails a link that confirms the address, or one to sign in where it has an account already.
+    """Mails a link that confirms the address, or a sign-in link if it has an account.
 
-    The answer is the same for every address: it tells neither whether an account exists nor whether mail arrives.
-    A browser without one gets a cookie, by which it is recognised when the link is opened.
+    The response is the same for every address: it reveals neither whether an account exists nor whether mail arrives.
+    Sets a cookie that recognises this browser when the link is opened.
     """
     await request_link(session, resources, LinkPurpose.SIGNUP, body.email, locale, client.address, browser)
     set_new_device_cookie(response, resources.settings, browser)
@@ -82,7 +82,7 @@ async def login(
     browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> MessageOut:
-    """Mails a link to sign in where the address has an account. The answer is the same for every address."""
+    """Mails a sign-in link if the address has an account. The response is the same for every address."""
     await request_link(session, resources, LinkPurpose.LOGIN, body.email, locale, client.address, browser)
     set_new_device_cookie(response, resources.settings, browser)
     return MessageOut(message=SENT.format(locale))
@@ -90,7 +90,7 @@ async def login(
 
 @router.post("/link", operation_id="look_at_link", summary="Preview a magic link", responses=LOOKING, dependencies=OURS)
 async def look_at_link(body: VerifyIn, resources: ResourcesDep, browser: DeviceCookieDep, locale: LocaleDep) -> LinkOut:
-    """Tells whose link it is and where it leads, before anybody presses a button. Spends nothing."""
+    """Returns the link's account and destination, for display before the user confirms. Does not redeem the link."""
     seen = await service.preview_link(resources, body.token, browser)
     leads = view_next(resources, seen.slug, seen.destination, locale)
     return LinkOut(recognised=seen.recognised, address=seen.address, next=leads)
@@ -112,12 +112,12 @@ async def verify(
     browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> TokenOut:
-    """Signs in, once for each link, and makes sure that the default workspace runs. Sets the pages' cookies as well.
+    """Signs in, once per link, and ensures that the default workspace runs. Also sets the pages' cookies.
 
-    What keeps the workspace from being launched does not keep anybody from signing in: `job` is null then.
+    If the workspace cannot be launched, sign-in still succeeds and `job` is null.
 
-    The first account ever verified becomes the administrator. Other links of the account end. A blocked account is
-    refused and its link stays unspent.
+    The first account ever verified becomes the administrator. The account's other links expire. A blocked account is
+    refused and its link stays valid.
     """
     signed_in = await service.verify(resources, body.token, client, locale)
     _set_cookies(request, response, resources, signed_in, browser)
@@ -140,9 +140,9 @@ async def verify_by_code(
     browser: DeviceCookieDep,
     locale: LocaleDep,
 ) -> TokenOut:
-    """Signs in like `POST /api/auth/verify`, with the code of the mail, in the browser that asked for it.
+    """Signs in like `POST /api/auth/verify`, with the code of the mail, in the browser that requested it.
 
-    Five wrong codes end those of all links that the browser has asked for; the links themselves stay good.
+    Five wrong codes invalidate the codes of all links that the browser has requested; the links stay valid.
     """
     signed_in = await verify_code(resources, body.code, browser, client, locale)
     _set_cookies(request, response, resources, signed_in, browser)
@@ -170,11 +170,10 @@ async def verify_by_query(
     locale: LocaleDep,
     token: Annotated[str, Query(min_length=1, max_length=200, description="The token of the link.")],
 ) -> Response | TokenOut:
-    """For programs: signs in like `POST /api/auth/verify`, without a cookie, where `Accept` names `application/json`.
+    """For programs: signs in like `POST /api/auth/verify`, without a cookie, if `Accept` names `application/json`.
 
-    Nothing else spends the link. A browser that navigates here, or a mail scanner that acts like one, is sent to the
-    confirm page instead; what another site's page loads is refused. One kind of link serves both addresses: the account
-    decides.
+    Other requests do not redeem the link. Browser navigations, and mail scanners that imitate them, are redirected to
+    the confirm page; requests from other sites' pages are refused. One kind of link serves both sign-up and sign-in.
     """
     if navigates(request):
         page = f"{resources.settings.public_url}/auth/confirm#token={quote(token, safe='')}"
@@ -193,7 +192,7 @@ async def verify_by_query(
 async def logout(
     request: Request, session: SessionDep, resources: ResourcesDep, caller: UserDep, locale: LocaleDep
 ) -> MessageOut:
-    """Ends this session: its access tokens, its cookies and the workspaces opened with it are refused from now on."""
+    """Ends this session: its access tokens, cookies and open workspaces are refused from now on."""
     await end_own_session(session, caller)
     clear_session_cookies(request, resources.settings)
     return MessageOut(message=SIGNED_OUT.format(locale))

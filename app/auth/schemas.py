@@ -1,4 +1,4 @@
-"""What clients send to sign in, and what they get."""
+"""Request and response bodies of sign-in."""
 
 from typing import Literal
 from uuid import UUID
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts.schemas import Mailbox
 from app.models import User, UserState
 
-# The one schema that a feature takes from another: a token body shows the launch that the sign-in began.
+# The only schema imported from another feature: the token body includes the launch that the sign-in started.
 from app.workspaces.schemas import JobOut
 
 
 class LinkIn(BaseModel):
-    """Who wants a link."""
+    """The address that requests a link."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"email": "alice@example.org"}]})
     email: Mailbox
@@ -38,7 +38,7 @@ class CodeIn(BaseModel):
 
 
 class NextOut(BaseModel):
-    """Where a sign-in leads."""
+    """The destination of a sign-in."""
 
     url: str = Field(examples=["/open/alice-hello?next=%2Flab#cell-3"], description="On this origin.")
     text: str = Field(
@@ -48,7 +48,7 @@ class NextOut(BaseModel):
 
 
 class LinkOut(BaseModel):
-    """What a link is for. It is not spent by being looked at."""
+    """A link's purpose. Reading it does not redeem the link."""
 
     recognised: bool = Field(examples=[True], description="Whether it was asked for in this browser.")
     address: str = Field(
@@ -60,13 +60,13 @@ class LinkOut(BaseModel):
 
 
 class MessageOut(BaseModel):
-    """A sentence for the person, in their language."""
+    """A sentence for the user, in their language."""
 
     message: str = Field(examples=["If this address can sign in here, a link is on its way. Look into your mailbox."])
 
 
 class SignedInUser(BaseModel):
-    """The account, as it stands after signing in."""
+    """The account after sign-in."""
 
     id: UUID = Field(examples=["0f2a9a53-0c0e-4f6e-8a35-6b1d2c9b7e10"])
     email: str = Field(examples=["alice@example.org"])
@@ -79,7 +79,7 @@ class SignedInUser(BaseModel):
 
 
 class TokenOut(BaseModel):
-    """A sign-in."""
+    """The result of a sign-in."""
 
     access_token: str = Field(examples=["eyJhbGciOiJFUzI1NiIsImtpZCI6Ij…"], description="Send it as `Bearer`.")
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - names the scheme, no secret
@@ -89,7 +89,7 @@ class TokenOut(BaseModel):
 
 
 def view_user(user: User, container_id: str | None) -> SignedInUser:
-    """Show the account in a token body."""
+    """Build the account of a token body."""
     return SignedInUser(
         id=user.id,
         email=user.email,

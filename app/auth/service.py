@@ -1,4 +1,4 @@
-"""Signing in: what a link is worth, and the launch that follows a sign-in."""
+"""Redeems links, and launches the default workspace after sign-in."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SignInResult:
-    """A sign-in: secrets for programs and for the pages, and the launch that it began or joined. Never log it."""
+    """A sign-in: secrets for programs and pages, and the launch that it started or joined. Never log it."""
 
     user: User
     access_token: str
@@ -40,7 +40,7 @@ class SignInResult:
 
 @dataclass(frozen=True, slots=True)
 class LinkPreview:
-    """What somebody who holds a link is told before they use it; another browser than the one that asked, less."""
+    """What a link's holder sees before confirming; a browser that did not request the link sees less."""
 
     recognised: bool
     address: str
@@ -49,7 +49,7 @@ class LinkPreview:
 
 
 async def verify(resources: Resources, token: str, client: Client, locale: Locale) -> SignInResult:
-    """Spend a link and sign its account in. Raises `InvalidLink`, and `Blocked`; both leave the link as it was."""
+    """Redeem a link and sign in. Raises `InvalidLink` and `Blocked`; both leave the link valid."""
     which = MagicLink.token_hash.in_(resources.tokens.hashes("link", token))
     return await complete_sign_in(resources, which, client, locale, refusal=InvalidLink, by="link")
 
@@ -63,17 +63,16 @@ async def complete_sign_in(
     refusal: type[AppError],
     by: str,
 ) -> SignInResult:
-    """Spend one link and sign its account in; the first one of all becomes admin.
+    """Redeem one link and sign its account in; the very first account becomes admin.
 
-    Then makes sure that the default workspace runs, in a transaction of its own: the sign-in holds whatever comes of
-    that. Raises `refusal` where the link is not good any more, or signing up is not allowed any more; and `Blocked`.
-    Every error leaves the link unspent.
+    Then ensures that the default workspace runs, in a separate transaction that cannot fail the sign-in. Raises
+    `refusal` if the link is no longer valid or sign-up is no longer allowed, and `Blocked`. Every error leaves the link
+    valid.
     """
     async with resources.unit_of_work() as session:
         user = await _spend(session, which, refusal)
         if user.blocked_at is not None:
-            # The connection goes back first: refusals that hold one while they wait for another could starve each
-            # other.
+            # Returns the connection first: holding one while waiting for another could deadlock the pool.
             session.expunge(user)
             await session.rollback()
             await _note_refusal(resources, user)
@@ -95,7 +94,9 @@ async def complete_sign_in(
 
 
 async def _note_refusal(resources: Resources, user: User) -> None:
-    """In a transaction of its own: the error takes the caller's back. Once a minute: the link stays good for more."""
+    """Record the denial in its own transaction, as the error rolls the caller's back. At most once a minute: the link
+    can be retried.
+    """
     async with resources.unit_of_work() as session:
         await session.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
         if await is_fresh(session, "sign_in_refused", "user", str(user.id)):
@@ -104,7 +105,7 @@ async def _note_refusal(resources: Resources, user: User) -> None:
 
 
 async def _welcome(session: AsyncSession, user: User) -> None:
-    """The address is confirmed."""
+    """Mark the address as confirmed."""
     await accept_invitation(session, user.email)
     first = not user.is_admin and await claim_bootstrap(session, user.id)
     user.state = UserState.VERIFIED
@@ -114,7 +115,7 @@ async def _welcome(session: AsyncSession, user: User) -> None:
 
 
 async def preview_link(resources: Resources, token: str, browser: DeviceCookie) -> LinkPreview:
-    """What a link is for, and whether this browser asked for it. Spends nothing. Raises `InvalidLink`."""
+    """Return the link's purpose, and whether this browser requested it. Does not redeem. Raises `InvalidLink`."""
     query = (
         select(
             func.coalesce(User.email, MagicLink.email),
@@ -141,7 +142,7 @@ async def preview_link(resources: Resources, token: str, browser: DeviceCookie) 
 
 
 async def _start_default(resources: Resources, user: User, locale: Locale) -> tuple[str | None, JobOut | None]:
-    """Make sure that the default workspace runs. Whatever is in its way is logged, and keeps nobody from signing in."""
+    """Ensure that the default workspace runs. Errors are logged and do not fail the sign-in."""
     try:
         async with resources.unit_of_work() as session:
             template = resources.catalog.default.key
@@ -154,10 +155,10 @@ async def _start_default(resources: Resources, user: User, locale: Locale) -> tu
 
 
 async def _spend(session: AsyncSession, which: ColumnElement[bool], refusal: type[AppError]) -> User:
-    """Spend the link and end its siblings in one statement; the account comes back locked until the transaction ends.
+    """Redeem the link and end its siblings in one statement; returns the account, locked until the transaction ends.
 
-    An address without an account gets one now, and with it a slug: whoever has not shown that mail reaches them holds
-    no name. An error takes the account back.
+    An address without an account gets one now, so that only confirmed addresses hold slugs. An error rolls the account
+    back.
     """
     now = utcnow()
     good = and_(which, MagicLink.spent_at.is_(None), MagicLink.expires_at > now)
@@ -175,7 +176,7 @@ async def _spend(session: AsyncSession, which: ColumnElement[bool], refusal: typ
         .cte("ended")
     )
     spent = select(ended).where(ended.c.id == link.id)
-    # The page that waits in the browser that asked is told; what was kept for this sign-in is not needed any more.
+    # Informs the waiting browser's page; the stored destination is no longer needed.
     told = (
         update(LinkRequest)
         .where(LinkRequest.id == select(spent.subquery().c.request_id).scalar_subquery())
@@ -187,10 +188,10 @@ async def _spend(session: AsyncSession, which: ColumnElement[bool], refusal: typ
 
 
 async def _lock_owner(session: AsyncSession, link: MagicLink) -> User | None:
-    """The link's account, locked, and its use noted; None where it is gone.
+    """Lock the link's account and record the use; None if it was deleted.
 
-    Its lock comes before its links': of two siblings spent at once the second waits here, holding no link that the
-    first one wants to end. Where there is no account yet, the second waits for the row that the first inserts.
+    Locks the account before its links: of two siblings redeemed concurrently, the second waits here without holding a
+    link that the first must end. Without an account, the second waits for the first's insert.
     """
     if link.email is not None:
         await find_or_create(session, link.email, link.mailbox)

@@ -1,1 +1,1 @@
-"""The templates that an operator offers."""
+"""The operator's templates."""

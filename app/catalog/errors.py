@@ -1,4 +1,4 @@
-"""What the catalogue refuses."""
+"""Errors of the catalogue."""
 
 from app.core.errors import AppError
 from app.core.i18n import Text

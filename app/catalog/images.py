@@ -1,6 +1,6 @@
-"""Which images are being built right now. Whoever builds keeps a key alive in Redis; no key, no build.
+"""Image builds in progress. A build refreshes its key in Redis; the key expires if the build dies.
 
-A build that dies lets its key expire. Redis being away means "not known": a hint is lost, nothing else.
+Without Redis the state is unknown: only a hint is lost.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def image_key(instance: str, image: str) -> str:
 
 
 async def image_states(redis: Redis, instance: str, images: Sequence[str]) -> dict[str, ImageState]:
-    """For each image that has a note: `building`, or `failed` when its last build did."""
+    """Return the state of each image with a key: `building`, or `failed` after a failed build."""
     try:
         keys = [image_key(instance, image) for image in images]
         notes = await answer_in_time(lambda: redis.mget(keys))

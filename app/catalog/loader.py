@@ -1,4 +1,4 @@
-"""Loading the catalogue: a YAML file, checked as a whole, each mistake reported with its line."""
+"""Loads the YAML catalogue, validates all of it, and reports each error with its line."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ from app.runtime.docker.policy import Allowed, forbidden_path
 
 DIGEST: Final = re.compile(r"[^@]+@sha256:[0-9a-f]{64}")
 
-# Pydantic's words for the mistakes that a person makes most, in the words of this file.
+# Clearer wording of Pydantic's most frequent errors.
 WORDING: Final = {
     "extra_forbidden": "is not a known key",
     "missing": "is missing",
@@ -27,7 +27,7 @@ Mistake = tuple[Place, str]
 
 
 class CatalogInvalid(Exception):
-    """The catalogue cannot be used. `mistakes` holds one `file:line: place: what` each."""
+    """The catalogue is invalid. `mistakes` holds lines of the form `file:line: place: what`."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
@@ -39,10 +39,9 @@ class _File(StrictModel):
 
 
 def load_catalog(path: Path, allowed: Allowed | None = None, *, digests: bool = False) -> Catalog:
-    """Read and check the catalogue at `path`. Raises `CatalogInvalid` with every mistake that it holds.
+    """Load and validate the catalogue at `path`. Raises `CatalogInvalid` with all errors.
 
-    `allowed` is what templates may have beyond the rest, which is nothing unless it is given; with `digests` each
-    image must be named by its own.
+    `allowed` are privileges beyond the defaults, none if omitted. With `digests`, each image must be pinned by digest.
     """
     try:
         loader = yaml.SafeLoader(path.read_text("utf-8"))
@@ -77,7 +76,7 @@ def load_catalog(path: Path, allowed: Allowed | None = None, *, digests: bool = 
 
 
 def _right_ones(data: Any) -> Iterator[tuple[int, Template]]:
-    """Find the templates that are right in a file that is wrong, with their places."""
+    """Yield the valid templates of an invalid file, with their indexes."""
     listed = data.get("templates") if isinstance(data, dict) else None
     for index, item in enumerate(listed if isinstance(listed, list) else ()):
         with contextlib.suppress(ValidationError):
@@ -85,7 +84,7 @@ def _right_ones(data: Any) -> Iterator[tuple[int, Template]]:
 
 
 def _clashes(templates: Sequence[tuple[int, Template]]) -> Iterator[Mistake]:
-    """Find what is wrong between templates that are each right."""
+    """Yield conflicts between valid templates."""
     keys: set[str] = set()
     default: str | None = None
     for index, template in templates:
@@ -101,7 +100,7 @@ def _clashes(templates: Sequence[tuple[int, Template]]) -> Iterator[Mistake]:
 
 
 def _beyond(templates: Sequence[tuple[int, Template]], allowed: Allowed, *, digests: bool) -> Iterator[Mistake]:
-    """Find what the settings do not let a template have."""
+    """Yield the templates' privileges that the settings do not allow."""
     for index, template in templates:
         place = ("templates", index)
         if digests and not DIGEST.fullmatch(template.image):
@@ -122,7 +121,7 @@ def _beyond(templates: Sequence[tuple[int, Template]], allowed: Allowed, *, dige
 
 
 def _duplicates(root: yaml.Node | None) -> Iterator[Mistake]:
-    """YAML lets a later key silently replace an earlier one. An alias may make a node its own descendant."""
+    """Yield duplicate keys: YAML silently keeps the last one. Guards against aliases that form a cycle."""
     waiting: list[tuple[yaml.Node | None, Place]] = [(root, ())]
     visited: set[int] = set()
     while waiting:
@@ -143,14 +142,14 @@ def _duplicates(root: yaml.Node | None) -> Iterator[Mistake]:
 
 
 def _line(node: yaml.Node | None, place: Place) -> int:
-    """Find the line of a place: that of its last key, or of the innermost one that the file has."""
+    """Return the line of a place: of its last key, or of the innermost one in the file."""
     line = 1
     for part in place:
         if isinstance(node, yaml.MappingNode):
             pairs = [pair for pair in node.value if pair[0].value == part]
             if not pairs:
                 break
-            # Of a key that is written twice, the later one counts.
+            # Of duplicate keys, the last one counts.
             key, node = pairs[-1]
             line = key.start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
@@ -162,7 +161,7 @@ def _line(node: yaml.Node | None, place: Place) -> int:
 
 
 def _dotted(data: Any, place: Place) -> str:
-    """Name a place as a person would: a template by its key, where it has one."""
+    """Format a place: a template by its key if it has one."""
     words = [str(part) for part in place]
     if len(place) > 1:
         with contextlib.suppress(LookupError, TypeError):

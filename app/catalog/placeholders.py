@@ -1,26 +1,26 @@
-"""What a template's command, arguments and headers say of the workspace that they are for: `{prefix}` and the like."""
+"""Placeholders in a template's command, arguments and headers, such as `{prefix}`."""
 
 import re
 from collections.abc import Mapping
 from typing import Final
 
-# What each stands for is said in docs/templates.md.
+# docs/templates.md documents their values.
 NAMES: Final = ("base_path", "prefix", "workspace_url", "public_url", "user")
 _PARTS: Final = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 _HEADER: Final = re.compile(r"X-[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
-# The proxy's own, and those by which servers know a client's address.
+# Reserved headers: the proxy's own, and those that carry the client's address.
 _OURS: Final = ("spawner", "forwarded", "upstream", "strip-prefix", "real-ip", "client-ip")
 MAX_HEADERS: Final = 4
 MAX_LENGTH: Final = 1000
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Put the values in. What they hold is not read again."""
+    """Substitute the values, without recursion."""
     return _PARTS.sub(lambda match: values[match[0][1:-1]] if len(match[0]) > 2 else match[0][0], text)
 
 
 def check_text(text: str) -> str:
-    """Raise `ValueError` for a placeholder that is none; a brace of one's own is written twice."""
+    """Raise `ValueError` for an unknown placeholder; literal braces are doubled."""
     if "\0" in text or len(text) > MAX_LENGTH:
         raise ValueError(f"must have no NUL character and at most {MAX_LENGTH} characters")
     for part in _PARTS.findall(text):
@@ -31,7 +31,7 @@ def check_text(text: str) -> str:
 
 
 def check_words(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Check a command or arguments."""
+    """Validate a command or arguments."""
     if not words or not words[0]:
         raise ValueError("must be a list that begins with a word, such as [serve, --port, '8080']")
     for word in words:
@@ -40,7 +40,7 @@ def check_words(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
-    """Check the headers that a template adds to requests."""
+    """Validate the request headers that a template adds."""
     if len(headers) > MAX_HEADERS:
         raise ValueError(f"must be at most {MAX_HEADERS}")
     if len({name.lower() for name in headers}) < len(headers):

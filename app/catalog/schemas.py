@@ -1,4 +1,4 @@
-"""The catalogue as clients see it."""
+"""Response bodies of the catalogue."""
 
 from typing import Self
 
@@ -10,7 +10,7 @@ from app.core.i18n import Locale
 
 
 class TemplateOut(BaseModel):
-    """One entry of the catalogue, in the caller's language."""
+    """One template, in the caller's language."""
 
     type: str = Field(examples=["hello"])
     display_name: str = Field(examples=["Hello"])
@@ -25,7 +25,7 @@ class TemplateOut(BaseModel):
 
     @classmethod
     def of(cls, template: Template, locale: Locale, states: dict[str, ImageState]) -> Self:
-        """A template in one language, with what is known of its image's build."""
+        """Build the response in one language, with the build state of the image."""
         return cls(
             type=template.key,
             display_name=template.name.format(locale),

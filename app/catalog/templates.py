@@ -1,4 +1,4 @@
-"""The templates of the catalogue, and what each of their fields may hold."""
+"""The templates of the catalogue and their fields."""
 
 import hashlib
 import re
@@ -29,7 +29,7 @@ VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED: Final = "SPAWNER_"
 
 
-# Under /api/container these are addresses of their own.
+# Routes under /api/container.
 RESERVED_KEYS: Final = ("status", "restart", "launch")
 
 
@@ -40,7 +40,7 @@ Seconds = Annotated[int, Field(strict=True, ge=0, le=366 * 86400)]
 
 
 def parse_memory(text: object) -> int:
-    """Read `512M` or `2G` as bytes, in powers of 1024. Raises `ValueError` for anything else."""
+    """Parse `512M` or `2G` into bytes, in powers of 1024. Raises `ValueError` otherwise."""
     match = MEMORY.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError("must be a number of megabytes or gigabytes such as 512M or 2G")
@@ -74,7 +74,7 @@ def _check_mount(path: str) -> str:
 
 
 def check_origin(text: str) -> str:
-    """Raise `ValueError` unless this is an origin as browsers write it."""
+    """Raise `ValueError` unless the text is an origin as browsers serialize it."""
     if not EXACT_ORIGIN.fullmatch(text):
         raise ValueError(f"{text} is no exact origin such as https://login.example.org")
     return text
@@ -91,19 +91,19 @@ class StrictModel(BaseModel):
 
 
 class Localized(StrictModel):
-    """A text in every language of ours."""
+    """A text in every supported language."""
 
     en: str = Field(min_length=1, max_length=500)
     de: str = Field(min_length=1, max_length=500)
 
     def format(self, locale: str) -> str:
-        """Return the text in `locale`, and in English where that is none of ours."""
+        """Return the text in `locale`; in English for an unsupported one."""
         text: str = getattr(self, locale if locale in LOCALES else "en")
         return text
 
 
 class Limits(StrictModel):
-    """What one workspace may use. `memory` is in bytes and includes swap; `cpus` is a number of cores."""
+    """Limits of one workspace. `memory` is in bytes and includes swap; `cpus` is in cores."""
 
     memory: Annotated[int, BeforeValidator(parse_memory)]
     cpus: float = Field(strict=True, ge=0.01, le=1024)
@@ -111,7 +111,7 @@ class Limits(StrictModel):
 
 
 class Mount(StrictModel):
-    """A folder or file of the engine's host, and where a workspace sees it."""
+    """A folder or file of the engine's host, and its path in the workspace."""
 
     host: str = Field(max_length=500)
     path: Annotated[str, AfterValidator(_check_mount)]
@@ -119,7 +119,7 @@ class Mount(StrictModel):
 
 
 class Probe(StrictModel):
-    """The request whose success means that a workspace is ready."""
+    """The readiness probe: a request that must succeed."""
 
     path: str = Field(pattern=r"^/[!-~]*$", max_length=500)
     deadline_seconds: int = Field(strict=True, ge=1, le=3600)
@@ -127,10 +127,11 @@ class Probe(StrictModel):
 
 class Template(StrictModel):
     """One entry of the catalogue. `volume` is a mount point; `build` is relative to the catalogue's folder.
-    A limit of 0 seconds is none. `egress` is where a workspace may connect to. `command` stands in for the image's
-    entrypoint, `args` for its arguments; these and `headers`, which requests get, may hold placeholders.
 
-    `probe.path` is relative to the base path as the container sees it: `/` where `strip_prefix` holds.
+    A timeout of 0 seconds disables it. `egress` limits outgoing connections. `command` replaces the image's entrypoint,
+    `args` its arguments; both, and the request `headers`, may contain placeholders.
+
+    `probe.path` is relative to the base path in the container: `/` with `strip_prefix`.
     """
 
     key: Annotated[str, Field(pattern=r"^[a-z0-9]+$", max_length=20), AfterValidator(_check_key)]
@@ -164,27 +165,27 @@ class Template(StrictModel):
 
 @dataclass(frozen=True)
 class Catalog:
-    """The templates, in the order of the file."""
+    """The templates, in file order."""
 
     templates: tuple[Template, ...]
 
     @property
     def digest(self) -> str:
-        """Twelve characters that tell this set of templates from others, however their files are written."""
+        """Return a 12-character digest of the templates, independent of the file's formatting."""
         return hashlib.sha256(repr(self.templates).encode()).hexdigest()[:12]
 
     def get(self, key: str) -> Template | None:
-        """Return the template of that key."""
+        """Return the template with this key, or None."""
         return next((template for template in self.templates if template.key == key), None)
 
     @property
     def default(self) -> Template:
-        """The template that a new user gets."""
+        """Return a new user's template."""
         return next(template for template in self.templates if template.default)
 
 
 def find_template(catalog: Catalog, key: str) -> Template:
-    """Look a template up; raises `UnknownTemplate`."""
+    """Return the template with this key; raises `UnknownTemplate`."""
     template = catalog.get(key)
     if template is None:
         raise UnknownTemplate

@@ -1,1 +1,1 @@
-"""The `spawner` command: `app.cli.commands` joins what the other modules hold."""
+"""The `spawner` command; `app.cli.commands` joins its modules."""

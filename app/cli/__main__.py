@@ -1,4 +1,4 @@
-"""The `spawner` program. A probe runs every few seconds and must not load the application for it."""
+"""The `spawner` program. Answers the frequent liveness probe without importing the application."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`spawner user` and `spawner admin`: accounts."""
+"""`spawner user` and `spawner admin`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -60,7 +60,7 @@ def limit(
 
 @users.command()
 def block(address: Address) -> None:
-    """Sign a user out everywhere and keep them out; their workspaces stay as they are."""
+    """Sign a user out everywhere and keep them out; their workspaces stay unchanged."""
     _change_status(address, StatusChange.BLOCK, "is blocked; what runs of theirs still runs")
 
 
@@ -78,13 +78,13 @@ def promote(address: Address) -> None:
 
 @users.command()
 def demote(address: Address) -> None:
-    """Make an admin a user like others."""
+    """Remove a user's admin role."""
     _change_status(address, StatusChange.DEMOTE, "is no admin")
 
 
 @admins.callback()
 def _group() -> None:
-    """Makes `create` a command of its own: a group of one command would be that command."""
+    """Make `create` a subcommand: Typer collapses a group of one command."""
 
 
 @admins.command()
@@ -94,7 +94,7 @@ def create(
         bool, typer.Option("--link", help="Print a link that signs in once: where no mail arrives.")
     ] = False,
 ) -> None:
-    """Make somebody an admin, with an account if they have none, whatever SIGNUP says. Mails nothing."""
+    """Make an address an admin; creates the account if missing, whatever SIGNUP says. Sends no mail."""
 
     async def work() -> str:
         async with transaction() as (session, resources):
@@ -122,7 +122,7 @@ def _change_status(address: str, change: StatusChange, outcome: str) -> None:
 
 
 def _change(address: str, change: Callable[[AsyncSession, Resources, User], Awaitable[str]]) -> None:
-    """Change an account in one transaction and print the outcome; exit with 1 where there is no such account."""
+    """Change an account in one transaction and print the result; exit with 1 if the account does not exist."""
 
     async def work() -> str:
         async with transaction() as (session, resources):

@@ -1,4 +1,4 @@
-"""The whole command line as one Typer application."""
+"""The command line as one Typer application."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""What an installation needs before it starts: good settings, the database's tables, files to begin with."""
+"""Commands before the first start: check settings, migrate the database, print sample files."""
 
 import enum
 from typing import Annotated
@@ -21,7 +21,7 @@ SAMPLES: dict[Sample, Shipped] = {Sample.CADDYFILE: "Caddyfile", Sample.CATALOGU
 
 
 def check() -> None:
-    """Read settings and catalogue as the services do, and print everything that is wrong with them."""
+    """Validate settings and catalogue as the services do, and print all errors."""
     wrong: SettingsWrong | None = None
     lines: list[str] = []
     try:
@@ -41,20 +41,20 @@ def check() -> None:
 
 
 def migrate() -> None:
-    """Bring the database's tables to this version, before it starts. May be repeated; several at once wait in turn."""
+    """Migrate the database to this version, before it starts. Idempotent; concurrent runs wait in turn."""
     try:
         upgrade()
     except OSError as error:
         raise SystemExit(f"the database does not answer ({error.strerror or type(error).__name__})") from None
     except DBAPIError as error:
-        # The server's own sentence, which names neither address nor password.
+        # The server's message, which contains neither address nor password.
         raise SystemExit(f"the database refused: {str(error.orig).rpartition(': ')[2]}") from None
     typer.echo(f"the database has the tables of this version ({code_revision()})")
 
 
 def sample(name: Annotated[Sample, typer.Argument(help="What to print.")]) -> None:
-    """Print a file that ships with Spawner, to start from: Caddy's configuration, or the catalogue."""
+    """Print a sample file that ships with Spawner: Caddy's configuration or the catalogue."""
     text = shipped(SAMPLES[name]).read_text("utf-8")
-    # What is printed stands alone.
+    # The printed file must work without imports.
     imported = shipped("answers.caddyfile").read_text("utf-8")
     typer.echo(text.replace("import answers.caddyfile\n", imported), nl=False)

@@ -1,4 +1,4 @@
-"""`spawner doctor`: examines everything that Spawner needs."""
+"""`spawner doctor`: diagnoses an installation."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from workers.doctor.findings import Finding
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Examine everything that Spawner needs, where a worker runs; print what is wrong, exit with 1 if it matters."""
+    """Check everything that Spawner needs, on a worker's host; print the problems, exit with 1 if one matters."""
     try:
         findings = asyncio.run(examine(read_settings()))
     except SettingsWrong as wrong:

@@ -16,14 +16,14 @@ app = typer.Typer(no_args_is_help=True, help="Images of the catalogue.")
 
 @app.callback()
 def _group() -> None:
-    """Makes `pull` a command of its own: a group of one command would be that command."""
+    """Make `pull` a subcommand: Typer collapses a group of one command."""
 
 
 @app.command()
 def pull(
     names: Annotated[list[str] | None, typer.Argument(help="Keys of templates; without one, all of them.")] = None,
 ) -> None:
-    """Fetch images before anybody launches them. The engine fetches no layer twice, whoever else pulls."""
+    """Pull images before users launch them. The engine pulls no layer twice, also with concurrent pulls."""
 
     async def work() -> bool:
         async with open_context(load_settings()) as context:
@@ -38,9 +38,9 @@ def pull(
 
 
 async def pull_images(context: WorkerContext, templates: Sequence[Template], echo: Callable[[str], None]) -> bool:
-    """Fetch the templates' images one after the other and print the outcome of each. False where one is missing then.
+    """Pull the templates' images in turn and print each result; returns False if one is still missing.
 
-    An image that is built on the server comes from no registry: it is only looked for.
+    An image that is built on the server is only looked up.
     """
     complete = True
     for template in templates:
@@ -57,4 +57,4 @@ async def pull_images(context: WorkerContext, templates: Sequence[Template], ech
 
 
 async def _ignore(update: Progress) -> None:
-    """Report no progress."""
+    """Ignore progress."""

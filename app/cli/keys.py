@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Secrets that sign and hash.")
 def rotate(
     keep: Annotated[int, typer.Option(min=1, help="How many secrets there are afterwards; 1 ends every sign-in.")] = 2,
 ) -> None:
-    """Sign and hash with a fresh secret from now on; what was made with the others that are kept stays good."""
+    """Add a new secret that signs and hashes from now on; the kept older secrets stay valid."""
     path = load_settings().secret_key_file
     if path is None:
         raise SystemExit(
@@ -30,4 +30,4 @@ def rotate(
 
 @app.callback()
 def _group() -> None:
-    """Makes `rotate` a command of its own: a group of one command would be that command."""
+    """Make `rotate` a subcommand: Typer collapses a group of one command."""

@@ -15,7 +15,7 @@ def openapi(
     output: Annotated[Path | None, typer.Option(help="File to write; standard output without it.")] = None,
 ) -> None:
     """Print the OpenAPI document."""
-    # The document depends on no setting; this secret signs nothing.
+    # No setting affects the document; this secret signs nothing.
     settings = Settings(_env_file=None, environment="development", secret_key=secrets.token_hex(32))
     text = json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n"
     if output is None:

@@ -1,4 +1,4 @@
-"""`spawner orphans`: what is on the engine under our name and in no row."""
+"""`spawner orphans`: engine objects with our label but without a row."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ def orphans(
     volumes: Annotated[bool, typer.Option("--volumes", help="Volumes too: files never come back.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """List what is on the engine under our name and no row wants; `--remove` takes it away. Run it by a worker."""
+    """List engine objects with our label but without a row; `--remove` deletes them. Run it on a worker's host."""
     found = run(_find())
     for item in found:
         typer.echo(str(item))

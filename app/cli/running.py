@@ -1,4 +1,4 @@
-"""Runs the asynchronous part of a command, in a transaction where it needs one."""
+"""Runs a command's asynchronous part, in a transaction if needed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` and return its result; print one sentence and exit with 1 where it is refused or a part is away."""
+    """Run `work` and return its result; on a refusal or an unavailable part, print one sentence and exit with 1."""
     try:
         return asyncio.run(work)
     except AppError as error:
@@ -28,12 +28,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except RuntimeFault as fault:
         raise SystemExit(f"the engine refused ({fault.code}): {fault}") from None
     except (SQLAlchemyError, OSError) as error:
-        # Not its text: it may hold an address with its password.
+        # Without its text, which may contain an address with its password.
         raise SystemExit(f"the database does not answer ({type(error).__name__})") from None
 
 
 @asynccontextmanager
 async def transaction() -> AsyncIterator[tuple[AsyncSession, Resources]]:
-    """Open one transaction with the settings of this process; it commits at the end of the block."""
+    """Open a transaction with this process's settings; it commits at the end of the block."""
     async with open_resources(load_settings()) as resources, resources.unit_of_work() as session:
         yield session, resources

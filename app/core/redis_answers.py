@@ -1,4 +1,4 @@
-"""How long a request waits for Redis: a quarter of a second, whatever Redis does."""
+"""Limits a request's waits for Redis to a quarter of a second."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ T = TypeVar("T")
 WAIT_SECONDS = 0.24
 # For an answer that is there already while this process was too busy to read it.
 GRACE_SECONDS = 0.01
-# Exchanges of this process that nobody waits for any more. With so many, Redis is not asked at all.
+# For a response that arrived while this process was too busy to read it.
 MAX_LATE = 100
 _late: set[asyncio.Future[Any]] = set()
 

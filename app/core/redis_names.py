@@ -1,6 +1,6 @@
-"""Names in Redis: all begin with the installation's, since another one may use the same database."""
+"""Names in Redis, prefixed by installation: several may share one database."""
 
 
 def redis_key(instance: str, *parts: str) -> str:
-    """Name a key or a channel of one installation."""
+    """Return the name of an installation's key or channel."""
     return ":".join(("spawner", instance, *parts))

@@ -1,1 +1,1 @@
-"""Liveness, readiness, and the processes of an installation."""
+"""Liveness, readiness, and the running processes."""

@@ -1,4 +1,4 @@
-"""What processes say of themselves in Redis, each for some seconds: fields of one hash, so that no key is searched."""
+"""Process announcements in Redis with a time to live: fields of one hash, so that no scan is needed."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ def presence_key(settings: Settings, kind: Literal["processes", "workers"]) -> s
 
 
 async def announce(redis: Redis, key: str, name: str, text: str, life: int) -> None:
-    """Say something of oneself that holds for `life` seconds. Redis's clock alone counts: those of hosts differ."""
+    """Announce a text for `life` seconds. Only Redis's clock counts: those of hosts differ."""
     now, _ = await redis.time()
     async with redis.pipeline(transaction=True) as pipe:
         pipe.hset(key, name, f"{now + life} {text}")
@@ -23,7 +23,7 @@ async def announce(redis: Redis, key: str, name: str, text: str, life: int) -> N
 
 
 async def list_present(redis: Redis, key: str) -> dict[str, str]:
-    """What still holds, by name; what holds no more is removed. Raises what Redis raises."""
+    """Return the live announcements by name; removes expired ones. Raises Redis errors."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.time()
         pipe.hgetall(key)

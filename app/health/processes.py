@@ -1,4 +1,4 @@
-"""Which processes of ours run, and with which catalogue: read at different times, it is not the same one."""
+"""The running processes and their catalogues, which differ if read at different times."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ Kind = Literal["api", "gateway", "worker"]
 
 
 class ProcessOut(BaseModel):
-    """A process that was heard of in the last twenty seconds."""
+    """A process that reported within the last twenty seconds."""
 
     kind: Kind
     name: str = Field(description="Its host and process id.", examples=["web1:4711:9f3c"])
@@ -35,14 +35,14 @@ class ProcessOut(BaseModel):
 
 
 def this_process(resources: Resources, kind: Kind) -> ProcessOut:
-    """Describe this process, under a name of its own."""
-    # Two containers on the host's network have its name, and process 1 both.
+    """Describe this process under a unique name."""
+    # Containers on the host's network share its name, and each has a process 1.
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
     return ProcessOut(kind=kind, name=name, catalog=resources.catalog.digest, revision=code_revision())
 
 
 async def register(resources: Resources, kind: Kind) -> None:
-    """Say every five seconds that this process runs, until cancelled. Logs once when others know other templates."""
+    """Announce this process every five seconds until cancelled. Logs once if others have different templates."""
     own = this_process(resources, kind)
     key, said = presence_key(resources.settings, "processes"), False
     while True:
@@ -59,11 +59,11 @@ async def register(resources: Resources, kind: Kind) -> None:
 
 
 async def list_processes(resources: Resources) -> list[ProcessOut]:
-    """Every process that was heard of lately and can be read, by kind and name. Raises what Redis raises."""
+    """Return the live processes by kind and name; skips unreadable entries. Raises Redis errors."""
     present = await list_present(resources.redis, presence_key(resources.settings, "processes"))
     found = []
     for text in present.values():
-        # A process of another version may say something else of itself.
+        # Another version may use another format.
         with suppress(ValidationError):
             found.append(ProcessOut.model_validate_json(text))
     return sorted(found, key=lambda one: (one.kind, one.name))

@@ -6,7 +6,7 @@ from app.health.service import Liveness, Readiness, check, liveness, serving
 from app.http.dependencies import ResourcesDep
 
 router = APIRouter(tags=["health"])
-# The proxy alone reaches it.
+# Only the proxy reaches this route.
 router.add_route("/internal/serving", serving, methods=["GET"], include_in_schema=False)
 
 
@@ -17,7 +17,7 @@ router.add_route("/internal/serving", serving, methods=["GET"], include_in_schem
     responses={503: {"model": Liveness, "description": "A background loop of this process keeps failing"}},
 )
 async def livez(response: Response) -> Liveness:
-    """Asks nothing else: a failing part must not get the process restarted, a process that is broken itself must."""
+    """Checks only this process: a failing dependency must not restart it."""
     found = liveness()
     response.status_code = 200 if found.status == "ok" else 503
     return found
@@ -30,7 +30,7 @@ async def livez(response: Response) -> Liveness:
     responses={503: {"model": Readiness, "description": "A part does not answer"}},
 )
 async def readyz(resources: ResourcesDep, response: Response) -> Readiness:
-    """Database, Redis, and the engine through a worker that was heard of lately."""
+    """Checks database, Redis, and the engine through a live worker."""
     readiness = await check(resources)
     response.status_code = 200 if readiness.ready else 503
     return readiness

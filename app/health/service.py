@@ -1,4 +1,4 @@
-"""What of the service answers right now."""
+"""Checks the service's parts."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 
 class Liveness(BaseModel):
-    """The process answers; `failing` says that a restart may mend it."""
+    """The process answers; `failing` means that a restart may help."""
 
     status: Literal["ok", "failing"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Each part, and how many workers have been heard of in the last ten seconds."""
+    """The status of each part, and the number of workers that reported within ten seconds."""
 
     ready: bool = Field(examples=[True])
     instance: str = Field(description="The installation that answers.", examples=["spawner"])
@@ -47,13 +47,16 @@ class Readiness(BaseModel):
 
 
 def liveness() -> Liveness:
-    """Asks nothing else: a failing part must not get the process restarted, a process that is broken itself must."""
+    """Report the failing loops of this process. Checks no dependency: its failure must not restart the process."""
     return Liveness(status="failing" if failing_loops() else "ok")
 
 
 async def serving(request: Request) -> Response:
-    """Does this process take the proxy's requests? Not once it was told to stop, though for some seconds it still
-    would, and not where the proxy is that of another installation."""
+    """Return whether this process accepts the proxy's requests.
+
+    Fails after a shutdown signal, though the process serves for some seconds more, and for another installation's
+    proxy.
+    """
     settings: Settings = request.app.state.settings
     if request.query_params.get("instance", "") not in ("", settings.instance):
         return Response(status_code=421)
@@ -61,7 +64,7 @@ async def serving(request: Request) -> Response:
 
 
 async def check(resources: Resources) -> Readiness:
-    """Ask every part, two seconds each at most, all at once."""
+    """Check all parts concurrently, with a timeout of two seconds each."""
     database, beats = await asyncio.gather(
         _answer(_database(resources), "database"), _answer(_beats(resources), "redis")
     )

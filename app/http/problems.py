@@ -188,7 +188,7 @@ async def _http(request: Request, error: Exception) -> Response:
     known: dict[int, type[AppError]] = {404: NotFound, 405: MethodNotAllowed, 408: RequestStalled, 413: TooLarge}
     if error.status_code in known:
         answer = render(request, known[error.status_code]())
-    else:  # FastAPI could not read the body: its bytes are no text, say
+    else:  # FastAPI could not read the body, for example invalid UTF-8
         body = _field_error({"type": "json_invalid", "loc": ("body",)}, locale_of(request))
         answer = render(request, InvalidRequest(), [body])
     answer.headers.update(error.headers or {})

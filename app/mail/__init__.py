@@ -1,1 +1,1 @@
-"""Mails: their texts and how they are sent."""
+"""Mail: messages and their delivery."""

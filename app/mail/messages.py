@@ -1,4 +1,4 @@
-"""The mails that Spawner sends: one folder a message, with subject, text and HTML in each language."""
+"""Spawner's mails: one folder per message, with subject, text and HTML in each language."""
 
 import enum
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _templates = Environment(
 
 
 class Message(enum.StrEnum):
-    """Names of the folders."""
+    """Messages, by folder name."""
 
     SIGNUP = "signup"
     LOGIN = "login"
@@ -29,7 +29,7 @@ class Message(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """A mail that is ready to be sent. Its bodies hold a live token: never log it."""
+    """A mail to send. Its bodies hold a live token: never log it."""
 
     to: str
     subject: str
@@ -40,15 +40,15 @@ class Email:
 def write_link(
     message: Message, locale: Locale, *, to: str, public_url: str, token: str, code: str, life: timedelta
 ) -> Email:
-    """Write the mail that carries a link and its code; `life` is how long they stay good, told in minutes."""
-    # In the fragment the token reaches no server before the person presses the page's button.
+    """Build a mail with a link and its code; `life`, shown in minutes, is their lifetime."""
+    # The fragment hides the token from servers until the user presses the page's button.
     link = f"{public_url}/auth/confirm#token={token}"
     minutes = max(1, int(life.total_seconds()) // 60)
     return _compose(message, locale, to, public_url, link=link, code=code, minutes=minutes)
 
 
 def invite(locale: Locale, *, to: str, public_url: str, inviter: str | None, life: timedelta) -> Email:
-    """Write an invitation, which holds no secret: it leads to the form where a link is asked for. `life` in days."""
+    """Build an invitation without secrets: it links to the sign-up form. `life` is shown in days."""
     days = max(1, round(life / timedelta(days=1)))
     return _compose(
         Message.INVITE, locale, to, public_url, link=f"{public_url}/sign-in", code=None, inviter=inviter, days=days
@@ -63,7 +63,7 @@ def _compose(message: Message, locale: Locale, to: str, public_url: str, **more:
 
     return Email(
         to=to,
-        # One line, whatever a template or an address may hold.
+        # A single line, whatever the template or address contains.
         subject=" ".join(render("subject", "txt").split()),
         text=render("body", "txt").rstrip() + "\n",
         html=render("body", "html"),

@@ -1,4 +1,4 @@
-"""Hands letters to a mail server; the only file that speaks SMTP."""
+"""Sends mail; the only SMTP client."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,14 @@ import aiosmtplib
 
 from app.mail.messages import Email
 
-# From the first packet to a server that is ready for mail: greeting, TLS and log-in included.
+# Timeout until the server is ready for mail, including greeting, TLS and login.
 CONNECT_SECONDS = 10.0
-# RFC 5321, 4.5.3.2: how long a server may take for a command, and for its answer to the whole letter. Whoever waits
-# less for the latter sends a letter twice that the server has taken already.
+# RFC 5321, 4.5.3.2: timeout of a command, and of the response to the whole mail. A shorter one sends mails twice that
+# the server has already accepted.
 COMMAND_SECONDS = 300.0
 ANSWER_SECONDS = 600.0
 QUIT_SECONDS = 5.0
-# Octets of a line, without its end (RFC 5321, 4.5.3.1.6).
+# Octets per line without line end (RFC 5321, 4.5.3.1.6).
 MAX_LINE = 998
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
@@ -32,7 +32,7 @@ _FAULTS = (aiosmtplib.SMTPException, OSError, ValueError)
 
 
 class Stage(enum.StrEnum):
-    """How far the exchange with the mail server came."""
+    """Stages of the SMTP exchange."""
 
     SERVER = "server"
     RECIPIENT = "recipient"
@@ -40,7 +40,7 @@ class Stage(enum.StrEnum):
 
 
 class MailDeferred(Exception):
-    """The server did not take the letter; a later attempt may succeed."""
+    """The server did not accept the mail; a retry may succeed."""
 
     def __init__(self, reason: str, stage: Stage) -> None:
         super().__init__(reason)
@@ -48,15 +48,15 @@ class MailDeferred(Exception):
 
 
 class MailUnanswered(Exception):
-    """The letter was transmitted and the server's answer did not come: it may have arrived or not."""
+    """The mail was transmitted and the server did not respond: it may have arrived."""
 
 
 class MailRefused(Exception):
-    """The letter will never be taken: its address or its content was refused for good."""
+    """The address or the content was rejected permanently."""
 
 
 class Mailer(Protocol):
-    """Sends letters."""
+    """Sends mails."""
 
     @property
     def host(self) -> str:
@@ -64,20 +64,20 @@ class Mailer(Protocol):
         ...
 
     async def send(self, letter: Email, begin: Callable[[], Awaitable[None]]) -> None:
-        """Hand the letter over. Raises `MailDeferred`, `MailUnanswered` or `MailRefused`, and what `begin` raises.
+        """Send the mail. Raises `MailDeferred`, `MailUnanswered` or `MailRefused`, and errors of `begin`.
 
-        `begin` is awaited once, right before the letter is transmitted; where it raises, nothing is.
+        Awaits `begin` once, right before transmission; if it raises, nothing is transmitted.
         """
         ...
 
     async def check(self) -> None:
-        """Ask whether the server would take a letter now, and send none. Raises `MailDeferred`."""
+        """Check whether the server would accept a mail now, without sending. Raises `MailDeferred`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """Where and how to connect; holds a password: never log it."""
+    """Connection parameters; holds a password: never log it."""
 
     hostname: str
     port: int
@@ -97,13 +97,13 @@ def _parse(url: str) -> _Server:
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
         use_tls=parts.scheme == "smtps",
-        # None means: encrypt where the server offers it.
+        # None: encrypt if the server offers it.
         start_tls={"smtp": None, "smtp+starttls": True, "smtps": False}[parts.scheme],
     )
 
 
 class SmtpMailer:
-    """Sends each letter over a connection of its own. `url` is SMTP_URL, `sender` is MAIL_FROM."""
+    """Sends each mail over a new connection. `url` is SMTP_URL, `sender` is MAIL_FROM."""
 
     def __init__(self, url: str, sender: str) -> None:
         self._server = _parse(url)
@@ -125,9 +125,9 @@ class SmtpMailer:
             await _transmit(client, content)
 
     async def check(self) -> None:
-        """See `Mailer.check`. The letter that is announced and not sent is to the sender's own address."""
+        """See `Mailer.check`. Announces a mail to the sender's own address."""
         async with self._connected() as client:
-            # A sender without a mailbox is refused for good by a server that is ready.
+            # A ready server rejects a sender without mailbox permanently.
             with contextlib.suppress(MailRefused):
                 await self._name_recipient(client, self._from.addr_spec, b"")
 
@@ -139,18 +139,18 @@ class SmtpMailer:
             message["Subject"] = letter.subject
         except ValueError:
             raise MailRefused("the address or subject has a line break") from None
-        # What the header says must be that one address and nothing beside it.
+        # The header must hold exactly this address.
         if [found.addr_spec for found in message["To"].addresses] != [letter.to] or "@" not in letter.to:
             raise MailRefused("not a single address")
         message["Date"] = formatdate(usegmt=True)
         message["Message-ID"] = make_msgid(domain=self._from.domain)
-        # No out-of-office notes back (RFC 3834).
+        # Suppresses out-of-office replies (RFC 3834).
         message["Auto-Submitted"] = "auto-generated"
         return message
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiosmtplib.SMTP]:
-        """A server that is ready for mail. Raises `MailDeferred`."""
+        """Connect to a server that is ready for mail. Raises `MailDeferred`."""
         server = self._server
         client = aiosmtplib.SMTP(
             hostname=server.hostname,
@@ -187,7 +187,7 @@ class SmtpMailer:
         try:
             await client.mail(self._from.addr_spec, options=options, timeout=COMMAND_SECONDS)
         except _FAULTS as error:
-            # A refused sender is the operator's to mend.
+            # The operator must correct a rejected sender.
             raise _deferred(error, Stage.SERVER) from None
         try:
             await client.rcpt(to, encoding="ascii" if to.isascii() else "utf-8", timeout=COMMAND_SECONDS)
@@ -209,22 +209,22 @@ async def _transmit(client: aiosmtplib.SMTP, content: bytes) -> None:
 
 
 async def _quit(client: aiosmtplib.SMTP) -> None:
-    """Take leave. What the server makes of that changes nothing about the letter."""
+    """Send QUIT. Its outcome does not affect the mail."""
     with contextlib.suppress(*_FAULTS):
         await client.quit(timeout=QUIT_SECONDS)
 
 
 def _serialise(message: EmailMessage, letter: Email, *, eight_bit: bool) -> bytes:
-    """The whole letter, as it is transmitted to a server that takes eight-bit content or does not."""
+    """Serialise the mail for a server with or without 8BITMIME."""
     message.set_content(letter.text, cte=_encoding(letter.text, eight_bit=eight_bit))
     message.add_alternative(letter.html, subtype="html", cte=_encoding(letter.html, eight_bit=eight_bit))
     return message.as_bytes()
 
 
 def _encoding(text: str, *, eight_bit: bool) -> str:
-    """How a part is encoded: as it is where that is allowed, else in base64.
+    """Choose a part's encoding: 8bit if possible, else base64.
 
-    Never quoted-printable, which writes `=` as `=3D` and breaks long lines: a link copied from such a source is dead.
+    Never quoted-printable: it writes `=` as `=3D` and breaks long lines, so links copied from the source fail.
     """
     if all(len(line.encode()) <= MAX_LINE for line in text.splitlines()):
         if text.isascii():
@@ -237,13 +237,13 @@ def _encoding(text: str, *, eight_bit: bool) -> str:
 def classify_smtp_error(
     error: aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError, stage: Stage
 ) -> MailDeferred | MailRefused:
-    """Only a permanent answer about the recipient or the content is final."""
+    """Classify an SMTP error: only permanent errors of recipient or content are final."""
     if error.code >= 500:
         return MailRefused(f"{type(error).__name__} {error.code}")
     return _deferred(error, stage)
 
 
 def _deferred(error: Exception, stage: Stage) -> MailDeferred:
-    """The server's words may quote the address: only their kind and code go on."""
+    """Build the error from kind and code: the server's text may quote the address."""
     code = f" {error.code}" if isinstance(error, aiosmtplib.SMTPResponseException) else ""
     return MailDeferred(f"{type(error).__name__}{code}", stage)

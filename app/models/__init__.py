@@ -1,4 +1,4 @@
-"""Tables and the enums of their states. Times are aware and UTC; secrets are keyed hashes."""
+"""Tables and their enums. Times are timezone-aware UTC; secrets are stored as keyed hashes."""
 
 from app.models.access import Handoff, Share, ShareLink, WorkspaceCookie
 from app.models.accounts import (

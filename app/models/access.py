@@ -1,4 +1,4 @@
-"""Who may enter a workspace, and what their browser shows there."""
+"""Access to workspaces: shares, links, handoff codes and workspace cookies."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -22,7 +22,7 @@ class Handoff(Base):
 
 
 class WorkspaceCookie(Base):
-    """What a browser shows at a workspace's origin: good for one session and one workspace."""
+    """A browser's cookie at a workspace's origin: valid for one session and one workspace."""
 
     __tablename__ = "workspace_cookies"
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
@@ -32,7 +32,7 @@ class WorkspaceCookie(Base):
 
 
 class ShareLink(Base):
-    """A link with which whoever has an account may let themselves into one workspace, until it expires."""
+    """A link that lets any account share one workspace, until it expires."""
 
     __tablename__ = "share_links"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -44,11 +44,11 @@ class ShareLink(Base):
 
 
 class Share(Base):
-    """Whoever signs in with this address may enter a workspace.
+    """Permission of an address to enter a workspace.
 
-    It names an address rather than an account, so that sharing tells nobody which addresses have one; `user_id` is set
-    where an account let itself in, and the share goes with it. `reason` is set where that was an admin, and is the
-    owner's to read.
+    Stores an address, so that sharing does not reveal which addresses have accounts. `user_id` is set if an account
+    accepted a link or took admin access; the share is deleted with the account. `reason` is set for admin access, and
+    visible to the owner.
     """
 
     __tablename__ = "shares"

@@ -1,4 +1,4 @@
-"""People: accounts, how they sign in, and what they are signed in with."""
+"""Accounts, sign-in requests, sessions and tokens."""
 
 import enum
 from datetime import datetime
@@ -31,7 +31,7 @@ class LinkRequestState(enum.StrEnum):
 
 
 class DeliveryState(enum.StrEnum):
-    """What the browser that asked for a link may be told of its mail."""
+    """The mail status that the requesting browser may see."""
 
     DELAYED = "delayed"
     RESUMED = "resumed"
@@ -39,7 +39,7 @@ class DeliveryState(enum.StrEnum):
 
 
 class User(Base):
-    """A person, known by a verified e-mail address."""
+    """A person, identified by a verified mail address."""
 
     __tablename__ = "users"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -62,7 +62,7 @@ class User(Base):
 
 
 class Bootstrap(Base):
-    """One row: who became the first admin. Its primary key is what makes it exactly one."""
+    """A single row: the first admin. Its primary key guarantees that there is only one."""
 
     __tablename__ = "bootstrap"
     id: Mapped[int] = mapped_column(primary_key=True, default=1)
@@ -72,7 +72,7 @@ class Bootstrap(Base):
 
 
 class LinkRequest(Base):
-    """Somebody asked for a link to be mailed. The address may belong to nobody: the worker finds out."""
+    """A request for a link by mail. The address may have no account: the worker checks."""
 
     __tablename__ = "link_requests"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -112,9 +112,9 @@ class LinkRequest(Base):
 
 
 class MagicLink(Base):
-    """A token that signs in once; and a code that does, in the browser that asked, while its request has tries left.
+    """A token that signs in once; so does its code, in the requesting browser while attempts are left.
 
-    It belongs to an account, or to an address that gets one when the link is used.
+    Belongs to an account, or to an address that gets one on use.
     """
 
     __tablename__ = "magic_links"
@@ -132,7 +132,7 @@ class MagicLink(Base):
 
 
 class Session(Base):
-    """One sign-in. Access tokens name it; ending it holds at the next request."""
+    """A sign-in. Access tokens name it; ending it takes effect at the next request."""
 
     __tablename__ = "sessions"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -151,7 +151,7 @@ class Session(Base):
 
 
 class ApiToken(Base):
-    """A personal token for programs, good for what its scopes name."""
+    """A personal token for programs, limited to its scopes."""
 
     __tablename__ = "api_tokens"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -166,7 +166,7 @@ class ApiToken(Base):
 
 
 class Invitation(Base):
-    """An address that may sign up whatever the settings say, until it expires."""
+    """An address that may sign up regardless of settings, until it expires."""
 
     __tablename__ = "invitations"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)

@@ -1,4 +1,4 @@
-"""What was done, and by whom."""
+"""The audit trail's table."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from app.models.columns import utcnow
 
 
 class AuditEntry(Base):
-    """One act, or one refused attempt. It refers to no other row: it outlives what it is about."""
+    """One act, or one denied attempt. Without foreign keys, so that it outlives its target."""
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)

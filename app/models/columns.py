@@ -1,4 +1,4 @@
-"""What the tables have in common: their columns' kinds and the clock."""
+"""Column types shared by the tables, and their clock."""
 
 import enum
 from datetime import datetime
@@ -11,12 +11,12 @@ from app.core import clock
 
 
 def utcnow() -> datetime:
-    """The time now, aware, in UTC."""
+    """Return the current time in UTC, timezone-aware."""
     return clock.source()
 
 
 def choice(kind: type[enum.StrEnum], *, name: str = "") -> Enum:
-    """A text column with a check constraint: adding a member is a plain migration."""
+    """A text column with a check constraint, so that a plain migration can add members."""
     name = name or "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("_")
     return Enum(
         kind, native_enum=False, create_constraint=True, name=name, values_callable=lambda k: [m.value for m in k]
@@ -24,5 +24,5 @@ def choice(kind: type[enum.StrEnum], *, name: str = "") -> Enum:
 
 
 def owner(table: str, *, index: bool = True) -> Any:
-    """A reference to the row that this one belongs to, and goes with."""
+    """A foreign key with ON DELETE CASCADE."""
     return mapped_column(ForeignKey(f"{table}.id", ondelete="CASCADE"), index=index)

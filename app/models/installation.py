@@ -1,4 +1,4 @@
-"""What this database is, and what it knows of workspaces that are no more."""
+"""The installation's identity, and its deleted workspaces."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,8 +11,8 @@ from app.models.columns import utcnow
 
 
 class Installation(Base):
-    """One row, which the migration makes. `uid` is a label on everything of ours at the engine, so that a worker with
-    another database knows none of it. `serves_from` is the oldest revision of the code that these tables serve.
+    """A single row, created by the migration. `uid` labels all our objects at the engine, so that workers with another
+    database ignore them. `serves_from` is the oldest code revision that the schema supports.
     """
 
     __tablename__ = "installation"
@@ -23,7 +23,7 @@ class Installation(Base):
 
 
 class RetiredWorkspace(Base):
-    """A workspace whose row went with its account. Its container is removed without anybody being asked."""
+    """A workspace deleted with its account. Its container is removed without confirmation."""
 
     __tablename__ = "retired_workspaces"
     workspace_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -52,13 +52,13 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class Job(Base):
-    """One accepted request to change a workspace. `version` grows with every visible change.
+    """An accepted request to change a workspace. `version` grows with every visible change.
 
-    A job that waits for room has no `admitted_at`. `previous_status` is the workspace's settled status before the
-    request. `engine_contacted` says that the engine may have been asked for something since. A job that was ended from
-    outside keeps its lease until its worker has let go: until then no other job of the workspace is claimed.
+    A queued job has no `admitted_at`. `previous_status` is the workspace's settled status before the request.
+    `engine_contacted` means that the engine may have received a request for the job. A job ended from outside keeps its
+    lease until its worker releases it; no other job of the workspace is claimed before that.
 
-    Some columns keep the names of an earlier version: code of both may run on one database (ADR 30, ADR 31).
+    Some columns keep earlier names: two versions may share one database (ADR 30, ADR 31).
     """
 
     __tablename__ = "jobs"
@@ -97,7 +97,7 @@ class Job(Base):
 
     @hybrid_property
     def is_live(self) -> bool:
-        """Whether the job has not ended. A workspace has one live job at most."""
+        """Whether the job has not ended. A workspace has at most one live job."""
         return self.state in LIVE_STATES
 
     @is_live.inplace.expression
@@ -115,7 +115,7 @@ class Job(Base):
     )
 
 
-# The live job of the workspace that a statement is about: to join, and to ask whether there is one.
+# The live job of a statement's workspace: a join or EXISTS condition.
 LIVE_JOB = (Job.workspace_id == Workspace.id) & Job.is_live
 HAS_LIVE_JOB = select(Job.id).where(LIVE_JOB).exists()
 
@@ -132,7 +132,7 @@ class JobEvent(Base):
 
 
 class IdempotencyKey(Base):
-    """What a caller's key stood for the first time."""
+    """A caller's idempotency key and the result of its first use."""
 
     __tablename__ = "idempotency_keys"
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)

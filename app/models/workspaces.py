@@ -1,4 +1,4 @@
-"""Workspaces, and what they use of the engine."""
+"""Workspaces and their engine resources."""
 
 import enum
 from datetime import datetime
@@ -34,11 +34,11 @@ class DesiredState(enum.StrEnum):
 
 
 class Workspace(Base):
-    """One user's instance of one template. `desired_state` is what was asked for, `status` what was last seen.
+    """A user's instance of a template. `desired_state` is the last request, `status` the last observation.
 
-    `generation` grows with each accepted request; what a worker writes is guarded by it. `revision` is the number
-    of the container that is wanted: it grows when a restart is claimed. While `reserved_memory` is set the workspace
-    counts against the limits. Only `app.workspaces.states` writes `status`.
+    `generation` grows with each accepted request and guards workers' writes. `revision` numbers the desired container
+    and grows when a restart is claimed. While `reserved_memory` is set, the workspace counts against limits. Only
+    `app.workspaces.states` writes `status`.
     """
 
     __tablename__ = "workspaces"
@@ -86,9 +86,9 @@ class Workspace(Base):
 
 
 class Network(Base):
-    """A /28 of the configured range, by its index. `ready` says that the engine has the network.
+    """A /28 of the configured range, by index. `ready` means that the engine has the network.
 
-    One that belongs to no workspace is handed to the next launch; one that something else on the host uses rests.
+    A network without workspace goes to the next launch; one in conflict with the host is quarantined.
     """
 
     __tablename__ = "networks"
@@ -99,10 +99,10 @@ class Network(Base):
 
 
 class Volume(Base):
-    """A named volume of the engine. It outlives its workspace and its user: `delete_at` says when it goes.
+    """A named engine volume. It outlives its workspace and user until `delete_at`.
 
-    `found_at` is set where the volume was found on the engine without a row, and goes unless somebody wants it: nobody
-    said that it may. It is null again once its workspace uses it, or a person has said that it goes.
+    `found_at` is set for a volume found at the engine without a row: it is deleted unless claimed. It is cleared when
+    the workspace uses the volume, or a person schedules its deletion.
     """
 
     __tablename__ = "volumes"
@@ -117,7 +117,7 @@ class Volume(Base):
 
 
 class EngineCapacity(Base):
-    """One row: what the engine has, as workers last saw it. Admission counts against it."""
+    """A single row: the engine's capacity, as last reported by workers. Admission uses it."""
 
     __tablename__ = "engine"
     id: Mapped[int] = mapped_column(primary_key=True, default=1)
@@ -129,7 +129,7 @@ class EngineCapacity(Base):
 
 
 class AdmissionPasses(Base):
-    """One row: how many passes of admission have been written. A pass that read an older number starts anew."""
+    """A single row: the number of admission passes committed. A pass that read an older number restarts."""
 
     __tablename__ = "admission_passes"
     id: Mapped[int] = mapped_column(primary_key=True, default=1)
@@ -138,7 +138,7 @@ class AdmissionPasses(Base):
 
 
 class Image(Base):
-    """What an image's name stands for on the engine, as workers last saw it."""
+    """The engine's image for a name, as last reported by workers."""
 
     __tablename__ = "images"
     name: Mapped[str] = mapped_column(String(255), primary_key=True)

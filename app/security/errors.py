@@ -1,4 +1,4 @@
-"""Errors of tokens and of limits."""
+"""Errors of tokens and rate limits."""
 
 from app.core.errors import AppError
 from app.core.i18n import Text
@@ -29,4 +29,4 @@ class ClientRateLimited(AppError):
 
 
 class InvalidToken(Exception):
-    """The token is not one of ours, or its time is over."""
+    """The token is foreign or expired."""

@@ -1,8 +1,8 @@
-"""The secrets that sign and hash, and what is derived from them.
+"""Secrets that sign and hash, and the keys derived from them.
 
-HKDF (RFC 5869) derives from a secret a key for each purpose, so that a hash made for a link is worth nothing as a
-session, and the P-256 key that signs access tokens (ES256, RFC 7518). Of several secrets the first signs and hashes;
-the others still verify and are searched, until they are dropped.
+HKDF (RFC 5869) derives a key per purpose, so a link's hash is not valid as a session's. It also derives the P-256 key
+that signs access tokens (ES256, RFC 7518). The first secret signs and hashes; the others still verify and are searched
+until they are removed.
 """
 
 import base64
@@ -37,12 +37,12 @@ ACCESS_LIST = "system.posix_acl_access"
 Purpose = Literal[
     "link", "code", "browser", "known", "session", "refresh", "handoff", "workspace", "limit", "token", "share"
 ]
-# What is derived from another token rather than compared with a stored hash.
+# Purposes whose tokens are derived from another token, not compared with a stored hash.
 Derived = Literal["family", "successor", "access"]
 
 
 class Key:
-    """Everything that is derived from one secret, when it is first asked for. Never log it."""
+    """Keys derived lazily from one secret. Never log it."""
 
     def __init__(self, secret: str) -> None:
         self.secret = secret
@@ -52,33 +52,33 @@ class Key:
         return HKDF(SHA256(), length, salt=None, info=f"spawner {label}".encode()).derive(self.secret.encode())
 
     def mac(self, purpose: Purpose | Derived, text: str) -> bytes:
-        """HMAC-SHA256 under the key of this purpose."""
+        """Return HMAC-SHA256 under the purpose's key."""
         if purpose not in self._macs:
             self._macs[purpose] = self._derive(purpose, 32)
         return hmac.digest(self._macs[purpose], text.encode(), "sha256")
 
     @cached_property
     def private(self) -> ec.EllipticCurvePrivateKey:
-        """What signs access tokens."""
+        """The key that signs access tokens."""
         # 64 bytes reduced modulo the order: the bias is below 2^-256 (FIPS 186-5, A.2.1).
         scalar = int.from_bytes(self._derive("jwt", 64), "big") % (P256_ORDER - 1) + 1
         return ec.derive_private_key(scalar, ec.SECP256R1())
 
     @cached_property
     def public(self) -> ec.EllipticCurvePublicKey:
-        """What verifies them."""
+        """The key that verifies access tokens."""
         return self.private.public_key()
 
     @cached_property
     def kid(self) -> str:
-        """Names the pair in a token's header."""
+        """The key pair's id in a token's header."""
         encoded = self.public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return hashlib.sha256(encoded).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The file as it was when it was read last."""
+    """The file's state at the last read."""
 
     inode: int
     size: int
@@ -91,10 +91,10 @@ class _Seen:
 
 
 class Keyring:
-    """The keys as they are now, newest first.
+    """The current keys, newest first.
 
-    The file is looked at whenever keys are asked for, which costs a microsecond: a process that has the new secret
-    can have made nothing with it before the others can see it. A file that cannot be used changes nothing.
+    Checks the file at each use, which costs a microsecond: all processes see a new secret before anything made with it.
+    An unusable file changes nothing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -104,7 +104,7 @@ class Keyring:
         self._keys = [Key(secret) for secret in settings.secret_key.splitlines()]
 
     def __call__(self) -> list[Key]:
-        """The keys, at least one."""
+        """Return the keys, at least one."""
         if self._path is not None:
             self._look(self._path)
         return self._keys
@@ -114,11 +114,11 @@ class Keyring:
             if _Seen.of(path.stat()) == self._seen:
                 return
             with path.open() as file:
-                # Of what is read: the file may have been replaced since.
+                # Stat of the open file: the path may have been replaced since.
                 self._seen = _Seen.of(os.fstat(file.fileno()))
                 found = split_secrets(file.read())
         except (OSError, ValueError) as error:
-            # Set before the line is logged: the logger asks for the keys, to remove them from it.
+            # Set before logging: the logger asks for the keys in order to redact them.
             said, self._lost = self._lost, True
             if not said:
                 log.warning("secret_key_file_unusable", **cause(error))
@@ -129,7 +129,7 @@ class Keyring:
 
 
 def _access_list(path: Path) -> bytes | None:
-    """The file's POSIX access list; None where it has none, or its file system."""
+    """Return the file's POSIX ACL; None if the file or file system has none."""
     try:
         return os.getxattr(path, ACCESS_LIST)
     except (OSError, AttributeError):
@@ -137,12 +137,12 @@ def _access_list(path: Path) -> bytes | None:
 
 
 def rotate(path: Path, keep: int) -> int:
-    """Put a fresh secret first and drop all but the newest `keep`; returns how many there are now.
+    """Insert a new secret and keep the newest `keep`; returns the number kept.
 
-    A reader sees the old content or the new one. Owner, group, mode and access list stay; where they cannot, raises
-    `OSError` and leaves the file as it is. Raises `ValueError` for a file whose secrets are not usable.
+    Atomic for readers. Keeps owner, group, mode and ACL; if that fails, raises `OSError` and leaves the file unchanged.
+    Raises `ValueError` if the existing secrets are unusable.
     """
-    # The file may be a link, as orchestrators mount secrets: what it leads to is replaced.
+    # Orchestrators mount secrets as symlinks: replaces the target.
     path = path.resolve(strict=True)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

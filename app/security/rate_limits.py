@@ -1,4 +1,4 @@
-"""How often links may be asked for; the counts live in Redis, where no address stands in clear."""
+"""Rate limits of link requests. The counts are in Redis, without addresses in clear text."""
 
 import ipaddress
 import math
@@ -19,21 +19,21 @@ from app.security.errors import ClientRateLimited, RateLimited
 from app.security.tokens import Tokens
 
 RENEWAL_SECONDS = 60
-# Browsers of one address that ask as often as they may. Each link makes another browser known.
+# Known browsers' share of an address, as a multiple of its limit. Each link makes another browser known.
 MAX_BROWSERS = 10
-# Subscriber networks of one IPv6 site that ask as often as they may: whoever has a /48 has 65,536 of them.
+# An IPv6 site's limit, as a multiple of a subscriber network's: a /48 holds 65,536 of them.
 MAX_NETWORKS = 10
 
 
 class LinkLimits:
-    """Counts requests for links in windows that move: so many an hour for a mail address and for a client.
+    """Sliding-window limits of link requests per hour, by mail address and by client.
 
-    A client is an address, behind which a whole class may sit: its limit is far above what one person needs, and
-    networks can be exempt.
+    A client is an IP address, possibly of a whole class: its limit is far above one person's need, and networks can be
+    exempt.
 
-    A browser in which somebody has signed in as an address before has a count of its own for that address: whoever
-    floods it with requests keeps strangers from getting new mails sent to it, but not its owner. All such browsers of
-    an address have a count together, so that no reader of a mailbox multiplies mails.
+    A browser that has signed in as an address has its own count for that address. A flood of requests then blocks mail
+    requested by unknown browsers, but not by the owner's. All known browsers of an address also share a count, which
+    bounds the mails to one mailbox.
     """
 
     def __init__(self, settings: Settings, tokens: Tokens, redis: Redis) -> None:
@@ -51,7 +51,7 @@ class LinkLimits:
         if settings.environment == "development":
             exempt = [*exempt, "127.0.0.0/8", "::1"]
         self._exempt = [read_network(text) for text in exempt]
-        # The URI only chooses the driver: with a pool given, nothing is dialled by it.
+        # The URI only selects the driver: with a given pool it opens no connection.
         storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
@@ -72,7 +72,7 @@ class LinkLimits:
             if known_browser is not None:
                 await self._hit(self._by_browser, f"{known_browser} {address}", RateLimited)
                 return await self._hit(self._by_browsers, address, RateLimited)
-            # The client first: one that is over its limit must not use up the limit of somebody's address.
+            # Client first: a client over its limit must not use up an address's limit.
             if not self._is_exempt(client):
                 network, site = _network(client, 64), _network(client, 48)
                 await self._hit(self._by_client, network, ClientRateLimited)
@@ -83,7 +83,7 @@ class LinkLimits:
             raise Unavailable from error
 
     async def may_renew(self, address: str) -> bool:
-        """Whether a mailed link of a normalised address may be made good again: once a minute. Raises `Unavailable`."""
+        """Return whether the links of a normalised address may be renewed now: once a minute. Raises `Unavailable`."""
         key = redis_key(self._instance, "limits", "renewal", self._tokens.hash("limit", address).hex())
         try:
             return bool(await answer_in_time(lambda: self._redis.set(key, 1, nx=True, ex=RENEWAL_SECONDS)))
@@ -92,7 +92,7 @@ class LinkLimits:
 
     def _is_exempt(self, client: str) -> bool:
         try:
-            # An IPv4 client of a socket that listens on both families looks like an IPv6 one.
+            # A dual-stack socket reports IPv4 clients as IPv6.
             address = read_network(client)[0]
         except ValueError:
             return False
@@ -107,7 +107,7 @@ class LinkLimits:
 
 
 def _network(client: str, prefix: int) -> str:
-    """Whom to count: an IPv4 address, or the network that one IPv6 subscriber (/64) or site (/48) chooses from."""
+    """Return the counted network: an IPv4 address, or an IPv6 subscriber's (/64) or site's (/48) prefix."""
     try:
         parsed = ipaddress.ip_address(client)
     except ValueError:

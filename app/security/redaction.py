@@ -1,4 +1,4 @@
-"""Removing what nobody may read from texts that come out of containers, before they are kept or shown."""
+"""Removes secrets from container output before it is stored or shown."""
 
 import re
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -7,16 +7,16 @@ from app.core.settings.model import Settings
 from app.security.keyring import Key, Keyring
 
 REMOVED = "[removed]"
-# Shorter ones occur by chance; their absence would give them away.
+# Shorter secrets occur by chance; their absence would reveal them.
 MIN_LENGTH = 4
-# C0 and C1 without tab and line feed, and DEL: what terminals obey and PostgreSQL refuses.
+# C0 and C1 without tab and line feed, and DEL: terminals obey them, PostgreSQL rejects NUL.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Redactor:
-    """Knows the platform's secrets, as they are and as addresses spell them. Follows the keyring.
+    """Knows the platform's secrets, raw and URL-encoded. Follows the keyring.
 
-    A secret that was dropped is removed as long as the process lives.
+    Secrets removed from the keyring are redacted until the process ends.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -30,7 +30,7 @@ class Redactor:
                 self._known |= {spelled, unquote(spelled), quote(unquote(spelled), safe="")}
 
     def redact(self, text: str) -> str:
-        """The text without secrets; a control character other than tab and line feed becomes U+FFFD."""
+        """Return the text without secrets; control characters other than tab and line feed become U+FFFD."""
         keys = self._keyring()
         if keys is not self._seen:
             self._known |= {key.secret for key in keys}
@@ -40,6 +40,8 @@ class Redactor:
 
 
 def _any_of(secrets: set[str]) -> re.Pattern[str]:
-    """Finds each that is long enough, the longest first: a secret may begin with another one. Without one, nothing."""
+    """Build a pattern of all secrets of sufficient length, longest first, as one may prefix another. Without any, it
+    never matches.
+    """
     known = sorted((secret for secret in secrets if len(secret) >= MIN_LENGTH), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, known)) or r"(?!)")

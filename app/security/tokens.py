@@ -1,4 +1,4 @@
-"""Secrets that sign people in: random tokens kept as keyed hashes, and access tokens (JWT, RFC 9068's claims)."""
+"""Sign-in secrets: random tokens stored as keyed hashes, and access tokens (JWT, RFC 9068's claims)."""
 
 import base64
 import hashlib
@@ -20,11 +20,11 @@ ALGORITHM = "ES256"
 AUDIENCE = "spawner-api"
 TYPE = "at+jwt"
 MAX_LENGTH = 4096
-# Tokens whose signature is not verified again; the oldest goes.
+# Tokens in the cache of verified signatures; the oldest is evicted.
 MAX_VERIFIED = 2048
-# By how much the clock of another machine of ours may be ahead.
+# Maximum clock difference between machines.
 LEEWAY = timedelta(seconds=30)
-# The last character of 64 bytes in base64url carries two bits: any other spells the same signature once more.
+# The last base64url character of 64 bytes carries two bits: any other is an alias of the same signature.
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
 _REQUIRED = ["exp", "iat", "aud", "iss", "sub", "sid", "jti"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
@@ -32,7 +32,7 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a valid access token says. Whether its session still lives is the database's to say."""
+    """Claims of a valid access token. The database decides whether its session is live."""
 
     user_id: UUID
     session_id: UUID
@@ -41,7 +41,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """What a token says whose signature is good under this key."""
+    """Claims of a token whose signature is valid under this key."""
 
     key: Key
     claims: dict[str, Any]
@@ -49,12 +49,12 @@ class _Verified:
 
 
 def new_token() -> str:
-    """256 random bits, as 43 URL-safe characters."""
+    """Return 256 random bits as 43 URL-safe characters."""
     return secrets.token_urlsafe(32)
 
 
 class Tokens:
-    """Makes and checks tokens. Holds keys: never log it."""
+    """Creates and verifies tokens. Holds keys: never log it."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = Keyring(settings)
@@ -63,19 +63,19 @@ class Tokens:
         self._life = timedelta(seconds=settings.access_token_seconds)
 
     def hash(self, purpose: Purpose, token: str) -> bytes:
-        """The keyed hash that the database keeps: without SECRET_KEY a dump cannot even be searched."""
+        """Return the keyed hash that the database stores; without SECRET_KEY a dump cannot be searched."""
         return self._keys()[0].mac(purpose, token)
 
     def hashes(self, purpose: Purpose, token: str) -> list[bytes]:
-        """Every hash under which the database may know the token: search with this, and keep `hash`."""
+        """Return every hash that the database may hold for the token, for searching; store `hash`."""
         return [key.mac(purpose, token) for key in self._keys()]
 
     def derive(self, purpose: Derived, text: str) -> list[str]:
-        """A token that follows from a text, under each key, the newest first: whoever asks gets the same."""
+        """Derive a token from a text under each key, newest first. Deterministic."""
         return [_spell(key.mac(purpose, text)) for key in self._keys()]
 
     def issue(self, user_id: UUID, session_id: UUID, *, is_admin: bool) -> str:
-        """Sign an access token that lives ACCESS_TOKEN_SECONDS."""
+        """Sign an access token valid for ACCESS_TOKEN_SECONDS."""
         key, now = self._keys()[0], clock.source()
         claims = {
             "iss": self._issuer,
@@ -90,9 +90,9 @@ class Tokens:
         return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.kid, "typ": TYPE})
 
     def read(self, token: str) -> Access:
-        """Check signature, header and claims; raise `InvalidToken` for what we did not issue or what expired.
+        """Verify signature, header and claims; raises `InvalidToken` if foreign or expired.
 
-        A signature is verified once for each token and key. Keys and times are checked at each read.
+        Caches the signature check by token and key. Checks keys and times at each call.
         """
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         verified = self._verified.get(digest)
@@ -121,7 +121,7 @@ class Tokens:
             [ALGORITHM],
             audience=AUDIENCE,
             issuer=self._issuer,
-            # Times are checked by the platform's clock.
+            # The platform's clock checks times.
             options={
                 "require": _REQUIRED,
                 "strict_aud": True,
@@ -134,7 +134,7 @@ class Tokens:
         return _Verified(key, claims, access)
 
     def is_ours(self, token: str) -> bool:
-        """Whether this names one of our keys, as access tokens do. Nothing is verified: it may be over, or forged."""
+        """Return whether the token's header names one of our keys. Verifies nothing: it may be expired or forged."""
         if token.count(".") != 2 or len(token) > MAX_LENGTH:
             return False
         try:
@@ -159,5 +159,5 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def is_token(value: str) -> bool:
-    """Whether this has the form of our random tokens."""
+    """Return whether the value has the form of our random tokens."""
     return _TOKEN.fullmatch(value) is not None

@@ -45,7 +45,7 @@ logger = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application; without `settings` they are read from the environment."""
+    """Build the application; reads `settings` from the environment if omitted."""
     settings = settings or load_settings()
     logging.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=document.DESCRIPTION,
         openapi_tags=document.TAGS,
         openapi_url="/openapi.json" if documented else None,
-        docs_url=None,  # they load scripts of another server; app.web.docs has a page of ours
+        docs_url=None,  # FastAPI's page loads scripts from another server; app.web.docs has our own
         redoc_url=None,
         lifespan=_lifespan,
     )
@@ -103,12 +103,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
                     yield
         finally:
-            # It ends by itself: a connection that is being made would be left open.
+            # Ends by itself: a cancelled connection attempt would leak.
             await protected
 
 
 def _warn(settings: Settings) -> None:
-    """Say once, at the start, what this installation does without."""
+    """Log at start what this installation lacks."""
     if settings.environment == "production" and not settings.host_mode:
         logger.warning("workspaces_share_an_origin", advice="put {route} into the host of SPAWNER_WORKSPACE_URL")
     for concern in settings.concerns:
@@ -116,7 +116,7 @@ def _warn(settings: Settings) -> None:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Outermost last: the request's id and headers are there for everything, errors included."""
+    """Add the middleware, outermost last: request id and headers cover everything, errors included."""
     app.add_middleware(BodyLimitMiddleware)
     if settings.cors_origins:
         app.add_middleware(

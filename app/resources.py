@@ -43,8 +43,8 @@ class Resources:
 
 
 def make_redis(url: str) -> Redis:
-    """A client whose exchanges end: one that has no answer within five seconds fails, one whose connection broke is
-    repeated once. Requests wait less, `app.core.redis_answers` says how long.
+    """Create a client. Responses time out after 5 s; a lost connection is retried once. Requests wait less, see
+    `app.core.redis_answers`.
     """
     redis: Redis = Redis.from_url(
         url,

@@ -7,19 +7,19 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 WAIT_SECONDS = 0.24
-# For an answer that is there already while this process was too busy to read it.
-GRACE_SECONDS = 0.01
 # For a response that arrived while this process was too busy to read it.
+GRACE_SECONDS = 0.01
+# Late exchanges from which on Redis is no longer asked.
 MAX_LATE = 100
 _late: set[asyncio.Future[Any]] = set()
 
 
 async def answer_in_time(ask: Callable[[], Awaitable[T]]) -> T:
-    """Return what `ask` does. Raises what it raises, and `TimeoutError` once a request has waited enough.
+    """Return the result of `ask` or raise its error; raises `TimeoutError` after a quarter of a second.
 
-    The exchange goes on beside the request then, until the client's own time-outs end it: a Redis that is only slow
-    still gets the message, and the connection that was made for it serves the next request. While one exchange is late
-    no other is waited for, so that a request with several of them waits once.
+    The exchange then continues in the background until the client's own timeouts. A slow Redis still receives the
+    message, and the connection serves the next request. While an exchange is late, others do not wait: a request with
+    several exchanges waits once.
     """
     if len(_late) >= MAX_LATE:
         raise TimeoutError("Redis does not answer")
@@ -45,5 +45,5 @@ async def _wait(exchange: asyncio.Future[Any], seconds: float) -> None:
 def _forget(exchange: asyncio.Future[Any]) -> None:
     _late.discard(exchange)
     if not exchange.cancelled():
-        # Nobody looks at it any more; asyncio would complain.
+        # Retrieves the error to avoid asyncio's warning.
         exchange.exception()

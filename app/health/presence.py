@@ -9,7 +9,7 @@ from app.core.settings.model import Settings
 
 
 def presence_key(settings: Settings, kind: Literal["processes", "workers"]) -> str:
-    """The hash of one kind."""
+    """Return the hash's key of one kind."""
     return redis_key(settings.instance, kind)
 
 

@@ -70,7 +70,7 @@ async def list_processes(resources: Resources) -> list[ProcessOut]:
 
 
 async def known_processes(resources: Resources) -> list[ProcessOut] | None:
-    """The same, for a request; None where Redis does not answer in time."""
+    """Return the live processes, for a request; None if Redis fails or times out."""
     try:
         return await answer_in_time(lambda: list_processes(resources))
     except (RedisError, OSError) as error:

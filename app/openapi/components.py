@@ -1,4 +1,4 @@
-"""What operations of the OpenAPI document repeat stands once, under `components`, and is referred to."""
+"""Moves repeated parts of the OpenAPI document to `components` and refers to them."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ JsonObject = dict[str, Any]
 
 
 def share(document: JsonObject) -> None:
-    """Move every example, and each answer to an error that several operations give, to `components`."""
+    """Move every example, and each error response shared by several operations, to `components`."""
     operations = [operation for item in document["paths"].values() for operation in item.values()]
     examples = _Shared("examples")
     for operation in operations:
@@ -32,7 +32,7 @@ def share(document: JsonObject) -> None:
 
 
 def _refer(examples: "_Shared", owner: str | None, shown: JsonObject) -> None:
-    """Replace examples by references. Problems are named by their code and the fields they name, others by owner."""
+    """Replace examples by references. Problems are named by code and fields, others by owner."""
     for name, example in shown.items():
         if owner is None:
             fields = [f"{field['field']}.{field['code']}" for field in example["value"]["errors"]]
@@ -43,7 +43,7 @@ def _refer(examples: "_Shared", owner: str | None, shown: JsonObject) -> None:
 
 
 class _Shared:
-    """One section of `components`: equal values are kept once, under the name of the first."""
+    """A section of `components`: equal values are stored once, under the first's name."""
 
     def __init__(self, section: str) -> None:
         self._section = section
@@ -51,14 +51,14 @@ class _Shared:
         self._values: JsonObject = {}
 
     def refer(self, name: str, value: JsonObject) -> JsonObject:
-        """Keep a value; return the reference to it. A name that stands for another value is an error."""
+        """Store a value and return its reference. Raises if the name has another value."""
         kept = self._names.setdefault(_text(value), name)
         if self._values.setdefault(kept, value) != value:
             raise ValueError(f"two values named {name} in {self._section}")
         return {"$ref": f"#/components/{self._section}/{kept}"}
 
     def sorted(self) -> JsonObject:
-        """Return the section by name."""
+        """Return the section, sorted by name."""
         return dict(sorted(self._values.items()))
 
 

@@ -1,6 +1,6 @@
-"""The OpenAPI document: what FastAPI derives, completed by examples, headers and how to authenticate.
+"""The OpenAPI document: FastAPI's, completed by examples, headers and authentication.
 
-FastAPI's 422 goes: this API answers 400 to what is invalid.
+Omits FastAPI's 422: this API answers invalid requests with 400.
 """
 
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ OTHER_HEADERS = {
 
 
 def install(app: FastAPI) -> None:
-    """Replace the app's generator by one that completes what it derives."""
+    """Replace the app's OpenAPI generator by one that completes its document."""
     derive = app.openapi
 
     def generate() -> dict[str, Any]:
@@ -108,7 +108,7 @@ def install(app: FastAPI) -> None:
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every operation with its method and path."""
+    """Yield method, path and description of every operation."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             yield method, path, operation
@@ -123,7 +123,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas |= {**problem.pop("$defs"), "Problem": problem}
     for name, schema in schemas.items():
         if schema["type"] == "object" and not name.endswith("In"):
-            # Answers hold every field, those with a default too.
+            # Responses contain every field, also those with defaults.
             schema["required"] = list(schema["properties"])
     for _, _, operation in operations(document):
         operation["responses"].pop("422", None)
@@ -134,7 +134,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             body["examples"] = {"request": {"value": example}}
         for status, response in operation["responses"].items():
             _complete_response(operation["operationId"], status, response, schemas)
-        # In order, whatever order the routes name them in.
+        # A stable order, whatever the routes' order.
         operation["responses"] = dict(sorted(operation["responses"].items()))
     components["schemas"] = dict(sorted(schemas.items()))
     components["headers"] = HEADERS
@@ -163,7 +163,7 @@ def _complete_response(name: str, status: str, response: dict[str, Any], schemas
         headers += [PROBLEM_HEADERS[status]] if status in PROBLEM_HEADERS else []
         problems = dict(sorted(content[MEDIA_TYPE]["examples"].items()))
         if "invalid_request" in problems:
-            # The routes of one `responses=` share it: each operation gets an example of its own.
+            # The routes of one `responses=` share this object: each operation gets its own example.
             invalid = problems["invalid_request"]
             problems["invalid_request"] = {**invalid, "value": {**invalid["value"], "errors": [shown["invalid"]]}}
         content[MEDIA_TYPE]["examples"] = problems
@@ -183,6 +183,6 @@ def _complete_response(name: str, status: str, response: dict[str, Any], schemas
 
 
 def _name(schema: dict[str, Any]) -> str:
-    """The name of the component that a schema refers to; that of a body which may be left out is one of two."""
+    """Return the referenced component's name; an optional body's reference is in an `anyOf`."""
     reference: str = schema.get("anyOf", [schema])[0]["$ref"]
     return reference.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Example bodies of answers: data in `examples/`, completed by the defaults of their schemas."""
+"""Example bodies: data in `examples/`, completed by their schemas' defaults."""
 
 from functools import cache
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).with_name("examples")
-# One YAML document in parts: the later ones refer to anchors of the first.
+# One YAML document in parts: later parts use anchors of the first.
 PARTS = ("shared", "accounts", "workspaces", "admin")
 
 
 @cache
 def recorded() -> dict[str, dict[int | str, Any]]:
-    """Return the examples by operationId: JSON bodies by status, text by media type, each under what it shows.
+    """Return the examples by operationId: JSON bodies by status, text by media type, each under a label.
 
-    `invalid` is the field that the operation's `invalid_request` names.
+    `invalid` is the field in the operation's `invalid_request`.
     """
     text = "".join((FOLDER / f"{part}.yaml").read_text("utf-8") for part in PARTS)
     loaded: dict[str, dict[int | str, Any]] = yaml.safe_load(text)
@@ -24,10 +24,10 @@ def recorded() -> dict[str, dict[int | str, Any]]:
 
 
 def complete(value: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
-    """Return the value with its fields in the schema's order; those that it leaves out have their defaults."""
+    """Return the value in the schema's field order, with defaults for missing fields."""
     if value is None:
         return None
-    # What may be null is one of two: a schema, or null.
+    # A nullable schema is an `anyOf` of the schema and null.
     schema = schema.get("anyOf", [schema])[0]
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]

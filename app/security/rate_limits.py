@@ -63,10 +63,10 @@ class LinkLimits:
     async def count(self, address: str, client: str, *, known_browser: str | None = None) -> None:
         """Count one request for a link to a normalised mail address from a client's IP address.
 
-        `known_browser` is the token of a browser that has signed in as this very address before.
+        `known_browser` is the token of a browser that has signed in as this address before.
 
-        Raises `ClientRateLimited` and `RateLimited`, which say when to come back, and `Unavailable` where Redis does
-        not answer in time: a count that cannot be taken is never taken for zero.
+        Raises `ClientRateLimited` and `RateLimited` with the time to retry, and `Unavailable` if Redis times out:
+        limits fail closed.
         """
         try:
             if known_browser is not None:

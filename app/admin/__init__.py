@@ -1,1 +1,1 @@
-"""The API for admins: other people's accounts, workspaces, jobs, mails and the audit trail."""
+"""The admin API: accounts, workspaces, jobs, mails and the audit trail."""

@@ -1,4 +1,4 @@
-"""/api/admin/workspaces/{id}/access: how an admin gets into somebody's workspace, in its owner's sight."""
+"""/api/admin/workspaces/{id}/access: support access, visible to the owner."""
 
 from typing import Annotated
 
@@ -38,7 +38,7 @@ def _check(raw: str) -> str:
 
 
 class AccessIn(BaseModel):
-    """Why an admin has to enter."""
+    """The reason of an admin's access."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"reason": "Ticket 4711: the notebook does not save, asked to look."}]}
@@ -75,8 +75,8 @@ async def take_access(
     caller: RecentAdminDep,
     locale: LocaleDep,
 ) -> SharedOut:
-    """For an hour, unless the operator has set another time. It is audited with its reason, and the owner sees both.
+    """Valid for an hour, unless the operator has set another time. Audited with its reason; the owner sees both.
 
-    A session that began within the last 15 minutes may do this; a token never may.
+    Requires a session that began within the last 15 minutes; tokens are refused.
     """
     return await support_access.take_access(session, resources, caller.user, id, body.reason, locale)

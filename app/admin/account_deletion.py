@@ -1,4 +1,4 @@
-"""Deleting an account with everything that belongs to it."""
+"""Deletes an account and everything that belongs to it."""
 
 from uuid import UUID
 
@@ -24,10 +24,10 @@ from app.models import (
 
 
 async def delete_user(session: AsyncSession, user_id: UUID, *, actor: User | str) -> None:
-    """Delete an account with everything of it: sign-ins, links, workspaces and jobs at once.
+    """Delete an account with sign-ins, links, workspaces and jobs.
 
-    The reconciler removes the containers, which no row wants any more, and then the volumes. Raises `NotFound`, and
-    `LastAdmin` where nobody else could act as one.
+    The reconciler then removes containers without rows, and the volumes. Raises `NotFound`, and `LastAdmin` if no
+    active admin would remain.
     """
     user = await lock_account(session, user_id, needed=True)
     trail.record(session, "user_deleted", "user", str(user_id), actor=actor, detail=user.email)
@@ -35,12 +35,12 @@ async def delete_user(session: AsyncSession, user_id: UUID, *, actor: User | str
     await session.scalars(mine.order_by(Workspace.id).with_for_update())
     for job_id in await session.scalars(select(Job.id).where(Job.user_id == user_id, Job.lease.is_not(None))):
         revoke(session, job_id)
-    # Deleting the account is the word that its files and containers may go.
+    # Deleting the account confirms the deletion of its files and containers.
     files = update(Volume).where(Volume.user_id == user_id)
     await session.execute(files.values(delete_at=utcnow(), found_at=None))
     gone = select(Workspace.id, literal(utcnow())).where(Workspace.user_id == user_id)
     await session.execute(insert(RetiredWorkspace).from_select(["workspace_id", "retired_at"], gone))
-    # The containers are still in them: the reconciler says when the next launch may have them.
+    # Containers are still attached: the reconciler releases the networks.
     await session.execute(update(Network).where(Network.workspace_id.in_(mine)).values(ready=False))
     await session.execute(delete(LinkRequest).where(LinkRequest.email == user.email))
     await session.execute(delete(MagicLink).where(MagicLink.email == user.email))

@@ -25,7 +25,7 @@ ANSWERS = problems(InvalidRequest, *READING)
 
 
 def _usual(value: datetime) -> datetime:
-    """A time that every part can hold, in UTC."""
+    """Convert a time to UTC, within the range that every part supports."""
     if not 2000 <= value.year < 2200:
         raise ValueError("not a time of this trail")
     return value.astimezone(UTC)
@@ -43,7 +43,7 @@ async def get_filter(
     since: Annotated[Time | None, Query(description="Not before this time.")] = None,
     until: Annotated[Time | None, Query(description="Before this time.")] = None,
 ) -> AuditFilter:
-    """Which rows are asked for."""
+    """The filter of the query parameters."""
     return AuditFilter(actor, action, target_kind, target, outcome, since, until)
 
 
@@ -58,7 +58,7 @@ async def list_audit(
     limit: PageLimit = 20,
     before: BeforeRow = None,
 ) -> AuditPage:
-    """Who did what, from where, and what was refused. Newest first, in pages."""
+    """Acts and denied attempts, with actor and origin. Newest first, in pages."""
     found = await queries.list_entries(session, wanted, limit=limit + 1, before=before)
     page, last = split_page(found, limit)
     return AuditPage(entries=page, next=last and last.id)
@@ -79,7 +79,7 @@ async def export_audit(
     format: Annotated[Format, Query(description="CSV for spreadsheets, or a JSON object a line.")] = Format.CSV,
     after: Annotated[int, Query(ge=0, le=MAX_ROW_ID, description="Only rows after this id.")] = 0,
 ) -> StreamingResponse:
-    """Oldest first, 100,000 rows at most: go on with `after`, the last one's id. The export itself is noted, too."""
+    """Oldest first, at most 100,000 rows: continue with `after`, the last row's id. The export itself is recorded."""
     last = await queries.begin_export(session, wanted, format, after=after, admin=admin.user)
     parts = queries.export(resources, wanted, format, after=after, last=last)
     headers = {"Content-Disposition": f'attachment; filename="audit.{format}"'}

@@ -1,25 +1,25 @@
-"""Invitations as admins send and see them."""
+"""Request and response bodies of invitations."""
 
 from datetime import datetime
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# An address is read in one way, wherever it is sent.
+# Every route parses addresses alike.
 from app.accounts.schemas import Mailbox
 
 INVITATION_ID = "9d0e4a7c-1b55-4f0b-8f5e-2c6f1b7a9e33"
 
 
 class InvitationIn(BaseModel):
-    """Who is invited."""
+    """The address to invite."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"email": "bob@example.org"}]})
     email: Mailbox
 
 
 class InvitationOut(BaseModel):
-    """An address that may sign up whatever the settings say."""
+    """An address that may sign up regardless of the settings."""
 
     id: UUID = Field(examples=[INVITATION_ID])
     email: str = Field(examples=["bob@example.org"])

@@ -29,9 +29,9 @@ READING = (InvalidRequest, Unauthorized, NotAdmin, Unavailable)
 async def invite(
     body: InvitationIn, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
 ) -> InvitationOut:
-    """Lets the address sign up whatever SIGNUP says, and mails it the way there, in the language of this request.
+    """Lets the address sign up whatever SIGNUP says, and mails an invitation in the language of this request.
 
-    Inviting again renews the invitation, and mails again.
+    Repeating it renews the invitation and mails again.
     """
     made = await invitations.invite_address(session, resources, admin.user, body.email, locale)
     return InvitationOut.model_validate(made, from_attributes=True)
@@ -44,7 +44,7 @@ async def list_invitations(
     limit: PageLimit = 20,
     before: Before = None,
 ) -> InvitationPage:
-    """Newest first, in pages; those that are over stay listed for a month."""
+    """Newest first, in pages; expired invitations stay listed for a month."""
     found = await invitations.list_invitations(session, limit=limit + 1, before=before)
     page, last = split_page(found, limit)
     shown = [InvitationOut.model_validate(one, from_attributes=True) for one in page]
@@ -64,5 +64,5 @@ async def revoke_invitation(
     session: SessionDep,
     admin: AdminDep,
 ) -> None:
-    """An address that was not confirmed yet cannot be any more, unless SIGNUP lets it. Accounts stay."""
+    """An unconfirmed address can no longer sign up, unless SIGNUP permits it. Accounts stay."""
     await invitations.revoke_invitation(session, admin.user, id)

@@ -1,4 +1,4 @@
-"""Everybody's jobs."""
+"""Jobs of all users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from app.workspaces import service, views
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs; what is None does not matter."""
+    """A filter; None matches everything."""
 
     state: JobState | None = None
     kind: JobKind | None = None
@@ -31,7 +31,7 @@ class JobFilter:
 async def list_jobs(
     session: AsyncSession, resources: Resources, wanted: JobFilter, locale: Locale, *, limit: int, before: UUID | None
 ) -> list[AdminJobOut]:
-    """A page of everybody's jobs, newest first. Raises `NotFound` for `before`."""
+    """Return a page of all jobs, newest first. Raises `NotFound` for `before`."""
     query = await newest_first(session, _everybodys(), Job, limit=limit, before=before)
     if wanted.state is not None:
         query = query.where(Job.state == wanted.state)
@@ -46,7 +46,7 @@ async def list_jobs(
 
 
 async def get_job(session: AsyncSession, resources: Resources, job_id: UUID, locale: Locale) -> AdminJobOut:
-    """One job, with what its container said last where it failed. Raises `NotFound`."""
+    """Return one job, with its container's last output if it failed. Raises `NotFound`."""
     row = await _find(session, job_id)
     return (await _views(session, resources, [row], locale, logs=True))[0]
 
@@ -54,7 +54,7 @@ async def get_job(session: AsyncSession, resources: Resources, job_id: UUID, loc
 async def cancel(
     session: AsyncSession, resources: Resources, job_id: UUID, locale: Locale, *, admin: User
 ) -> AdminJobOut:
-    """Cancel a job as its owner would, in the admin's name. Raises `NotFound`, `NotCancellable`."""
+    """Cancel a job on behalf of the admin. Raises `NotFound`, `NotCancellable`."""
     _, owner = await _find(session, job_id)
     await service.cancel(session, resources, owner, job_id, by=admin)
     return await get_job(session, resources, job_id, locale)

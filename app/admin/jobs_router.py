@@ -43,7 +43,7 @@ async def list_jobs(
 async def get_job(
     id: JobPath, session: ReadSessionDep, resources: ResourcesDep, _: AdminDep, locale: LocaleDep
 ) -> AdminJobOut:
-    """With its timeline, and what the container said last where it failed."""
+    """Includes the timeline, and the container's last output if the job failed."""
     return await jobs.get_job(session, resources, id, locale)
 
 
@@ -56,5 +56,5 @@ async def get_job(
 async def cancel_job(
     id: JobPath, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
 ) -> AdminJobOut:
-    """As its owner would; the owner sees who asked. A job that has ended stays as it is."""
+    """Like the owner's request; the owner sees who cancelled. A finished job stays unchanged."""
     return await jobs.cancel(session, resources, id, locale, admin=admin.user)

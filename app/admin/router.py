@@ -1,4 +1,4 @@
-"""/api/admin: what all of its routers share, the mails, and how things stand."""
+"""/api/admin: the common router, mails and overview."""
 
 from typing import Annotated
 from uuid import UUID
@@ -33,7 +33,7 @@ async def list_mails(
     limit: PageLimit = 20,
     before: Before = None,
 ) -> MailPage:
-    """Who asked for a link in the last day, and what became of it. Newest first, in pages."""
+    """Link requests of the last day, and their outcome. Newest first, in pages."""
     found = await service.list_mails(session, state=state, limit=limit + 1, before=before)
     page, last = split_page(found, limit)
     return MailPage(mails=page, next=last and last.id)
@@ -41,5 +41,5 @@ async def list_mails(
 
 @router.get("/overview", summary="Platform overview", operation_id="overview", responses=problems(*READING))
 async def overview(session: ReadSessionDep, resources: ResourcesDep, _: AdminDep) -> OverviewOut:
-    """What runs, what waits and for what, what failed, and how much of the engine is promised."""
+    """Running and waiting workspaces, failures, and the engine's promised capacity."""
     return await service.overview(session, resources)

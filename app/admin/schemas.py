@@ -1,4 +1,4 @@
-"""What admins see and set."""
+"""Request and response bodies for admins."""
 
 from datetime import datetime
 from uuid import UUID
@@ -35,7 +35,7 @@ class UserPage(BaseModel):
 
 
 class LimitsIn(BaseModel):
-    """What one user may do, where it differs from the settings."""
+    """A user's own limits, overriding the settings."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"running_limit": 20}]})
 
@@ -45,7 +45,7 @@ class LimitsIn(BaseModel):
 
 
 class MailOut(BaseModel):
-    """A link that somebody asked for. Its token is nowhere to be seen."""
+    """A requested link, without its token."""
 
     id: UUID
     address: str = Field(examples=["alice@example.org"])
@@ -59,14 +59,14 @@ class MailOut(BaseModel):
 
 
 class MailPage(BaseModel):
-    """Requests for links of the last day, newest first."""
+    """Link requests of the last day, newest first."""
 
     mails: list[MailOut]
     next: UUID | None = Field(None, description="Pass as `before` for the next page; null at the end.")
 
 
 class EngineOut(BaseModel):
-    """What the engine has, as workers last saw it."""
+    """The engine's capacity, as last reported by workers."""
 
     memory_bytes: int = Field(examples=[8 << 30])
     cpus: int = Field(examples=[4])
@@ -75,7 +75,7 @@ class EngineOut(BaseModel):
 
 
 class PromisedOut(BaseModel):
-    """What is promised to workspaces that run, are paused or start."""
+    """Capacity promised to running, paused and starting workspaces."""
 
     workspaces: int = Field(examples=[3])
     memory_bytes: int = Field(examples=[3 << 30])
@@ -83,7 +83,7 @@ class PromisedOut(BaseModel):
 
 
 class OverviewOut(BaseModel):
-    """What runs, waits and failed, and what the engine has promised."""
+    """Running, waiting and failed workspaces, and the engine's promised capacity."""
 
     running: int = Field(description="Workspaces that run.")
     paused: int = Field(description="Workspaces that are paused.")
@@ -103,7 +103,7 @@ class OverviewOut(BaseModel):
 
 
 class OwnerOut(BaseModel):
-    """Whose something is."""
+    """The owner of a resource."""
 
     id: UUID = Field(examples=[USER_ID])
     email: str = Field(examples=["alice@example.org"])
@@ -111,7 +111,7 @@ class OwnerOut(BaseModel):
 
 
 class UserSessionOut(BaseModel):
-    """A sign-in that lives."""
+    """A live session."""
 
     id: UUID = Field(examples=[SESSION_ID])
     address: str = Field(description="Where it was begun.", examples=["203.0.113.7"])
@@ -129,7 +129,7 @@ class UserSessionPage(BaseModel):
 
 
 class AdminWorkspaceOut(BaseModel):
-    """Somebody's workspace."""
+    """A user's workspace."""
 
     id: UUID = Field(examples=[WORKSPACE_ID])
     owner: OwnerOut
@@ -149,14 +149,14 @@ class AdminWorkspaceOut(BaseModel):
 
 
 class AdminWorkspacePage(BaseModel):
-    """Workspaces of everybody, newest first."""
+    """All workspaces, newest first."""
 
     workspaces: list[AdminWorkspaceOut]
     next: UUID | None = Field(None, description=NEXT)
 
 
 class RequestedOut(BaseModel):
-    """What a request in the owner's place came to."""
+    """The result of a request on behalf of the owner."""
 
     job: JobOut | None = Field(description="Null where there is nothing to do.")
     status_url: str | None = Field(examples=[f"/api/admin/jobs/{JOB_ID}"])
@@ -170,7 +170,7 @@ class AdminLogOut(BaseModel):
 
 
 class AdminJobOut(BaseModel):
-    """Somebody's job."""
+    """A user's job."""
 
     owner: OwnerOut
     workspace_id: UUID = Field(examples=[WORKSPACE_ID])
@@ -183,7 +183,7 @@ class AdminJobOut(BaseModel):
 
 
 class AdminJobPage(BaseModel):
-    """Jobs of everybody, newest first."""
+    """All jobs, newest first."""
 
     jobs: list[AdminJobOut]
     next: UUID | None = Field(None, description=NEXT)

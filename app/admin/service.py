@@ -1,4 +1,4 @@
-"""What admins look at and change. Nothing here asks who calls: the routes do."""
+"""Queries and changes for admins. Routes check permission, this module does not."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -33,7 +33,9 @@ RECENT = timedelta(hours=24)
 async def list_users(
     session: AsyncSession, *, search: str | None, limit: int, before: UUID | None
 ) -> list[AdminUserOut]:
-    """A page of accounts, newest first; `search` is a part of an address or slug. Raises `NotFound` for `before`."""
+    """Return a page of accounts, newest first; `search` matches parts of address or slug. Raises `NotFound` for
+    `before`.
+    """
     query = await newest_first(session, _users(), User, limit=limit, before=before)
     if search:
         part = plain(search.lower())
@@ -42,7 +44,7 @@ async def list_users(
 
 
 async def get_user(session: AsyncSession, user_id: UUID) -> AdminUserOut:
-    """One account. Raises `NotFound`."""
+    """Return one account. Raises `NotFound`."""
     found = _views((await session.execute(_users().where(User.id == user_id))).all())
     if not found:
         raise NotFound
@@ -52,7 +54,7 @@ async def get_user(session: AsyncSession, user_id: UUID) -> AdminUserOut:
 async def limit_user(
     session: AsyncSession, user_id: UUID, running_limit: int | None, *, actor: User | str
 ) -> AdminUserOut:
-    """Set or lift a user's own limit; what runs already stays. Raises `NotFound`."""
+    """Set or remove a user's own limit; running workspaces stay. Raises `NotFound`."""
     row = update(User).where(User.id == user_id).values(running_limit=running_limit).returning(User.email)
     address = await session.scalar(row)
     if address is None:
@@ -65,7 +67,7 @@ async def limit_user(
 async def list_mails(
     session: AsyncSession, *, state: LinkRequestState | None, limit: int, before: UUID | None
 ) -> list[MailOut]:
-    """A page of requests for links, newest first. Raises `NotFound` for `before`."""
+    """Return a page of link requests, newest first. Raises `NotFound` for `before`."""
     query = await newest_first(session, select(LinkRequest), LinkRequest, limit=limit, before=before)
     if state is not None:
         query = query.where(LinkRequest.state == state)
@@ -86,7 +88,7 @@ async def list_mails(
 
 
 async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
-    """Count what runs, waits and failed, and list the processes that share the work."""
+    """Count running, waiting and failed workspaces, and list the live processes."""
     processes = await known_processes(resources)
     failed = (Job.state == JobState.FAILED) & (Job.finished_at > utcnow() - RECENT)
     statuses = await _count(session, Workspace.status, Workspace.status.in_(["running", "paused"]))

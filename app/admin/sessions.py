@@ -1,4 +1,4 @@
-"""Sessions of other people, as admins see and end them."""
+"""An admin's view of users' sessions."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from app.models import Session, User
 async def list_sessions(
     session: AsyncSession, user_id: UUID, *, limit: int, before: UUID | None
 ) -> list[UserSessionOut]:
-    """A page of the user's sessions that live, newest first. Raises `NotFound` for an unknown user or `before`."""
+    """Return a page of the user's live sessions, newest first. Raises `NotFound` for an unknown user or `before`."""
     await _find(session, user_id)
     lives = select(Session).where(Session.user_id == user_id, session_lives())
     query = await newest_first(session, lives, Session, limit=limit, before=before)
@@ -25,7 +25,7 @@ async def list_sessions(
 
 
 async def end_session(session: AsyncSession, user_id: UUID, session_id: UUID, *, actor: User) -> None:
-    """End one session of the user's. Raises `NotFound` where it is not theirs or does not live."""
+    """End one of the user's sessions. Raises `NotFound` unless it is theirs and live."""
     user = await _find(session, user_id)
     if not await sessions.end_sessions(session, user_id, Session.id == session_id):
         raise NotFound
@@ -33,7 +33,7 @@ async def end_session(session: AsyncSession, user_id: UUID, session_id: UUID, *,
 
 
 async def end_sessions(session: AsyncSession, user_id: UUID, *, actor: User) -> None:
-    """End all sessions of the user's. May be repeated. Raises `NotFound`."""
+    """End all of the user's sessions. Idempotent. Raises `NotFound`."""
     user = await _find(session, user_id)
     ended = await sessions.end_sessions(session, user_id)
     trail.record(session, "sessions_ended", "user", str(user_id), actor=actor, detail=f"{user.email}: {len(ended)}")

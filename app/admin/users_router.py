@@ -1,4 +1,4 @@
-"""/api/admin/users: accounts, their standing, and their sessions."""
+"""/api/admin/users: accounts, their status, and their sessions."""
 
 from typing import Annotated
 from uuid import UUID
@@ -29,7 +29,7 @@ ChangePath = Annotated[
 
 
 class _Change(ClosedWord):
-    """A change in a path; any other word there is the address of something else, or of nothing."""
+    """A change in a path; other words do not match this route."""
 
     regex = "|".join(StatusChange)
 
@@ -55,7 +55,7 @@ async def list_users(
     "/{id}", summary="Get a user", operation_id="get_user", responses=problems(InvalidRequest, NotFound, *READING)
 )
 async def get_user(id: UserPath, session: ReadSessionDep, _: AdminDep) -> AdminUserOut:
-    """As the list shows it."""
+    """The account, as in the list."""
     return await service.get_user(session, id)
 
 
@@ -66,7 +66,7 @@ async def get_user(id: UserPath, session: ReadSessionDep, _: AdminDep) -> AdminU
     responses=problems(*CHANGES, RequestStalled, TooLarge),
 )
 async def limit_user(id: UserPath, body: LimitsIn, session: SessionDep, admin: AdminDep) -> AdminUserOut:
-    """From the next launch on; nothing that runs is stopped."""
+    """Applies from the next launch on; running workspaces stay."""
     return await service.limit_user(session, id, body.running_limit, actor=admin.user)
 
 
@@ -77,10 +77,10 @@ async def limit_user(id: UserPath, body: LimitsIn, session: SessionDep, admin: A
     responses=problems(*CHANGES, LastAdmin, SignInAgain),
 )
 async def change_user(id: UserPath, change: ChangePath, session: SessionDep, admin: SignedInAdminDep) -> AdminUserOut:
-    """Holds at the user's next request. Blocking ends every session at once; workspaces that run still run.
+    """Takes effect at the user's next request. Blocking ends every session at once; workspaces keep running.
 
-    May be repeated. The last admin who could act can be neither blocked nor demoted. A token may do none of this, and
-    who is an admin is changed by a session that began within the last 15 minutes.
+    Idempotent. The last active admin can be neither blocked nor demoted. Tokens are refused. Changes of the admin role
+    require a session that began within the last 15 minutes.
     """
     if change in (StatusChange.PROMOTE, StatusChange.DEMOTE):
         check_recent(admin)
@@ -97,9 +97,9 @@ async def change_user(id: UserPath, change: ChangePath, session: SessionDep, adm
     responses=problems(*CHANGES, LastAdmin, SignInAgain),
 )
 async def delete_user(id: UserPath, session: SessionDep, admin: RecentAdminDep) -> None:
-    """Signed out at once; containers and files are removed from the server within a minute, and never come back.
+    """The user is signed out at once; containers and files are deleted irrevocably within a minute.
 
-    A session that began within the last 15 minutes may do this; a token never may.
+    Requires a session that began within the last 15 minutes; tokens are refused.
     """
     await account_deletion.delete_user(session, id, actor=admin.user)
 
@@ -108,7 +108,7 @@ async def delete_user(id: UserPath, session: SessionDep, admin: RecentAdminDep) 
 async def user_sessions(
     id: UserPath, session: ReadSessionDep, _: AdminDep, limit: PageLimit = 20, before: Before = None
 ) -> UserSessionPage:
-    """Those that live, newest first, in pages."""
+    """Live sessions, newest first, in pages."""
     found = await sessions.list_sessions(session, id, limit=limit + 1, before=before)
     page, last = split_page(found, limit)
     return UserSessionPage(sessions=page, next=last and last.id)
@@ -123,7 +123,7 @@ async def user_sessions(
     responses=problems(*CHANGES),
 )
 async def end_user_session(id: UserPath, session_id: SessionPath, session: SessionDep, admin: SignedInAdminDep) -> None:
-    """Its tokens, its cookie and the workspaces that it opened are refused from now on."""
+    """The session's tokens, cookie and open workspaces are refused from now on."""
     await sessions.end_session(session, id, session_id, actor=admin.user)
 
 
@@ -136,5 +136,5 @@ async def end_user_session(id: UserPath, session_id: SessionPath, session: Sessi
     responses=problems(*CHANGES),
 )
 async def end_user_sessions(id: UserPath, session: SessionDep, admin: SignedInAdminDep) -> None:
-    """Signed out everywhere. They may sign in again: block them to keep them out."""
+    """Signs the user out everywhere. They may sign in again: block them to prevent that."""
     await sessions.end_sessions(session, id, actor=admin.user)

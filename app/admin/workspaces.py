@@ -1,4 +1,4 @@
-"""Workspaces of other people: what admins see of them, and what they do to them in the owner's place."""
+"""An admin's view of users' workspaces, and changes on behalf of the owner."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -22,7 +22,7 @@ from app.workspaces.volumes import VolumePolicy
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceFilter:
-    """Which workspaces; what is None does not matter."""
+    """A filter; None matches everything."""
 
     status: WorkspaceStatus | None = None
     template: str | None = None
@@ -32,7 +32,7 @@ class WorkspaceFilter:
 async def list_workspaces(
     session: AsyncSession, resources: Resources, wanted: WorkspaceFilter, *, limit: int, before: UUID | None
 ) -> list[AdminWorkspaceOut]:
-    """A page of everybody's workspaces, newest first. Raises `NotFound` for `before`."""
+    """Return a page of all workspaces, newest first. Raises `NotFound` for `before`."""
     query = await newest_first(session, _everybodys(), Workspace, limit=limit, before=before)
     if wanted.status is not None:
         query = query.where(Workspace.status == wanted.status)
@@ -54,7 +54,7 @@ async def change(
     admin: User,
     volume: VolumePolicy | None = None,
 ) -> RequestedOut:
-    """Ask for a change as its owner would, in the admin's name: the owner sees it. Raises what `request` does."""
+    """Request a change on behalf of the admin; the owner sees it. Raises the errors of `request`."""
     workspace, owner, _ = await _find(session, workspace_id)
     asked = await service.request(session, resources, owner, workspace.template, kind, volume=volume, by=admin)
     job = await views.view_job(session, resources, asked.job, locale) if asked.job else None
@@ -66,7 +66,7 @@ async def change(
 
 
 async def read_log(resources: Resources, workspace_id: UUID, *, tail: int, admin: User) -> list[str]:
-    """The last lines of a workspace's log; the owner sees who read it.
+    """Return the last lines of a workspace's log; the owner sees who read it.
 
     Raises `NotFound`, `NoContainer`, `LogsUnavailable`.
     """

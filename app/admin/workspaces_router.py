@@ -34,7 +34,7 @@ async def list_workspaces(
     limit: PageLimit = 20,
     before: Before = None,
 ) -> AdminWorkspacePage:
-    """Everybody's, newest first, in pages; `not_created` ones were deleted, and begin anew at the next launch."""
+    """All workspaces, newest first, in pages; `not_created` ones were deleted and can be launched again."""
     wanted = WorkspaceFilter(status=status, template=type, user_id=user)
     found = await workspaces.list_workspaces(session, resources, wanted, limit=limit + 1, before=before)
     page, last = split_page(found, limit)
@@ -51,7 +51,7 @@ async def list_workspaces(
 async def stop(
     id: WorkspacePath, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
 ) -> RequestedOut:
-    """As its owner would; container and files are kept, and the owner sees who asked. No job where nothing runs."""
+    """Like the owner's request; keeps container and files, and the owner sees who asked. No job if nothing runs."""
     return await workspaces.change(session, resources, id, JobKind.STOP, locale, admin=admin.user)
 
 
@@ -65,7 +65,7 @@ async def stop(
 async def restart(
     id: WorkspacePath, session: SessionDep, resources: ResourcesDep, admin: AdminDep, locale: LocaleDep
 ) -> RequestedOut:
-    """As its owner would, within the owner's limits; the owner sees who asked."""
+    """Like the owner's request, within the owner's limits; the owner sees who asked."""
     return await workspaces.change(session, resources, id, JobKind.RESTART, locale, admin=admin.user)
 
 
@@ -86,7 +86,7 @@ async def delete(
         VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
     ] = VolumePolicy.KEEP,
 ) -> RequestedOut:
-    """As its owner would; the owner sees who asked. No job where there is no container."""
+    """Like the owner's request; the owner sees who asked. No job without a container."""
     return await workspaces.change(session, resources, id, JobKind.DELETE, locale, admin=admin.user, volume=volume)
 
 
@@ -102,8 +102,8 @@ async def read_log(
     admin: AdminDep,
     tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
 ) -> AdminLogOut:
-    """What the container wrote, as its owner reads it. The owner sees who read it, and when."""
+    """The container's output, as its owner reads it. The owner sees who read it, and when."""
     log = AdminLogOut(lines=await workspaces.read_log(resources, id, tail=tail, admin=admin.user))
-    # A worker may have taken its time.
+    # The worker may have taken long, and the session may have ended.
     await confirm(resources, admin)
     return log

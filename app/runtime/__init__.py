@@ -1,4 +1,4 @@
-"""Engines that run containers."""
+"""Container runtimes."""
 
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def make_runtime(docker_url: str, *, publish: str, starts: int, allowed: Allowed, firewall: "Firewall") -> Runtime:
-    """Connect to the engine at `docker_url`. Nothing is sent before the first call.
+    """Create a runtime for the engine at `docker_url`; connects at the first call.
 
     `publish` is `never` (the proxy reaches the engine's bridge) or `loopback` (each workspace gets a host port).
-    `starts` bounds how many containers this process makes or starts at once; `allowed` is what the operator lets
-    containers have beyond the rest, `firewall` holds where they connect to.
+    `starts` limits concurrent creations and starts in this process. `allowed` holds privileges beyond the defaults;
+    `firewall` enforces egress rules.
     """
     from app.runtime.docker.runtime import DockerRuntime
 

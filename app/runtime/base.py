@@ -1,12 +1,11 @@
-"""The contract between workers and whatever runs containers.
+"""The runtime protocol between workers and container engines.
 
-A runtime speaks in outcomes, not in an engine's verbs. Every method may be repeated: a second call finds what the
-first one made, by the name and labels that are derived from the spec, and finishes the work. A missing object is
-success for `ensure_absent`, `ensure_stopped` and every `remove_…`. Every call ends within its deadline; nothing but
-`RuntimeFault` and its subclasses leaves a runtime.
+Methods describe outcomes and are idempotent: a repeated call finds existing objects by the spec's names and labels, and
+completes them. A missing object is success for `ensure_absent`, `ensure_stopped` and every `remove_…`. Every call has a
+timeout and raises only `RuntimeFault` and subclasses.
 
-Cancelling a call that changes something waits for what was already asked of the engine: once the call has ended, with
-whatever outcome, nothing of it is on its way to the engine any more.
+Cancelling a mutating call waits for its pending engine request: once the call has ended, the engine receives nothing
+more from it.
 """
 
 import enum
@@ -21,7 +20,7 @@ from app.runtime.spec import Network, WorkspaceSpec
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the proxy reaches a running workspace."""
+    """Address of a running workspace, as the proxy reaches it."""
 
     host: str
     port: int
@@ -30,7 +29,7 @@ class Endpoint:
 
 
 class RunState(enum.StrEnum):
-    """What an engine says of a container."""
+    """Container states."""
 
     ABSENT = "absent"
     CREATED = "created"
@@ -41,7 +40,7 @@ class RunState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at a container; `endpoint` is set while it runs or is paused."""
+    """A container's observed state; `endpoint` is set while it runs or is paused."""
 
     state: RunState
     container_id: str | None = None
@@ -53,8 +52,8 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A container that carries this instance's label. `network` is the name of the one it is attached to, and
-    `installation` the id of the database that it was made for; earlier versions wrote none.
+    """A container with this instance's label. `network` is its network's name. `installation` is the database's id;
+    earlier versions set none.
     """
 
     workspace_id: UUID
@@ -66,7 +65,7 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class OwnedVolume:
-    """A named volume that carries this instance's label; `installation` is as in `Owned`."""
+    """A named volume with this instance's label; `installation` as in `Owned`."""
 
     workspace_id: UUID
     name: str
@@ -75,9 +74,7 @@ class OwnedVolume:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything on the engine that carries an instance's label. Of networks: the names, and the `installation` of
-    each that has one.
-    """
+    """All engine objects with an instance's label. Networks: names and, if set, `installation`."""
 
     containers: list[Owned]
     networks: list[str]
@@ -87,7 +84,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class EngineSize:
-    """What the engine has. Free disk is that of the file system that holds its data, None where it cannot be seen."""
+    """The engine's capacity. Free disk is that of its data directory's file system; None if not visible."""
 
     memory_bytes: int
     cpus: int
@@ -96,9 +93,9 @@ class EngineSize:
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What an engine can enforce. None where it cannot be seen from here.
+    """What the engine can enforce; None if not visible from here.
 
-    `tells_memory_kills` says whether its events tell of programs that the kernel killed though the container goes on.
+    `tells_memory_kills`: events report out-of-memory kills in containers that keep running.
     """
 
     product: str
@@ -118,7 +115,7 @@ class EngineReport:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counters of a running container since its start: seconds of processor, bytes received and sent."""
+    """Counters of a running container since its start: CPU seconds, bytes received and sent."""
 
     cpu_seconds: float
     network_bytes: int
@@ -126,10 +123,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to an owned container: `start`, `die`, `oom`, `pause`, `unpause` or `destroy`.
+    """An event of an owned container: `start`, `die`, `oom`, `pause`, `unpause` or `destroy`.
 
-    With `oom` the kernel killed a process in it that took too much memory, which need not be the first one. `at` is the
-    engine's clock.
+    `oom`: the kernel killed a process in it, not necessarily the first one. `at` is the engine's clock.
     """
 
     workspace_id: UUID
@@ -138,7 +134,7 @@ class Event:
 
 
 class Phase(enum.StrEnum):
-    """The steps of `ensure_running` that a user sees."""
+    """The visible steps of `ensure_running`."""
 
     PULLING = "pulling"
     CREATING = "creating"
@@ -147,7 +143,7 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A step has begun or moved; while pulling, bytes done of bytes known so far."""
+    """A step has started or progressed; for pulls, bytes done and bytes known so far."""
 
     phase: Phase
     done_bytes: int | None = None
@@ -158,40 +154,40 @@ Report = Callable[[Progress], Awaitable[None]]
 
 
 class RuntimeFault(Exception):
-    """The engine did not do what was asked. `code` is stable; `transient` says that trying again may help."""
+    """The engine failed. `code` is stable; `transient` means that a retry may help."""
 
     code = "engine_error"
     transient = False
 
 
 class EngineUnavailable(RuntimeFault):
-    """The engine did not answer, or not in time."""
+    """The engine did not answer or timed out."""
 
     code = "engine_unavailable"
     transient = True
 
 
 class ImageMissing(RuntimeFault):
-    """The image is not on the engine; after a pull: nor at a registry that answers."""
+    """The image is not on the engine; after a pull, also in no reachable registry."""
 
     code = "image_missing"
 
 
 class ImagePullFailed(RuntimeFault):
-    """The registry answered, but the pull broke."""
+    """The registry answered, but the pull failed."""
 
     code = "image_pull_failed"
     transient = True
 
 
 class SubnetTaken(RuntimeFault):
-    """The network is in use by another container, or its subnet by something else; the caller chooses another one."""
+    """Another container uses the network, or the subnet is in use; the caller chooses another."""
 
     code = "subnet_taken"
 
 
 class NameTaken(RuntimeFault):
-    """A container, network or volume of this name is not ours, or of another database: it is not ours to replace.
+    """A container, network or volume of this name belongs to others or another database, and is not replaced.
 
     The message names it.
     """
@@ -200,19 +196,19 @@ class NameTaken(RuntimeFault):
 
 
 class EgressUnenforceable(RuntimeFault):
-    """The workspace may not reach everything, and this engine's host lets nobody see to that."""
+    """The workspace's egress is restricted, and this host cannot enforce it."""
 
     code = "egress_unenforceable"
 
 
 class ContainerExited(RuntimeFault):
-    """The container was started and ended at once; its logs and its status say why."""
+    """The container exited right after its start; logs and status have the reason."""
 
     code = "exited"
 
 
 class Superseded(RuntimeFault):
-    """The engine holds a newer revision than the one asked for: `revision`."""
+    """The engine has a newer revision than requested: `revision`."""
 
     code = "superseded"
 
@@ -222,93 +218,95 @@ class Superseded(RuntimeFault):
 
 
 class Runtime(Protocol):
-    """An engine that runs workspaces."""
+    """A container engine for workspaces."""
 
     async def ping(self) -> None:
-        """Return if the engine answers within two seconds, else raise `EngineUnavailable`."""
+        """Raise `EngineUnavailable` unless the engine answers within two seconds."""
 
     async def size(self) -> EngineSize:
-        """Look at what the engine has."""
+        """Return the engine's capacity."""
 
     async def report(self) -> EngineReport:
-        """Look at what the engine can enforce."""
+        """Return what the engine can enforce."""
 
     async def ensure_running(self, spec: WorkspaceSpec, report: Report) -> Endpoint:
-        """Make the workspace's container run and say where it listens.
+        """Run the workspace's container and return its endpoint.
 
-        Adopts, starts, unpauses or replaces what it finds under the spec's name, and makes the network if it is
-        missing; fetches no image. Starting is not readiness: the caller probes. Raises `ImageMissing`, `SubnetTaken`,
-        `ContainerExited`, `Superseded`, `NameTaken`, `EngineUnavailable`, `PolicyViolated`, `EgressUnenforceable`.
+        Adopts, starts, unpauses or replaces the container of the spec's name, and creates a missing network; pulls no
+        image. Does not wait for readiness: the caller probes. Raises `ImageMissing`, `SubnetTaken`, `ContainerExited`,
+        `Superseded`, `NameTaken`, `EngineUnavailable`, `PolicyViolated`, `EgressUnenforceable`.
         """
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
-        """Freeze the container if it runs, and look at it. One that does not run is left as it is."""
+        """Pause the container if it runs, and return its status. Leaves others as they are."""
 
     async def ensure_stopped(self, name: str, workspace_id: UUID) -> None:
-        """Stop the container, a paused one too, and keep it. It gets ten seconds to end by itself."""
+        """Stop the container, also a paused one, and keep it. Kills it after a grace of ten seconds."""
 
     async def ensure_absent(self, name: str, workspace_id: UUID) -> None:
-        """Remove the container and its anonymous volumes. One of another workspace under this name is left alone."""
+        """Remove the container and its anonymous volumes. Ignores another workspace's container of this name."""
 
     async def ensure_network(self, instance: str, network: Network) -> None:
-        """Make a network in advance. Raises `SubnetTaken`."""
+        """Create a network in advance. Raises `SubnetTaken`."""
 
     async def remove_network(self, name: str) -> None:
-        """Remove a network that no container uses; one that is used stays."""
+        """Remove a network unless a container uses it."""
 
     async def reconcile_egress(self, instance: str) -> int:
-        """See that rules hold what every workspace may connect to, and no rule outlives its container.
+        """Make the egress rules match the existing workspaces.
 
-        Says how many were missing or too many. Raises `EgressUnenforceable`.
+        Returns the number of rules added or removed. Raises `EgressUnenforceable`.
         """
 
     def egress_removals(self) -> AsyncGenerator[None, None]:
-        """Yield at first, and whenever rules may have been removed. What removed them may be this installation.
+        """Yield at first and whenever rules may have been removed, also by this installation.
 
         Raises `EgressUnenforceable` at the first step.
         """
 
     async def check_egress(self) -> bool:
-        """Whether the rules that hold for every workspace are in force. Raises `EgressUnenforceable`."""
+        """Return whether the base rules of all workspaces are in force. Raises `EgressUnenforceable`."""
 
     async def remove_volume(self, name: str) -> None:
-        """Remove a named volume that no container uses; one that is used stays."""
+        """Remove a named volume unless a container uses it."""
 
     async def pull(self, image: str, report: Report) -> None:
-        """Fetch an image. Raises `ImageMissing` where no registry has it, `ImagePullFailed` where the way broke."""
+        """Pull an image. Raises `ImageMissing` if no registry has it, `ImagePullFailed` if the transfer fails."""
 
     async def image_digest(self, image: str) -> str | None:
-        """What the image's name stands for on the engine now, as `Endpoint.image_digest` has it; None if absent."""
+        """Return the current digest of the image's name on the engine, as in `Endpoint.image_digest`; None if
+        absent.
+        """
 
     async def status(self, name: str) -> Status:
-        """Look at one container."""
+        """Return a container's status."""
 
     async def listening(self, name: str) -> list[str] | None:
-        """Addresses with ports where the container takes connections; None where that cannot be seen from here."""
+        """Return the `address:port` pairs on which the container listens; None if not visible from here."""
 
     async def memory_kills(self, name: str) -> int | None:
-        """How many of its processes the kernel killed in this run; None where that cannot be seen from here."""
+        """Return the number of its processes killed for memory in this run; None if not visible from here."""
 
     async def usage(self, name: str) -> Usage | None:
-        """Read a container's counters; None if it does not run.
+        """Return a container's counters; None if it does not run.
 
-        An engine may look once a second and let a caller wait for that: ask for many containers at once.
+        May take a second, as engines sample: query many containers concurrently.
         """
 
     async def list_owned(self, instance: str) -> Inventory:
-        """List everything that carries the instance's label, containers in any state, without exit codes."""
+        """List everything with the instance's label, containers in any state, without exit codes."""
 
     def logs(self, name: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
-        """Yield log lines, oldest first, without line ends; ends when the container does or is not there.
+        """Yield log lines, oldest first, without line ends; ends when the container ends or is missing.
 
-        What exceeds 64 KiB of a line is left out. Closing it lets go of the engine.
+        Truncates lines at 64 KiB. Closing the generator closes the connection.
         """
 
     def events(self, instance: str) -> AsyncIterator[Event]:
-        """Yield events of owned containers from the moment of this call on, until the connection breaks or is silent.
+        """Yield events of owned containers from this call on, until the connection breaks or goes silent.
 
-        Call it, then list, then iterate, and nothing is missed; when it ends, do so again.
+        To miss nothing: call this, then list, then iterate; repeat when it ends.
         """
 
     async def aclose(self) -> None:
-        """Close connections. Nothing that runs is stopped."""
+        """Close connections; stops no container."""

@@ -1,11 +1,11 @@
-"""Where a workspace may connect to. Pure: how an engine enforces it is the engine's business."""
+"""Egress policy of a workspace. Pure: runtimes enforce it."""
 
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-# What no public server has: networks of the site, of the link and of the machine itself, and of groups.
+# Non-public networks: site, link, machine and multicast.
 PRIVATE: Final = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -24,9 +24,9 @@ _PRIVATE: Final = tuple(map(ipaddress.IPv4Network, PRIVATE))
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """`networks` None is every public address, an empty tuple is none at all, not even a name server.
+    """`networks` None permits every public address; an empty tuple permits nothing, not even DNS.
 
-    A network of a list may be private: then it is meant. The engine's host and other workspaces are nobody's to list.
+    A listed network may be private. The engine's host and other workspaces cannot be listed.
     """
 
     networks: tuple[str, ...] | None = None
@@ -38,7 +38,7 @@ class Egress:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The reverse of `str`; raises `ValueError` for anything else."""
+        """Inverse of `str`; raises `ValueError` for other text."""
         if text in ("internet", "none"):
             return cls(None if text == "internet" else ())
         return cls(_checked(text.split(",")))
@@ -49,7 +49,7 @@ EGRESS_NONE: Final = Egress(())
 
 
 def parse_egress(value: object) -> Egress:
-    """Read a catalogue's `internet`, `none` or list of networks. Raises `ValueError` with what is wrong."""
+    """Parse a catalogue's `internet`, `none` or list of networks. Raises `ValueError` with the reason."""
     if isinstance(value, Egress):
         return value
     if value in ("internet", "none"):
@@ -60,7 +60,7 @@ def parse_egress(value: object) -> Egress:
 
 
 def _checked(texts: Sequence[str]) -> tuple[str, ...]:
-    """Networks without those that lie in others, in order."""
+    """Return the networks sorted, without those contained in others."""
     networks = []
     for text in texts:
         try:

@@ -1,4 +1,4 @@
-"""What a workspace needs of an engine."""
+"""What a workspace needs from an engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from app.runtime.egress import EGRESS_INTERNET, Egress
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A named volume and where the container sees it."""
+    """A named volume and its path in the container."""
 
     name: str
     mount: str
@@ -17,9 +17,9 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network for one workspace at a time: its engine-wide unique name, and its subnet as `address/prefix`.
+    """A network for one workspace at a time: an engine-wide unique name, and a subnet as `address/prefix`.
 
-    `installation` is the database's id, as for `WorkspaceSpec`.
+    `installation` is the database's id, as in `WorkspaceSpec`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class HostMount:
-    """A path of the engine's host, and where the container sees it."""
+    """A host path and its path in the container."""
 
     source: str
     mount: str
@@ -38,13 +38,12 @@ class HostMount:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSpec:
-    """Everything an engine needs to run one workspace; built from rows and the catalogue, never from a request.
+    """Everything an engine needs to run one workspace; built from rows and catalogue, never from a request.
 
-    `name` is the engine-wide unique name of the container. `revision` grows when a restart asks for a new container:
-    a runtime replaces a container of a smaller one and refuses to touch a larger one. `installation` is the id of the
-    database that the spec comes from. What is of another workspace is replaced only where both carry the same id.
-    `runtime` is the engine's name of the OCI runtime, None its default.
-    An empty `command` is the image's own entrypoint; with a `command` the image's own arguments do not count.
+    `name` is the engine-wide unique container name. `revision` grows when a restart requests a new container: a runtime
+    replaces smaller revisions and rejects larger ones. `installation` is the database's id; another workspace's object
+    is replaced only if both have the same id. `runtime` names the OCI runtime, None the engine's default. An empty
+    `command` uses the image's entrypoint; a `command` disables the image's arguments.
     """
 
     instance: str

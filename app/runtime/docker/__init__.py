@@ -1,1 +1,1 @@
-"""Workspaces on one Docker Engine."""
+"""The Docker Engine runtime."""

@@ -1,4 +1,4 @@
-"""Calls to the engine, and what their failures mean."""
+"""Engine calls and their errors."""
 
 import asyncio
 import traceback
@@ -13,26 +13,26 @@ from app.runtime.base import EngineUnavailable, RuntimeFault
 
 T = TypeVar("T")
 UNREACHABLE = 900
-# A busy machine may not get every process to stand still in time: the next pause finds them.
+# A busy machine may not freeze every process in time; the next attempt can succeed.
 NOT_FROZEN = "unable to freeze"
 
 
 class EngineRefused(RuntimeFault):
-    """The engine answered with an error. `status` is its HTTP status, 0 where the error came inside a stream."""
+    """The engine answered with an error. `status` is its HTTP status, 0 for an error inside a stream."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        # The engine's own troubles (a busy firewall lock, a full disk) may pass; a container that cannot be started
-        # as it is described is an error of the same class, but stays one.
+        # 5xx errors such as a busy firewall lock or a full disk are transient; OCI errors mean that the container
+        # cannot start as described.
         self.transient = status >= 500 and ("OCI " not in message or NOT_FROZEN in message)
 
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """Turn whatever the client library raises into `EngineUnavailable` or `EngineRefused`.
+    """Convert exceptions of the client library to `EngineUnavailable` or `EngineRefused`.
 
-    A `TypeError` or `KeyError` of our own code is a bug and passes as it is.
+    A `TypeError` or `KeyError` of our own code propagates: it is a bug.
     """
     try:
         yield
@@ -51,14 +51,14 @@ def engine_errors() -> Iterator[None]:
 
 
 def _raised_by_library(error: Exception) -> bool:
-    """Whether the client library itself stumbled: over an answer that is not an engine's."""
+    """Return whether the client library raised, on a malformed response."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__", "")).startswith("aiodocker")
 
 
 @contextmanager
 def ignore_not_found() -> Iterator[None]:
-    """Pass over the engine's answer that there is no such thing."""
+    """Ignore the engine's 404."""
     try:
         yield
     except EngineRefused as refused:
@@ -67,15 +67,15 @@ def ignore_not_found() -> Iterator[None]:
 
 
 async def call(pending: Awaitable[T]) -> T:
-    """Await one call to the engine under `engine_errors`."""
+    """Await one engine call under `engine_errors`."""
     with engine_errors():
         return await pending
 
 
 async def shield_until_done(pending: Awaitable[T]) -> T:
-    """Await one call that changes something. Cancelled, it ends no sooner than the engine has answered or timed out.
+    """Await one mutating call. If cancelled, wait until the engine answers or the call times out.
 
-    A request whose connection is closed under it may still be carried out, after whatever comes next.
+    The engine may still execute a request after its connection closes, and after later requests.
     """
     task = asyncio.ensure_future(call(pending))
     cancelled: asyncio.CancelledError | None = None
@@ -87,5 +87,5 @@ async def shield_until_done(pending: Awaitable[T]) -> T:
     if cancelled is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # or asyncio complains that nobody looked at it
+        task.exception()  # retrieves the error, to avoid asyncio's warning
     raise cancelled

@@ -1,4 +1,4 @@
-"""One container at a time: look, stop, pause, remove."""
+"""Operations on a single container: inspect, stop, pause, remove."""
 
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final
@@ -12,28 +12,28 @@ from app.runtime.docker.calls import EngineRefused, call, ignore_not_found, shie
 from app.runtime.docker.objects import WORKSPACE
 
 STOP_SECONDS: Final = 10
-# Of Docker, of runc, and of Podman, which says it with a status of its own troubles.
+# Messages of Docker, runc, and Podman, which uses status 500 for it.
 WRONG_STATE: Final = ("is not paused", "cannot pause a ", "cannot resume a ", "container state improper")
 
 
 class Containers:
-    """The containers of one engine. `call_seconds` bounds each call, and a stop beyond the grace that it gives."""
+    """The containers of one engine. `call_seconds` is the timeout of each call; a stop adds its grace."""
 
     def __init__(self, docker: aiodocker.Docker, call_seconds: float) -> None:
         self._docker = docker
-        # The client library lets some calls wait for ever unless they are told otherwise.
+        # Some calls of the client library have no timeout by default.
         self._timeout = ClientTimeout(total=call_seconds)
         self._stop_timeout = ClientTimeout(total=STOP_SECONDS + call_seconds)
 
     async def inspect(self, name: str) -> dict[str, Any] | None:
-        """Look at a workspace's container by its name; None if there is none."""
+        """Inspect a container by name; None if there is none."""
         container = await self._show(name)
         if container is not None and _workspace_of(container) is None:
             raise NameTaken(f"the container {name} belongs to somebody else")
         return container
 
     async def inspect_of(self, name: str, workspace_id: UUID) -> dict[str, Any] | None:
-        """Look at this workspace's container by its name; what else bears the name is as good as none."""
+        """Inspect this workspace's container by name; None also for another workspace's container."""
         container = await self._show(name)
         return container if container is not None and _workspace_of(container) == str(workspace_id) else None
 
@@ -41,16 +41,16 @@ class Containers:
         await shield_until_done(self._docker.containers.container(container_id).start())
 
     async def pause(self, container_id: str) -> bool:
-        """Freeze it; False if it is not running any more."""
+        """Pause the container; False if it no longer runs."""
         return await _in_state(self._docker.containers.container(container_id).pause())
 
     async def unpause(self, container_id: str) -> bool:
-        """Wake it; False if it is not paused any more."""
+        """Unpause the container; False if it is no longer paused."""
         return await _in_state(self._docker.containers.container(container_id).unpause())
 
     async def stop(self, found: Mapping[str, Any]) -> None:
-        """Ask a container that was inspected to end, and end it after the grace. A paused one is woken to hear this:
-        Docker does so itself, Podman refuses.
+        """Stop an inspected container, and kill it after the grace. Unpauses a paused one first: Docker does so itself,
+        Podman refuses.
         """
         container = self._docker.containers.container(found["Id"])
         if found["State"]["Status"] == "paused":
@@ -67,7 +67,7 @@ class Containers:
             except EngineRefused as refused:
                 if refused.status != 409:
                     raise
-                # Somebody else is removing it.
+                # Another call is already removing it.
                 await call(container.wait(condition="removed", timeout=self._timeout))
 
     async def _show(self, name: str) -> dict[str, Any] | None:
@@ -80,11 +80,11 @@ class Containers:
 
 
 async def _in_state(pending: Awaitable[None]) -> bool:
-    """Say whether the container was in the state that the change needs."""
+    """Return whether the container was in the state that the change requires."""
     try:
         await shield_until_done(pending)
     except EngineRefused as refused:
-        # For a moment after another call's change, the engine's own view is behind its container's.
+        # The engine's view lags briefly behind another call's change.
         if refused.status in (404, 409) or any(words in str(refused) for words in WRONG_STATE):
             return False
         raise

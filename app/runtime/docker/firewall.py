@@ -1,7 +1,7 @@
-"""Rules about where workspaces connect to: one nftables table of an installation, in the network of this process.
+"""Egress rules: one nftables table per installation, in this process's network namespace.
 
-The base holds for every address of the installation's range, so that most launches need no rule. What a workspace may
-do less, or on purpose more, is an element of a set under its subnet. Nobody else's table is read or written.
+The base rules cover the installation's whole range, so most launches need no rule. Restrictions and extra permissions
+of a workspace are set elements keyed by its subnet. Other tables are neither read nor written.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ LOCK_SECONDS: Final = 40.0
 LOOK_SECONDS: Final = 0.002
 NAMESPACE: Final = Path("/proc/self/ns/net")
 REFUSE: Final = "reject with icmpx admin-prohibited"
-# Connections that one workspace may have open beyond its own network. The kernel's table of them is the machine's.
+# Connections per workspace beyond its own network: the conntrack table is the host's.
 MAX_CONNECTIONS: Final = 2048
-# Counted by the network of a workspace, a /28, whatever address in it is claimed.
+# Counted per /28, the network of a workspace, whatever source address is used.
 COUNTED: Final = f"ct state new add @counted {{ ip saddr & 255.255.255.240 ct count over {MAX_CONNECTIONS} }} {REFUSE}"
-# The chains by name, each with its rules. Answers to who came from outside (the proxy, a probe) always pass; the
-# engine's host is asked for names alone, and a port that it publishes counts as the host.
+# Rules by chain. Replies to inbound connections (proxy, probe) always pass. On the engine's host only DNS is reachable;
+# ports that it publishes count as the host.
 CHAINS: Final = {
     "through": ["ip saddr @networks jump leaving"],
     "towards": ['iifname != "lo" ip saddr @networks jump calling'],
@@ -56,7 +56,7 @@ CHAINS: Final = {
         REFUSE,
     ],
 }
-# Before the rules of the engine, which stand at priority 0.
+# Before the engine's own rules, which have priority 0.
 HOOKS: Final = {"through": "forward", "towards": "input"}
 SETS: Final = ("networks", "resolvers", "private", "closed", "limited")
 CHANGING: Final = ("networks", "closed", "limited", "listed")
@@ -66,7 +66,7 @@ Elements = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the kernel holds: whether there is a table, whether its base is whole, and the elements of its sets."""
+    """The kernel's state: whether the table exists, whether its base is complete, and the sets' elements."""
 
     there: bool
     whole: bool
@@ -75,22 +75,22 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class DesiredRules:
-    """Every subnet of the installation, and those whose workspace may not connect to the whole internet."""
+    """All subnets of the installation, and the subnets with restricted egress."""
 
     subnets: Sequence[str]
     rules: Mapping[str, Egress]
 
 
 class EgressBusy(EgressUnenforceable):
-    """The rules are being changed by somebody who takes long over it."""
+    """Another process holds the lock on the rules for too long."""
 
     transient = True
 
 
 class Firewall:
-    """The rules of one installation. `resolvers` are name servers that workspaces may ask, beside the host's own.
+    """The rules of one installation. `resolvers` are DNS servers that workspaces may use besides the host's.
 
-    Every method may be repeated, by several processes at once; what cannot be done is `EgressUnenforceable`.
+    Methods are idempotent and safe across processes; failures raise `EgressUnenforceable`.
     """
 
     def __init__(self, instance: str, network_range: str, resolvers: Sequence[str] = ()) -> None:
@@ -100,17 +100,17 @@ class Firewall:
 
     @property
     def _resolvers(self) -> list[str]:
-        """Read anew each time: the host may be given others while it runs."""
+        """Return the DNS servers, read at each call: the host's may change."""
         return sorted({*self._given, *name_servers()})
 
     @property
     def _mark(self) -> str:
-        """Stands at each rule, and is another one where the base is to be."""
+        """Return the comment of every rule; changes with the base rules."""
         base = [self._range, self._resolvers, PRIVATE, CHAINS, HOOKS]
         return "spawner " + sha256(json.dumps(base).encode()).hexdigest()[:12]
 
     async def read_state(self) -> State:
-        """Read the table. Raises where this process may not."""
+        """Read the table. Raises without the privilege."""
         try:
             text = await _nft("-j", "list", "table", "inet", self.table)
         except EgressUnenforceable as fault:
@@ -120,13 +120,13 @@ class Firewall:
         return self._read(json.loads(text)["nftables"])
 
     async def ensure(self) -> None:
-        """Make the base where it is not whole."""
+        """Create the base rules unless complete."""
         async with _alone():
             state = await self.read_state()
             await self._bring(state, {name: state.elements.get(name, frozenset()) for name in CHANGING})
 
     async def set(self, subnet: str, egress: Egress) -> None:
-        """Let a subnet's workspace connect where `egress` says, from now on."""
+        """Apply `egress` to a subnet's workspace from now on."""
         if egress != EGRESS_INTERNET and not is_local(gateway_of(subnet)):
             raise EgressUnenforceable("the engine's networks are not on this machine: rules made here hold nobody")
         async with _alone():
@@ -139,7 +139,7 @@ class Firewall:
             await self._bring(state, wanted)
 
     async def reconcile(self, read_desired: Callable[[], Awaitable[DesiredRules]]) -> int:
-        """Make the rules what `read_desired` returns, which is called under the lock. Returns how many differed."""
+        """Apply the result of `read_desired`, called under the lock. Returns the number of differences."""
         async with _alone():
             state = await self.read_state()
             desired = await read_desired()
@@ -148,17 +148,17 @@ class Firewall:
             return await self._bring(state, elements)
 
     async def remove(self) -> None:
-        """Take the whole table away, if it is there."""
+        """Delete the table if it exists."""
         if (await self.read_state()).there:
             await _nft("delete", "table", "inet", self.table)
 
     def _outside(self, subnets: Sequence[str]) -> frozenset[str]:
-        """Subnets that the range does not hold: it was another one when they were made."""
+        """Return the subnets outside the range: they were created under another range."""
         own = ipaddress.IPv4Network(self._range)
         return frozenset(item for item in subnets if not ipaddress.IPv4Network(item).subnet_of(own))
 
     async def _bring(self, state: State, wanted: Elements) -> int:
-        """Go from one state to another in one transaction of the kernel's; says how many changes that took."""
+        """Apply the difference in one kernel transaction; returns the number of changes."""
         lines, changes = ([], 0) if state.whole else (self._base(), 1)
         for name in CHANGING:
             before = state.elements.get(name, frozenset()) - {self._range}
@@ -172,7 +172,7 @@ class Firewall:
         return changes
 
     def _base(self) -> list[str]:
-        """Everything but subnets' own elements, which stay."""
+        """Build the base rules; keeps the subnets' elements."""
         table = f"inet {self.table}"
         mark = self._mark
         fixed = {"networks": [self._range], "resolvers": self._resolvers, "private": PRIVATE}
@@ -200,7 +200,7 @@ class Firewall:
         expected = [(name, mark) for name, texts in CHAINS.items() for _ in texts]
         hooks = {item["chain"]["name"]: item["chain"].get("hook") for item in objects if "chain" in item}
         sets = {item["set"]["name"]: item["set"].get("elem", []) for item in objects if "set" in item}
-        # Of the set that counts, the kernel alone writes elements.
+        # The kernel alone writes the counting set's elements.
         elements = {name: frozenset(map(_text, found)) for name, found in sets.items() if name != "counted"}
         whole = (
             sorted(rules, key=str) == sorted(expected)
@@ -213,7 +213,7 @@ class Firewall:
 
 @contextlib.asynccontextmanager
 async def _alone() -> AsyncIterator[None]:
-    """Change rules one process at a time. The lock is the network namespace's, and so as far as the rules reach."""
+    """Serialise rule changes across processes. The lock is per network namespace, like the rules."""
     clock = asyncio.get_running_loop().time
     until = clock() + LOCK_SECONDS
     try:
@@ -233,15 +233,15 @@ async def _alone() -> AsyncIterator[None]:
 
 
 def table_of(instance: str) -> str:
-    """The name of an installation's table."""
+    """Return an installation's table name."""
     return f"spawner_{instance}"
 
 
 def name_servers(files: Sequence[Path] = RESOLV) -> list[str]:
-    """The name servers that the engine passes queries on to, from the container's own address: those of the host.
+    """Return the host's DNS servers, to which the engine forwards queries from the container's address.
 
-    As the engine does it: where the host's only one is systemd's stub, those that systemd asks. One on loopback is
-    asked by the engine itself.
+    Like the engine: if the host's only one is systemd's stub, those behind it. The engine itself queries one on
+    loopback.
     """
     found: list[str] = []
     for file in files:
@@ -254,12 +254,12 @@ def name_servers(files: Sequence[Path] = RESOLV) -> list[str]:
 
 
 def gateway_of(subnet: str) -> str:
-    """The engine's own address in a network that it made: the first."""
+    """Return the engine's address in its network: the first one."""
     return str(ipaddress.IPv4Network(subnet).network_address + 1)
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Return whether the address is this machine's."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((address, 0))
@@ -272,7 +272,7 @@ async def _nft(*arguments: str, script: str | None = None) -> str:
     program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
     if program is None:
         raise EgressUnenforceable("there is no nft on this machine: install nftables")
-    # In a thread: an event loop fails to write to a program that ends before it has read.
+    # In a thread: asyncio fails to write to a program that exits before reading.
     run = partial(subprocess.run, [program, *arguments], input=script or "", timeout=NFT_SECONDS, check=False)
     try:
         done = await asyncio.to_thread(partial(run, capture_output=True, text=True, errors="replace"))
@@ -286,7 +286,7 @@ async def _nft(*arguments: str, script: str | None = None) -> str:
 
 
 def _text(item: Any) -> str:
-    """An element as `address/prefix`, or two of them with a dot between."""
+    """Format an element as `address/prefix`, or a pair joined by a dot."""
     if isinstance(item, str):
         return f"{item}/32"
     if "concat" in item:
@@ -298,7 +298,7 @@ def _text(item: Any) -> str:
 
 
 def _elements(rules: Mapping[str, Egress]) -> dict[str, frozenset[str]]:
-    """What the sets hold so that the rules hold."""
+    """Return the set elements that implement the rules."""
     listed = (f"{subnet} . {network}" for subnet, egress in rules.items() for network in egress.networks or ())
     return {
         "networks": frozenset(),

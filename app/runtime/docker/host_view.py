@@ -1,7 +1,7 @@
-"""What the engine's host shows of a container's processes, where this process runs there and may look.
+"""Reads a container's processes from the host's `/proc`, if the engine is on this host and readable.
 
-The engine does not tell where a program listens. `/proc` does, by the number of the container's first process. That
-number is the host's: the group of the process names the container, and one that does not is somebody else's.
+The engine does not report listening ports; `/proc` does, by the host pid of the container's first process. The cgroup
+of that process must name the container: pids are reused.
 """
 
 import ipaddress
@@ -11,12 +11,12 @@ from typing import Final
 PROC: Final = Path("/proc")
 GROUPS: Final = Path("/sys/fs/cgroup")
 LISTENING: Final = "0A"
-# Docker's own name server, which listens in every container and is no program of it.
+# Docker's DNS server, which listens in every container.
 RESOLVER: Final = "127.0.0.11"
 
 
 def is_container(pid: int, container_id: str, proc: Path = PROC) -> bool:
-    """Whether the process is the container's, as far as can be seen from here."""
+    """Return whether the process belongs to the container, as far as visible."""
     try:
         return pid > 0 and container_id in (proc / str(pid) / "cgroup").read_text()
     except OSError:
@@ -24,7 +24,7 @@ def is_container(pid: int, container_id: str, proc: Path = PROC) -> bool:
 
 
 def listening(pid: int, container_id: str, proc: Path = PROC) -> list[str] | None:
-    """Addresses with ports where the container takes connections, in order; None where that cannot be seen."""
+    """Return the sorted `address:port` pairs on which the container listens; None if not visible."""
     if not is_container(pid, container_id, proc):
         return None
     found: set[tuple[int, str]] = set()
@@ -41,14 +41,14 @@ def listening(pid: int, container_id: str, proc: Path = PROC) -> list[str] | Non
 
 
 def _address(text: str) -> str:
-    """Read what the kernel writes as 32-bit numbers in the order of the machine's bytes."""
+    """Parse the kernel's notation: 32-bit words in host byte order."""
     words = [bytes.fromhex(text[index : index + 8])[::-1] for index in range(0, len(text), 8)]
     address = ipaddress.ip_address(b"".join(words))
     return f"[{address}]" if address.version == 6 else str(address)
 
 
 def memory_kills(pid: int, container_id: str, proc: Path = PROC, groups: Path = GROUPS) -> int | None:
-    """How many of the container's processes the kernel killed for want of memory; None where that cannot be seen."""
+    """Return the number of the container's processes killed for memory; None if not visible."""
     if not is_container(pid, container_id, proc):
         return None
     try:

@@ -1,8 +1,8 @@
-"""Counters of the kernel that all containers of a host share, as data: what bounds them, and how high that has to be.
+"""Kernel limits that all containers of a host share, and the values they need.
 
-The kernel counts these for the machine or for a user of it, not for a container: one workspace that takes all leaves
-its neighbours none. What an object costs is memory of the container that holds it, so a bound in proportion to the
-memory that workspaces may have is one that memory limits keep everybody below.
+The kernel counts these per machine or per host user, so one workspace could exhaust them for all. Each object also uses
+memory of its container. A limit in proportion to the workspaces' total memory is therefore never reached before memory
+limits.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ LARGEST: Final = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What may run at once: bytes of memory promised to workspaces, their number, the processes of all."""
+    """The maximum load: bytes of memory promised to workspaces, number of workspaces, processes of all."""
 
     memory_bytes: int
     workspaces: int
@@ -28,9 +28,9 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One sysctl. `object_bytes` is the least memory of its container that an object takes; `each` is how many a
-    workspace can hold, where something of ours bounds that; else processes are counted. `host` is left to the host, and
-    `most` is the largest value that the kernel takes.
+    """One sysctl. `object_bytes` is an object's minimum memory, charged to its container. `each` is the maximum per
+    workspace where we limit it; otherwise processes are counted. `host` is reserved for the host; `most` is the
+    kernel's maximum.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Bound:
     zero_is_none: bool = False
 
     def needed(self, demand: Demand) -> int:
-        """The least value with which no workspace takes another one's, or the host's."""
+        """Return the least value at which no workspace can exhaust the limit."""
         if self.object_bytes:
             need = demand.memory_bytes // self.object_bytes
         else:
@@ -50,7 +50,7 @@ class Bound:
         return min(need + self.host, self.most)
 
 
-# Bytes are half of what Linux 6.18 charges, or less; `kernel.pty.max` keeps 1024 for the host by itself.
+# Bytes are at most half of what Linux 6.18 charges; `kernel.pty.max` itself reserves 1024 for the host.
 BOUNDS: Final = (
     Bound("fs.inotify.max_user_instances", "no program can watch files", object_bytes=512, host=128),
     Bound("fs.inotify.max_user_watches", "no program can watch more files", object_bytes=256, host=8192),
@@ -64,7 +64,7 @@ BOUNDS: Final = (
 
 
 def lacking(demand: Demand, system: Path = SYSTEM) -> Iterator[tuple[Bound, int, int]]:
-    """Bounds that are too low, each with what it is and what it has to be; what this host does not have is passed."""
+    """Yield limits that are too low, with current and needed value; skips those that this host lacks."""
     for bound in BOUNDS:
         value = read(bound.name, system)
         if value is None or (value == 0 and bound.zero_is_none):
@@ -74,7 +74,7 @@ def lacking(demand: Demand, system: Path = SYSTEM) -> Iterator[tuple[Bound, int,
 
 
 def read(name: str, system: Path = SYSTEM) -> int | None:
-    """A sysctl's value, or None where there is no such thing."""
+    """Return a sysctl's value, or None if missing."""
     try:
         return int((system / name.replace(".", "/")).read_text())
     except (OSError, ValueError):
@@ -82,5 +82,5 @@ def read(name: str, system: Path = SYSTEM) -> int | None:
 
 
 def settings_of(demand: Demand) -> Mapping[str, int]:
-    """Every sysctl with the value that it needs."""
+    """Return every sysctl with its needed value."""
     return {bound.name: bound.needed(demand) for bound in BOUNDS}

@@ -1,4 +1,4 @@
-"""A workspace's way from whatever the engine has of it to a running container."""
+"""Brings a workspace from any engine state to a running container."""
 
 import asyncio
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ from app.runtime.spec import WorkspaceSpec
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One call of `ensure_running`. `starts` bounds the load; for the rest see `DockerRuntime`."""
+    """One call of `ensure_running`. `starts` limits concurrent starts; for the rest see `DockerRuntime`."""
 
     docker: aiodocker.Docker
     containers: Containers
@@ -60,9 +60,9 @@ class Launch:
     report: Report
 
     async def advance(self) -> Endpoint | None:
-        """Bring the container one whole way to running; None says that another call interfered."""
+        """Try to bring the container to running; None if a concurrent call interfered."""
         container = await self.containers.inspect(self.spec.name)
-        # The network may have served a workspace with a rule before, and has none else.
+        # The network may still carry the rule of an earlier workspace.
         confine = self.spec.egress != EGRESS_INTERNET
         if container is not None and _outdated(self.spec, container, confinement_of(self.spec, self.allowed)):
             confine |= egress_of(container["Config"]["Labels"]) != EGRESS_INTERNET
@@ -77,7 +77,7 @@ class Launch:
             if state is RunState.RUNNING:
                 return found.endpoint
             if container_id is not None and state is RunState.CREATED:
-                # Whoever made it may have died before its network was looked at.
+                # The container's creator may have died before its network was checked.
                 await self._own_network(container_id, await self._network())
         if container_id is None or state is RunState.ABSENT:
             return None
@@ -94,10 +94,10 @@ class Launch:
         return status.endpoint
 
     async def _create(self) -> str | None:
-        """Make the container, and the network if it is missing; None if the container's name is just being used.
+        """Create the container and a missing network; None if the container's name is just in use.
 
-        Docker looks for the network only when the container starts, so both are asked for at the same time. Podman
-        looks at once: where the network came a moment too late, the container is asked for again.
+        Docker resolves the network at the start, so both are created concurrently. Podman resolves it at once: if the
+        network came too late, the container is created again.
         """
         await self.report(Progress(Phase.CREATING))
         async with self.starts:
@@ -115,7 +115,7 @@ class Launch:
         return made
 
     async def _network(self) -> RuntimeFault | None:
-        """See that the network is there, or say why it cannot be used."""
+        """Ensure the network; returns the fault if it is unusable."""
         try:
             await ensure_network(self.docker, self.spec.instance, self.spec.network)
         except RuntimeFault as fault:
@@ -123,10 +123,10 @@ class Launch:
         return None
 
     async def _own_network(self, container_id: str, fault: RuntimeFault | None) -> None:
-        """Let a container that never ran have its network for itself; else remove it again and raise.
+        """Ensure that a new container has its network to itself; else remove the container and raise.
 
-        Of two containers of one network, each of which is made before this looks, at least one sees the other. After
-        trouble that may pass, the container stays for the next call, which comes by here again.
+        Of two containers created on one network before this check, at least one sees the other. After a transient fault
+        the container stays for the next call, which checks again.
         """
         if fault is None:
             owner = {INSTANCE: self.spec.instance, WORKSPACE: str(self.spec.workspace_id)}
@@ -139,7 +139,7 @@ class Launch:
         raise fault
 
     async def _confine(self, container_id: str, state: RunState) -> None:
-        """See that the container will connect only where it may; where that cannot be, one that never ran goes."""
+        """Apply the container's egress rules; on failure remove it if it never ran."""
         try:
             if self.firewall is None:
                 raise EgressUnenforceable("the engine's host is not this one")
@@ -151,9 +151,9 @@ class Launch:
             raise
 
     async def _own_volume(self) -> None:
-        """See that the volume is there, with its labels: Podman drops those that come with a container.
+        """Ensure the volume with its labels: Podman drops labels of volumes created with a container.
 
-        Raises `NameTaken` where it holds the files of another database's workspace.
+        Raises `NameTaken` if it belongs to another database's workspace.
         """
         if self.spec.volume is None:
             return
@@ -165,7 +165,7 @@ class Launch:
                 raise
             body = {"Name": self.spec.volume.name, "Labels": identity(self.spec)}
             await shield_until_done(self.docker.volumes.create(body))
-            # Another call may have been first: the engine then gives what is there.
+            # If another call was first, the engine returns the existing volume.
             labels = (await call(volume.show()))["Labels"] or {}
         if INSTANCE in labels:
             _require_known(self.spec, self.spec.volume.name, labels)
@@ -177,7 +177,7 @@ class Launch:
         try:
             container = await shield_until_done(self.docker.containers.create(body, name=self.spec.name))
         except EngineRefused as refused:
-            # Podman takes a name that is used for its own trouble.
+            # Podman reports a name in use as an internal error.
             if refused.status == 409 or "name is already in use" in str(refused) or _network_lost(refused):
                 return None
             if refused.status == 404 and "no such image" in str(refused).lower():
@@ -186,7 +186,7 @@ class Launch:
         return container.id
 
     async def _start(self, container_id: str, state: RunState) -> bool:
-        """Start or unpause; False if the container is not in that state any more or had to be removed."""
+        """Start or unpause; False if the state changed meanwhile or the container had to be removed."""
         if state is RunState.PAUSED:
             return await self.containers.unpause(container_id)
         try:
@@ -209,14 +209,16 @@ class Launch:
         except EngineRefused as refused:
             if not _network_lost(refused):
                 raise
-            # It once ran in a network that is gone, and insists on that one's id.
+            # The container insists on the id of a deleted network.
             await self.containers.remove(container_id)
             return False
         return True
 
 
 def _outdated(spec: WorkspaceSpec, container: dict[str, Any], confinement: str) -> bool:
-    """Say whether the container must make way. One of another workspace under this name is what a deletion left."""
+    """Return whether the container must be replaced. One of another workspace under this name is left from a
+    deletion.
+    """
     labels = container["Config"]["Labels"]
     if labels.get(INSTANCE) != spec.instance:
         raise NameTaken(f"the container {spec.name} belongs to somebody else")
@@ -227,31 +229,31 @@ def _outdated(spec: WorkspaceSpec, container: dict[str, Any], confinement: str) 
     if status.revision > spec.revision:
         raise Superseded(status.revision)
     elsewhere = network_of(container) != spec.network.name
-    # What ran once keeps its network; what never ran was made for one that its maker gave up.
+    # A container that ran keeps its network; one that never ran was created for an abandoned network.
     if status.revision < spec.revision or (status.state is RunState.CREATED and elsewhere):
         return True
-    # A rule that has become stricter is no rule while what was made under the old one can be started again.
+    # A stricter policy is ineffective while a container with the old one can restart.
     if status.state not in (RunState.CREATED, RunState.EXITED):
         return False
     return egress_of(labels) != spec.egress or labels.get(CONFINEMENT) != confinement
 
 
 def _require_known(spec: WorkspaceSpec, name: str, labels: Mapping[str, str]) -> None:
-    """Raise `NameTaken` unless the object is the workspace's, or what a deletion in the same database left."""
+    """Raise `NameTaken` unless the object is the workspace's, or left from a deletion in the same database."""
     if labels.get(WORKSPACE) != str(spec.workspace_id) and labels.get(INSTALLATION) != spec.installation:
         raise NameTaken(f"{name} was made for a workspace that this database does not know")
 
 
 def _half_started(refused: EngineRefused) -> bool:
-    """Recognise what an engine that was killed while it started a container never gets over: it has to be made anew."""
+    """Detect a container that an engine killed during its start left unusable: it must be recreated."""
     text = str(refused)
     return "task " in text and text.endswith("already exists")
 
 
 def _network_lost(refused: EngineRefused) -> bool:
-    """Recognise a start that failed because the network is absent, or is there twice.
+    """Detect a start that failed because the network is missing or duplicated.
 
-    Engines agree on these words, not on what stands before them; Podman takes a missing network for its own trouble.
+    Engines share these words, but not their prefix; Podman reports a missing network as an internal error.
     """
     text = str(refused)
     absent = refused.status in (404, 500) and "network" in text and "not found" in text

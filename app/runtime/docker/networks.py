@@ -1,4 +1,4 @@
-"""Bridge networks, each for one workspace at a time."""
+"""Bridge networks, each used by one workspace at a time."""
 
 import asyncio
 import ipaddress
@@ -14,17 +14,17 @@ from app.runtime.docker.calls import EngineRefused, call, ignore_not_found, shie
 from app.runtime.docker.objects import INSTALLATION, INSTANCE, is_workspace_network, network_body
 from app.runtime.spec import Network
 
-# A network holds its subnet for about a tenth of a second before the engine lists it.
+# The engine reserves a subnet about 0.1 s before it lists the network.
 IN_FLIGHT_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 0.05
-# Docker's words for a subnet that something else has, and Podman's.
+# Messages of Docker and Podman for a subnet in use.
 OVERLAPS: Final = ("overlap", "already used on the host")
 
 
 async def ensure_network(docker: aiodocker.Docker, instance: str, network: Network) -> None:
-    """Look for the network, which costs little, and make it where it is missing. One that is there keeps its subnet.
+    """Ensure the network; an existing one keeps its subnet.
 
-    Raises `SubnetTaken` if another network overlaps, and `RuntimeFault` if the name belongs to somebody else.
+    Raises `SubnetTaken` if another network overlaps, and `RuntimeFault` if the name belongs to others.
     """
     try:
         _require_own(instance, network, [await call(DockerNetwork(docker, network.name).show())])
@@ -38,20 +38,20 @@ async def ensure_network(docker: aiodocker.Docker, instance: str, network: Netwo
 
 
 async def list_networks(docker: aiodocker.Docker, instance: str) -> dict[str, str | None]:
-    """Name the workspaces' networks that carry the instance's label, each with its installation."""
+    """Return the workspace networks with the instance's label, each with its installation."""
     networks = await call(docker.networks.list(filters={"label": f"{INSTANCE}={instance}"}))
     own = [network for network in networks if is_workspace_network(network)]
     return {network["Name"]: network["Labels"].get(INSTALLATION) for network in own}
 
 
 async def containers_on(docker: aiodocker.Docker, name: str) -> list[DockerContainer]:
-    """List the containers of a network, whoever's, those that never ran and those that have ended too."""
+    """List all containers of a network in any state, of any owner."""
     filters = json.dumps({"network": [name]})
     return await call(docker.containers.list(all="true", filters=filters))
 
 
 async def _drop_duplicates(docker: aiodocker.Docker, instance: str, network: Network) -> None:
-    """Leave the oldest network of that name. The engine checks names without a lock, so two may be made at once."""
+    """Remove all but the oldest network of that name: the engine checks names without a lock, so duplicates occur."""
     networks = await _named(docker, network.name)
     _require_own(instance, network, networks)
     for duplicate in networks[1:]:
@@ -59,12 +59,12 @@ async def _drop_duplicates(docker: aiodocker.Docker, instance: str, network: Net
 
 
 async def remove_network(docker: aiodocker.Docker, name: str) -> None:
-    """Remove every network of that name that is a workspace's, unless a container is in it, running or not."""
+    """Remove all workspace networks of that name, unless a container is attached, running or not."""
     networks = await _named(docker, name)
     for network in networks:
         if not is_workspace_network(network) or await containers_on(docker, name):
             continue
-        # By its id, Podman removes a network from under its containers. Docker alone may have two of one name.
+        # By id, Podman removes a network in use. Only Docker can have duplicates of a name.
         key = name if len(networks) == 1 else network["Id"]
         if not await _delete(docker, key):
             await _drop_endpoints(docker, name, key)
@@ -83,12 +83,12 @@ async def _create(docker: aiodocker.Docker, instance: str, network: Network) -> 
 
 
 async def _delete(docker: aiodocker.Docker, key: str) -> bool:
-    """Say whether the network is gone; one with endpoints stays."""
+    """Return whether the network is gone; a network with endpoints stays."""
     with ignore_not_found():
         try:
             await shield_until_done(DockerNetwork(docker, key).delete())
         except EngineRefused as refused:
-            # Podman takes a network that is used for its own trouble.
+            # Podman reports a network in use as an internal error.
             if refused.status != 403 and "has associated containers" not in str(refused):
                 raise
             return False
@@ -96,9 +96,9 @@ async def _delete(docker: aiodocker.Docker, key: str) -> bool:
 
 
 async def _drop_endpoints(docker: aiodocker.Docker, name: str, key: str) -> None:
-    """Remove a network with what an engine that was killed kept in it: endpoints of containers that are gone.
+    """Remove a network with endpoints of deleted containers, left by a killed engine.
 
-    What is there before a look that finds no container is no container's; by its own name alone can it be removed.
+    Endpoints listed before a check without containers belong to none; they can be removed only by name.
     """
     network = DockerNetwork(docker, key)
     with ignore_not_found():
@@ -111,13 +111,13 @@ async def _drop_endpoints(docker: aiodocker.Docker, name: str, key: str) -> None
 
 
 async def _named(docker: aiodocker.Docker, name: str) -> list[dict[str, Any]]:
-    """List networks of exactly that name, the oldest first; the engine's own filter matches parts of names."""
+    """Return networks of exactly that name, oldest first; the engine's filter matches substrings."""
     networks = await call(docker.networks.list(filters={"name": name}))
     return sorted((item for item in networks if item["Name"] == name), key=lambda item: (item["Created"], item["Id"]))
 
 
 async def _adopt_overlapping(docker: aiodocker.Docker, instance: str, network: Network) -> None:
-    """Tell our own network, which another call is just making, from somebody else's on the same subnet."""
+    """Adopt our own network that a concurrent call is creating; raise if the subnet is someone else's."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + IN_FLIGHT_SECONDS
     while clock() < deadline:
@@ -131,8 +131,8 @@ async def _adopt_overlapping(docker: aiodocker.Docker, instance: str, network: N
 
 
 def _require_own(instance: str, wanted: Network, networks: list[dict[str, Any]]) -> None:
-    """Raise `SubnetTaken` for a network of another database, which the next index may be free of. A network without
-    an installation is of an earlier version, and serves as before.
+    """Raise `SubnetTaken` for another database's network; the next index may be free. Networks without installation are
+    from an earlier version and accepted.
     """
     for network in networks:
         labels = network["Labels"] or {}

@@ -1,4 +1,4 @@
-"""How a workspace is written down as Docker's objects, and read back from them."""
+"""Converts workspaces to Docker objects and back."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,21 +26,20 @@ from app.runtime.egress import EGRESS_INTERNET, EGRESS_NONE, Egress
 from app.runtime.spec import Network, WorkspaceSpec
 
 INSTANCE: Final = "spawner.instance"
-# The id of the database that the object was made for. The name of the instance alone is no proof: a fresh or another
-# database may be given the same one.
+# The database's id. The instance's name is not enough: another database may use the same one.
 INSTALLATION: Final = "spawner.installation"
 WORKSPACE: Final = "spawner.workspace"
 INCARNATION: Final = "spawner.incarnation"
 PORT: Final = "spawner.port"
-# Where its container may connect to; there is none where that is the internet.
+# The container's egress; absent for internet.
 EGRESS: Final = "spawner.egress"
-# Which system calls, limits and OCI runtime its container was made with.
+# Digest of the seccomp profile, limits and OCI runtime of the container.
 CONFINEMENT: Final = "spawner.confinement"
-# Marks a network that is made for workspaces, one after the other.
+# Marks networks reserved for workspaces.
 NETWORK: Final = "spawner.network"
 
-# What engines call a container, and what that means here. One that is being removed is as good as gone. Podman alone
-# says `initialized` before a start, `stopping` until the last process has ended, and `stopped` until it has tidied up.
+# Container states by engine name. A container under removal counts as absent. Podman alone has `initialized` before a
+# start, `stopping` until the last process has ended, and `stopped` until cleanup.
 STATES: Final = {
     "created": RunState.CREATED,
     "initialized": RunState.CREATED,
@@ -56,7 +55,7 @@ STATES: Final = {
 
 
 def identity(spec: WorkspaceSpec) -> dict[str, str]:
-    """Labels that a workspace's container and volume carry."""
+    """Return the labels of a workspace's container and volume."""
     return {
         **spec.labels,
         INSTANCE: spec.instance,
@@ -80,18 +79,18 @@ def network_body(instance: str, network: Network) -> dict[str, Any]:
 
 
 def confinement_of(spec: WorkspaceSpec, allowed: Allowed) -> str:
-    """Changes with whatever holds a container's processes."""
+    """Return a digest of everything that confines a container's processes."""
     parts = [allowed.security, ULIMITS, TERMINALS, spec.runtime]
     return sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def cpu_shares(cpus: float) -> int:
-    """A workspace's weight: workspaces share what the platform leaves in proportion to their processors."""
+    """Return a workspace's CPU weight, proportional to its processors."""
     return min(max(round(cpus * CPU_SHARES), MIN_SHARES), MAX_SHARES)
 
 
 def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> dict[str, Any]:
-    """Describe the container. It names its network, which may be made later: the engine looks for it at the start."""
+    """Build the create request. Its network may be created later: Docker resolves it at the start."""
     port = f"{spec.port}/tcp"
     labels = {**identity(spec), INCARNATION: str(spec.revision), PORT: str(spec.port)}
     labels[CONFINEMENT] = confinement_of(spec, allowed)
@@ -121,7 +120,7 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
     if spec.egress != EGRESS_INTERNET:
         labels[EGRESS] = str(spec.egress)
     if spec.egress == EGRESS_NONE:
-        # Else the engine would ask its own name server for the container, and names can carry anything out.
+        # Without this, the engine's resolver would forward queries, and DNS can exfiltrate data.
         host |= {"Dns": NO_RESOLVER, "DnsOptions": IMPATIENT}
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
@@ -142,14 +141,14 @@ def container_body(spec: WorkspaceSpec, allowed: Allowed, *, publish: bool) -> d
 
 
 def _terminals(spec: WorkspaceSpec, allowed: Allowed) -> Iterator[dict[str, Any]]:
-    """Another runtime than the engine's own brings a kernel, and terminals, of its own."""
+    """Mount a private devpts, unless the OCI runtime has its own kernel and terminals."""
     if spec.runtime is None and allowed.bounds_terminals:
         yield TERMINALS
 
 
 def _volumes(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
-    """The engine makes the volume with the container. An empty one takes over the files, owner and mode of the image's
-    directory at the mount point, which is how a non-root user comes to own its home.
+    """The engine creates the volume with the container. An empty volume copies files, owner and mode from the image's
+    directory, so a non-root user owns its home.
     """
     if spec.volume is not None:
         options = {"Labels": identity(spec)}
@@ -167,7 +166,7 @@ def _binds(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
 
 
 def egress_of(labels: Mapping[str, str] | None) -> Egress:
-    """Where a container may connect to, by its labels; nowhere where another version's words are not understood."""
+    """Parse a container's egress label; none if it is from an unknown version."""
     try:
         return Egress.read((labels or {}).get(EGRESS, "internet"))
     except ValueError:
@@ -175,20 +174,20 @@ def egress_of(labels: Mapping[str, str] | None) -> Egress:
 
 
 def network_of(container: Mapping[str, Any] | DockerContainer) -> str | None:
-    """The name of the network of a container that was inspected or listed. Its `NetworkMode` is `bridge` on Podman, and
-    in Podman's listing there is none.
+    """Return the network's name of an inspected or listed container. Podman's `NetworkMode` is `bridge`, and its
+    listing has none.
     """
     return next(iter(container["NetworkSettings"]["Networks"] or {}), None)
 
 
 def subnet_of(network: Mapping[str, Any]) -> str:
-    """A network's first subnet; nothing where it has none."""
+    """Return a network's first subnet, or an empty string."""
     subnet: str = (network["IPAM"]["Config"] or [{}])[0].get("Subnet", "")
     return subnet
 
 
 def report_of(info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], *, quota: bool | None) -> EngineReport:
-    """Read the engine's answers about itself."""
+    """Build the report from the engine's responses."""
     options = {part.partition("=")[2] for item in info["SecurityOptions"] or [] for part in item.split(",")[:1]}
     bridge = next((item for item in networks if item["Name"] == "bridge"), {})
     on_xfs = info["Driver"] == "overlay2" and ["Backing Filesystem", "xfs"] in (info["DriverStatus"] or [])
@@ -208,7 +207,7 @@ def report_of(info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], *,
             "processors": info["CpuCfsQuota"],
         },
         disk_quota=quota if on_xfs else False,
-        # Each container of Podman has a process that looks after it, whether the service runs or not.
+        # Podman's containers run independently of its service.
         live_restore=podman or info["LiveRestoreEnabled"],
         tells_memory_kills=not podman,
         icc=(bridge.get("Options") or {}).get("com.docker.network.bridge.enable_icc", "true") == "true",
@@ -217,7 +216,7 @@ def report_of(info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], *,
 
 
 def status_of(container: Mapping[str, Any]) -> Status:
-    """Read the answer to an inspection."""
+    """Parse an inspect response."""
     state = container["State"]
     labels = container["Config"]["Labels"] or {}
     run_state = STATES[state["Status"]]
@@ -235,7 +234,7 @@ def status_of(container: Mapping[str, Any]) -> Status:
 
 
 def owned_of(container: DockerContainer) -> Owned:
-    """Read one entry of a listing, which knows neither exit codes nor why a container ended."""
+    """Parse a listing's entry, which has neither exit code nor reason."""
     labels = container["Labels"]
     ports = {f"{item['PrivatePort']}/tcp": [{"HostPort": item.get("PublicPort")}] for item in container["Ports"] or []}
     networks = container["NetworkSettings"]["Networks"] or {}
@@ -254,20 +253,22 @@ def owned_of(container: DockerContainer) -> Owned:
 
 
 def is_workspace_network(network: Mapping[str, Any]) -> bool:
-    """Tell networks of workspaces. Earlier versions named each after its workspace and labelled it with its id."""
+    """Return whether the network is for workspaces. Earlier versions named it after its workspace and labelled it with
+    the id.
+    """
     labels = network["Labels"] or {}
     return INSTANCE in labels and (NETWORK in labels or WORKSPACE in labels)
 
 
 def volume_of(volume: Mapping[str, Any]) -> OwnedVolume:
-    """Read one entry of a listing."""
+    """Parse a listing's entry."""
     labels = volume["Labels"]
     return OwnedVolume(UUID(labels[WORKSPACE]), volume["Name"], labels.get(INSTALLATION))
 
 
 def usage_of(stats: Mapping[str, Any] | None) -> Usage | None:
-    """Read a container's counters. Where it does not run, Docker answers with empty ones or with nothing, and Podman
-    with an error whose status is 200.
+    """Parse a container's counters. For a stopped container Docker returns empty ones or nothing, Podman an error with
+    status 200.
     """
     if not stats or "cpu_stats" not in stats or not stats["cpu_stats"]["cpu_usage"]["total_usage"]:
         return None
@@ -276,7 +277,7 @@ def usage_of(stats: Mapping[str, Any] | None) -> Usage | None:
 
 
 def _endpoint(identifier: str, image: str, labels: Mapping[str, str], network: Mapping[str, Any]) -> Endpoint | None:
-    """Prefer the published port; a container that is just ending has neither port nor address."""
+    """Return the published port if any; a container that is ending has neither port nor address."""
     port = int(labels.get(PORT, 0))
     published = (network.get("Ports") or {}).get(f"{port}/tcp") or []
     for binding in published:

@@ -1,6 +1,6 @@
-"""What a request to create a container may hold: an allow-list over the whole request, whatever the catalogue says.
+"""Allow-list for create requests, independent of the catalogue.
 
-Pure. A key that is not named here is refused, so a new option is added on purpose, here too.
+Pure. Unlisted keys are rejected, so each new option must be added here too.
 """
 
 import json
@@ -13,30 +13,30 @@ from typing import Any, Final, TypeGuard
 
 from app.runtime.base import RuntimeFault
 
-# What an operator may allow: the power of root inside the container, none over its network, its engine or its host.
+# Capabilities that an operator may allow: root's power in the container, none over network, engine or host.
 GRANTABLE: Final = frozenset(
     (
         *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "IPC_LOCK", "KILL", "NET_BIND_SERVICE"),
         *("SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT", "SYS_NICE"),
     )
 )
-# Places of a host that hold its engine, its secrets or its kernel's switches; nothing above or below them is mounted.
+# Host paths of engine, secrets and kernel settings; neither they, their parents nor their children can be mounted.
 SYSTEM: Final = ("/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/run")
 SOCKETS: Final = frozenset(("docker.sock", "containerd.sock", "podman.sock", "crio.sock"))
 
-# The system calls that a container may make. An engine's own profile changes with its version.
+# Fixed, as an engine's own profile changes with its version.
 SECCOMP: Final = json.dumps(json.loads(Path(__file__).with_name("seccomp.json").read_text()), separators=(",", ":"))
 LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 TMPFS: Final = {"/tmp": "rw,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108 # nosec B108 # the container's own
-# A core dump is written where the host's kernel is told to, past every limit of the container. Pending signals and
-# message queues are counted for a user of the whole machine: a host's own user of that number has far more.
+# Core dumps are written where the host's kernel says, outside the container's limits. Pending signals and message
+# queues are counted per host user, whose limit is far higher.
 ULIMITS: Final = [
     {"Name": "core", "Soft": 0, "Hard": 0},
     {"Name": "nofile", "Soft": 1024, "Hard": 8192},
     {"Name": "sigpending", "Soft": 1024, "Hard": 1024},
     {"Name": "msgqueue", "Soft": 0, "Hard": 0},
 ]
-# Terminals are counted for the machine. A devpts of the container's own has a bound of its own; it goes with it.
+# Terminals are counted per host; a private devpts has its own limit.
 MAX_TERMINALS: Final = 64
 TERMINALS: Final = {
     "Type": "volume",
@@ -53,12 +53,12 @@ TERMINALS: Final = {
         },
     },
 }
-# A name server that answers nobody (RFC 5737), for containers that are to reach none.
+# A DNS server that never answers (RFC 5737), for containers without DNS.
 NO_RESOLVER: Final = ["198.51.100.1"]
 IMPATIENT: Final = ["timeout:1", "attempts:1"]
 LOOPBACK: Final = "127.0.0.1"
-# Weight of a workspace where processors are scarce: for each one that it may use a sixteenth of the 1024 that a process
-# group without a number has, and half of that at most. Containers without a number would be the platform's equals.
+# CPU weight per processor: a sixteenth of the default 1024, at most half of it. With the default, workspaces would
+# equal the platform.
 CPU_SHARES: Final = 64
 MIN_SHARES: Final = 2
 MAX_SHARES: Final = 512
@@ -69,17 +69,17 @@ Test = Callable[[Any], bool]
 
 
 class PolicyViolated(RuntimeFault):
-    """The request to create a container holds what no workspace may have: a mistake of ours or of the catalogue."""
+    """The create request is not permitted: a bug in Spawner or in the catalogue."""
 
     code = "policy"
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What an operator lists beyond the rest: host paths and whether they may be written, capabilities, OCI runtimes.
+    """Privileges allowed by the operator: writable or read-only host paths, capabilities, OCI runtimes.
 
-    `socket` is the path of the engine's own, which nothing that is mounted may hold. `seccomp_file` is a copy of the
-    seccomp profile on the engine's host, for an engine that takes a path instead of the profile.
+    `socket` is the engine's socket, which no mount may contain. `seccomp_file` is the profile's path on the engine's
+    host, for engines that require a path.
     """
 
     mounts: Mapping[str, bool] = field(default_factory=dict)
@@ -90,25 +90,25 @@ class Allowed:
 
     @property
     def bounds_terminals(self) -> bool:
-        """Whether the engine heeds the options of a volume that comes with a container. Podman, which reads files,
-        does not: it would put an empty folder over the terminals that it gives each container itself.
+        """Whether the engine honours options of a volume created with a container. Podman does not: an empty folder
+        would hide the terminals that Podman provides.
         """
         return not self.seccomp_file
 
     @property
     def security(self) -> list[str]:
-        """The security options of every container."""
+        """Return the security options of every container."""
         return ["no-new-privileges:true", f"seccomp={self.seccomp_file or SECCOMP}"]
 
 
 def check(body: Mapping[str, Any], allowed: Allowed) -> None:
-    """Raise `PolicyViolated` if the request holds anything that is not on the list."""
+    """Raise `PolicyViolated` if the request has anything unlisted."""
     if found := sorted(_violations(body, allowed)):
         raise PolicyViolated("; ".join(found))
 
 
 def forbidden_path(path: str, socket: str = "") -> str | None:
-    """Why a path of the host is never mounted, or None. A link is judged by what it points to, where that is here."""
+    """Return why a host path cannot be mounted, or None. Follows links that exist here."""
     if not path.startswith("/") or os.path.normpath(path) != path or path.startswith("//"):
         return "is no absolute path in its plain form"
     for place in {path, os.path.realpath(path)}:
@@ -142,7 +142,7 @@ def _violations(body: Mapping[str, Any], allowed: Allowed) -> Iterator[str]:
     yield from _failing("", body, BODY)
     yield from _failing("HostConfig.", host, rules)
     yield from (f"HostConfig.{key} is missing" for key in REQUIRED - host.keys())
-    # Another runtime (gVisor, Kata) has a kernel of its own, and that kernel's terminals.
+    # gVisor and Kata have their own kernel and terminals.
     bounded = allowed.bounds_terminals and "Runtime" not in host
     if bounded and TERMINALS not in (host.get("Mounts") or ()):
         yield "HostConfig.Mounts lacks the container's own terminals"
@@ -171,7 +171,7 @@ def _whole(least: int, most: int) -> Test:
 
 
 def _is(*wanted: object) -> Test:
-    """Exactly one of them; True is no 1."""
+    """Match exactly one of the values; True does not match 1."""
     return lambda value: any(type(value) is type(item) and value == item for item in wanted)
 
 
@@ -186,7 +186,7 @@ def _bindings(ports: object) -> bool:
 
 
 def _volume(item: object, own: Test) -> bool:
-    """A named volume of the installation; a driver's options could make it any folder of the host."""
+    """Match a named volume of the installation without driver options, which could mount any host folder."""
     if not isinstance(item, dict) or item.keys() != {"Type", "Source", "Target", "VolumeOptions"}:
         return False
     options = item["VolumeOptions"]
@@ -205,7 +205,7 @@ def _bind(item: object, allowed: Allowed) -> bool:
 
 
 def _words(value: object) -> bool:
-    """A command or arguments: a list, which no shell reads."""
+    """Match a command or arguments: a list, which no shell interprets."""
     return _all(value, lambda word: isinstance(word, str) and "\0" not in word) and bool(value and value[0])  # type: ignore[index]
 
 
@@ -242,7 +242,7 @@ HOST: Final[Mapping[str, Test]] = {
     "Dns": _is(NO_RESOLVER),
     "DnsOptions": _is(IMPATIENT),
 }
-# Without these an engine gives a container more than ours have.
+# Without these, engines grant a container more than intended.
 REQUIRED: Final = frozenset(
     (
         *("NetworkMode", "IpcMode", "CgroupnsMode", "Memory", "MemorySwap", "NanoCpus", "CpuShares", "PidsLimit"),

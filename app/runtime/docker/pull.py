@@ -1,4 +1,4 @@
-"""Fetching an image, with progress."""
+"""Pulls an image with progress."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -19,14 +19,14 @@ REGISTRY_BUSY: Final = ("toomanyrequests", "received unexpected http status")
 
 
 class Layers:
-    """Bytes of an image's layers, as far as the engine has named them. Neither number ever shrinks."""
+    """Bytes of an image's layers reported so far. Neither number decreases."""
 
     def __init__(self) -> None:
         self._done: dict[str, int] = {}
         self._total: dict[str, int] = {}
 
     def add(self, line: dict[str, Any]) -> None:
-        """Take in one line of the engine's progress stream."""
+        """Process one line of the engine's progress stream."""
         layer, status, detail = line.get("id", ""), line.get("status", ""), line.get("progressDetail") or {}
         if status == "Downloading" and "total" in detail:
             self._total[layer] = max(detail["total"], self._total.get(layer, 0))
@@ -47,10 +47,10 @@ async def pull(
     first_answer_seconds: float = FIRST_ANSWER_SECONDS,
     stall_seconds: float = STALL_SECONDS,
 ) -> None:
-    """Fetch `image`, reporting bytes at most four times a second. It may be repeated; layers that came are kept.
+    """Pull `image`, reporting bytes at most four times a second. Idempotent; completed layers are kept.
 
-    Raises `ImageMissing` if no registry answers for it, `ImagePullFailed` if the stream breaks or stalls, and
-    `EngineUnavailable`. It may also end without the image and without a word: the caller looks whether it is there.
+    Raises `ImageMissing` if no registry has it, `ImagePullFailed` if the stream breaks or stalls, and
+    `EngineUnavailable`. May return without the image: the caller must check.
     """
     await report(Progress(Phase.PULLING))
     layers, clock = Layers(), asyncio.get_running_loop().time
@@ -62,7 +62,7 @@ async def pull(
         except TimeoutError as error:
             raise ImageMissing(f"{image} is not on this engine, and no registry answered for it") from error
         except EngineRefused as error:
-            # Before the first line nothing has come from a registry, unless it says that it is busy.
+            # An error before the first line means a missing image, unless the registry is busy.
             if any(word in str(error).lower() for word in REGISTRY_BUSY):
                 raise ImagePullFailed(f"{image}: {error}") from error
             raise ImageMissing(f"{image} is not on this engine, and no registry has it: {error}") from error
@@ -77,7 +77,7 @@ async def pull(
 
 
 def _ask(docker: aiodocker.Docker, image: str) -> AbstractAsyncContextManager[StreamReader]:
-    """A name without a tag would fetch every tag that there is."""
+    """Start the pull; without a tag the engine would pull all tags."""
     params = {"fromImage": image}
     if ":" not in image.rpartition("/")[2] and "@" not in image:
         params["tag"] = "latest"

@@ -1,4 +1,4 @@
-"""The kernel's word that something was removed from a table of nftables, as it happens (netlink, group NFTABLES)."""
+"""Watches the kernel's notifications of removals from an nftables table (netlink, group NFTABLES)."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,19 @@ from app.runtime.base import EgressUnenforceable
 FAMILY_NETFILTER: Final = 12
 GROUP_NFTABLES: Final = 7
 SUBSYSTEM_NFTABLES: Final = 10
-# Of a table, chain, rule, set and element.
+# Removal of a table, chain, rule, set and element.
 DELETED: Final = frozenset((SUBSYSTEM_NFTABLES << 8) | number for number in (2, 5, 8, 11, 14))
 HEADER: Final = struct.Struct("=IHHII")
 GENERIC_BYTES: Final = 4
 ATTRIBUTE: Final = struct.Struct("=HH")
-# The first attribute of every such message is the table's name.
+# The first attribute of each message is the table's name.
 TABLE_NAME: Final = 1
 TYPE_MASK: Final = 0x3FFF
 BUFFER_BYTES: Final = 1 << 16
 
 
 def open_watch() -> socket.socket:
-    """Subscribe; from here on nothing is missed that the watch does not tell of. Raises `EgressUnenforceable`."""
+    """Subscribe; no later removal is missed silently. Raises `EgressUnenforceable`."""
     try:
         watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, FAMILY_NETFILTER)
     except (OSError, AttributeError) as error:
@@ -40,7 +40,7 @@ def open_watch() -> socket.socket:
 
 
 async def removals(watch: socket.socket, table: str) -> AsyncGenerator[None, None]:
-    """Yield after removals from the table, also where some may have been missed; what comes together is one."""
+    """Yield after removals from the table, also if some may have been lost; merges simultaneous ones."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -50,7 +50,7 @@ async def removals(watch: socket.socket, table: str) -> AsyncGenerator[None, Non
         except BlockingIOError:
             continue
         except OSError as error:
-            # The kernel had to leave some out.
+            # ENOBUFS: the kernel dropped messages.
             if error.errno != errno.ENOBUFS:
                 raise
         _drain(watch)
@@ -58,7 +58,7 @@ async def removals(watch: socket.socket, table: str) -> AsyncGenerator[None, Non
 
 
 def _drain(watch: socket.socket) -> None:
-    """Leave out what has come by now: whoever hears of a removal looks at the whole table."""
+    """Discard queued messages: the caller checks the whole table anyway."""
     with contextlib.suppress(BlockingIOError):
         while True:
             try:
@@ -69,7 +69,7 @@ def _drain(watch: socket.socket) -> None:
 
 
 def _tables(data: bytes) -> Iterator[str]:
-    """Name the table of each removal in a datagram."""
+    """Yield the table of each removal in a datagram."""
     start = 0
     while start + HEADER.size <= len(data):
         length, kind, *_ = HEADER.unpack_from(data, start)

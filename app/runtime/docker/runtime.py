@@ -1,4 +1,4 @@
-"""Workspaces on one Docker Engine."""
+"""The Docker Engine runtime."""
 
 import asyncio
 import json
@@ -62,19 +62,18 @@ CALL_SECONDS: Final = 30.0
 PING_SECONDS: Final = 2.0
 EVENTS_SILENCE_SECONDS: Final = 60.0
 ACTIONS: Final = ("start", "die", "oom", "pause", "unpause", "destroy", "remove")
-# Podman's word for what Docker calls `destroy`.
+# Podman's event names, mapped to Docker's.
 ALIASES: Final = {"remove": "destroy"}
 MAX_ATTEMPTS: Final = 12
 MAX_PAUSE: Final = 1.0
 
 
 class DockerRuntime:
-    """`Runtime` on Docker Engine 20.10 or later. See `app.runtime.base.Runtime` for what its methods promise.
+    """`Runtime` on Docker Engine 20.10 or later. See `app.runtime.base.Runtime`.
 
-    `starts` is how many containers may be made or started at once: an engine does not get faster past its cores,
-    and everything else on the machine gets slower. `call_seconds` bounds each call to the engine, and not a whole
-    method, which makes several. `allowed` is what an operator lets containers have beyond the rest; without a
-    `firewall` a workspace that may not connect everywhere is refused.
+    `starts` limits concurrent creations and starts: beyond its cores an engine gets no faster, and slows the machine.
+    `call_seconds` is the timeout of each engine call; a method makes several. `allowed` holds privileges beyond the
+    defaults. Without a `firewall`, restricted workspaces are refused.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class DockerRuntime:
     ) -> None:
         self._url = docker_url
         self._allowed = allowed
-        # Rules of this machine hold nobody on an engine elsewhere.
+        # This host's rules do not affect a remote engine.
         self._firewall = firewall if docker_url.startswith("unix:") else None
         self._starts = asyncio.Semaphore(starts)
         self._publish = publish == "loopback"
@@ -98,7 +97,7 @@ class DockerRuntime:
 
     @property
     def _docker(self) -> aiodocker.Docker:
-        """Made at the first call: the client's session belongs to the loop that it is made in."""
+        """Created at the first call: the client's session belongs to the running loop."""
         if self._client is None:
             self._client = aiodocker.Docker(self._url, timeout=ClientTimeout(total=self._call_seconds))
         return self._client
@@ -159,7 +158,7 @@ class DockerRuntime:
     async def ensure_absent(self, name: str, workspace_id: UUID) -> None:
         container = await self._containers.inspect_of(name, workspace_id)
         if container is not None:
-            # What writes to a volume that stays deserves an orderly end; a paused one has long been idle.
+            # A running container may write to its volume and is stopped first; a paused one is idle.
             if status_of(container).state is RunState.RUNNING:
                 await self._containers.stop(container)
             await self._containers.remove(container["Id"])
@@ -208,7 +207,7 @@ class DockerRuntime:
         return (await self._firewall.read_state()).whole
 
     async def _lift_egress(self, container: Mapping[str, Any]) -> None:
-        """The network serves another workspace next. What fails here is made good by `reconcile_egress`."""
+        """Remove the egress rules before the network is reused. `reconcile_egress` repairs failures."""
         name = network_of(container)
         if (
             self._firewall is not None
@@ -228,7 +227,7 @@ class DockerRuntime:
             try:
                 await shield_until_done(volume.delete())
             except EngineRefused as refused:
-                # A container uses it, running or not.
+                # 409: a container uses it, running or not.
                 if refused.status != 409:
                     raise
 
@@ -256,7 +255,7 @@ class DockerRuntime:
         return None if place is None else await asyncio.to_thread(host_view.memory_kills, *place)
 
     async def _on_this_host(self, name: str) -> tuple[int, str] | None:
-        """The number of the container's first process, and its id; None where the engine may be elsewhere."""
+        """Return host pid of the container's first process, and container id; None if the engine may be remote."""
         container = await self._containers.inspect(name) if self._url.startswith("unix:") else None
         return None if container is None else (container["State"]["Pid"], container["Id"])
 
@@ -311,7 +310,7 @@ class DockerRuntime:
         async with stream(
             self._docker, "GET", "events", params, answer_seconds=seconds, silence_seconds=EVENTS_SILENCE_SECONDS
         ) as content:
-            # What breaks without a word shows as silence. Both are the end: the caller subscribes again.
+            # A broken connection shows as silence. Both end the events: the caller subscribes again.
             with suppress(EngineUnavailable):
                 while (message := await next_object(content)) is not None:
                     action = message["Action"]
@@ -320,18 +319,18 @@ class DockerRuntime:
 
 
 def _time_of(message: Mapping[str, Any]) -> datetime:
-    """When an event happened, to the microsecond."""
+    """Return an event's time, with microseconds."""
     return datetime.fromtimestamp(message["timeNano"] / 1_000_000_000, UTC)
 
 
 async def backoff(race: int) -> None:
-    """Before another look, give whoever else is changing the same container time."""
+    """Wait before retrying, while another call changes the same container."""
     if race:
         await asyncio.sleep(min(0.01 * 2**race, MAX_PAUSE))
 
 
 def _project_quota(folder: str, mounts: Path = Path("/proc/self/mounts")) -> bool | None:
-    """Whether the file system of the engine's folder counts what each container writes; None where it is not seen."""
+    """Return whether the engine's file system has project quotas; None if not visible."""
     try:
         lines = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
@@ -342,7 +341,7 @@ def _project_quota(folder: str, mounts: Path = Path("/proc/self/mounts")) -> boo
 
 
 def _free_bytes(folder: str) -> int | None:
-    """Look at the engine's folder, which is there only if the engine runs on this machine and in its file system."""
+    """Return the free bytes of the engine's folder, if it is in this machine's file system."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:

@@ -1,6 +1,7 @@
-"""Answers of the engine that go on: pulls, logs, events.
+"""Streaming responses of the engine: pulls, logs, events.
 
-The client library's own readers neither close what they leave nor tell an end from a break, so these use its session.
+The client library's readers do not close connections, nor distinguish an end from a break, so this module uses its
+session directly.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from aiohttp import ClientTimeout, StreamReader
 from app.runtime.docker.calls import EngineRefused, engine_errors
 
 FRAME_HEADER: Final = 8
-# Bytes. What a container writes without ever ending the line must not fill the memory.
+# Bytes. Bounds memory for output without line ends.
 MAX_LINE: Final = 64 * 1024
 
 
@@ -29,9 +30,9 @@ async def stream(
     answer_seconds: float | None,
     silence_seconds: float | None = None,
 ) -> AsyncIterator[StreamReader]:
-    """Open an answer that goes on, and close the connection at the end, which tells the engine to stop.
+    """Open a streaming response; closes the connection at the end, which makes the engine stop.
 
-    Raises `EngineUnavailable` if no answer begins in time and `EngineRefused` if it is an error.
+    Raises `EngineUnavailable` if the response does not start in time, and `EngineRefused` on an error.
     """
     with engine_errors():
         async with asyncio.timeout(answer_seconds):
@@ -52,7 +53,9 @@ async def stream(
 
 
 async def next_object(content: StreamReader) -> dict[str, Any] | None:
-    """Read one line of JSON; None at the end. A break is `EngineUnavailable`, an error in it `EngineRefused`."""
+    """Read one JSON line; None at the end. Raises `EngineUnavailable` on a break, `EngineRefused` for an error
+    in it.
+    """
     with engine_errors():
         line = await content.readline()
         data: dict[str, Any] | None = json.loads(line) if line.strip() else None
@@ -62,9 +65,9 @@ async def next_object(content: StreamReader) -> dict[str, Any] | None:
 
 
 async def log_lines(content: StreamReader) -> AsyncIterator[str]:
-    """Split frames of both output streams into lines, the last of which may lack its end; what is too long is cut.
+    """Split the frames of both output streams into lines; truncates long ones. The last line may lack its end.
 
-    A frame may hold a part of a line, and one of the other stream may come before the rest.
+    A frame may hold part of a line, and frames of both streams may interleave.
     """
     pending: dict[int, bytes] = {}
     while True:

@@ -62,7 +62,9 @@ def make_redis(url: str) -> Redis:
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Create everything lazily, without connecting, and close it at the end."""
-    catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
+    catalog = load_catalog(
+        settings.catalog, settings.allowed, digests=settings.require_digests, host_mode=settings.host_mode
+    )
     engine = make_engine(settings.database_url, pool_size=settings.database_pool)
     redis = make_redis(settings.redis_url)
     tokens = Tokens(settings)

@@ -27,7 +27,7 @@ def require_fit(settings: Settings) -> None:
     """End the process with a sentence where the catalogue or the database's tables are not for this version."""
 
     try:
-        load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
+        load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests, host_mode=settings.host_mode)
     except CatalogInvalid as invalid:
         raise SystemExit(str(invalid)) from None
 

@@ -23,8 +23,10 @@ from workers.loops.egress import watch_egress
 from workers.loops.engine_events import watch
 from workers.loops.heartbeat import beat
 from workers.loops.logs import serve_logs
+from workers.loops.prepull import prepull
 from workers.loops.reconcile import reconcile_engine_forever, reconcile_rows_forever
 from workers.loops.retention import retention_forever
+from workers.loops.warm_seats import keep_warm
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +80,8 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerContext]:
             reconcile_engine_forever,
             retention_forever,
             serve_logs,
+            keep_warm,
+            prepull,
         ):
             await stack.enter_async_context(background_loop(lasting.__name__, partial(lasting, context)))
         for name, work in {

@@ -38,7 +38,7 @@ async def delete_user(session: AsyncSession, user_id: UUID, *, actor: User | str
     # Deleting the account confirms the deletion of its files and containers.
     files = update(Volume).where(Volume.user_id == user_id)
     await session.execute(files.values(delete_at=utcnow(), found_at=None))
-    gone = select(Workspace.id, literal(utcnow())).where(Workspace.user_id == user_id)
+    gone = select(Workspace.engine_id, literal(utcnow())).where(Workspace.user_id == user_id)
     await session.execute(insert(RetiredWorkspace).from_select(["workspace_id", "retired_at"], gone))
     # Containers are still attached: the reconciler releases the networks.
     await session.execute(update(Network).where(Network.workspace_id.in_(mine)).values(ready=False))

@@ -82,6 +82,19 @@ class PromisedOut(BaseModel):
     cpus: float = Field(examples=[2.5])
 
 
+class SeatsOut(BaseModel):
+    """A template's warm seats: containers that run before anybody has asked for them."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    wanted: int = Field(description="What the catalogue says.", examples=[5])
+    starting: int = Field(examples=[1])
+    ready: int = Field(description="For the next launches.", examples=[3])
+    failed: int = Field(description="Begun again after a pause.", examples=[1])
+    ending: int = Field(description="On their way out.", examples=[0])
+    claimed: int = Field(description="Workspaces that took one and count against the limits.", examples=[12])
+
+
 class OverviewOut(BaseModel):
     """Running, waiting and failed workspaces, and the engine's promised capacity."""
 
@@ -93,6 +106,9 @@ class OverviewOut(BaseModel):
     failures: dict[str, int] = Field(description="Jobs that failed in the last 24 hours, by code.")
     engine: EngineOut | None = Field(description="Null until a worker has looked.")
     promised: PromisedOut
+    seats: dict[str, SeatsOut] = Field(
+        {}, description="Warm seats by template. What they promise is not in `promised`; launches get it before them."
+    )
     processes: list[ProcessOut] | None = Field(
         None, description="API processes and workers that were heard of lately; null where Redis does not answer."
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.admin.schemas import AdminUserOut, EngineOut, MailOut, OverviewOut, PromisedOut
+from app.admin.schemas import AdminUserOut, EngineOut, MailOut, OverviewOut, PromisedOut, SeatsOut
 from app.audit import trail
 from app.core.db import plain
 from app.core.errors import NotFound
@@ -26,6 +26,7 @@ from app.models import (
     utcnow,
 )
 from app.resources import Resources
+from app.workspaces import seats
 
 RECENT = timedelta(hours=24)
 
@@ -99,6 +100,7 @@ async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
     ).where(Workspace.reserved_memory.is_not(None))
     workspaces, memory, cpus = (await session.execute(reserved)).one()
     facts = await session.scalar(select(EngineCapacity))
+    warm = await seats.count(session, resources.catalog)
     return OverviewOut(
         running=statuses.get(WorkspaceStatus.RUNNING, 0),
         paused=statuses.get(WorkspaceStatus.PAUSED, 0),
@@ -108,6 +110,7 @@ async def overview(session: AsyncSession, resources: Resources) -> OverviewOut:
         failures=await _count(session, func.coalesce(Job.error_code, ""), failed),
         engine=EngineOut.model_validate(facts, from_attributes=True) if facts else None,
         promised=PromisedOut(workspaces=workspaces, memory_bytes=memory, cpus=cpus),
+        seats={key: SeatsOut.model_validate(one) for key, one in warm.items()},
         processes=processes,
         catalogs_differ=len({one.catalog for one in processes or ()}) > 1,
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from app.catalog.placeholders import personal
 from app.catalog.templates import Catalog, StrictModel, Template
 from app.runtime.docker.policy import Allowed, forbidden_path
 
@@ -38,10 +39,13 @@ class _File(StrictModel):
     templates: tuple[Template, ...]
 
 
-def load_catalog(path: Path, allowed: Allowed | None = None, *, digests: bool = False) -> Catalog:
+def load_catalog(
+    path: Path, allowed: Allowed | None = None, *, digests: bool = False, host_mode: bool = True
+) -> Catalog:
     """Load and validate the catalogue at `path`. Raises `CatalogInvalid` with all errors.
 
     `allowed` are privileges beyond the defaults, none if omitted. With `digests`, each image must be pinned by digest.
+    `host_mode` means that each workspace has its own host name.
     """
     try:
         loader = yaml.SafeLoader(path.read_text("utf-8"))
@@ -69,6 +73,7 @@ def load_catalog(path: Path, allowed: Allowed | None = None, *, digests: bool = 
             mistakes.append((("templates",), "one of them must be the default"))
     mistakes.extend(_clashes(right))
     mistakes.extend(_beyond(right, allowed or Allowed(), digests=digests))
+    mistakes.extend(_never_warm(right, host_mode=host_mode))
     if mistakes:
         found = sorted((_line(node, place), _dotted(data, place), text) for place, text in mistakes)
         raise CatalogInvalid([f"{path}:{line}: {dotted}{text}" for line, dotted, text in found])
@@ -118,6 +123,22 @@ def _beyond(templates: Sequence[tuple[int, Template]], allowed: Allowed, *, dige
                 yield spot, f"{mount.host} is not in SPAWNER_ALLOWED_MOUNTS"
             elif not mount.read_only and not allowed.mounts[mount.host]:
                 yield spot, f"{mount.host} may only be read: SPAWNER_ALLOWED_MOUNTS names it without :rw"
+
+
+def _never_warm(templates: Sequence[tuple[int, Template]], *, host_mode: bool) -> Iterator[Mistake]:
+    """Find warm templates whose containers cannot run before their user is known."""
+    for index, template in templates:
+        if not template.warm:
+            if template.on_claim:
+                yield ("templates", index, "on_claim"), "is for templates with warm containers, and warm is 0"
+            continue
+        if not host_mode and not template.strip_prefix:
+            reason = "SPAWNER_WORKSPACE_URL has {route} in the path, and the container sees it (strip_prefix: false)"
+        elif part := personal((*(template.command or ()), *(template.args or ())), host_mode=host_mode):
+            reason = f"its command or args hold {part}, which only a launch knows"
+        else:
+            continue
+        yield ("templates", index, "warm"), f"no container can run in advance: {reason}"
 
 
 def _duplicates(root: yaml.Node | None) -> Iterator[Mistake]:

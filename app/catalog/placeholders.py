@@ -1,7 +1,7 @@
 """Placeholders in a template's command, arguments and headers, such as `{prefix}`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 # docs/templates.md documents their values.
@@ -17,6 +17,12 @@ MAX_LENGTH: Final = 1000
 def fill(text: str, values: Mapping[str, str]) -> str:
     """Substitute the values, without recursion."""
     return _PARTS.sub(lambda match: values[match[0][1:-1]] if len(match[0]) > 2 else match[0][0], text)
+
+
+def personal(words: Iterable[str], *, host_mode: bool) -> str | None:
+    """The first placeholder whose value is another one for each user, as it is written; None where there is none."""
+    own = {"{user}", "{workspace_url}"} | (set() if host_mode else {"{base_path}", "{prefix}"})
+    return next((part for word in words for part in _PARTS.findall(word) if part in own), None)
 
 
 def check_text(text: str) -> str:

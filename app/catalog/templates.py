@@ -129,7 +129,8 @@ class Template(StrictModel):
     """One entry of the catalogue. `volume` is a mount point; `build` is relative to the catalogue's folder.
 
     A timeout of 0 seconds disables it. `egress` limits outgoing connections. `command` replaces the image's entrypoint,
-    `args` its arguments; both, and the request `headers`, may contain placeholders.
+    `args` its arguments; both, and the request `headers`, may contain placeholders. `warm` is the number of
+    containers that run in advance, `on_claim` a command that such a container runs when a launch takes it.
 
     `probe.path` is relative to the base path in the container: `/` with `strip_prefix`.
     """
@@ -160,6 +161,8 @@ class Template(StrictModel):
     idle_stop: Seconds = 0
     max_lifetime: Seconds = 0
     start_on_visit: bool = Field(False, strict=True)
+    warm: int = Field(0, strict=True, ge=0, le=100)
+    on_claim: Words | None = None
     default: bool = Field(False, strict=True)
 
 

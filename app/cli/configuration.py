@@ -30,7 +30,9 @@ def check() -> None:
         wrong, settings = found, found.rest
         lines = str(found).splitlines()
     try:
-        catalog = load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests)
+        catalog = load_catalog(
+            settings.catalog, settings.allowed, digests=settings.require_digests, host_mode=settings.host_mode
+        )
     except CatalogInvalid as invalid:
         lines += wrong.without_consequences(invalid.mistakes) if wrong else invalid.mistakes
     if lines:

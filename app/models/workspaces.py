@@ -4,7 +4,8 @@ import enum
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy import BigInteger, CheckConstraint, ColumnElement, ForeignKey, Index, String, func, text
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
@@ -39,6 +40,9 @@ class Workspace(Base):
     `generation` grows with each accepted request and guards workers' writes. `revision` numbers the desired container
     and grows when a restart is claimed. While `reserved_memory` is set, the workspace counts against limits. Only
     `app.workspaces.states` writes `status`.
+
+    `seat_id` is the warm seat that the workspace took. Labels of a container cannot be changed: its container and
+    volume, and those that replace them, carry that id.
     """
 
     __tablename__ = "workspaces"
@@ -77,25 +81,85 @@ class Workspace(Base):
     cpu_seconds: Mapped[float | None]
     network_bytes: Mapped[int | None] = mapped_column(BigInteger)
     rest_reason: Mapped[str | None] = mapped_column(String(40), doc="Why the platform let it rest, until it is asked.")
+    seat_id: Mapped[UUID | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     last_used: Mapped[datetime | None]
+
+    @hybrid_property
+    def engine_id(self) -> UUID:
+        """The id that its container and volume carry on the engine."""
+        return self.seat_id or self.id
+
+    @engine_id.inplace.expression
+    @classmethod
+    def _engine_id(cls) -> ColumnElement[UUID]:
+        return func.coalesce(cls.seat_id, cls.id)
+
     __table_args__ = (
         Index(None, "user_id", "template", unique=True),
         Index("ix_workspaces_reserved", "user_id", postgresql_where=text("reserved_memory IS NOT NULL")),
     )
 
 
+class SeatState(enum.StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    CLAIMED = "claimed"
+    FAILED = "failed"
+    ENDING = "ending"
+
+
+class Seat(Base):
+    """A container that runs before anybody has asked for it; the first launch that fits takes it.
+
+    `revision` stands for everything that makes the container. A worker that starts or removes one holds it until
+    `lease_until`; one that failed is begun again at `run_at`. The row of a claimed one goes once its container bears
+    its workspace's name.
+    """
+
+    __tablename__ = "seats"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    template: Mapped[str] = mapped_column(String(20))
+    revision: Mapped[str] = mapped_column(String(16))
+    state: Mapped[SeatState] = mapped_column(choice(SeatState), default=SeatState.STARTING)
+    memory: Mapped[int] = mapped_column(BigInteger, doc="Bytes that it promises.")
+    cpus: Mapped[float]
+    failures: Mapped[int] = mapped_column(default=0, doc="How often it failed since it last held.")
+    error_code: Mapped[str | None] = mapped_column(String(40))
+    run_at: Mapped[datetime] = mapped_column(default=utcnow)
+    lease_until: Mapped[datetime | None]
+    container_id: Mapped[str | None] = mapped_column(String(64))
+    host: Mapped[str | None] = mapped_column(String(64))
+    port: Mapped[int | None]
+    image_digest: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    ready_at: Mapped[datetime | None]
+    claimed_at: Mapped[datetime | None]
+    __table_args__ = (Index(None, "template", "state"),)
+
+
 class Network(Base):
     """A /28 of the configured range, by index. `ready` means that the engine has the network.
 
-    A network without workspace goes to the next launch; one in conflict with the host is quarantined.
+    A network without workspace and seat goes to the next launch; one in conflict with the host is quarantined.
     """
 
     __tablename__ = "networks"
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id", ondelete="SET NULL"), unique=True)
+    seat_id: Mapped[UUID | None] = mapped_column(ForeignKey("seats.id", ondelete="SET NULL"), unique=True)
     ready: Mapped[bool] = mapped_column(default=False)
     quarantined_until: Mapped[datetime | None] = mapped_column("rests_until")
+
+    @hybrid_property
+    def is_free(self) -> bool:
+        """Whether it is nobody's."""
+        return self.workspace_id is None and self.seat_id is None
+
+    @is_free.inplace.expression
+    @classmethod
+    def _is_free(cls) -> ColumnElement[bool]:
+        return cls.workspace_id.is_(None) & cls.seat_id.is_(None)
 
 
 class Volume(Base):

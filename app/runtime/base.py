@@ -9,7 +9,7 @@ more from it.
 """
 
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -235,6 +235,20 @@ class Runtime(Protocol):
         Adopts, starts, unpauses or replaces the container of the spec's name, and creates a missing network; pulls no
         image. Does not wait for readiness: the caller probes. Raises `ImageMissing`, `SubnetTaken`, `ContainerExited`,
         `Superseded`, `NameTaken`, `EngineUnavailable`, `PolicyViolated`, `EgressUnenforceable`.
+        """
+
+    async def ensure_named(self, name: str, workspace_id: UUID, to: str) -> None:
+        """Give the workspace's container another name. One that is not there, or bears it already, is left alone.
+
+        A container that has the other name already stays, and this one keeps its own.
+        """
+
+    async def execute(
+        self, name: str, workspace_id: UUID, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
+    ) -> int | None:
+        """Run a command in the workspace's container, with what confines the container, and return its exit code.
+
+        None where the container does not run, or the command has not ended in time; it may go on then.
         """
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:

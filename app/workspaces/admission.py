@@ -39,18 +39,23 @@ from app.models import (
     Job,
     JobKind,
     JobState,
+    Seat,
     User,
     Workspace,
     WorkspaceStatus,
     utcnow,
 )
 from app.resources import Resources
+from app.workspaces import seats
 from app.workspaces.errors import CAPACITY, QuotaUserRunning
 from app.workspaces.states import STARTING, allowed
 
 WAITING = (Job.state == JobState.QUEUED) & Job.admitted_at.is_(None)
 STARTING_NOW = Job.is_live & Job.admitted_at.is_not(None) & Job.kind.in_(STARTING)
 RETRY_SECONDS = "30"
+# What becomes less short when warm seats go.
+SEATS_FREE = ("capacity_running", "capacity_memory", "capacity_cpu")
+_WRITTEN = func.coalesce(select(AdmissionPasses.written).scalar_subquery(), 0)
 
 
 @dataclass(slots=True)
@@ -137,36 +142,51 @@ def _number(what: Any, *criteria: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count(what)).where(*criteria).correlate(None).scalar_subquery()
 
 
-async def check_limits(session: AsyncSession, resources: Resources, workspace: Workspace, found: Standing) -> None:
+async def check_limits(
+    session: AsyncSession, resources: Resources, workspace: Workspace, found: Standing, *, warm: bool = False
+) -> Seat | None:
     """Judge a launch by its user's own limit and by the bound of the queue.
 
-    The bound is judged by a plain count: launches that come at once may pass it by a few. Launches that the next pass
-    admits do not count against it. Raises `QuotaUserRunning`, and an error of `CAPACITY` where too many wait.
+    Where `warm` says that a seat will do, the launch takes one if it can, which needs no more room: the seat is
+    returned. The bound is judged by a plain count: launches that come at once may pass it by a few. Launches that the
+    next pass admits do not count against it. Raises `QuotaUserRunning`, and an error of `CAPACITY` where too many wait.
     """
     settings = resources.settings
     limit = settings.user_running_limit if found.users_limit is None else found.users_limit
     reserved = workspace.reserved_memory is not None
     if not reserved and found.users_own >= limit > 0:
         raise QuotaUserRunning(limit=limit)
+    if warm and (seat := await _claim_seat(session, resources, workspace)) is not None:
+        return seat
     if found.waiting < settings.queue_limit:
-        return
+        return None
     taken = await _count(session)
     refusal = limiting_resource(settings, taken, _limits(resources, workspace.template), reserved=reserved)
     room = 0 if refusal else settings.launches_at_once - taken.starting
     if found.waiting >= settings.queue_limit + room:
         raise CAPACITY[refusal or "capacity_launches"](headers={"Retry-After": RETRY_SECONDS})
+    return None
+
+
+async def _claim_seat(session: AsyncSession, resources: Resources, workspace: Workspace) -> Seat | None:
+    """Take a warm seat for a workspace of which the engine has nothing."""
+    template = resources.catalog.get(workspace.template)
+    if template is None or not template.warm or workspace.status != WorkspaceStatus.NOT_CREATED:
+        return None
+    return await seats.claim(session, resources.settings, template, workspace)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a pass has decided: the launches to admit, by whether their workspaces count already, and what the first one
-    that stays waits for. `passes` is how many had been written when it read.
+    that stays waits for, and would use. `passes` is how many had been written when it read.
     """
 
     passes: int
     fresh: list[UUID]
     counted: list[UUID]
     refusal: str | None
+    limits: Limits | None
 
 
 async def admit(session: AsyncSession, resources: Resources) -> int | None:
@@ -184,10 +204,9 @@ async def judge(session: AsyncSession, resources: Resources) -> Judgement | None
 
     The first launch that does not fit keeps the others waiting: a large workspace is not passed by small ones for ever.
     """
-    settings, refusal = resources.settings, None
+    settings, refusal, limits = resources.settings, None, None
     # Read before all else: a pass that writes between these reads makes this one start anew.
-    written = func.coalesce(select(AdmissionPasses.written).scalar_subquery(), 0)
-    passes = await session.scalar(select(written).where(select(Job.id).where(WAITING).exists()))
+    passes = await session.scalar(select(_WRITTEN).where(select(Job.id).where(WAITING).exists()))
     if passes is None:
         return None
     taken = await _count(session)
@@ -200,7 +219,7 @@ async def judge(session: AsyncSession, resources: Resources) -> Judgement | None
             break
         taken.add(limits, reserved=reserved)
         (counted if reserved else fresh).append(job_id)
-    return Judgement(passes, fresh, counted, refusal)
+    return Judgement(passes, fresh, counted, refusal, limits)
 
 
 async def write(session: AsyncSession, resources: Resources, judged: Judgement) -> int | None:
@@ -210,7 +229,25 @@ async def write(session: AsyncSession, resources: Resources, judged: Judgement) 
         admitted = await _write_admitted(session, resources, judged)
     if admitted is not None and judged.refusal is not None:
         await _tell_why(session, judged.refusal)
+        warm = any(template.warm for template in resources.catalog.templates)
+        if warm and judged.limits is not None and judged.refusal in SEATS_FREE:
+            await seats.give_up(session, judged.limits)
     return admitted
+
+
+async def room_for_seats(session: AsyncSession, settings: Settings) -> Allocation | None:
+    """Return what is taken, for one more seat at least that the transaction begins; None where launches come first.
+
+    They do while any waits, and while many are under way. As a pass of admission, it is one if none came between.
+    """
+    passes = await session.scalar(select(_WRITTEN).where(~select(Job.id).where(WAITING).exists()))
+    if passes is None:
+        return None
+    taken = await _count(session)
+    if taken.starting >= settings.engine_starts:
+        return None
+    turn = _take_turn(passes)
+    return taken if await session.scalar(select(turn.c.id)) is not None else None
 
 
 def reservation(resources: Resources, template: str) -> dict[str, Any]:
@@ -346,11 +383,14 @@ async def _tell_why(session: AsyncSession, refusal: str) -> None:
 
 async def _count(session: AsyncSession) -> Allocation:
     """What is taken, and what the engine has."""
+    warm = Seat.state.in_(seats.PROMISING)
+    seats_memory = select(func.coalesce(func.sum(Seat.memory), 0)).where(warm).scalar_subquery()
+    seats_cpus = select(func.coalesce(func.sum(Seat.cpus), 0.0)).where(warm).scalar_subquery()
     promised = (
         select(
-            func.count(),
-            func.coalesce(func.sum(Workspace.reserved_memory), 0),
-            func.coalesce(func.sum(Workspace.reserved_cpus), 0.0),
+            func.count() + _number(Seat.id, warm),
+            func.coalesce(func.sum(Workspace.reserved_memory), 0) + seats_memory,
+            func.coalesce(func.sum(Workspace.reserved_cpus), 0.0) + seats_cpus,
             _number(Job.id, STARTING_NOW),
             select(EngineCapacity.memory_bytes).scalar_subquery(),
             select(EngineCapacity.cpus).scalar_subquery(),

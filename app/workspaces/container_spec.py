@@ -1,15 +1,22 @@
 """From rows and the catalogue to what the engine is asked for."""
 
 import ipaddress
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from uuid import UUID
 
 from app.catalog.placeholders import fill
 from app.catalog.templates import Template
 from app.core.addresses import base_path, placeholders, route_of
 from app.core.settings.model import Settings
 from app.models import Workspace
+from app.runtime.docker.policy import SECCOMP, ULIMITS
 from app.runtime.spec import HostMount, Network, Volume, WorkspaceSpec
 
 SUBNET_PREFIX = 28
+# That of a workspace's first container, and of every seat's.
+FIRST_REVISION = 1
 
 
 def container_name(settings: Settings, slug: str, template: str) -> str:
@@ -47,21 +54,97 @@ def build_spec(
 ) -> WorkspaceSpec:
     """What the engine shall run for this workspace. The container learns who and where it is, and no secret."""
     route = route_of(slug, template.key)
-    name = container_name(settings, slug, template.key)
-    values = placeholders(settings, slug, template.key, user=slug)
-    environment = {
-        **template.environment,
+    spec = _shared_spec(
+        settings,
+        template,
+        engine_id=workspace.engine_id,
+        name=container_name(settings, slug, template.key),
+        index=index,
+        volume=volume,
+        installation=installation,
+        values=placeholders(settings, slug, template.key, user=slug),
+    )
+    environment = {**template.environment, **identity(settings, template, slug)}
+    return replace(spec, revision=workspace.revision, environment=environment, labels={"spawner.route": route})
+
+
+def identity(settings: Settings, template: Template, slug: str) -> dict[str, str]:
+    """The variables that tell a container who and where it is."""
+    route = route_of(slug, template.key)
+    return {
         "SPAWNER_USER_SLUG": slug,
         "SPAWNER_TEMPLATE": template.key,
         "SPAWNER_ROUTE": route,
         "SPAWNER_BASE_PATH": base_path(settings, route),
         "SPAWNER_PUBLIC_URL": settings.public_url,
     }
+
+
+def seat_name(settings: Settings, seat_id: UUID) -> str:
+    """The name of a warm seat's container until a workspace takes it. No workspace can have it."""
+    return f"{settings.instance}-seat--{seat_id.hex}"
+
+
+def is_seat_name(settings: Settings, name: str) -> bool:
+    """Whether a container or volume bears a warm seat's name."""
+    return name.startswith(f"{settings.instance}-seat--")
+
+
+def seat_volume(settings: Settings, seat_id: UUID) -> str:
+    """The name of the volume that a warm seat brings along, if its template has one."""
+    return f"{seat_name(settings, seat_id)}-data"
+
+
+def build_seat_spec(
+    settings: Settings, template: Template, seat_id: UUID, *, index: int, installation: str | None = None
+) -> WorkspaceSpec:
+    """What the engine shall run before anybody has asked for it: everything but who and where the user is."""
+    fixed = {"public_url": settings.public_url}
+    environment = {**template.environment, "SPAWNER_TEMPLATE": template.key, "SPAWNER_PUBLIC_URL": settings.public_url}
+    if settings.host_mode:
+        fixed |= {"base_path": "/", "prefix": ""}
+        environment["SPAWNER_BASE_PATH"] = "/"
+    spec = _shared_spec(
+        settings,
+        template,
+        engine_id=seat_id,
+        name=seat_name(settings, seat_id),
+        index=index,
+        volume=seat_volume(settings, seat_id),
+        installation=installation,
+        values=fixed,
+    )
+    return replace(spec, environment=environment)
+
+
+def seat_revision(settings: Settings, template: Template) -> str:
+    """Sixteen characters that change with everything that makes a seat's container, but for the image's content.
+
+    API and workers compute the same: what only workers are told (their engine, their networks) is no part of it.
+    """
+    spec = build_seat_spec(settings, template, UUID(int=0), index=0)
+    volume = Volume("", spec.volume.mount) if spec.volume else None
+    made = replace(spec, instance="", name="", network=Network("", ""), volume=volume)
+    return sha256(repr((made, SECCOMP, ULIMITS)).encode()).hexdigest()[:16]
+
+
+def _shared_spec(
+    settings: Settings,
+    template: Template,
+    *,
+    engine_id: UUID,
+    name: str,
+    index: int,
+    volume: str | None,
+    installation: str | None,
+    values: Mapping[str, str],
+) -> WorkspaceSpec:
+    """What the catalogue says, at the first revision."""
     return WorkspaceSpec(
         instance=settings.instance,
-        workspace_id=workspace.id,
+        workspace_id=engine_id,
         name=name,
-        revision=workspace.revision,
+        revision=FIRST_REVISION,
         image=template.image,
         port=template.port,
         network=network(settings, index, installation),
@@ -70,8 +153,6 @@ def build_spec(
         pids=template.limits.pids,
         command=tuple(fill(word, values) for word in template.command or ()),
         args=tuple(fill(word, values) for word in template.args or ()),
-        environment=environment,
-        labels={"spawner.route": route},
         volume=Volume(volume, template.volume) if template.volume and volume else None,
         user=template.user,
         read_only=template.read_only,

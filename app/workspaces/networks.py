@@ -1,8 +1,9 @@
-"""Networks as rows: one for each workspace, handed out from those that are ready, cut from the range where none is.
+"""Networks as rows: one for each workspace and warm seat, a ready one where there is one, else cut from the range.
 
 Rows follow the engine, which the reconciler looks at: it makes networks in advance and takes away what is too many.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,33 +20,33 @@ SUBNET_LOCK = 7_201_002
 # How long a subnet that something else on the host uses is not tried again.
 REST = timedelta(days=1)
 
+# Whose a network is: a `workspace_id` or a `seat_id`.
+Holder = Mapping[str, UUID]
+NOBODY: Holder = {}
+
 
 class NoSubnet(Exception):
     """Every /28 of the configured range is taken."""
 
 
-async def allocate(session: AsyncSession, resources: Resources, workspace_id: UUID) -> int:
-    """The index of a network for a workspace that has none: one that is ready, or a fresh one.
+async def allocate(session: AsyncSession, resources: Resources, holder: Holder) -> int:
+    """Return the index of a network for a holder that has none: one that is ready, or a fresh one.
 
     Raises `NoSubnet` when the range is used up.
     """
     free = (
         select(Network.index)
-        .where(Network.workspace_id.is_(None), Network.ready)
+        .where(Network.is_free, Network.ready)
         .order_by(Network.index)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    taken = await session.scalar(
-        update(Network).where(Network.index == free).values(workspace_id=workspace_id).returning(Network.index)
-    )
-    return taken if taken is not None else await reserve(session, resources, workspace_id=workspace_id)
+    taken = await session.scalar(update(Network).where(Network.index == free).values(**holder).returning(Network.index))
+    return taken if taken is not None else await reserve(session, resources, holder)
 
 
-async def reserve(
-    session: AsyncSession, resources: Resources, *, workspace_id: UUID | None = None, after: int = -1
-) -> int:
+async def reserve(session: AsyncSession, resources: Resources, holder: Holder = NOBODY, *, after: int = -1) -> int:
     """Take the lowest index above `after` that has no row yet. Raises `NoSubnet`."""
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SUBNET_LOCK})
     all_above = func.generate_series(after + 1, subnet_count(resources.settings) - 1, type_=Integer)
@@ -54,23 +55,23 @@ async def reserve(
     free = await session.scalar(select(func.min(candidate)).where(~known))
     if free is None:
         raise NoSubnet
-    await session.execute(insert(Network).values(index=free, workspace_id=workspace_id, ready=False))
+    await session.execute(insert(Network).values(index=free, ready=False, **holder))
     return free
 
 
-async def replace(session: AsyncSession, resources: Resources, workspace_id: UUID, index: int, *, after: int) -> int:
-    """Something else uses this one: let it rest, and give the workspace a fresh one above `after`."""
+async def replace(session: AsyncSession, resources: Resources, index: int, holder: Holder, *, after: int) -> int:
+    """Something else uses this one: let it rest, and give the holder a fresh one above `after`."""
     await quarantine(session, index)
-    return await reserve(session, resources, workspace_id=workspace_id, after=after)
+    return await reserve(session, resources, holder, after=after)
 
 
 async def quarantine(session: AsyncSession, index: int) -> None:
     """Something else on the host uses this subnet: leave it alone for a day."""
     row = update(Network).where(Network.index == index)
-    await session.execute(row.values(workspace_id=None, ready=False, quarantined_until=utcnow() + REST))
+    await session.execute(row.values(workspace_id=None, seat_id=None, ready=False, quarantined_until=utcnow() + REST))
 
 
-async def release(session: AsyncSession, workspace_id: UUID) -> None:
-    """The workspace's container is gone: its network serves the next launch, which makes it should it be missing."""
-    row = update(Network).where(Network.workspace_id == workspace_id)
-    await session.execute(row.values(workspace_id=None, ready=True))
+async def release(session: AsyncSession, holder: Holder) -> None:
+    """The holder's container is gone: its network serves the next launch, which makes it should it be missing."""
+    row = update(Network).filter_by(**holder)
+    await session.execute(row.values(workspace_id=None, seat_id=None, ready=True))

@@ -117,7 +117,7 @@ async def _died(session: AsyncSession, resources: Resources, workspace: Workspac
         wake_admission(session)
         return
     if status.state is RunState.ABSENT:
-        await networks.release(session, workspace.id)
+        await networks.release(session, {"workspace_id": workspace.id})
     now = utcnow()
     if workspace.started_at is not None and now - workspace.started_at > HELD:
         workspace.restarts = 0

@@ -4,16 +4,16 @@ Everything that we make carries the id of the database that it was made for. Wha
 row knows its workspace, is left alone: a fresh, a foreign or a not yet restored database matches nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import among
 from app.core.settings.model import Settings
-from app.models import Installation, Network, RetiredWorkspace, Workspace
+from app.models import Installation, Network, RetiredWorkspace, Seat, Workspace
 from app.runtime.base import Inventory, Owned, OwnedVolume
 from app.workspaces.container_spec import network_index
 
@@ -25,7 +25,10 @@ async def installation_id(session: AsyncSession) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """The database's id, and which of the listed workspaces and networks have rows. `retired` went with an account."""
+    """The database's id, and which of the listed workspaces and networks have rows. `retired` went with an account.
+
+    What is listed names a workspace by its `engine_id`, and a warm seat by its id.
+    """
 
     installation: str
     workspaces: frozenset[UUID]
@@ -51,15 +54,22 @@ class Ownership:
         ]
 
 
+def bears(labels: Iterable[UUID]) -> ColumnElement[bool]:
+    """Workspaces that the engine knows by one of these ids: their own, or that of the seat that they took."""
+    ids = list(labels)
+    return or_(among(Workspace.id, ids), among(Workspace.seat_id, ids))
+
+
 async def read_ownership(session: AsyncSession, inventory: Inventory) -> Ownership:
     """Ask the database about everything that was listed."""
     found: Sequence[Owned | OwnedVolume] = [*inventory.containers, *inventory.volumes]
     labelled = {item.workspace_id for item in found}
-    known = select(Workspace.id).where(among(Workspace.id, labelled))
+    known = select(Workspace.engine_id).where(bears(labelled))
+    seats = select(Seat.id).where(among(Seat.id, labelled))
     retired = select(RetiredWorkspace.workspace_id).where(among(RetiredWorkspace.workspace_id, labelled))
     return Ownership(
         installation=await installation_id(session),
-        workspaces=frozenset(await session.scalars(known)),
+        workspaces=frozenset(await session.scalars(known.union(seats))),
         retired=frozenset(await session.scalars(retired)),
         networks=frozenset(await session.scalars(select(Network.index))),
     )

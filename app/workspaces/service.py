@@ -27,6 +27,7 @@ from app.models import (
     JobKind,
     JobState,
     JobStep,
+    Seat,
     User,
     UserState,
     Workspace,
@@ -34,7 +35,7 @@ from app.models import (
     utcnow,
 )
 from app.resources import Resources
-from app.workspaces import admission, volumes
+from app.workspaces import admission, seats, volumes
 from app.workspaces.errors import NotCancellable
 from app.workspaces.states import (
     ALIVE,
@@ -281,11 +282,14 @@ async def _accept(
         case Decision.SAME_JOB:
             return Accepted(workspace, live)
         case Decision.NEW_JOB | Decision.SUPERSEDE:
+            seat = None
             if kind in STARTING:
-                await admission.check_limits(session, resources, workspace, found)
+                warm = kind == JobKind.LAUNCH and live is None
+                seat = await admission.check_limits(session, resources, workspace, found, warm=warm)
             superseded = live if live is not None and await _supersede(session, live, kind) else None
-            job = await _new_job(session, resources, workspace, kind, after=superseded)
-            return Accepted(workspace, job, found.place if kind in STARTING else None, new=True)
+            job = await _new_job(session, resources, workspace, kind, after=superseded, seat=seat)
+            place = 1 if seat else found.place
+            return Accepted(workspace, job, place if kind in STARTING else None, new=True)
 
 
 async def _supersede(session: AsyncSession, live: Job, kind: JobKind) -> bool:
@@ -331,13 +335,15 @@ async def _new_job(
     after: Job | None = None,
     defer: timedelta | None = None,
     reason: str | None = None,
+    seat: Seat | None = None,
 ) -> Job:
     """Write the job and what it makes of its workspace. `after` is the job that it supersedes.
 
-    A launch waits for admission; what stops or removes a workspace needs none.
+    A launch waits for admission unless it took a `seat`; what stops or removes a workspace needs none.
     """
     previous = left_by(after) if after else workspace.status
     starts = kind in STARTING
+    waits = starts and seat is None
     await move(
         session,
         workspace.id,
@@ -350,6 +356,10 @@ async def _new_job(
         rest_reason=reason,
         **({"kept_until": None} if kind in (JobKind.STOP, JobKind.DELETE) else {}),
     )
+    if seat is not None:
+        # It answers already. The job gives the container its name, and looks once more.
+        status = WorkspaceStatus.RUNNING if seats.is_complete(resources.catalog, seat) else WorkspaceStatus.QUEUED
+        await move(session, workspace.id, workspace.generation, status, **seats.taken_over(seat))
     now = utcnow()
     row = insert(Job).values(
         workspace_id=workspace.id,
@@ -359,15 +369,15 @@ async def _new_job(
         by_system=by_system,
         generation=workspace.generation,
         previous_status=previous if previous in SETTLED else WorkspaceStatus.ERROR,
-        engine_contacted=after.engine_contacted if after else False,
+        engine_contacted=after.engine_contacted if after else seat is not None,
         expected_seconds=_expected_seconds(workspace.template) if starts else None,
-        admitted_at=None if starts else now,
+        admitted_at=None if waits else now,
         run_at=now + (defer or timedelta(0)),
-        deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=starts),
+        deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=waits),
     )
-    job = await _write_new(session, row, reason)
+    job = await _write_new(session, row, reason or ("warm_seat" if seat else None))
     bind_to_request(job_id=str(job.id), workspace_id=str(workspace.id))
-    if starts:
+    if waits:
         wake_admission(session)
     else:
         enqueue(session, job_name(kind), job.id, defer=defer)

@@ -17,6 +17,7 @@ from app.models import User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import OwnedVolume
 from app.workspaces.errors import VolumeInUse
+from app.workspaces.ownership import bears
 
 
 class VolumePolicy(enum.StrEnum):
@@ -75,23 +76,30 @@ async def attach(session: AsyncSession, workspace: Workspace, container: str) ->
 
 
 async def adopt(
-    session: AsyncSession, resources: Resources, found: Sequence[OwnedVolume], workspaces: Container[UUID]
+    session: AsyncSession, resources: Resources, found: Sequence[OwnedVolume], known_ids: Container[UUID]
 ) -> None:
-    """Give a row to each of our volumes that has none. One that no workspace is waiting for is kept for its time."""
+    """Give a row to each of our volumes that has none. One that no workspace is waiting for is kept for its time.
+
+    `known_ids` are those of workspaces and of warm seats. The volume of a seat that nobody has taken needs no row.
+    """
     names = select(Volume.name).where(among(Volume.name, (volume.name for volume in found)))
     known = set(await session.scalars(names))
     until = utcnow() + timedelta(days=resources.settings.volume_retention_days)
     for volume in found:
         if volume.name in known:
             continue
-        workspace = await session.get(Workspace, volume.workspace_id) if volume.workspace_id in workspaces else None
-        has_one = select(Volume.id).where(Volume.workspace_id == volume.workspace_id)
-        taken = workspace is None or await session.scalar(has_one) is not None
+        workspace = None
+        if volume.workspace_id in known_ids:
+            workspace = await session.scalar(select(Workspace).where(bears([volume.workspace_id])))
+            if workspace is None:
+                continue
+        has_one = select(Volume.id).where(Volume.workspace_id == workspace.id) if workspace else None
+        taken = has_one is None or await session.scalar(has_one) is not None
         goes = taken or _is_away(workspace)
         row = insert(Volume).values(
             name=volume.name,
             user_id=workspace.user_id if workspace else None,
-            workspace_id=None if taken else volume.workspace_id,
+            workspace_id=workspace.id if workspace and not taken else None,
             template=workspace.template if workspace else "",
             delete_at=until if goes else None,
             found_at=utcnow() if goes else None,

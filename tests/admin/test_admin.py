@@ -7,13 +7,15 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.models import Job, JobKind, JobState, LinkPurpose, LinkRequest, LinkRequestState, User, utcnow
+from app.models import Job, JobKind, JobState, LinkPurpose, LinkRequest, LinkRequestState, SeatState, User, utcnow
 from app.resources import Resources
 from app.workspaces import service
+from app.workspaces.container_spec import seat_name
 from tests.conftest import TestWorker
 from tests.support.driving import admit_waiting
 from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.fakes import FakeRuntime
+from tests.support.seats import fill, read_seats, want
 from workers.loops.reconcile import reconcile_engine
 
 
@@ -166,3 +168,20 @@ async def test_an_admin_who_is_none_any_more_is_refused_at_once(
         assert await session.scalar(select(User.is_admin)) is False
     answer = await client.get("/api/admin/overview", headers=root.headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "not_admin")
+
+
+async def test_the_overview_counts_warm_seats_by_template(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime, root: SignedIn, get: Any
+) -> None:
+    assert (await get("overview"))["seats"] == {}
+    want(resources, 3)
+    await fill(resources, worker)
+    await worker.drain()
+    async with resources.unit_of_work() as session:
+        await service.request(session, resources, await make_user(resources), "hello")
+    await worker.drain()
+    (one, *_) = await read_seats(resources, SeatState.READY)
+    runtime.end(seat_name(resources.settings, one.id))
+    await reconcile_engine(worker.context)
+    counts = {"wanted": 3, "starting": 0, "ready": 1, "failed": 1, "ending": 0, "claimed": 1}
+    assert (await get("overview"))["seats"] == {"hello": counts}

@@ -169,6 +169,13 @@ def test_templates_are_frozen(tmp_path: Path) -> None:
                 ),
             )
         ),
+        ("port: 8080", "port: 1\n  warm: -1", "7: templates.hello.warm: Input should be greater"),
+        ("port: 8080", "port: 1\n  warm: many", "7: templates.hello.warm: Input should be a valid integer"),
+        (
+            "port: 8080",
+            "port: 1\n  warm: 2\n  args: ['--user={user}']",
+            "7: templates.hello.warm: no container can run in advance: its command or args hold {user}, which only",
+        ),
         ("image: example/hello:1", "image: 'a b'", "5: templates.hello.image: String should match pattern"),
     ],
 )
@@ -176,6 +183,28 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, old: str, new: str,
     found = mistakes(write(tmp_path, TEMPLATE.replace(old, new, 1)))
     assert len(found) == 1
     assert found[0].startswith(mistake)
+
+
+@pytest.mark.parametrize(
+    ("more", "in_path"),
+    [
+        ("strip_prefix: false", "SPAWNER_WORKSPACE_URL has {route} in the path, and the container sees it"),
+        ("args: ['--base={base_path}']", "its command or args hold {base_path}"),
+        ("command: [serve, '{prefix}']", "its command or args hold {prefix}"),
+        ("args: ['{public_url}', '{{user}}']", ""),
+    ],
+)
+def test_what_only_the_path_of_a_workspace_tells_keeps_it_cold_in_path_mode(
+    tmp_path: Path, more: str, in_path: str
+) -> None:
+    path = write(tmp_path, TEMPLATE.replace("port: 8080", f"port: 1\n  warm: 2\n  {more}", 1))
+    assert load_catalog(path).default.warm == 2
+    if not in_path:
+        assert load_catalog(path, host_mode=False).default.warm == 2
+        return
+    with pytest.raises(CatalogInvalid) as invalid:
+        load_catalog(path, host_mode=False)
+    assert f"templates.hello.warm: no container can run in advance: {in_path}" in str(invalid.value)
 
 
 def test_what_a_template_says_of_its_workspace_is_filled_in_once(tmp_path: Path) -> None:

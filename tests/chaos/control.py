@@ -21,6 +21,8 @@ CHECKPOINTS: dict[JobKind, tuple[Checkpoint, ...]] = {
     JobKind.STOP: (Checkpoint.CLAIMED, Checkpoint.STOPPED, Checkpoint.WRITTEN),
     JobKind.DELETE: (Checkpoint.CLAIMED, Checkpoint.REMOVED, Checkpoint.WRITTEN),
 }
+# What a launch comes by that takes a warm seat.
+WARM_LAUNCH = (Checkpoint.CLAIMED, Checkpoint.NAMED, Checkpoint.RUNNING, Checkpoint.PROBED, Checkpoint.WRITTEN)
 
 
 class Fate(enum.StrEnum):

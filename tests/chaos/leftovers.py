@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 from sqlalchemy import select
 
-from app.models import LIVE_STATES, Job, JobEvent, Network, Workspace, WorkspaceStatus
+from app.models import LIVE_STATES, Job, JobEvent, Network, Seat, Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.runtime.docker.objects import INSTANCE, WORKSPACE
 from app.workspaces.container_spec import network_index
@@ -86,6 +86,7 @@ async def count(
     async with resources.reads() as session:
         states = dict((await session.execute(select(Job.id, Job.state))).all())
         rows = list(await session.scalars(select(Workspace)))
+        seats = set(map(str, await session.scalars(select(Seat.id))))
         indices = set(await session.scalars(select(Network.index)))
         live = set(await session.scalars(select(Job.workspace_id).where(Job.state.in_(LIVE_STATES))))
     leftovers = Leftovers(jobs=len(states), ended=sum(state not in LIVE_STATES for state in states.values()))
@@ -95,11 +96,12 @@ async def count(
         if job_id not in states or states[job_id] in LIVE_STATES:
             leftovers.lost[job_id] = str(states.get(job_id, "unknown"))
     engine = {container["Labels"][WORKSPACE]: container for container in containers}
-    known = {str(row.id) for row in rows if row.status != WorkspaceStatus.NOT_CREATED or row.id in live}
+    known = {str(row.engine_id) for row in rows if row.status != WorkspaceStatus.NOT_CREATED or row.id in live}
+    known |= seats
     leftovers.orphans = {engine[owner]["Names"][0].lstrip("/") for owner in engine.keys() - known}
     leftovers.orphans |= {name for name in networks if network_index(resources.settings, name) not in indices}
     for row in rows:
-        if row.id not in live and (fault := await _fault(row, engine.get(str(row.id)), probe)):
+        if row.id not in live and (fault := await _fault(row, engine.get(str(row.engine_id)), probe)):
             leftovers.wrong[row.id] = fault
     return leftovers
 

@@ -11,11 +11,12 @@ from app.resources import Resources
 from app.workspaces import service
 from app.workspaces.jobs.leases import Claim
 from tests.chaos import deaths, passes
-from tests.chaos.control import CHECKPOINTS
+from tests.chaos.control import CHECKPOINTS, WARM_LAUNCH
 from tests.chaos.suite import cluster_of, installation, strike
 from tests.conftest import TestWorker
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
+from tests.support.seats import fill, want
 from workers.jobs import checkpoints
 from workers.jobs.checkpoints import Checkpoint
 
@@ -25,6 +26,7 @@ LOADED_SECONDS = 45
 SHORT = (
     "worker-deaths",
     "admitting-worker-killed",
+    "claims-killed",
     "api-killed",
     "redis-flushed",
     "messages-repeated",
@@ -62,10 +64,17 @@ async def test_the_suite_kills_workers_wherever_a_job_comes_by(
         await worker.drain()
         for kind in (JobKind.STOP, JobKind.DELETE):
             await drive(kind)
+        cold = {kind: tuple(points) for kind, points in seen.items()}
+        seen.clear()
+        want(resources, 1)
+        await fill(resources, worker)
+        await drive(JobKind.LAUNCH)
     finally:
         checkpoints.listeners.remove(note)
-    assert {kind: tuple(points) for kind, points in seen.items()} == CHECKPOINTS
-    assert {point for points in CHECKPOINTS.values() for point in points} == set(Checkpoint) - {Checkpoint.ADMITTED}
+    assert cold == CHECKPOINTS
+    assert {kind: tuple(points) for kind, points in seen.items()} == {JobKind.LAUNCH: WARM_LAUNCH}
+    met = {point for points in (*CHECKPOINTS.values(), WARM_LAUNCH) for point in points}
+    assert met == set(Checkpoint) - {Checkpoint.ADMITTED}
     assert set(CHECKPOINTS) == set(JobKind)
 
 

@@ -110,13 +110,18 @@ def outward() -> str:
         return str(probe.getsockname()[0])
 
 
-@pytest.mark.parametrize("user", ["0", None], ids=["root", "the image's user"])
-async def test_nothing_that_a_workspace_tries_succeeds(user: str | None, attack: Attack, prey: Prey) -> None:
+@pytest.mark.parametrize(
+    ("user", "warm"), [("0", False), (None, False), ("0", True)], ids=["root", "the image's user", "in a warm seat"]
+)
+async def test_nothing_that_a_workspace_tries_succeeds(
+    user: str | None, warm: bool, attack: Attack, prey: Prey
+) -> None:
     spec, gateway = await attack.spec(user=user)
     async with platform(gateway) as targets:
         neighbour = {"a neighbour": (prey.endpoint.host, 8080), "a neighbour's host": (gateway_of(prey), 8080)}
         aims = {**targets, **neighbour, "the metadata address": (METADATA, 80), "the engine's socket": (gateway, 2375)}
-        endpoint = await attack.run(spec, aims, [prey.neighbour.name, prey.neighbour.name.rpartition("-")[2]])
+        names = [prey.neighbour.name, prey.neighbour.name.rpartition("-")[2]]
+        endpoint = await attack.run(spec, aims, names, warm=warm)
         found = await outcomes(endpoint)
     assert len(found) >= 45
     assert {name: said for name, said in found.items() if not said.startswith("refused")} == {}
@@ -165,12 +170,13 @@ def resolves(name: str) -> bool:
     return True
 
 
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "in a warm seat"])
 async def test_rules_go_with_the_workspace_and_come_back_when_flushed(
-    docker: DockerRuntime, attack: Attack, instance: str, engine: aiodocker.Docker
+    warm: bool, docker: DockerRuntime, attack: Attack, instance: str, engine: aiodocker.Docker
 ) -> None:
     firewall = Firewall(instance, RANGE)
     spec, _ = await attack.spec(egress=EGRESS_NONE)
-    await attack.run(spec, {})
+    await attack.run(spec, {}, warm=warm)
     assert (await firewall.read_state()).elements["closed"] == {spec.network.subnet}
     assert await docker.reconcile_egress(instance) == 0
     await firewall.remove()

@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,22 @@ class Attack:
         return spec, f"{first}.{int(last) + 1}"
 
     async def run(
-        self, spec: WorkspaceSpec, targets: dict[str, tuple[str, int]], names: list[str] | None = None
+        self,
+        spec: WorkspaceSpec,
+        targets: dict[str, tuple[str, int]],
+        names: list[str] | None = None,
+        *,
+        warm: bool = False,
     ) -> Endpoint:
+        """Start the attacker; a `warm` one runs before it gets its workspace's name."""
         environment = {"TARGETS": json.dumps(targets), "NAMES": json.dumps(names or []), "HOST_PID": str(os.getpid())}
         spec.environment.update(environment)  # type: ignore[attr-defined]  # a dictionary, in tests
-        endpoint = await self.docker.ensure_running(spec, Steps())
+        if warm:
+            seat = replace(spec, name=f"{spec.instance}-seat--{spec.workspace_id.hex}")
+            await self.docker.ensure_running(seat, Steps())
+            await self.docker.ensure_named(seat.name, spec.workspace_id, spec.name)
+        endpoint = await self.docker.ensure_running(spec, steps := Steps())
+        assert bool(steps.phases) is not warm
         await fetch(endpoint, "/live")
         return endpoint
 

@@ -1,7 +1,7 @@
 """A runtime that behaves, or fails, as a test wants; it keeps what an engine would keep."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -92,6 +92,8 @@ class FakeRuntime:
         self.rules_removed = asyncio.Event()
         self.created = 0
         self.calls = 0
+        self.executed: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
+        self.command_exits: int | None = 0
         self.listens: list[str] | None = None
         self.kills: int | None = None
         self.exit_code: int | None = None
@@ -156,6 +158,18 @@ class FakeRuntime:
         self.containers[spec.name], self.state[spec.name] = spec, FakeContainer(endpoint)
         await report(Progress(Phase.STARTING))
         return self._wake(spec.name)
+
+    async def ensure_named(self, name: str, workspace_id: UUID, to: str) -> None:
+        if self._is_of(name, workspace_id) and to not in self.containers:
+            self.containers[to], self.state[to] = self.containers.pop(name), self.state.pop(name)
+
+    async def execute(
+        self, name: str, workspace_id: UUID, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
+    ) -> int | None:
+        if not self._is_of(name, workspace_id) or self.state[name].state is not RunState.RUNNING:
+            return None
+        self.executed.append((name, tuple(command), dict(environment)))
+        return self.command_exits
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
         if not self._is_of(name, workspace_id):

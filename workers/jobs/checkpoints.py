@@ -10,6 +10,7 @@ class Checkpoint(enum.StrEnum):
     """What has just been done. A new step of a job gets a new name here, and the chaos suite kills workers at it."""
 
     CLAIMED = "claimed"
+    NAMED = "named"
     PULLED = "pulled"
     RUNNING = "running"
     PROBED = "probed"

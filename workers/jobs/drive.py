@@ -25,6 +25,7 @@ from workers.jobs import stop
 from workers.jobs.checkpoints import Checkpoint, reached
 from workers.jobs.fail import fail_job
 from workers.jobs.launch import launch
+from workers.jobs.take_over import take_over
 
 log = structlog.get_logger(__name__)
 
@@ -143,6 +144,8 @@ async def _drive(context: WorkerContext, held: Claim) -> None:
     again would not help. Where database or Redis are away, the lease runs out and the job is taken up again.
     """
     try:
+        if held.seat is not None:
+            await take_over(context, held, held.seat)
         if held.kind in STARTING:
             await launch(context, held)
         else:

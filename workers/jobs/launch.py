@@ -2,27 +2,25 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import structlog
 
-from app.catalog.images import BUILDING, image_states
 from app.catalog.templates import Template
 from app.core.addresses import route_of
 from app.models import JobKind, JobStep
 from app.runtime.base import (
     ContainerExited,
     Endpoint,
-    ImageMissing,
-    ImagePullFailed,
     Report,
     RunState,
     RuntimeFault,
     Status,
-    SubnetTaken,
     Superseded,
 )
+from app.runtime.spec import WorkspaceSpec
 from app.security.redaction import Redactor
-from app.workspaces import networks, observe
+from app.workspaces import observe
 from app.workspaces.container_spec import build_spec, probe_path
 from app.workspaces.jobs import leases, outcomes
 from app.workspaces.jobs.leases import Claim, LeaseLost
@@ -33,10 +31,10 @@ from workers.jobs.checkpoints import Checkpoint, reached
 from workers.jobs.fail import fail_job
 from workers.jobs.probe import ProbeFailed, ProbeTimeout, wait_ready
 from workers.jobs.progress import timeline
+from workers.jobs.start import start_container
 
 log = structlog.get_logger(__name__)
 
-SUBNET_TRIES = 12
 TAIL_LINES = 200
 
 
@@ -83,19 +81,15 @@ async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpo
 
 
 async def _ensure_running(context: WorkerContext, held: Claim, template: Template, report: Report) -> Endpoint:
-    """Ask the runtime for the container; fetch the image where it is missing.
-
-    A subnet that something else on the host uses is passed over, in growing strides: whoever else takes networks from
-    the same range has taken neighbours of it too. Raises `NoSubnet` when the tries are used up, or the range.
-    """
+    """Ask for the container. Raises `NoSubnet` where the claim found no network."""
+    if held.network is None:
+        raise NoSubnet
     resources = context.resources
-    index, pulled = held.network, False
     async with resources.reads() as session:
         installation = await installation_id(session)
-    for attempt in range(SUBNET_TRIES):
-        if index is None:
-            break
-        spec = build_spec(
+
+    def spec_on(index: int) -> WorkspaceSpec:
+        return build_spec(
             resources.settings,
             template,
             held.workspace,
@@ -104,36 +98,16 @@ async def _ensure_running(context: WorkerContext, held: Claim, template: Templat
             volume=held.volume,
             installation=installation,
         )
-        try:
-            try:
-                return await context.runtime.ensure_running(spec, report)
-            except ImageMissing:
-                if pulled or await _being_built(context, template):
-                    raise
-            await context.runtime.pull(template.image, report)
-            pulled = True
-            await reached(Checkpoint.PULLED, held)
-            return await context.runtime.ensure_running(spec, report)
-        except SubnetTaken as fault:
-            log.warning("subnet_taken", subnet=spec.network.subnet, error=str(fault), attempt=attempt + 1)
-        async with resources.unit_of_work() as session:
-            after = index + (1 << attempt) - 1
-            index = await networks.replace(session, resources, held.workspace.id, index, after=after)
-    raise NoSubnet
 
-
-async def _being_built(context: WorkerContext, template: Template) -> bool:
-    """Whether the image is on its way by another road than a pull: then the launch is tried again later."""
-    states = await image_states(context.resources.redis, context.resources.settings.instance, [template.image])
-    if states.get(template.image) == BUILDING:
-        raise ImageBeingBuilt
-    return False
-
-
-class ImageBeingBuilt(ImagePullFailed):
-    """The image is being built on this machine."""
-
-    code = "image_missing"
+    return await start_container(
+        context,
+        template,
+        spec_on,
+        report,
+        index=held.network,
+        holder={"workspace_id": held.workspace.id},
+        pulled=partial(reached, Checkpoint.PULLED, held),
+    )
 
 
 async def _adopt_revision(context: WorkerContext, held: Claim, revision: int) -> None:
@@ -157,7 +131,7 @@ async def _give_up(context: WorkerContext, held: Claim, failed: ProbeFailed | No
         lines = [line async for line in context.runtime.logs(held.container, tail=TAIL_LINES)]
         tail = Redactor(context.resources.settings).redact("\n".join(lines))
     with _logged("container_not_removed"):
-        await context.runtime.ensure_absent(held.container, held.workspace.id)
+        await context.runtime.ensure_absent(held.container, held.workspace.engine_id)
     code, detail = (failed.code, failed.detail) if failed is not None else (ProbeTimeout.code, None)
     if status.state is not RunState.RUNNING:
         code = "out_of_memory" if status.out_of_memory else "exited"

@@ -11,7 +11,7 @@ from workers.jobs.checkpoints import Checkpoint, reached
 async def pause(context: WorkerContext, held: Claim) -> None:
     """Freeze the container. One that does not run any more is left to those who watch the engine."""
     await _report_step(context, held, JobStep.PAUSING)
-    status = await context.runtime.ensure_paused(held.container, held.workspace.id)
+    status = await context.runtime.ensure_paused(held.container, held.workspace.engine_id)
     await reached(Checkpoint.PAUSED, held)
     outcome = outcomes.paused if status.state is RunState.PAUSED else outcomes.unchanged
     async with context.resources.unit_of_work() as session:
@@ -21,7 +21,7 @@ async def pause(context: WorkerContext, held: Claim) -> None:
 async def stop(context: WorkerContext, held: Claim) -> None:
     """End the container and keep it."""
     await _report_step(context, held, JobStep.STOPPING)
-    await context.runtime.ensure_stopped(held.container, held.workspace.id)
+    await context.runtime.ensure_stopped(held.container, held.workspace.engine_id)
     await reached(Checkpoint.STOPPED, held)
     async with context.resources.unit_of_work() as session:
         await outcomes.stopped(session, held)
@@ -30,7 +30,7 @@ async def stop(context: WorkerContext, held: Claim) -> None:
 async def delete(context: WorkerContext, held: Claim) -> None:
     """Remove the container. Its volume goes, or stays, by its own row."""
     await _report_step(context, held, JobStep.DELETING)
-    await context.runtime.ensure_absent(held.container, held.workspace.id)
+    await context.runtime.ensure_absent(held.container, held.workspace.engine_id)
     await reached(Checkpoint.REMOVED, held)
     async with context.resources.unit_of_work() as session:
         await outcomes.removed(session, held)

@@ -7,7 +7,7 @@ find out what to compare: `app.workspaces.observe` judges, and writes what follo
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
@@ -15,18 +15,19 @@ import structlog
 from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.db import among
 from app.core.logging import cause
 from app.core.redis_names import redis_key
 from app.core.supervise import background_loop
 from app.models import HAS_LIVE_JOB, LIVE_JOB, Job, User, Workspace, WorkspaceStatus
 from app.runtime.base import Event, Inventory, RunState, RuntimeFault, Status
 from app.workspaces import exits, observe
-from app.workspaces.container_spec import container_name
+from app.workspaces.container_spec import container_name, is_seat_name
 from app.workspaces.observe import AnyRow
+from app.workspaces.ownership import bears
 from app.workspaces.states import STARTING, Verdict
 from workers.context import WorkerContext
 from workers.loops.removal_limit import is_few, within_limit
+from workers.loops.warm_seats import reconcile_seat
 from workers.turns import lead
 
 log = structlog.get_logger(__name__)
@@ -117,10 +118,12 @@ async def look(context: WorkerContext, news: News) -> None:
         log.warning("events_not_compared", workspaces=len(taken), **cause(error))
         news.put_back(taken)
         return
-    launching = {row.id for row in rows if row.kind in STARTING}
+    launching = {row.engine_id for row in rows if row.kind in STARTING} & taken.keys()
     news.put_back({key: taken[key] for key in launching if taken[key][0] in LOSSES})
     try:
         await _reconcile(context, rows)
+        for seat_id in taken.keys() - {row.engine_id for row in rows}:
+            await reconcile_seat(context, seat_id)
     except (RuntimeFault, SQLAlchemyError, OSError) as error:
         log.warning("events_not_compared", workspaces=len(taken), **cause(error))
 
@@ -137,7 +140,7 @@ async def _count_forever(context: WorkerContext, news: News) -> None:
 async def count_memory_kill(context: WorkerContext, event: Event) -> None:
     """Count what the kernel killed in a workspace: by its own counter, or by one where that is out of sight."""
     resources = context.resources
-    query = select(Workspace.template, User.slug).join(User).where(Workspace.id == event.workspace_id)
+    query = select(Workspace.id, Workspace.template, User.slug).join(User).where(bears([event.workspace_id]))
     async with resources.reads() as session:
         row = (await session.execute(query)).one_or_none()
     if row is None:
@@ -147,21 +150,26 @@ async def count_memory_kill(context: WorkerContext, event: Event) -> None:
     except RuntimeFault:
         count = None
     async with resources.unit_of_work() as session:
-        if await exits.record_memory_kill(session, event.workspace_id, event.at, count or None):
-            log.warning("memory_killed", workspace_id=str(event.workspace_id), count=count)
+        if await exits.record_memory_kill(session, row.id, event.at, count or None):
+            log.warning("memory_killed", workspace_id=str(row.id), count=count)
 
 
 async def reconcile_workspace(context: WorkerContext, workspace_id: UUID) -> bool:
-    """Ask the engine for one workspace's container and compare. False while a job is live."""
+    """Ask the engine for the container of a workspace, or of a warm seat, and compare. False while a job is live.
+
+    The id is the one that the engine has, or the workspace's own.
+    """
     rows = await _read(context, [workspace_id])
+    if not rows:
+        await reconcile_seat(context, workspace_id)
     return all([row.kind is None and await _reconcile_row(context, row) for row in rows])
 
 
 async def _read(context: WorkerContext, ids: Iterable[UUID]) -> Sequence[AnyRow]:
-    """Read these workspaces' rows in one statement, each with the kind of its live job."""
-    columns = (Workspace.id, Workspace.template, Workspace.generation, *observe.JUDGED, User.slug, Job.kind)
-    owned = select(*columns).select_from(Workspace).join(User, User.id == Workspace.user_id)
-    query = owned.outerjoin(Job, LIVE_JOB).where(among(Workspace.id, ids))
+    """Read the rows of workspaces that the engine knows by these ids, each with the kind of its live job."""
+    columns = (Workspace.id, Workspace.engine_id, Workspace.template, Workspace.generation, User.slug, Job.kind)
+    owned = select(*columns, *observe.JUDGED).select_from(Workspace).join(User, User.id == Workspace.user_id)
+    query = owned.outerjoin(Job, LIVE_JOB).where(bears(ids))
     async with context.resources.reads() as session:
         return (await session.execute(query)).all()
 
@@ -195,6 +203,7 @@ async def compare(context: WorkerContext, inventory: Inventory) -> int:
 
     Where more than a few run that their rows call stopped, the rows are of a backup: a person is asked first.
     """
+    inventory = _without_seats(context, inventory)
     strange = await _strange(context, inventory)
     held = {item.workspace_id: item.container for item in _unasked(inventory, strange)}
     if not is_few(len(held), len(inventory.containers)):
@@ -218,21 +227,28 @@ class Unasked:
 
 async def unasked(context: WorkerContext, inventory: Inventory) -> list[Unasked]:
     """What runs without anybody having asked, by today's rows."""
+    inventory = _without_seats(context, inventory)
     return _unasked(inventory, await _strange(context, inventory))
 
 
+def _without_seats(context: WorkerContext, inventory: Inventory) -> Inventory:
+    """Leave out containers that bear a warm seat's name: no workspace has them yet."""
+    settings = context.resources.settings
+    return replace(inventory, containers=[it for it in inventory.containers if not is_seat_name(settings, it.name)])
+
+
 def _unasked(inventory: Inventory, strange: Sequence[AnyRow]) -> list[Unasked]:
-    resting = {row.id for row in strange if row.status in RESTING}
-    alive = [item for item in inventory.containers if item.status.state in ALIVE]
-    return [Unasked(item.workspace_id, item.name, item.status.state) for item in alive if item.workspace_id in resting]
+    resting = {row.engine_id: row.id for row in strange if row.status in RESTING}
+    alive = [item for item in inventory.containers if item.status.state in ALIVE and item.workspace_id in resting]
+    return [Unasked(resting[item.workspace_id], item.name, item.status.state) for item in alive]
 
 
 async def _strange(context: WorkerContext, inventory: Inventory) -> list[AnyRow]:
     """Workspaces whose row does not fit what was listed, and that no job is changing."""
     found = {owned.workspace_id: owned.status for owned in inventory.containers}
     absent = Status(RunState.ABSENT)
-    listed = or_(Workspace.status.not_in(RESTING), among(Workspace.id, found))
-    query = select(Workspace.id, *observe.JUDGED).where(listed, ~HAS_LIVE_JOB)
+    listed = or_(Workspace.status.not_in(RESTING), bears(found))
+    query = select(Workspace.id, Workspace.engine_id, *observe.JUDGED).where(listed, ~HAS_LIVE_JOB)
     async with context.resources.reads() as session:
         rows = (await session.execute(query)).all()
-    return [row for row in rows if observe.judge(row, found.get(row.id, absent)) is not Verdict.AS_IT_IS]
+    return [row for row in rows if observe.judge(row, found.get(row.engine_id, absent)) is not Verdict.AS_IT_IS]

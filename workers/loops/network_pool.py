@@ -4,7 +4,7 @@ import structlog
 from sqlalchemy import delete, func, select, update
 
 from app.core.db import among
-from app.models import Job, Network, utcnow
+from app.models import Job, Network, Workspace, utcnow
 from app.runtime.base import Inventory, SubnetTaken
 from app.workspaces import networks
 from app.workspaces.container_spec import network, network_index
@@ -27,7 +27,7 @@ async def reconcile_networks(context: WorkerContext, inventory: Inventory) -> in
     resources = context.resources
     await _correct(context, inventory)
     starting = select(func.count()).where(Job.is_live, Job.kind.in_(STARTING))
-    free = select(func.count()).where(Network.workspace_id.is_(None), Network.ready)
+    free = select(func.count()).where(Network.is_free, Network.ready)
     async with resources.reads() as session:
         busy, ready = await session.scalar(starting), await session.scalar(free) or 0
     size = resources.settings.network_pool
@@ -50,10 +50,11 @@ async def _correct(context: WorkerContext, inventory: Inventory) -> None:
         installation = await installation_id(session)
         own = [name for name in inventory.networks if inventory.installations.get(name, installation) == installation]
         there = {index for name in own if (index := network_index(settings, name)) is not None}
-        rows = list(await session.scalars(select(Network).with_for_update(skip_locked=True)))
-        for row in rows:
-            row.ready = row.index in there and inside.get(row.index, row.workspace_id) == row.workspace_id
-        lost = Network.workspace_id.is_(None) & ~Network.ready & ~among(Network.index, there)
+        holder = func.coalesce(Network.seat_id, Workspace.engine_id)
+        query = select(Network, holder).outerjoin(Workspace, Workspace.id == Network.workspace_id)
+        for row, owner in await session.execute(query.with_for_update(of=Network, skip_locked=True)):
+            row.ready = row.index in there and inside.get(row.index, owner) == owner
+        lost = Network.is_free & ~Network.ready & ~among(Network.index, there)
         await session.flush()
         await session.execute(
             delete(Network).where(lost, func.coalesce(Network.quarantined_until, utcnow()) <= utcnow())
@@ -85,7 +86,7 @@ async def _shrink(context: WorkerContext, count: int) -> None:
     resources = context.resources
     surplus = (
         select(Network.index)
-        .where(Network.workspace_id.is_(None), Network.ready)
+        .where(Network.is_free, Network.ready)
         .order_by(Network.index.desc())
         .limit(count)
         .with_for_update(skip_locked=True)

@@ -33,6 +33,7 @@ from workers.loops.engine_events import compare
 from workers.loops.idle import reconcile_idle
 from workers.loops.network_pool import reconcile_networks
 from workers.loops.orphans import remove_orphans, remove_volumes
+from workers.loops.warm_seats import reconcile_seats
 from workers.turns import take_turn
 
 log = structlog.get_logger(__name__)
@@ -107,6 +108,7 @@ async def reconcile_engine(context: WorkerContext) -> None:
     parts: list[Callable[[WorkerContext, Inventory], Awaitable[int]]] = [
         reconcile_egress,
         compare,
+        reconcile_seats,
         remove_orphans,
         remove_volumes,
         reconcile_networks,

@@ -1,6 +1,7 @@
 """Operations on a single container: inspect, stop, pause, remove."""
 
-from collections.abc import Awaitable, Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from app.runtime.docker.calls import EngineRefused, call, ignore_not_found, shie
 from app.runtime.docker.objects import WORKSPACE
 
 STOP_SECONDS: Final = 10
+# Interval between inspections of a command that runs in a container.
+LOOK_SECONDS: Final = 0.02
 # Messages of Docker, runc, and Podman, which uses status 500 for it.
 WRONG_STATE: Final = ("is not paused", "cannot pause a ", "cannot resume a ", "container state improper")
 
@@ -39,6 +42,35 @@ class Containers:
 
     async def start(self, container_id: str) -> None:
         await shield_until_done(self._docker.containers.container(container_id).start())
+
+    async def rename(self, container_id: str, name: str) -> None:
+        """Rename the container, unless it is gone or the name is in use."""
+        with ignore_not_found():
+            try:
+                await shield_until_done(self._docker.containers.container(container_id).rename(name))
+            except EngineRefused as refused:
+                if not is_name_taken(refused):
+                    raise
+
+    async def execute(
+        self, container_id: str, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
+    ) -> int | None:
+        """Run a command to its end and return its exit code; None if the container does not run, or time is over."""
+        container = self._docker.containers.container(container_id)
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        try:
+            started = await call(container.exec(list(command), environment=dict(environment)))
+            await shield_until_done(started.start(detach=True))
+            while clock() < until:
+                state = await call(started.inspect())
+                if not state["Running"]:
+                    return int(state["ExitCode"])
+                await asyncio.sleep(LOOK_SECONDS)
+        except EngineRefused as refused:
+            if refused.status not in (404, 409):
+                raise
+        return None
 
     async def pause(self, container_id: str) -> bool:
         """Pause the container; False if it no longer runs."""
@@ -77,6 +109,11 @@ class Containers:
             if refused.status == 404:
                 return None
             raise
+
+
+def is_name_taken(refused: EngineRefused) -> bool:
+    """Whether another container has the name. Podman reports that as an internal error."""
+    return refused.status == 409 or "name is already in use" in str(refused)
 
 
 async def _in_state(pending: Awaitable[None]) -> bool:

@@ -25,7 +25,7 @@ from app.runtime.base import (
     Superseded,
 )
 from app.runtime.docker.calls import EngineRefused, call, shield_until_done
-from app.runtime.docker.containers import Containers
+from app.runtime.docker.containers import Containers, is_name_taken
 from app.runtime.docker.firewall import Firewall
 from app.runtime.docker.networks import containers_on, ensure_network
 from app.runtime.docker.objects import (
@@ -177,8 +177,7 @@ class Launch:
         try:
             container = await shield_until_done(self.docker.containers.create(body, name=self.spec.name))
         except EngineRefused as refused:
-            # Podman reports a name in use as an internal error.
-            if refused.status == 409 or "name is already in use" in str(refused) or _network_lost(refused):
+            if is_name_taken(refused) or _network_lost(refused):
                 return None
             if refused.status == 404 and "no such image" in str(refused).lower():
                 raise ImageMissing(f"{self.spec.image} is not on this engine") from refused

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -136,6 +136,19 @@ class DockerRuntime:
             if endpoint is not None:
                 return endpoint
         raise EngineUnavailable(f"the container {spec.name} kept changing under us")
+
+    async def ensure_named(self, name: str, workspace_id: UUID, to: str) -> None:
+        container = await self._containers.inspect_of(name, workspace_id)
+        if container is not None:
+            await self._containers.rename(container["Id"], to)
+
+    async def execute(
+        self, name: str, workspace_id: UUID, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
+    ) -> int | None:
+        container = await self._containers.inspect_of(name, workspace_id)
+        if container is None:
+            return None
+        return await self._containers.execute(container["Id"], command, environment, seconds=seconds)
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:
         for race in range(MAX_ATTEMPTS):

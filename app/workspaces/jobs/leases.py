@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.core.outbox import announce, enqueue, revoke
-from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, User, Workspace, utcnow
+from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, Seat, SeatState, User, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import networks, volumes
 from app.workspaces.container_spec import container_name
@@ -36,7 +36,7 @@ class LeaseLost(Exception):
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A job in this worker's hands. `network` and `volume` are for a container that is to run; a range without a free
-    subnet gives no network.
+    subnet gives no network. `seat` is the warm seat that the workspace took, if its container may still bear its name.
     """
 
     job_id: UUID
@@ -50,23 +50,25 @@ class Claim:
     network: int | None
     volume: str | None
     deadline: datetime
+    seat: UUID | None = None
 
 
 async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Claim | None:
     """Take a job that waits, or whose worker went silent; None when there is nothing to do (any more)."""
     found = (
         await session.execute(
-            select(Workspace, User.slug, Network.index)
+            select(Workspace, User.slug, Network.index, Seat.id)
             .join(Job, Job.workspace_id == Workspace.id)
             .join(User, User.id == Workspace.user_id)
             .outerjoin(Network, Network.workspace_id == Workspace.id)
+            .outerjoin(Seat, (Seat.id == Workspace.seat_id) & (Seat.state == SeatState.CLAIMED))
             .where(Job.id == job_id, Job.is_live)
             .with_for_update(of=Workspace, key_share=True)
         )
     ).one_or_none()
     if found is None:
         return None
-    workspace, slug, network = found
+    workspace, slug, network, seat = found
     job = await _take(session, resources, job_id)
     if job is None:
         return None
@@ -87,6 +89,7 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
         network=network,
         volume=None,
         deadline=job.deadline,
+        seat=seat,
     )
     template = resources.catalog.get(workspace.template)
     if job.kind not in STARTING or template is None:
@@ -94,7 +97,7 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
     volume = await volumes.attach(session, workspace, container) if template.volume else None
     if network is None:
         with suppress(NoSubnet):
-            network = await networks.allocate(session, resources, workspace.id)
+            network = await networks.allocate(session, resources, {"workspace_id": workspace.id})
     return replace(held, network=network, volume=volume)
 
 

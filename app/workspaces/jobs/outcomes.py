@@ -87,7 +87,7 @@ async def removed(session: AsyncSession, held: Claim) -> None:
     """The container is gone, and its network is free."""
     gone = ("container_id", "image_digest", "last_exit", "last_exit_at", "last_exit_status", "memory_kill_at")
     await _move(session, held, WorkspaceStatus.NOT_CREATED, memory_kills=0, **dict.fromkeys(gone))
-    await networks.release(session, held.workspace.id)
+    await networks.release(session, {"workspace_id": held.workspace.id})
     await _finish(session, held, JobStep.DONE)
 
 

@@ -1,0 +1,78 @@
+"""Fetches the catalogue's images before a launch has to wait for them."""
+
+import asyncio
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from app.catalog.images import BUILDING, image_states
+from app.core.logging import cause
+from app.core.redis_names import redis_key
+from app.runtime.base import Progress, RuntimeFault
+from workers.context import WorkerContext
+from workers.turns import take_turn
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 30
+# An image that could not be fetched is asked for again after 1, 2, 4 … minutes.
+FIRST_PAUSE_SECONDS = 60
+MAX_PAUSE_SECONDS = 3600
+FAILURES_SECONDS = 86400
+
+
+async def prepull(context: WorkerContext) -> None:
+    """Look for missing images until cancelled."""
+    while True:
+        for image in wanted(context):
+            try:
+                await pull_missing(context, image)
+            except (RuntimeFault, RedisError, OSError) as error:
+                log.warning("images_not_looked_for", image=image, **cause(error))
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+def turn_key(instance: str, image: str) -> str:
+    """While this key is there, no worker fetches the image."""
+    return redis_key(instance, "prepull", image)
+
+
+def wanted(context: WorkerContext) -> list[str]:
+    """The images to fetch. What the catalogue says how to build is made on the spot, and never fetched in advance."""
+    templates = context.resources.catalog.templates
+    built = {template.image for template in templates if template.build is not None}
+    return sorted({template.image for template in templates} - built)
+
+
+async def pull_missing(context: WorkerContext, image: str) -> bool:
+    """Fetch an image that the engine lacks; True where it has come.
+
+    One worker at a time, and none for a growing pause after a failure.
+    """
+    if await context.runtime.image_digest(image) is not None:
+        return False
+    # redis-py types its commands for both of its clients.
+    redis: Any = context.resources.redis
+    instance = context.resources.settings.instance
+    turn, failed = turn_key(instance, image), redis_key(instance, "prepull", "failures", image)
+    if (await image_states(redis, instance, [image])).get(image) == BUILDING:
+        return False
+    if not await take_turn(redis, turn, FIRST_PAUSE_SECONDS):
+        return False
+    try:
+        await context.runtime.pull(image, _unreported)
+    except RuntimeFault as fault:
+        failures = await redis.incr(failed)
+        pause = min(FIRST_PAUSE_SECONDS << min(failures - 1, 10), MAX_PAUSE_SECONDS)
+        await redis.expire(failed, FAILURES_SECONDS)
+        await redis.set(turn, 1, ex=pause)
+        log.warning("image_not_pulled", image=image, code=fault.code, error=str(fault), failures=failures, pause=pause)
+        return False
+    await redis.delete(failed)
+    log.info("image_pulled", image=image)
+    return True
+
+
+async def _unreported(_: Progress) -> None:
+    """Nobody follows this pull."""

@@ -56,9 +56,12 @@ select.epoll()
 signal.setitimer(signal.ITIMER_REAL, 100)
 os.sched_setaffinity(0, os.sched_getaffinity(0))
 os.setpriority(os.PRIO_PROCESS, 0, 5)
-soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-assert (soft, hard) == (1024, 8192)
+assert hard == 8192
+# runc of Go 1.19 may leave a process that joins later the hard limit as its soft one: the container's own counts.
+[files] = [line.split() for line in open("/proc/1/limits") if line.startswith("Max open files")]
+assert files[3:5] == ["1024", "8192"], files
 print("all")
 """
 

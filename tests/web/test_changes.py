@@ -20,6 +20,7 @@ from app.resources import Resources
 from app.workspaces import idle
 from tests.conftest import TestWorker
 from tests.support.browsers import Page, make_browser, make_workspace
+from tests.support.driving import admit_waiting
 from tests.support.factories import SignedIn, sign_in
 from tests.support.pages import HTMX, PATH, forms, jobs_of, workspace_of
 
@@ -242,8 +243,9 @@ async def test_a_launch_that_waits_says_for_what_and_at_which_place(
     await full(resources)
     async with make_browser(app, alice) as hers, make_browser(app, alice, locale="de") as ihrer:
         answer = await hers.post(f"{PATH}/launch", headers=HTMX)
-        german = await ihrer.get("/")
-    assert "memory is taken by other workspaces. This one starts as soon as" in " ".join(Page(answer.text).words)
+        assert await admit_waiting(resources) == 0
+        english, german = await hers.get("/"), await ihrer.get("/")
+    assert "memory is taken by other workspaces. This one starts as soon as" in " ".join(Page(english.text).words)
     assert "next in the queue" in answer.text
     assert "sobald jemand einen anderen beendet" in german.text
     assert forms(answer.text) == {"cancel"}

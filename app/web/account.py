@@ -1,4 +1,4 @@
-"""The account: what is signed in, and the tokens of one's programs."""
+"""The account page: sessions and personal tokens."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/account", include_in_schema=False, dependencies=[Dep
 
 @router.api_route("", methods=["GET", "HEAD"])
 async def account(request: Request, resources: ResourcesDep, caller: OptionalUserDep, locale: LocaleDep) -> Response:
-    """Sessions and tokens; who is not signed in is sent to the form."""
+    """Show sessions and tokens; redirects to sign-in if not signed in."""
     if caller is None:
         return RedirectResponse(read_local(request.url.path).sign_in, 303)
     return await _page(request, resources, caller, locale)
@@ -36,14 +36,14 @@ async def account(request: Request, resources: ResourcesDep, caller: OptionalUse
 
 @router.post("/sessions/{id}/end")
 async def end_session(id: UUID, session: SessionDep, caller: UserDep) -> Response:
-    """End one session; of one's own there is nothing left to see."""
+    """End a session; after the current one, leave the page."""
     await sessions.end_session(session, caller.user, id)
     return RedirectResponse("/sign-in" if id == caller.session_id else "/account", 303)
 
 
 @router.post("/sessions/end")
 async def end_others(session: SessionDep, caller: UserDep) -> Response:
-    """Sign out everywhere else."""
+    """End all other sessions."""
     await sessions.end_others(session, caller)
     return RedirectResponse("/account", 303)
 
@@ -58,7 +58,7 @@ async def make_token(
     scope: Annotated[Sequence[str], Form()] = (),
     days: Annotated[str, Form()] = "",
 ) -> Response:
-    """Make a token, and show its secret this once: this answer is the only place where it stands."""
+    """Create a token and show its secret in this response only."""
     try:
         wanted = TokenIn.model_validate({"name": name, "scopes": list(scope), "days": days})
     except ValidationError as error:
@@ -78,7 +78,7 @@ async def make_token(
 
 @router.post("/tokens/{id}/revoke")
 async def revoke_token(id: UUID, session: SessionDep, caller: UserDep) -> Response:
-    """Refuse a token from now on."""
+    """Revoke a token."""
     await api_tokens.revoke_token(session, caller.user, id)
     return RedirectResponse("/account", 303)
 

@@ -1,4 +1,4 @@
-"""A template and the caller's workspace of it, as the pages show them."""
+"""Cards: a template and the caller's workspace of it."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,20 +31,20 @@ from app.workspaces.states import ALIVE, STARTING
 from app.workspaces.views import find_entries
 
 BYTES = re.compile(r"([0-9.]+) of ([0-9.]+) MB")
-# What the form offers, in hours.
+# Choices of the form, in hours.
 KEEPS = (1, 4, 12, 24, 168)
 TONES = {WorkspaceStatus.RUNNING: "good", WorkspaceStatus.ERROR: "bad"}
 IDLE = frozenset({WorkspaceStatus.NOT_CREATED, WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPED})
-# Where there is something that can be replaced or deleted.
+# States with something to replace or delete.
 THERE = frozenset({WorkspaceStatus.RUNNING, WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPED, WorkspaceStatus.ERROR})
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a live job is, in words.
+    """The progress of a live job, in words.
 
-    `bytes` is what a pull has fetched of what there is, in megabytes; `note` says what the job waits for, or why the
-    platform began it; `cancel` is the job, where it may be cancelled.
+    `bytes` are a pull's fetched and total megabytes. `note` says what the job waits for, or why the platform started
+    it. `cancel` is the job's id if it may be cancelled.
     """
 
     step: str
@@ -59,7 +59,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """That a workspace rests soon; `extendable` where a use of it would put that off."""
+    """A warning that the workspace stops or pauses soon; `extendable` if using it would delay that."""
 
     text: str
     extendable: bool
@@ -67,12 +67,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What one card shows.
+    """The content of a card.
 
-    `said` names what its live region told last; `poll` is the query to follow it with. `reason` says why the platform
-    brought the workspace to rest, `troubles` what ended in it by itself of late, `refused` why what was asked for just
-    now was not accepted. `rests` says that the platform brings it to rest some time, `warning` that this is soon.
-    `keeps` is for how many hours its owner may keep it awake, where it is and would rest for want of use.
+    `said` is the live region's last message; `poll` is the query that follows the card. `reason`: why the platform
+    paused or stopped the workspace. `troubles`: recent exits and kills. `refused`: why the last request failed.
+    `rests`: the platform will pause or stop it some time; `warning`: soon. `keeps`: the hours for which the owner may
+    keep it awake, if it would otherwise go idle.
     """
 
     type: str
@@ -104,22 +104,22 @@ class Card:
 
     @property
     def tone(self) -> str:
-        """The colour of the state, which also stands there as text."""
+        """The state's colour; the state is also shown as text."""
         return TONES.get(self.status, "idle" if self.status in IDLE else "busy")
 
     @property
     def alive(self) -> bool:
-        """Whether it can be opened: a paused one wakes at the gateway."""
+        """Whether it can be opened: the gateway resumes a paused one."""
         return self.status in ALIVE
 
     @property
     def busy_percent(self) -> int:
-        """How much of a processor core counts as use."""
+        """The percentage of a core above which CPU counts as use."""
         return round(100 * BUSY_CPU)
 
     @property
     def paused(self) -> bool:
-        """Whether it is frozen."""
+        """Whether it is paused."""
         return self.status == WorkspaceStatus.PAUSED
 
     @property
@@ -134,12 +134,12 @@ class Card:
 
 
 async def list_cards(resources: Resources, caller: Principal, locale: Locale) -> list[Card]:
-    """One card for each template, in the catalogue's order."""
+    """Return a card per template, in the catalogue's order."""
     return await _find_cards(resources, caller, locale, resources.catalog.templates)
 
 
 async def find_card(resources: Resources, caller: Principal, locale: Locale, type: str) -> Card:
-    """The card of one template. Raises `NotFound`."""
+    """Return a template's card. Raises `NotFound`."""
     template = resources.catalog.get(type)
     if template is None:
         raise NotFound
@@ -164,7 +164,7 @@ async def _find_cards(
 
 
 async def attempt(resources: Resources, change: Callable[[AsyncSession], Awaitable[object]]) -> AppError | None:
-    """Make one change in a transaction of its own. What its card can tell of is returned, any other error raised."""
+    """Make one change in its own transaction. Returns errors that the card can show, raises others."""
     try:
         async with resources.unit_of_work() as session:
             await change(session)
@@ -175,7 +175,7 @@ async def attempt(resources: Resources, change: Callable[[AsyncSession], Awaitab
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a page knows already: the job that it follows, that job's ETag, and what it has said."""
+    """What the page has: the followed job, its ETag, and the last message."""
 
     job: UUID | None = None
     etag: str | None = None
@@ -186,7 +186,7 @@ class Seen:
 async def wait_for_news(
     resources: Resources, watch: JobSubscriptions, caller: Principal, locale: Locale, seen: Seen
 ) -> None:
-    """Return once the job differs from what was seen, has ended, or the time is over. Raises `NotFound`."""
+    """Return once the job differs from what the page has, ends, or the wait times out. Raises `NotFound`."""
     if seen.job is not None and seen.etag:
         wait = 0 if caller.fresh else seen.wait
         await poll_job(resources, watch, caller, seen.job, locale, seen=seen.etag, wait=wait)
@@ -251,7 +251,7 @@ def _progress(job: JobOut, rest: RestOut | None, locale: Locale) -> Progress:
 
 
 def _note(job: JobOut, rest: RestOut | None, locale: Locale) -> str | None:
-    """What a job waits for; else why the platform began it."""
+    """Return what a job waits for; else why the platform started it."""
     if job.waits_for is not None:
         return pages.WAITS[job.waits_for].format(locale)
     if not job.platform:
@@ -260,7 +260,7 @@ def _note(job: JobOut, rest: RestOut | None, locale: Locale) -> str | None:
 
 
 def _warning(idle: IdleOut, locale: Locale) -> Notice | None:
-    """What comes soon, and when."""
+    """Return the next idle action and its time."""
     times = {"pause": idle.pauses_at, "stop": idle.stops_at, "end": idle.ends_at}
     at = times[idle.warning] if idle.warning else None
     if idle.warning is None or at is None:

@@ -1,4 +1,4 @@
-"""The address of a page before a workspace: `/open/{route}`, and where in the workspace it leads."""
+"""The page before a workspace, `/open/{route}`, and its target in the workspace."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,7 +13,7 @@ from app.security.tokens import is_token
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A path within a workspace. `state` ties the visit to the browser that has been at the workspace's origin."""
+    """A path in a workspace. `state` binds the visit to the browser that came from the workspace's origin."""
 
     route: str
     slug: str
@@ -23,20 +23,20 @@ class Destination:
 
     @property
     def query(self) -> str:
-        """What carries path and state along; may be empty."""
+        """The query with path and state; may be empty."""
         parts = {"next": self.path if self.path != "/" else None, "state": self.state}
         return urlencode({name: value for name, value in parts.items() if value})
 
     @property
     def local(self) -> str:
-        """The page of ours that leads there."""
+        """The address on our own origin."""
         return f"/open/{self.route}" + (f"?{self.query}" if self.query else "")
 
 
 async def find_destination(
     route: str, path: Annotated[str, Query(alias="next")] = "/", state: str | None = None
 ) -> Destination:
-    """Read `/open/{route}`; raises `NotFound` where that can be no workspace's name."""
+    """Parse `/open/{route}`; raises `NotFound` if no workspace can have this name."""
     names = split_route(route)
     if names is None:
         raise NotFound

@@ -1,4 +1,4 @@
-"""The documentation of the API, from files of this machine alone, without a script in the page."""
+"""The API documentation, from local files and without inline scripts."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from app.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
 
-# What fastapi-offline ships.
+# Files of fastapi-offline.
 FILES = Path(fastapi_offline.__file__).parent / "static"
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """Swagger UI over /openapi.json."""
+    """Return Swagger UI for /openapi.json."""
     return page(request, "docs.html")

@@ -1,4 +1,4 @@
-"""Errors as people see them: a page in place of a problem document."""
+"""HTML error pages, in place of problem documents."""
 
 from urllib.parse import urlsplit
 
@@ -14,12 +14,12 @@ PROGRAMS = ("/api/", "/internal/", "/static/")
 
 
 def is_htmx(request: Request) -> bool:
-    """Whether a page's own element asks, rather than the browser as a whole."""
+    """Return whether htmx sent the request for a part of a page."""
     return request.headers.get("hx-request") == "true"
 
 
 def _sign_in(request: Request) -> str:
-    """The form, which leads back to the page that the person sees: the one that asks, or whose element does."""
+    """Return the sign-in form's address, which leads back to the current page."""
     if is_htmx(request):
         shown = urlsplit(request.headers.get("hx-current-url", ""))
         return read_local(f"{shown.path}?{shown.query}").sign_in
@@ -27,7 +27,7 @@ def _sign_in(request: Request) -> str:
 
 
 def error_page(request: Request, problem: Problem) -> Response | None:
-    """The page for a problem, or None where no person would see it. Who is not signed in goes where they can."""
+    """Return a problem's HTML page, or None for API clients. Redirects to sign-in if that helps."""
     if request.url.path.startswith(PROGRAMS):
         return None
     if is_htmx(request):

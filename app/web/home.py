@@ -1,4 +1,4 @@
-"""Home: the catalogue as cards, each with the caller's workspace."""
+"""The home page: cards of the catalogue and the caller's workspaces."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -35,7 +35,7 @@ async def get_seen(
     said: Annotated[str, Query(max_length=50)] = "",
     wait: Annotated[float, Query(ge=0, le=25)] = 20,
 ) -> Seen:
-    """What the page that asks knows already."""
+    """Parse what the page already has."""
     return Seen(job, etag, said, wait)
 
 
@@ -44,7 +44,7 @@ SeenDep = Annotated[Seen, Depends(get_seen)]
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def home(request: Request, resources: ResourcesDep, caller: OptionalUserDep, locale: LocaleDep) -> Response:
-    """The caller's home; who is not signed in is sent to the form."""
+    """Show the home page; redirects to sign-in if not signed in."""
     if caller is None:
         return RedirectResponse("/sign-in", 303)
     return await _home(request, resources, caller, locale, await list_cards(resources, caller, locale))
@@ -60,14 +60,14 @@ async def follow(
     locale: LocaleDep,
     seen: SeenDep,
 ) -> Response:
-    """One card anew, as soon as its job has moved."""
+    """Return one card as soon as its job changes."""
     await wait_for_news(resources, watch, caller, locale, seen)
     return _fragment(request, await find_card(resources, caller, locale, type), seen.said)
 
 
 @router.get("/home/workspaces/{type}/log")
 async def log(request: Request, type: str, resources: ResourcesDep, caller: UserDep, locale: LocaleDep) -> Response:
-    """What the container wrote last."""
+    """Show the container's last output."""
     card = await find_card(resources, caller, locale, type)
     found = await find_log(resources, caller, locale, card)
     return page(request, "log.html", caller=caller, card=card, log=found, most=LINES)
@@ -75,7 +75,7 @@ async def log(request: Request, type: str, resources: ResourcesDep, caller: User
 
 @router.post("/home/workspaces/{type}/extend")
 async def extend(request: Request, type: str, resources: ResourcesDep, caller: UserDep, locale: LocaleDep) -> Response:
-    """Keep the workspace from resting, then show the card."""
+    """Extend the idle time, then show the card."""
     refusal = await attempt(resources, lambda session: idle.extend(session, resources, caller.user, type))
     return await _changed(request, resources, caller, locale, type, refusal)
 
@@ -89,7 +89,7 @@ async def keep(
     caller: UserDep,
     locale: LocaleDep,
 ) -> Response:
-    """Keep the workspace awake for some hours, or for as long as it may live, then show the card."""
+    """Keep the workspace awake for some hours, or up to its longest life, then show the card."""
     until = timedelta(hours=hours)
     refusal = await attempt(resources, lambda session: idle.extend(session, resources, caller.user, type, until))
     return await _changed(request, resources, caller, locale, type, refusal)
@@ -104,7 +104,7 @@ async def cancel(
     caller: UserDep,
     locale: LocaleDep,
 ) -> Response:
-    """Give up a launch or a restart, then show the card."""
+    """Cancel a launch or restart, then show the card."""
     refusal = await attempt(resources, lambda session: service.cancel(session, resources, caller.user, job))
     return await _changed(request, resources, caller, locale, type, refusal)
 
@@ -119,7 +119,7 @@ async def change(
     locale: LocaleDep,
     files: Annotated[VolumePolicy, Form()] = VolumePolicy.KEEP,
 ) -> Response:
-    """Change the workspace, then show the card; `files` counts for a deletion alone."""
+    """Request the change, then show the card; `files` applies only to a deletion."""
     asked, volume = JobKind(kind), files if kind == "delete" else None
     refusal = await attempt(
         resources, lambda session: service.request(session, resources, caller.user, type, asked, volume=volume)
@@ -130,12 +130,12 @@ async def change(
 async def _changed(
     request: Request, resources: Resources, caller: Principal, locale: Locale, type: str, refusal: AppError | None
 ) -> Response:
-    """The card after a change, with what was refused; a browser without scripts gets the whole page again."""
+    """Return the card after a change, with any error; without scripts, return the whole page."""
     if refusal is None and not is_htmx(request):
         return RedirectResponse("/", 303)
     said = refusal.detail.format(locale, **refusal.values) if refusal else None
     if is_htmx(request):
-        # 200 for a refusal too: htmx swaps in nothing else.
+        # 200 also for errors: htmx swaps no others.
         card = await find_card(resources, caller, locale, type)
         return _fragment(request, replace(card, refused=said), "")
     cards = await list_cards(resources, caller, locale)

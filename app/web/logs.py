@@ -1,4 +1,4 @@
-"""A workspace's log as its page shows it."""
+"""The log page of a workspace."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from app.workspaces.logs import read_log
 from app.workspaces.views import last_failure
 
 LINES = 200
-# Where a job's failure is what there is to tell.
+# States in which the last job's failure is shown.
 FAILED = frozenset({WorkspaceStatus.ERROR, WorkspaceStatus.NOT_CREATED})
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What the container says now, or why that cannot be read, or what the last job that failed has kept.
+    """The container's output, an error, or the lines kept by the last failed job.
 
-    `lines` is None where there is no container, or its log cannot be read, which `trouble` says then.
+    `lines` is None without container, or if the log is not readable; `trouble` then says why.
     """
 
     lines: list[str] | None
@@ -30,12 +30,12 @@ class Log:
 
 
 async def find_log(resources: Resources, caller: Principal, locale: Locale, card: Card) -> Log:
-    """The current log of a card's workspace; of one that failed and has none, the lines that its job kept."""
+    """Return the log of a card's workspace; without a container, the lines kept by its failed job."""
     lines: list[str] | None = None
     trouble = failure = None
     try:
         lines = await read_log(resources, caller.user.id, card.type, tail=LINES)
-        # A worker may have taken its time.
+        # The worker may have taken long, and the session may have ended.
         await confirm(resources, caller)
     except NoContainer:
         pass

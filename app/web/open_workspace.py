@@ -1,4 +1,4 @@
-"""The way into a workspace: on to it where it runs, else a page that starts it and then goes there."""
+"""Opens a workspace: redirects to a running one, else shows a page that starts it."""
 
 from dataclasses import replace
 
@@ -36,9 +36,9 @@ async def open_workspace(
     locale: LocaleDep,
     to: DestinationDep,
 ) -> Response:
-    """Go there, or show why not yet. A stranger's workspace is as unknown as one that does not exist.
+    """Redirect to the workspace, or show its state. Unknown and foreign workspaces are indistinguishable.
 
-    The way leads over a row of the database: an image, a frame or a prefetch of this address gets nothing.
+    Writes a row, so images, frames and prefetches get nothing.
     """
     if not opens_page(request.headers):
         return Response(status_code=204)
@@ -64,7 +64,7 @@ async def follow(
     to: DestinationDep,
     seen: SeenDep,
 ) -> Response:
-    """The page's panel anew, as soon as the job has moved; once the workspace runs, the browser goes on by itself."""
+    """Return the page's panel as soon as the job changes; once the workspace runs, the browser continues to it."""
     _check_owner(caller, to)
     await wait_for_news(resources, watch, caller, locale, seen)
     card = await find_card(resources, caller, locale, to.template)
@@ -79,9 +79,9 @@ async def start(
     locale: LocaleDep,
     to: DestinationDep,
 ) -> Response:
-    """Start the workspace and show how far it is.
+    """Start the workspace and show its progress.
 
-    The answer is a page rather than a redirect: a form's redirects may not lead to another origin.
+    Responds with a page: CSP forbids redirects of a form to another origin.
     """
     _check_owner(caller, to)
     refusal = await attempt(resources, lambda session: service.request(session, resources, caller.user, to.template))
@@ -95,7 +95,7 @@ async def start(
 
 
 async def _way_in(resources: Resources, caller: Principal, to: Destination) -> str | None:
-    """The address that leads into the workspace while it lives; raises `NotFound` where the caller may not enter."""
+    """Return the address that enters a live workspace; raises `NotFound` if the caller may not enter."""
     async with resources.unit_of_work() as session:
         if to.slug == caller.user.slug:
             workspace = await find_workspace(session, caller.user.id, to.template)
@@ -103,7 +103,7 @@ async def _way_in(resources: Resources, caller: Principal, to: Destination) -> s
             workspace = await find_shared(session, resources, caller.user, to.slug, to.template)
             if workspace is None:
                 raise NotFound
-        # A paused one wakes at the gateway.
+        # The gateway resumes a paused one.
         if status_of(workspace) not in ALIVE:
             return None
         return await enter_url(session, resources, caller, to.route, to.path, to.state)

@@ -1,4 +1,4 @@
-"""From a template to an answer, in the visitor's language."""
+"""Renders templates in the visitor's language."""
 
 import hashlib
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def _version(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-# The content's hash in the address lets browsers keep a file for good.
+# The content's hash in the address lets browsers cache a file for ever.
 _ASSETS = {
     path.relative_to(STATIC).as_posix(): f"/static/{path.relative_to(STATIC).as_posix()}?v={_version(path)}"
     for path in STATIC.rglob("*")
@@ -38,24 +38,24 @@ _ASSETS = {
 
 
 def say(locale: Locale, name: str, /, **values: object) -> str:
-    """A text of the pages by its name."""
+    """Return a page text by name."""
     return pages.PAGE[name].format(locale, **values)
 
 
 def counted(locale: Locale, name: str, /, **amount: int) -> str:
-    """The text `name` for one amount, of minutes, say; an amount of one has a text of its own."""
+    """Return the text `name` for an amount, such as minutes; 1 has a text of its own."""
     return say(locale, f"{name}_one") if 1 in amount.values() else say(locale, name, **amount)
 
 
 def named(locale: Locale, address: str, misleading: bool) -> str:
-    """Somebody's address, with a warning where its letters may be others than they seem."""
+    """Return an address, with a warning if it mixes look-alike letters."""
     return say(locale, "misleading", address=address) if misleading else address
 
 
 def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
 ) -> HTMLResponse:
-    """Render a template as the answer."""
+    """Render a template as a response."""
     locale = locale_of(request)
     html = _templates.get_template(template).render(
         locale=locale,

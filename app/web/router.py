@@ -1,4 +1,4 @@
-"""The pages and their files."""
+"""Routes of the pages and static files."""
 
 from fastapi import FastAPI
 from starlette.responses import Response
@@ -13,7 +13,7 @@ ASK = "no-cache"
 
 
 class Files(StaticFiles):
-    """Browsers keep what was asked for by its version, and ask again for the rest."""
+    """Static files: cached for ever if requested by version, else revalidated."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         answer = await super().get_response(path, scope)
@@ -22,12 +22,12 @@ class Files(StaticFiles):
 
 
 def install_pages(app: FastAPI, *, documented: bool) -> None:
-    """Add the pages, their files, and the page that errors become where a person sees them."""
+    """Add pages, static files and HTML error pages."""
     if documented:
         app.mount("/static-docs", Files(directory=docs.FILES), name="static-docs")
         app.include_router(docs.router)
     app.mount("/static", Files(directory=STATIC), name="static")
-    # Before home, whose cards take any word for what is to be done.
+    # Before home, whose card routes match any word.
     for part in (sign_in, sharing, home, open_workspace, account):
         app.include_router(part.router)
     app.state.error_page = error_pages.error_page

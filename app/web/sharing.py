@@ -1,4 +1,4 @@
-"""Sharing a workspace, accepting a link, and leaving what others shared."""
+"""Pages for sharing a workspace, accepting a link, and leaving a share."""
 
 from typing import Annotated
 from uuid import UUID
@@ -23,20 +23,20 @@ from app.web.rendering import page, say
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_origin)])
 CARD = "/home/workspaces/{type}"
 
-# What the form offers, in hours.
+# Choices of the form, in hours.
 LIVES = (1, 24, 168, MAX_HOURS)
 
 
 @router.api_route(SHARE, methods=["GET", "HEAD"])
 async def accept(request: Request, resources: ResourcesDep, caller: OptionalUserDep, locale: LocaleDep) -> Response:
-    """One button. The link's token stands in the fragment; who is not signed in does that first and comes back."""
+    """Show the accept button. The link's token is in the fragment; sign-in, if needed, returns here."""
     off = SharedOrigin.detail.format(locale) if not resources.settings.host_mode else None
     return page(request, "accept.html", caller=caller, off=off, sign_in=read_local(SHARE).sign_in)
 
 
 @router.get(f"{CARD}/shares")
 async def shares(request: Request, type: str, resources: ResourcesDep, caller: UserDep, locale: LocaleDep) -> Response:
-    """Who may enter a workspace, and how to let others in."""
+    """Show the shares of a workspace, and forms to add some."""
     return await _shares(request, resources, caller, locale, type)
 
 
@@ -49,7 +49,7 @@ async def share(
     locale: LocaleDep,
     email: Annotated[str, Form()] = "",
 ) -> Response:
-    """Let an address in, then show who may enter."""
+    """Share with an address, then show the shares."""
     try:
         address = normalise(email)
         async with resources.unit_of_work() as session:
@@ -65,7 +65,7 @@ async def share(
 
 @router.post(f"{CARD}/shares/{{id}}/revoke")
 async def revoke(type: str, id: UUID, resources: ResourcesDep, caller: UserDep) -> Response:
-    """End a share, then show who may enter."""
+    """Revoke a share, then show the shares."""
     async with resources.unit_of_work() as session:
         await service.revoke(session, caller.user, type, id)
     return _back(type)
@@ -80,7 +80,7 @@ async def make_link(
     locale: LocaleDep,
     hours: Annotated[int, Form(ge=1, le=MAX_HOURS)] = 24,
 ) -> Response:
-    """Make a link, and show it this once: the answer is the page itself."""
+    """Create a link, and show it in this response only."""
     key = find_template(resources.catalog, type).key
     try:
         async with resources.unit_of_work() as session:
@@ -93,7 +93,7 @@ async def make_link(
 
 @router.post(f"{CARD}/share-links/{{id}}/revoke")
 async def revoke_link(type: str, id: UUID, resources: ResourcesDep, caller: UserDep) -> Response:
-    """End a link and what it let in, then show who may enter."""
+    """Revoke a link and its shares, then show the shares."""
     async with resources.unit_of_work() as session:
         await service.revoke_link(session, caller.user, type, id)
     return _back(type)
@@ -101,7 +101,7 @@ async def revoke_link(type: str, id: UUID, resources: ResourcesDep, caller: User
 
 @router.post("/home/shared/{id}/leave")
 async def leave(id: UUID, resources: ResourcesDep, caller: UserDep) -> Response:
-    """Give up what was shared, then go home."""
+    """Leave a share, then go home."""
     async with resources.unit_of_work() as session:
         await service.leave(session, caller.user, id)
     return RedirectResponse("/", 303)

@@ -1,4 +1,4 @@
-"""Signing in and out: the form, the mailbox, the one button."""
+"""Pages for signing in and out: form, mailbox, confirmation."""
 
 import math
 from dataclasses import replace
@@ -31,7 +31,7 @@ async def get_return_to(
     going: Annotated[str, Query(alias="next")] = "/",
     cut: Annotated[bool, Query()] = False,
 ) -> ReturnTo:
-    """Where the visitor was going; `cut` says that the address before was too long to be carried here whole."""
+    """Parse the visitor's destination; `cut` means that it was too long and is truncated."""
     to = read_local(going)
     return replace(to, cut=to.cut or cut)
 
@@ -43,7 +43,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(check_same_ori
 
 @router.api_route("/sign-in", methods=PAGE)
 async def form(request: Request, caller: OptionalUserDep, to: ReturnToDep) -> Response:
-    """The form; who is signed in already goes on."""
+    """Show the form; redirects if already signed in."""
     if caller is not None:
         return RedirectResponse(to.local, 303)
     return _form(request, to)
@@ -61,7 +61,7 @@ async def ask(
     going: Annotated[str, Form(alias="next")] = "",
     fragment: Annotated[str, Form()] = "",
 ) -> Response:
-    """Ask for a link, as `POST /api/auth/signup` does: one answer for every address."""
+    """Request a link, as `POST /api/auth/signup` does: the response is the same for every address."""
     to = read_local(going, fragment)
     kept = to.local if to != HOME else None
     try:
@@ -82,7 +82,7 @@ async def ask(
 
 
 def _wait(resources: Resources, browser: DeviceCookie, **notes: bool) -> Response:
-    """To the page that waits, with what it has to say besides."""
+    """Redirect to the waiting page, with its notes."""
     query = urlencode({name: "true" for name, is_so in notes.items() if is_so})
     answer = RedirectResponse(f"/check-mail?{query}" if query else "/check-mail", 303)
     set_new_device_cookie(answer, resources.settings, browser)
@@ -93,9 +93,10 @@ def _wait(resources: Resources, browser: DeviceCookie, **notes: bool) -> Respons
 async def check_mail(
     request: Request, resources: ResourcesDep, browser: DeviceCookieDep, *, cut: bool = False, newest: bool = False
 ) -> Response:
-    """What to do now, and the field for the mail's code, which a script sends.
+    """Show the next step, and the field for the mail's code, which a script sends.
 
-    With `newest` no mail was sent: another one's link is good again. Its code is for the browser that asked for it.
+    `newest`: no mail was sent, but an earlier link is valid again. Its code works only in the browser that requested
+    it.
     """
     settings = resources.settings
     to = read_local(await find_destination(resources, browser))
@@ -114,22 +115,23 @@ async def check_mail(
 
 @router.get("/check-mail/status")
 async def follow_wait(resources: ResourcesDep, browser: DeviceCookieDep, caller: OptionalUserDep) -> Wait:
-    """How the link stands that this browser asked for last; what the page above asks again and again."""
+    """Return the status of this browser's last link; the waiting page polls it."""
     return await find_wait(resources, browser, caller)
 
 
 @router.api_route("/auth/confirm", methods=PAGE)
 async def confirm(request: Request) -> Response:
-    """One button. The link's token stands in the fragment, which no server sees; only the button spends it.
+    """Show the confirm button. The link's token is in the fragment, which servers never see; only the button redeems
+    it.
 
-    Before, a script asks whose link it is, where it leads, and whether this browser asked for it.
+    Before that, a script fetches the account, the destination, and whether this browser requested the link.
     """
     return page(request, "confirm.html", caller=None)
 
 
 @router.post("/sign-out")
 async def sign_out(request: Request, session: SessionDep, resources: ResourcesDep, caller: OptionalUserDep) -> Response:
-    """End the session here and at every workspace opened with it. May be repeated."""
+    """End the session here and in every workspace opened with it. Idempotent."""
     if caller is not None:
         await logout(session, caller)
     clear_session_cookies(request, resources.settings)

@@ -1,1 +1,1 @@
-"""Texts of the pages in each language."""
+"""Page texts in each language."""

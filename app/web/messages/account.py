@@ -1,4 +1,4 @@
-"""What the account's page says."""
+"""Texts of the account page."""
 
 from app.accounts.principal import Scope
 from app.core.i18n import Text

@@ -1,4 +1,4 @@
-"""What a card says of containers and programs that ended by themselves."""
+"""Texts of cards about containers and programs that ended unexpectedly."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,14 +8,14 @@ from app.models import WorkspaceStatus
 from app.web.messages.pages import date
 from app.workspaces.schemas import WorkspaceOut
 
-# What is longer ago is no news.
+# Older exits are not shown.
 NEWS: Final = timedelta(days=1)
 RESTARTED: Final = Text("Started again after {when}: {why}", "Neu gestartet nach {when}: {why}")
 KILLED: Final = Text("{why} (last at {when}, {count} in all)", "{why} (zuletzt {when}, insgesamt {count})")
 
 
 def troubles(entry: WorkspaceOut, now: datetime, locale: Locale) -> list[str]:
-    """Sentences on what ended by itself in the last day; what the card shows as its error is not said twice."""
+    """Return sentences about unexpected exits of the last day, except the one shown as error."""
     said = []
     ended, killed = entry.last_exit, entry.memory_kills
     runs = entry.status in (WorkspaceStatus.RUNNING, WorkspaceStatus.PAUSED)

@@ -1,4 +1,4 @@
-"""What the pages say about keeping a workspace awake, in both languages."""
+"""Texts about keeping a workspace awake."""
 
 from app.core.i18n import Text
 

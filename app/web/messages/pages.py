@@ -1,4 +1,4 @@
-"""What the pages say, in both languages; templates ask by name."""
+"""Texts of the pages; templates refer to them by name."""
 
 from datetime import datetime
 
@@ -231,7 +231,7 @@ PAGE: dict[str, Text] = {
     "go_there": Text("Go to the workspace", "Zum Arbeitsplatz"),
     **ACCOUNT,
     **SIGN_IN,
-    # What went wrong
+    # Errors
     "request_id": Text("Request id", "Anfrage-ID"),
     **SHARING,
     **REST,
@@ -270,7 +270,7 @@ STEPS: dict[JobStep, Text] = {
     JobStep.SUPERSEDED: Text("A newer request took over", "Eine neuere Anfrage hat übernommen"),
 }
 
-# What a launch waits for, by the code of the limit.
+# What a launch waits for, by the limit's code.
 WAITS: dict[str, Text] = {
     "capacity_launches": Text(
         "Others are starting right now. This one follows by itself.", "Gerade starten andere. Dieser folgt von selbst."
@@ -296,7 +296,7 @@ WAITS: dict[str, Text] = {
     ),
 }
 
-# Why the platform began a job of its own, where the workspace itself does not say it.
+# Why the platform started a job, unless the workspace's state says so.
 BEGUN: dict[JobKind, Text] = {
     JobKind.LAUNCH: Text(
         "It had ended by itself and is started again.", "Er hatte sich von selbst beendet und wird wieder gestartet."
@@ -307,7 +307,7 @@ BEGUN: dict[JobKind, Text] = {
 }
 BROUGHT_TO_REST = Text("Spawner brings it to rest.", "Spawner bringt ihn zur Ruhe.")
 
-# What comes soon, by the name of the warning.
+# The next idle action, by the warning's name.
 AHEAD: dict[str, Text] = {
     "pause": Text(
         "Nobody has used it for a while: it pauses {when}.",
@@ -330,7 +330,7 @@ HOURS = Text("in {amount} hours", "in {amount} Stunden")
 
 
 def soon(seconds: float, locale: Locale) -> str:
-    """How far away a time is, in words; rounded down, so that nobody is promised more than there is."""
+    """Format a duration in words, rounded down."""
     minutes = int(seconds // 60)
     if minutes < 1:
         return NOW.format(locale)
@@ -340,16 +340,16 @@ def soon(seconds: float, locale: Locale) -> str:
 
 
 def date(at: datetime, locale: Locale) -> str:
-    """A time to the minute, in UTC, as the language writes it."""
+    """Format a time to the minute, in UTC, in the language's notation."""
     return at.strftime("%d.%m.%Y, %H:%M" if locale == "de" else "%Y-%m-%d, %H:%M")
 
 
 def number(value: float, locale: Locale) -> str:
-    """A number with at most one decimal, as the language writes it."""
+    """Format a number with at most one decimal, in the language's notation."""
     text = f"{value:.1f}".removesuffix(".0")
     return text.replace(".", ",") if locale == "de" else text
 
 
 def when(at: datetime) -> str:
-    """A time as both languages read it; in UTC, which the text beside it says."""
+    """Format a time in UTC, in one notation for both languages."""
     return at.strftime("%Y-%m-%d %H:%M")

@@ -1,4 +1,4 @@
-"""What the pages say about sharing, in both languages."""
+"""Texts about sharing."""
 
 from app.core.i18n import Text
 

@@ -1,4 +1,4 @@
-"""What the pages around a sign-in say besides `texts.py`: waiting for the link, and where it leads."""
+"""Texts of the sign-in pages that are not in `pages.py`: waiting for the link, and its destination."""
 
 from app.core.i18n import Text
 

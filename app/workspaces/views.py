@@ -40,12 +40,17 @@ _JOB_COLUMNS = (
     queue_position.place_of_job(),
 )
 _FIND_JOB = PreparedSelect(select(*_JOB_COLUMNS).where(Job.id == given("job_id"), Job.user_id == given("user_id")))
-# What an ETag is made of, for who polls a job.
-JOB_TAG = PrincipalSelect(
-    Job.version,
-    queue_position.place_of_job(),
-    joined=lambda query: query.outerjoin(Job, (Job.id == given("job_id")) & (Job.user_id == User.id)),
-)
+
+
+def _with_job(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """The users' job of an id."""
+    return query.outerjoin(Job, (Job.id == given("job_id")) & (Job.user_id == User.id))
+
+
+# What an ETag is made of, for a poll that may find nothing new.
+JOB_TAG = PrincipalSelect(Job.version, queue_position.place_of_job(), joined=_with_job)
+# All of the job, for a poll that has seen nothing yet.
+JOB = PrincipalSelect(*_JOB_COLUMNS, joined=_with_job)
 
 
 async def read_job(resources: Resources, user_id: UUID, job_id: UUID, locale: Locale) -> tuple[JobOut, str]:
@@ -55,6 +60,13 @@ async def read_job(resources: Resources, user_id: UUID, job_id: UUID, locale: Lo
     """
     row = await resources.reader.fetch_one(_FIND_JOB, job_id=job_id, user_id=user_id)
     if row is None:
+        raise NotFound
+    return make_job(resources, row, locale)
+
+
+def make_job(resources: Resources, row: Row, locale: Locale) -> tuple[JobOut, str]:
+    """A job's view and ETag, of a row of `JOB`'s own columns. Raises `NotFound` where the row holds no job."""
+    if row[0] is None:
         raise NotFound
     job, view = _read_job(resources, row, locale, logs=True)
     return view, tag(job.version, view.position, locale)

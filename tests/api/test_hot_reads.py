@@ -1,5 +1,7 @@
 """What clients ask again and again: how many statements it costs, whatever credential they show."""
 
+from uuid import uuid4
+
 import httpx
 import pytest
 from sqlalchemy import update
@@ -50,6 +52,21 @@ async def test_a_poll_that_finds_nothing_new_is_one_statement(
     path = f"/api/jobs/{job.id}"
     tag = (await client.get(path, headers=headers)).headers["etag"]
     assert await cost(client, resources, path, {**headers, "If-None-Match": tag}, 304) == 1
+
+
+async def test_a_first_poll_is_one_statement(
+    client: httpx.AsyncClient, resources: Resources, headers: dict[str, str], job: Job
+) -> None:
+    assert await cost(client, resources, f"/api/jobs/{job.id}", headers, 200) == 1
+
+
+async def test_a_first_poll_finds_no_job_of_somebody_else(
+    client: httpx.AsyncClient, resources: Resources, job: Job
+) -> None:
+    mallory = await sign_in(resources, "mallory")
+    for foreign in (job.id, uuid4()):
+        answer = await client.get(f"/api/jobs/{foreign}", headers=mallory.headers)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 async def test_a_poll_that_finds_something_new_is_two_statements(

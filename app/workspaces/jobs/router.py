@@ -84,21 +84,31 @@ async def get_job(request: Request) -> Response:
     """With `wait`, answers as soon as the job differs from `If-None-Match` (without it: changes), or time is over."""
     resources: Resources = request.app.state.resources
     job_id, seen = UUID(request.path_params["id"]), request.headers.get("if-none-match")
-    locale = locale_of(request)
+    locale, wait = locale_of(request), float(request.query_params.get("wait", 0))
 
-    async def answer(caller: Principal, rows: list[Row]) -> Response:
+    async def answer(_: Principal, rows: list[Row]) -> Response:
+        return _answer(*views.make_job(resources, rows[0], locale))
+
+    async def compare(caller: Principal, rows: list[Row]) -> Response:
         ((version, place),) = rows
         if version is None:
             raise NotFound
-        wait = 0 if caller.fresh else float(request.query_params.get("wait", 0))
+        patience = 0 if caller.fresh else wait
         job, etag = None, views.tag(version, place, locale)
-        if wait or etag not in known_tags(seen):
-            job, etag = await poll_job(resources, request.app.state.watch, caller, job_id, locale, seen=seen, wait=wait)
-        if job is None:
-            return Response(status_code=304, headers={"ETag": etag})
-        return Response(job.model_dump_json(), media_type="application/json", headers={"ETag": etag})
+        if patience or etag not in known_tags(seen):
+            watch = request.app.state.watch
+            job, etag = await poll_job(resources, watch, caller, job_id, locale, seen=seen, wait=patience)
+        return _answer(job, etag)
 
-    return await answer_scoped_user(request, views.JOB_TAG, answer, job_id=job_id)
+    if seen is None and not wait:
+        return await answer_scoped_user(request, views.JOB, answer, job_id=job_id)
+    return await answer_scoped_user(request, views.JOB_TAG, compare, job_id=job_id)
+
+
+def _answer(job: JobOut | None, etag: str) -> Response:
+    if job is None:
+        return Response(status_code=304, headers={"ETag": etag})
+    return Response(job.model_dump_json(), media_type="application/json", headers={"ETag": etag})
 
 
 @router.post(

@@ -15,6 +15,8 @@ from app.runtime.docker.objects import WORKSPACE
 STOP_SECONDS: Final = 10
 # Interval between inspections of a command that runs in a container.
 LOOK_SECONDS: Final = 0.02
+# Of a container that another call has renamed meanwhile.
+OWN_NAME: Final = "same name as its current name"
 # Messages of Docker, runc, and Podman, which uses status 500 for it.
 WRONG_STATE: Final = ("is not paused", "cannot pause a ", "cannot resume a ", "container state improper")
 
@@ -44,12 +46,12 @@ class Containers:
         await shield_until_done(self._docker.containers.container(container_id).start())
 
     async def rename(self, container_id: str, name: str) -> None:
-        """Rename the container, unless it is gone or the name is in use."""
+        """Rename the container, unless it is gone, or the name is in use or its own already."""
         with ignore_not_found():
             try:
                 await shield_until_done(self._docker.containers.container(container_id).rename(name))
             except EngineRefused as refused:
-                if not is_name_taken(refused):
+                if not is_name_taken(refused) and OWN_NAME not in str(refused):
                     raise
 
     async def execute(

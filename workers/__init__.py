@@ -1,1 +1,1 @@
-"""What is slow: arq jobs that drive the engine and send mail."""
+"""Slow work: arq jobs that drive the engine and send mail."""

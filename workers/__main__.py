@@ -1,4 +1,6 @@
-"""`python -m workers`: one worker process. SIGTERM drains it: no new jobs, a while for those in hand, then it ends."""
+"""`python -m workers`: one worker process. SIGTERM drains it: it takes no new jobs, gives running ones some time, then
+exits.
+"""
 
 import asyncio
 import os
@@ -13,18 +15,17 @@ from app.security.redaction import Redactor
 from workers.options import open_worker
 from workers.worker import Worker
 
-# What was already asked of the engine is waited for when a job is handed back, but not for ever: a lease that is not
-# given back runs out by itself.
+# Handing a job back waits for its engine calls, but only this long: an unreleased lease expires.
 EXIT_SECONDS = 10
 
 
 def leave_in_time() -> None:
-    """The worker has drained and is ending; should it hang in that, end the process."""
+    """Exit the process if the drained worker hangs while ending."""
     asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
 
 
 def require_fit(settings: Settings) -> None:
-    """End the process with a sentence where the catalogue or the database's tables are not for this version."""
+    """Exit with a message if catalogue or schema do not fit this version."""
 
     try:
         load_catalog(settings.catalog, settings.allowed, digests=settings.require_digests, host_mode=settings.host_mode)

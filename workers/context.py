@@ -1,4 +1,4 @@
-"""What every job function finds in arq's context under `worker`."""
+"""The context of job functions, under `worker` in arq's context."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -19,8 +19,8 @@ from workers.jobs.revocations import Revocations
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The shared bundle and what only workers hold: the engine, the mail server, the client that probes, and the events
-    of the jobs in this worker's hands; and the mails that it sends beside them.
+    """The shared resources and the worker's own: engine, mail server, probe client, revocation events of held jobs, and
+    running deliveries.
     """
 
     resources: Resources
@@ -33,7 +33,7 @@ class WorkerContext:
 
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[WorkerContext]:
-    """Open what a worker holds, lazily; close it at the end."""
+    """Create the worker's resources lazily; close them at the end."""
     runtime = make_runtime(
         settings.docker_url,
         publish=settings.docker_publish,
@@ -41,7 +41,7 @@ async def open_context(settings: Settings) -> AsyncIterator[WorkerContext]:
         allowed=settings.allowed,
         firewall=Firewall(settings.instance, settings.network_range, settings.egress_resolvers),
     )
-    # Containers are asked directly: a proxy from the environment knows nothing of them.
+    # Containers are probed directly, without a proxy from the environment.
     direct = httpx.AsyncClient(timeout=2, trust_env=False)
     async with open_resources(settings) as resources, aclosing(runtime), direct as http:
         mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
@@ -49,6 +49,6 @@ async def open_context(settings: Settings) -> AsyncIterator[WorkerContext]:
 
 
 def context_of(ctx: dict[str, Any]) -> WorkerContext:
-    """The typed context."""
+    """Return the typed context."""
     context: WorkerContext = ctx["worker"]
     return context

@@ -1,4 +1,4 @@
-"""What a worker calls itself: a name that no other worker has, wherever each of them runs."""
+"""A worker's name, unique across hosts and containers."""
 
 import os
 import socket
@@ -8,10 +8,9 @@ PID_NAMESPACE = "/proc/self/ns/pid"
 
 
 def place() -> str:
-    """Name where process ids are unique: this host, and in a container of it that container.
+    """Return a name within which process ids are unique: the host or the container.
 
-    The host's name alone does not tell containers apart: on the host's network all of them have that of the host, and
-    in each of them the worker is process 1.
+    The hostname does not distinguish containers on the host's network, and in each the worker is process 1.
     """
     host = socket.gethostname()
     with suppress(OSError):
@@ -20,5 +19,5 @@ def place() -> str:
 
 
 def worker_name() -> str:
-    """Name this process among all workers."""
+    """Return this process's name among all workers."""
     return f"{place()}:{os.getpid()}"

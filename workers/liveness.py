@@ -1,7 +1,7 @@
-"""The liveness probe of a worker: a small file that says that the worker lives, and how its engine answers.
+"""A worker's liveness probe: a small file with the worker's and its engine's state.
 
-Loads nothing of the application and of no library: orchestrators ask every few seconds, on hosts that are busy. It asks
-nobody else either, so that a Redis that is away gets no healthy worker killed.
+Imports neither application nor libraries: orchestrators run it every few seconds, on busy hosts. It contacts no
+service, so an unavailable Redis gets no healthy worker killed.
 """
 
 import os
@@ -12,17 +12,17 @@ import time
 FOLDER = "/tmp/spawner-workers"  # noqa: S108 # nosec B108 # its owner is checked
 VARIABLES = ("SPAWNER_HEARTBEAT_DIR", "SPAWNER_INSTANCE")
 LIFE_SECONDS = 15
-# Made by the worker within that folder, for itself alone: an emptyDir of Kubernetes may be written by anybody.
+# Created by the worker in that folder with mode 0700: a Kubernetes emptyDir is world-writable.
 PRIVATE = "live"
 
 
 def heartbeat_path(folder: str, instance: str, place: str, pid: int | str) -> str:
-    """Name a worker's file. Process ids are unique within `place`, which `workers.identity` says."""
+    """Return a worker's file. Process ids are unique within `place`, see `workers.identity`."""
     return os.path.join(folder, PRIVATE, f"{instance}.{place.replace('/', '_')}.{pid}")  # noqa: PTH118 - loads no pathlib
 
 
 def probe() -> int:
-    """Print a sentence; return 0 if a worker of this place was heard of lately and can work, else 1."""
+    """Print a sentence; return 0 if a worker of this place reported recently and can work, else 1."""
     from workers.identity import place
 
     given = _settings()
@@ -42,16 +42,16 @@ def probe() -> int:
 
 
 def is_private(folder: str) -> bool:
-    """Whether only this user can have written there: what others could have written says nothing.
+    """Return whether only this user can have written there; files of others are ignored.
 
-    Root looks at all workers.
+    Root sees all workers.
     """
     found = os.stat(folder, follow_symlinks=False)  # noqa: PTH116
     return not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.geteuid() in (0, found.st_uid)
 
 
 def _beats(folder: str, prefix: str) -> set[str]:
-    """What workers last said of themselves: `ok`, `loop_failing`, or the code of what their engine failed with."""
+    """Return the workers' last states: `ok`, `loop_failing`, or their engine's error code."""
     beats: set[str] = set()
     try:
         if not is_private(folder):
@@ -66,7 +66,7 @@ def _beats(folder: str, prefix: str) -> set[str]:
 
 
 def _settings() -> dict[str, str | None]:
-    """The two settings from the environment, and from `.env` where it says nothing."""
+    """Return the two settings from the environment, else from `.env`."""
     given: dict[str, str | None] = {name: os.environ.get(name) for name in VARIABLES}
     if None in given.values() and os.path.exists(".env"):  # noqa: PTH110
         from dotenv import dotenv_values

@@ -1,4 +1,4 @@
-"""How arq runs our queues, and what a worker holds open beside them."""
+"""arq's options for our queues, and the worker's resources and background tasks."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,14 +30,14 @@ from workers.loops.warm_seats import keep_warm
 
 log = structlog.get_logger(__name__)
 
-# A bound for arq only: each job has a deadline of its own, which a pull that moves extends.
+# For arq only: each job has its own deadline, which pull progress extends.
 JOB_TIMEOUT = 6 * 3600
-# How often a worker looks into the queue without being told to: for messages that were put off, and lost notifications.
+# Poll interval of the queue, for deferred messages and lost notifications.
 POLL_SECONDS = 0.5
 
 
 def queue_options(settings: Settings) -> dict[JobName, dict[str, Any]]:
-    """Arguments of `arq.worker.Worker` for each queue."""
+    """Return the arguments of `arq.worker.Worker` for each queue."""
     offered = {
         JobName.LAUNCH: (drive_workspace, settings.worker_jobs),
         JobName.END: (drive_workspace, settings.worker_stops),
@@ -51,7 +51,7 @@ def queue_options(settings: Settings) -> dict[JobName, dict[str, Any]]:
             "job_serializer": serialize,
             "job_deserializer": deserialize,
             "max_jobs": slots,
-            # Far above what a fleet runs at once: messages in other workers' hands would hide waiting ones.
+            # Far above a fleet's running jobs: messages held by other workers would hide waiting ones.
             "queue_read_limit": max(1000, slots * 50),
             "poll_delay": POLL_SECONDS,
             "job_timeout": JOB_TIMEOUT,
@@ -68,7 +68,7 @@ def queue_options(settings: Settings) -> dict[JobName, dict[str, Any]]:
 
 @asynccontextmanager
 async def open_worker(settings: Settings) -> AsyncIterator[WorkerContext]:
-    """Open what the jobs use, and run beside them what a worker does all the time."""
+    """Open the jobs' resources, and run the worker's background tasks."""
     async with open_context(settings) as context, AsyncExitStack() as stack:
         stack.push_async_callback(context.deliveries.close)
         for lasting in (

@@ -1,4 +1,4 @@
-"""What arq says of messages that it could not work off, as events with fields like all our lines."""
+"""Converts arq's failure messages to structured events."""
 
 import logging
 
@@ -8,7 +8,7 @@ from app.core.logging import cause
 
 log = structlog.get_logger(__name__)
 
-# arq's own formats: what each says went wrong, and the names of its values. `ref` is a message and its function.
+# By arq's own format strings: the failure, and the names of its values. `ref` is a message and its function.
 FAILURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "%6.2fs ! %s failed, %s: %s": ("raised", ("seconds", "ref", "error", "text")),
     "%6.2fs ! %s max retries %d exceeded": ("too_many_tries", ("seconds", "ref", "tries")),
@@ -19,9 +19,9 @@ FAILURES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def log_as_event(record: logging.LogRecord) -> bool:
-    """Filter of arq's logger: log a failure as the event `queue_job_failed` in place of the record; let others pass.
+    """Filter of arq's logger: replaces failures by the event `queue_job_failed`; passes other records.
 
-    The text of an error may hold values: beside the traceback, only its class and what `cause` lets through is told.
+    An error's text may contain values: besides the traceback, logs only its class and what `cause` permits.
     """
     if record.msg not in FAILURES or not isinstance(record.args, tuple):
         return True
@@ -40,9 +40,9 @@ def log_as_event(record: logging.LogRecord) -> bool:
 
 
 def _identify(ref: str) -> dict[str, object]:
-    """Name the function, and the row that the message is about.
+    """Return the function and the row of a message.
 
-    `ref` is `<instance>:launch_workspace:<row>:<attempt>`, perhaps with the function once more.
+    `ref` is `<instance>:launch_workspace:<row>:<attempt>`, optionally followed by the function again.
     """
     _, function, row = [*ref.split(":"), "", ""][:3]
     return {"function": function, "job_id": row}

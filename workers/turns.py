@@ -1,4 +1,4 @@
-"""Agreement among workers about which of them does something, through keys in Redis that expire."""
+"""Coordinates workers through expiring keys in Redis."""
 
 import asyncio
 import secrets
@@ -10,12 +10,12 @@ from redis.exceptions import RedisError
 
 from app.core.supervise import background_loop
 
-# A leader renews its lease each half second and has lost it one and a half after the last time. Each other worker asks
-# for it each half second, so that one that died or froze is replaced within two.
+# A leader renews its lease every half second; it expires after one and a half. Others try to take it every half second,
+# so a dead or frozen leader is replaced within two seconds.
 RENEW_SECONDS = 0.5
 LEASE_SECONDS = 1.5
 
-# Take the lease, or renew it; 0 where another holds it.
+# Takes or renews the lease; 0 if another holds it.
 _HOLD = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -26,7 +26,7 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 
 
 async def take_turn(redis: Redis, key: str, seconds: int) -> bool:
-    """Whether nobody took `key` in the last `seconds`; this caller has it now. True while Redis does not answer."""
+    """Take `key` for `seconds`; returns False if another has taken it. Returns True while Redis does not answer."""
     try:
         return bool(await redis.set(key, 1, nx=True, ex=seconds))
     except (RedisError, OSError):
@@ -36,8 +36,8 @@ async def take_turn(redis: Redis, key: str, seconds: int) -> bool:
 async def lead(redis: Redis, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run `work` while this worker holds the lease `key`, until cancelled; else wait for the lease.
 
-    Two may work at once: a leader that was frozen, until it asks again, and everybody while Redis does not answer. What
-    a leader does must allow that.
+    Two workers may lead at once: a frozen leader until it checks again, and all while Redis does not answer. `work`
+    must tolerate that.
     """
     me = secrets.token_hex(8)
     try:
@@ -51,7 +51,7 @@ async def lead(redis: Redis, key: str, work: Callable[[], Coroutine[Any, Any, No
 
 
 async def _keep(redis: Redis, key: str, me: str) -> None:
-    """Renew the lease until another worker has it."""
+    """Renew the lease until another worker holds it."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         if not await _hold(redis, key, me):
@@ -63,10 +63,10 @@ async def _hold(redis: Redis, key: str, me: str) -> bool:
 
 
 async def _ask(redis: Redis, script: str, key: str, *arguments: str | int) -> bool:
-    """What a script says; True where Redis does not answer at once."""
+    """Return a script's result; True if Redis does not answer at once."""
     try:
         async with asyncio.timeout(RENEW_SECONDS):
-            # redis-py types its commands for both of its clients.
+            # redis-py annotates its commands for sync and async clients alike.
             answer: Any = redis.eval(script, 1, key, *map(str, arguments))
             return bool(await answer)
     except (RedisError, OSError):

@@ -1,4 +1,4 @@
-"""What carries our instance's label and no pass takes away: `spawner orphans` lists it, and removes it when told to."""
+"""Engine objects with our instance's label that no pass removes: `spawner orphans` lists and removes them."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -20,7 +20,7 @@ UNASKED = "runs, and its row says that it is stopped"
 
 @dataclass(frozen=True, slots=True)
 class Unclaimed:
-    """One thing, why it is here, and the workspace that it was made for. `kind` is container, network or volume."""
+    """One object, the reason why it remains, and its workspace. `kind` is container, network or volume."""
 
     kind: str
     name: str
@@ -29,12 +29,12 @@ class Unclaimed:
     workspace_id: UUID | None = None
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one readable line."""
         return f"{self.kind:<10} {self.name:<40} {self.state:<8} {self.reason}"
 
 
 async def find_unclaimed(context: WorkerContext) -> list[Unclaimed]:
-    """Compare the engine with the rows; nothing is changed. Raises `RuntimeFault` and what the database raises."""
+    """Compare the engine with the rows, without changes. Raises `RuntimeFault` and database errors."""
     resources = context.resources
     inventory = await context.runtime.list_owned(resources.settings.instance)
     async with resources.reads() as session:
@@ -75,9 +75,9 @@ def _reason(installation: str | None, ownership: Ownership) -> str:
 
 
 async def remove_unclaimed(context: WorkerContext, item: Unclaimed) -> None:
-    """Remove one thing, or give one that its row does not want to a job, and write it down. May be repeated.
+    """Remove one object, or start a job if its row no longer wants it; records that in the audit trail. Idempotent.
 
-    Raises `RuntimeFault`. A network or volume that a container uses stays.
+    Raises `RuntimeFault`. A network or volume in use stays.
     """
     runtime = context.runtime
     if item.reason == UNASKED and item.workspace_id is not None:

@@ -1,6 +1,6 @@
-"""A worker process: for each queue a worker of arq's with slots of its own, all over one context.
+"""A worker process: one arq worker per queue with its own slots, over one context.
 
-They are woken when a message comes instead of asking Redis fifty times a second, and told of what is over.
+Notifications wake them, instead of polling Redis fifty times a second, and report ended jobs.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ arq.worker.logger.addFilter(log_as_event)
 
 
 class QueueWorker(arq.worker.Worker):
-    """Looks into one queue at each notification, and every half second whatever happens."""
+    """Polls one queue at each notification, and every half second."""
 
     def __init__(self, settings: Settings, context: WorkerContext, **options: Any) -> None:
         super().__init__(**options, ctx={"worker": context}, handle_signals=False)
-        # A message whose worker died before it claimed the row is taken up by another one after this time. A claimed
-        # one has left the queue by then, and a mail's row lets one through.
+        # If a worker dies before claiming the row, another takes its message after this time. A claimed message has
+        # left the queue by then, and a mail's row is claimed once.
         self.in_progress_timeout_s = settings.lease_seconds
         self.news = asyncio.Event()
 
     async def look(self) -> None:
-        """Start what waits, at each notification. What comes during one look is one more look."""
+        """Start waiting jobs at each notification. Notifications during a poll cause one more."""
         while True:
             await self.news.wait()
             self.news.clear()
@@ -48,20 +48,20 @@ class QueueWorker(arq.worker.Worker):
                     await self._poll_iteration()
 
     async def close(self) -> None:
-        """End the jobs in hand, and disconnect. May be repeated."""
+        """End running jobs and disconnect. Idempotent."""
         for task in self.tasks.values():
             task.cancel()
-        # arq's own way raises where a message was cancelled before its function began.
+        # arq's own method raises if a message was cancelled before its function started.
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         self.tasks.clear()
         await super().close()
 
 
 class Worker:
-    """Works off every queue until it is told to stop, or in a burst until nothing is left. No queue waits for another.
+    """Runs every queue until stopped, or in a burst until all are empty. Queues are independent.
 
-    `opening` opens what the jobs use, and closes it once the last of them has ended. `on_drained` is called when no
-    job is taken any more and those in hand had their time to finish.
+    `opening` opens the jobs' resources, and closes them after the last job. `on_drained` is called when no jobs are
+    taken any more and running ones had their grace.
     """
 
     def __init__(self, settings: Settings, opening: AbstractAsyncContextManager[WorkerContext], **changes: Any) -> None:
@@ -74,14 +74,14 @@ class Worker:
         self.on_drained: Callable[[], object] = lambda: None
 
     def run(self) -> None:
-        """Be the process: SIGTERM and SIGINT drain it."""
+        """Run the process: SIGTERM and SIGINT drain it."""
         self._signals = (signal.SIGTERM, signal.SIGINT)
-        # The loop that uvicorn runs the API on, too: a third less of the processor for the same work.
+        # The API's loop under uvicorn too: a third less CPU for the same work.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self.main())
 
     async def main(self) -> None:
-        """Work until cancelled or drained, or until a queue's worker fails."""
+        """Run until cancelled or drained, or until a queue's worker fails."""
         async with self._opening as context, AsyncExitStack() as stack:
             for name, options in self._options.items():
                 self._queues[name] = worker = QueueWorker(self._settings, context, **options)
@@ -96,7 +96,7 @@ class Worker:
                     worker.main_task = group.create_task(worker.main())
 
     def drain(self, number: signal.Signals) -> None:
-        """Take nothing new, give the jobs in hand DRAIN_SECONDS, hand back those that are left, and end."""
+        """Take no new jobs, give running ones DRAIN_SECONDS, return the rest to the queue, and end."""
         for worker in self._queues.values():
             worker.handle_sig_wait_for_completion(number)
 
@@ -109,7 +109,7 @@ class Worker:
             yield
 
     async def _listen(self, redis: Redis, context: WorkerContext) -> None:
-        """Hear of new messages, and of jobs in our hands that were ended from outside."""
+        """Receive notifications of new messages, and of held jobs that were ended from outside."""
         instance = self._settings.instance
         queues = {news_channel(instance, name): worker for name, worker in self._queues.items()}
         async for heard in listen(redis, news_channel(instance, "*")):

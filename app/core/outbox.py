@@ -1,7 +1,7 @@
-"""Hands jobs to the queue and tells pollers of changes; the only file that is a client of arq.
+"""Enqueues jobs and notifies pollers; the only arq client.
 
-Nothing is sent before the commit. If Redis does not answer then, the rows stay as they are and the reconciler
-sends them later: nothing accepted is lost.
+Sends nothing before the commit. If Redis is unavailable then, the rows remain and the reconciler sends them later: no
+accepted job is lost.
 """
 
 import enum

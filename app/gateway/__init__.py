@@ -1,1 +1,1 @@
-"""Who may send a request to which workspace: the endpoint that the reverse proxy asks."""
+"""Authorises requests to workspaces, for the reverse proxy."""

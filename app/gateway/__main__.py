@@ -1,4 +1,4 @@
-"""`python -m app.gateway`: one gateway process. Any number may run, each at an address of its own or sharing a port."""
+"""`python -m app.gateway`: one gateway process. Several may run, on separate addresses or sharing a port."""
 
 from functools import partial
 
@@ -7,10 +7,10 @@ from app.http.server import read_addresses, serve, socket_path
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a shutdown signal."""
     addresses, shared = read_addresses("127.0.0.1:8001", "Serve the gateway.")
     path = socket_path(addresses[0])
-    # Where the proxy reaches the gateway, it reaches its relay.
+    # The proxy reaches the relay beside the gateway's socket.
     relay = path.with_suffix(".relay") if path is not None else None
     serve(partial(create_app, relay_socket=relay), addresses, shared=shared)
 

@@ -1,5 +1,6 @@
-"""The gateway process: what the proxy asks before each request to a workspace, and the relay. It shares neither event
-loop nor database connections with the API, whose restart ends no websocket."""
+"""The gateway process: decides each request to a workspace for the proxy, and runs the relay. It shares neither event
+loop nor database connections with the API, so API restarts end no websocket.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,7 +43,7 @@ MAX_HOST = 255
 
 
 class Decisions:
-    """ASGI middleware: answers the proxy's question itself, before any routing, as it comes with each request."""
+    """ASGI middleware: answers the proxy's decision requests before routing, as every request needs one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -60,9 +61,9 @@ class Decisions:
 
 
 async def _decide(request: Request) -> Response:
-    """May this request pass, and where to? 200 says yes; the client gets every other answer as it is.
+    """Decide a request: 200 forwards it; the client receives any other response unchanged.
 
-    Only a POST, which no program between puts again by itself, may spend a code.
+    Only a POST may redeem a code, as no intermediary repeats it.
     """
     if request.method not in ("GET", "POST"):
         raise MethodNotAllowed(headers={"Allow": "GET, POST"})
@@ -78,7 +79,7 @@ async def _decide(request: Request) -> Response:
 
 
 async def _tls(request: Request) -> Response:
-    """May a certificate be asked for this host?"""
+    """Decide whether a certificate may be issued for this host."""
     context: GatewayContext = request.app.state.context
     domain = request.query_params.get("domain", "")
     async with context.resources.reads() as session:
@@ -99,9 +100,9 @@ async def _readyz(request: Request) -> Response:
 
 
 def create_app(settings: Settings | None = None, relay_socket: Path | None = None) -> Starlette:
-    """Build the application; without `settings` they are read from the environment.
+    """Build the application; reads `settings` from the environment if omitted.
 
-    The relay listens at `relay_socket`, else at a port of RELAY_BIND.
+    The relay listens on `relay_socket`, else on a port of RELAY_BIND.
     """
     settings = settings or load_settings()
     logging.configure(pretty=settings.environment == "development", redact=Redactor(settings).redact)
@@ -129,7 +130,7 @@ def create_app(settings: Settings | None = None, relay_socket: Path | None = Non
 
 @asynccontextmanager
 async def running(app: Starlette, resources: Resources) -> AsyncIterator[None]:
-    """Let the application answer while the block runs, with these connections; at its end every websocket is cut."""
+    """Serve with these resources during the block; at its end every websocket is closed."""
     app.state.resources = resources
     watch = JobSubscriptions(resources.redis, resources.settings.instance, resources.settings.database_pool)
     relay: Relay = app.state.relay

@@ -1,4 +1,4 @@
-"""What a workspace cookie or a personal token opens, and whether what it opened is still open to its holder."""
+"""What a workspace cookie or personal token grants, and whether a past grant still holds."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
@@ -38,7 +38,7 @@ _containers = (
     select(func.count()).where(_sibling.user_id == _owner.id, _sibling.status.not_in(RELEASED)).scalar_subquery()
 )
 
-# A `Grant` but for its holder.
+# The columns of a `Grant` except its holder.
 _GRANTED: tuple[Any, ...] = (
     Workspace.id,
     Workspace.revision,
@@ -61,7 +61,7 @@ _GRANTED: tuple[Any, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class SessionGrant:
-    """That a session, or a personal token, was let into one container of a workspace.
+    """A session's or personal token's access to one container of a workspace.
 
     `holder_id` is its id, `visitor_id` its account's.
     """
@@ -74,10 +74,10 @@ class SessionGrant:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a cookie or a token opens and for whom, with its workspace's live job, if any.
+    """The result of a cookie or token: visitor, workspace, and its live job.
 
-    `owner` and `visitor` are slugs; they differ where the workspace is shared. `containers` counts the
-    workspaces of its owner that may have a container, this one included.
+    `owner` and `visitor` are slugs; they differ if the workspace is shared. `containers` is the number of the owner's
+    workspaces that may have a container, including this one.
     """
 
     holder_id: UUID
@@ -100,7 +100,7 @@ class Grant:
 
     @property
     def entry(self) -> SessionGrant:
-        """What a connection that outlasts this request holds on to."""
+        """The access that a connection outlasting this request keeps."""
         return SessionGrant(self.holder_id, self.workspace_id, self.revision, self.visitor_id)
 
     @property
@@ -110,19 +110,19 @@ class Grant:
 
     @property
     def running(self) -> bool:
-        """It runs, and nothing is about to freeze it."""
+        """Whether it runs, and no job is about to pause it."""
         return self.status is WorkspaceStatus.RUNNING and self.job is not JobKind.PAUSE
 
     @property
     def waking(self) -> bool:
-        """A launch brings it back to what it was a moment ago."""
+        """Whether a launch is resuming it."""
         return (
             self.job is JobKind.LAUNCH and self.previous_status in ALIVE and self.status is not WorkspaceStatus.RUNNING
         )
 
     @property
     def asleep(self) -> bool:
-        """It is frozen, or about to be."""
+        """Whether it is paused or about to be."""
         return self.status is WorkspaceStatus.PAUSED or self.job is JobKind.PAUSE
 
 
@@ -133,7 +133,7 @@ _STATUS, _JOB, _PREVIOUS = (
 
 @cache
 def by_cookie(host_mode: bool) -> PreparedSelect:
-    """What cookies open. Where workspaces have a host each, shares let visitors in."""
+    """The query for cookies. Shares apply only if each workspace has its own host."""
     now = given("now")
     return PreparedSelect(
         select(Session.id, *_GRANTED)
@@ -154,7 +154,7 @@ def by_cookie(host_mode: bool) -> PreparedSelect:
 
 @cache
 def by_token() -> PreparedSelect:
-    """What a personal token is good for, and the workspace of this name, if its owner has one."""
+    """The query for personal tokens, and their owner's workspace of this name."""
     named = (
         (Workspace.user_id == _owner.id) & (Workspace.template == given("template")) & (_owner.slug == given("slug"))
     )
@@ -174,9 +174,9 @@ def by_token() -> PreparedSelect:
 
 
 async def find_grant(resources: Resources, shown: Collection[str], route: Route) -> Grant | None:
-    """What one of the values of the workspace cookie opens; None where nobody whose session lives is signed in.
+    """Return the grant of one of the cookie's values; None without a live session.
 
-    Raises `NotFound` where they open other workspaces only.
+    Raises `NotFound` if they are for other workspaces only.
     """
     if not shown:
         return None
@@ -193,11 +193,9 @@ async def find_grant(resources: Resources, shown: Collection[str], route: Route)
 
 
 async def find_token_grant(resources: Resources, token: str, route: Route) -> tuple[Grant, datetime | None]:
-    """What a personal token opens: a workspace of its owner's own, not what others share with them. Also when the token
-    was last used.
+    """Return a personal token's grant, only for its owner's own workspaces, and the token's last use.
 
-    Raises `TokenRefused` unless the token lives, `InsufficientScope`, and `NotFound` where its owner has no such
-    workspace.
+    Raises `TokenRefused` unless the token is live, `InsufficientScope`, and `NotFound` without such a workspace.
     """
     digests = resources.tokens.hashes("token", token)
     named = {"slug": route.slug, "template": route.template}
@@ -213,7 +211,7 @@ async def find_token_grant(resources: Resources, token: str, route: Route) -> tu
 
 
 def _grant(columns: Sequence[Any]) -> Grant:
-    """A row of the holder's id and `_GRANTED`, whose choices the driver reads as text."""
+    """Build a grant from a row of the holder's id and `_GRANTED`; enums arrive as text."""
     values = list(columns)
     values[_STATUS] = WorkspaceStatus(values[_STATUS])
     if values[_JOB] is not None:
@@ -222,8 +220,9 @@ def _grant(columns: Sequence[Any]) -> Grant:
 
 
 async def still_held(resources: Resources, entries: Collection[SessionGrant]) -> set[SessionGrant]:
-    """Those of the entries whose session or token lives, whose account is not blocked, whose visitor may still enter,
-    and whose container has not been stopped or replaced."""
+    """Return the entries that still hold: session or token live, account not blocked, visitor still permitted,
+    container neither stopped nor replaced.
+    """
     async with resources.reads() as session:
         rows = await session.execute(_still(resources.settings, entries))
     return {SessionGrant(*columns) for columns in rows}

@@ -1,4 +1,4 @@
-"""The cookies at a workspace's origin: ours, which no container may see, and its own, which pass as they are."""
+"""Cookies at a workspace's origin: ours, which containers never see, and the workspace's own, which pass unchanged."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,38 +9,38 @@ from app.core.addresses import Route
 from app.core.settings.model import Settings
 from app.http.cookies import Cookie, cookie_values, parse_cookie, split_cookies
 
-# Cookies ignore ports: where API and workspaces share a host, the pages' own session cookie arrives here as well.
+# Cookies ignore ports: on a shared host, the pages' session cookie arrives here too.
 _OURS = re.compile(r"[^!-<>-~]*(__[^=]*)?spawner", re.IGNORECASE)
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
-# A sibling's page may add cookies of our name where they are not `__Host-` ones. All that a browser keeps for one site
-# are tried, so that they do not lock the owner out: Chromium keeps 180.
+# Without `__Host-`, sibling pages can plant cookies of our name. All are tried, so that planted ones do not lock the
+# owner out: Chromium keeps 180 per site.
 MAX_TRIED = 200
-# Bytes of one answer's head, which the proxy bounds. Whoever comes again is rid of more.
+# Bytes of one response's headers, limited by the proxy. The next request expires more.
 MAX_EXPIRED = 48 * 1024
 
 
 def grant_name(settings: Settings) -> str:
-    """The cookie that opens one workspace."""
+    """Name of the cookie that grants one workspace."""
     return _prefix(settings) + "spawner_workspace"
 
 
 def entry_name(settings: Settings) -> str:
-    """The cookie that ties a one-use code to the browser that asked for it."""
+    """Name of the cookie that binds a one-use code to its browser."""
     return _prefix(settings) + "spawner_entry"
 
 
 def make(
     settings: Settings, route: Route, name: str, value: str, *, seconds: int | None = None, anywhere: bool = False
 ) -> Cookie:
-    """A cookie that the browser shows to this workspace only."""
+    """Build a cookie sent to this workspace only."""
     return Cookie(name, value, route.prefix or "/", _secure(settings), seconds, anywhere)
 
 
 def expired(settings: Settings, route: Route, headers: Sequence[str]) -> Iterator[str]:
-    """Set-Cookie values that make a browser forget these cookies: all but what the gateway itself set.
+    """Yield Set-Cookie values that delete these cookies, except the gateway's own.
 
-    A browser does not tell where a cookie belongs. It showed it for this address, so its path is one of the address's
-    own, and its domain is the host's or, where workspaces have a host each, perhaps the one above it.
+    Requests do not tell a cookie's path and domain. Its path must match this address; its domain is the host or, with a
+    host per workspace, perhaps the parent.
     """
     pairs = map(parse_cookie, split_cookies(headers))
     names = dict.fromkeys(name for name, value in pairs if not (_OURS.match(name) and _VALUE.fullmatch(value)))
@@ -60,12 +60,12 @@ def expired(settings: Settings, route: Route, headers: Sequence[str]) -> Iterato
 
 
 def values(headers: Iterable[str], name: str) -> list[str]:
-    """What of our tokens' form the Cookie headers give this name, in order, each once, at most `MAX_TRIED`."""
+    """Return the distinct well-formed values of this cookie, in order, at most `MAX_TRIED`."""
     return [value for value in cookie_values(headers, name) if _VALUE.fullmatch(value)][:MAX_TRIED]
 
 
 def without_ours(headers: Sequence[str]) -> str:
-    """One Cookie header for the container: all of the request's cookies but the platform's. May be empty."""
+    """Return one Cookie header for the container, without the platform's cookies. May be empty."""
     return "; ".join(pair for pair in split_cookies(headers) if not _OURS.match(pair))
 
 

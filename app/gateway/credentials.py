@@ -1,7 +1,4 @@
-"""The platform's credentials in a request for a workspace: what they are, and what is left for the container.
-
-An application has credentials of its own in the same places, and gets them as they are.
-"""
+"""Separates the platform's credentials in a request from the application's, which pass unchanged."""
 
 import base64
 import binascii
@@ -14,15 +11,16 @@ from app.core.errors import Unauthorized
 from app.gateway.proxied_request import ProxiedRequest
 from app.security.tokens import Tokens
 
-# The proxy strikes out what has this form from every header and, where it is told to, from the query.
+# The proxy removes text of this form from every header and, if told to, from the query.
 _TOKEN = re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}")
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class PresentedCredentials:
-    """`token` is the personal token that a request shows, `authorization` what the container may see of that header;
-    `in_query` says that a token stands in the address."""
+    """`token` is the request's personal token, `authorization` the header for the container; `in_query` means that the
+    query has a token.
+    """
 
     token: str | None
     authorization: str
@@ -30,10 +28,10 @@ class PresentedCredentials:
 
 
 def read_credentials(tokens: Tokens, proxied: ProxiedRequest) -> PresentedCredentials:
-    """Tell the platform's credentials from the application's.
+    """Separate the platform's credentials from the application's.
 
-    A websocket's client may have no other place for a token than its subprotocols or the query. Raises `Unauthorized`
-    where several tokens are shown: nobody can choose which one is read.
+    Websocket clients may only be able to send a token as subprotocol or in the query. Raises `Unauthorized` for several
+    tokens: which one counts would be ambiguous.
     """
     kept, found = [], []
     for value in proxied.authorization:
@@ -57,12 +55,12 @@ def _holds_ours(tokens: Tokens, text: str) -> bool:
 
 
 def _basic(authorization: str) -> tuple[str, str] | tuple[()]:
-    """User and password of an Authorization header; nothing where it is none of that kind."""
+    """Parse user and password of Basic authorization; empty for other schemes."""
     scheme, _, rest = authorization.strip().partition(" ")
     if scheme.lower() != "basic":
         return ()
     try:
-        # As the most lenient of readers does: without padding, past characters that are none of base64's.
+        # As lenient as any server: without padding, ignoring non-base64 characters.
         user, _, password = base64.b64decode(rest.encode("latin-1") + b"==").decode("latin-1").partition(":")
     except binascii.Error:
         return ()
@@ -70,7 +68,7 @@ def _basic(authorization: str) -> tuple[str, str] | tuple[()]:
 
 
 def _in_query(query: str) -> list[tuple[str, str]]:
-    """The fields of a query that hold a personal token, decoded."""
+    """Return the decoded query fields that hold a personal token."""
     if TOKEN_PREFIX not in query and "%" not in query:
         return []
     fields = parse_qsl(query, keep_blank_values=True, encoding="latin-1")

@@ -1,8 +1,7 @@
-"""Who may go where. The reverse proxy asks this for every request at a workspace's origin.
+"""Decides every request to a workspace's origin, for the reverse proxy.
 
-A good workspace cookie opens the one workspace that it was made for, while the session behind it lives and its account
-may enter there. A program's personal token opens its owner's own workspaces. Nothing of others is looked up by the
-route, so a stranger's workspace and one that does not exist cannot be told apart.
+A workspace cookie grants one workspace while its session is live and its account may enter. A personal token grants its
+owner's workspaces. Nothing else is looked up by route, so unknown and foreign workspaces are indistinguishable.
 """
 
 import asyncio
@@ -51,13 +50,13 @@ from app.security.tokens import new_token
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.states import RELEASED
 
-# Time to read a mail and come back: as long as it takes to sign in.
+# Time to sign in: to read a mail and return.
 ENTRY_SECONDS = 900
-# Up to how many containers of one account each tier reaches. The proxy bounds requests in flight for a container by its
-# tier; the last one has no name here.
+# Maximum number of an account's containers per tier. The proxy limits a container's requests in flight by tier; the
+# last one has no name here.
 TIERS = ((1, ""), (4, "few"))
 LAST_TIER = "many"
-# How often a row that keeps changing is looked at for one request.
+# Maximum reads of a row that keeps changing, per request.
 LOOKS = 3
 MOVING = (
     WorkspaceStatus.QUEUED,
@@ -72,12 +71,12 @@ MOVING = (
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Go on to `upstream`, taking `prefix` off the path, as `user`, with `cookie` and `authorization` for headers, and
-    `headers` that its template adds.
+    """Forward to `upstream` as `user`: strip `prefix` from the path, replace `cookie` and `authorization`, and add the
+    template's `headers`.
 
-    `base` is the path that the workspace's own cookies are held to; empty where it has a host of its own. A `ticket`
-    says that the upstream is this process's relay, and must be shown there; `clean_query` that a token of ours is to be
-    struck out of the query; `tier` how many containers share what their owner may have in flight.
+    `base` is the path for the workspace's own cookies; empty if it has a host of its own. A `ticket` makes this
+    process's relay the upstream, which requires it. `clean_query` removes our token from the query. `tier` limits the
+    owner's requests in flight.
     """
 
     upstream: str
@@ -94,7 +93,7 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Go elsewhere, perhaps with a cookie."""
+    """Redirect, optionally with a cookie."""
 
     location: str
     status: int
@@ -103,10 +102,9 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """Tell a person, on a page, what is the matter and where to go on.
+    """Show a page with the reason and the next step.
 
-    `status` is what the workspace is doing, `cookies` are values of Set-Cookie; `framed` says that the page stands in a
-    frame.
+    `status` is the workspace's state, `cookies` are Set-Cookie values; `framed` means that the page is in a frame.
     """
 
     error: AppError
@@ -121,7 +119,7 @@ Answer = Allow | Redirect | ErrorPage
 
 @dataclass(frozen=True, slots=True)
 class GatewayContext:
-    """What one process judges requests with."""
+    """What a process needs for decisions."""
 
     resources: Resources
     watch: JobSubscriptions
@@ -131,11 +129,11 @@ class GatewayContext:
 
 
 async def answer(context: GatewayContext, proxied: ProxiedRequest) -> Answer:
-    """Judge one request. One to a paused workspace waits until that is awake, with no session open.
+    """Decide one request. Waits for a paused workspace to resume, without an open session.
 
     Raises `NotFound`, `Unauthorized`, `Forbidden`, `InsufficientScope`, `InvalidRequest`, `MethodNotAllowed`,
-    `Unavailable`, the gateway's own errors and what may refuse a launch; where a person would see them at a workspace's
-    name they are a `ErrorPage`.
+    `Unavailable`, the gateway's own errors and those of a launch. For page navigations to a workspace these become an
+    `ErrorPage`.
     """
     resources = context.resources
     settings = resources.settings
@@ -154,7 +152,7 @@ async def answer(context: GatewayContext, proxied: ProxiedRequest) -> Answer:
         return await _enter(resources, proxied, route)
     shown = read_credentials(resources.tokens, proxied)
     if shown.token is not None:
-        # A person would be asked to sign in, shown a page, or have a workspace started: none of that helps a program.
+        # Programs must not get sign-in redirects, pages, or a workspace start.
         proxied = replace(proxied, page=False)
     try:
         return await _decide(context, proxied, route, shown)
@@ -165,7 +163,7 @@ async def answer(context: GatewayContext, proxied: ProxiedRequest) -> Answer:
 async def _decide(
     context: GatewayContext, proxied: ProxiedRequest, route: Route, shown: PresentedCredentials
 ) -> Answer:
-    """Judge a request for a path of a workspace."""
+    """Decide a request for a path of a workspace."""
     resources, template = context.resources, context.resources.catalog.get(route.template)
     if shown.token is None:
         check_page(resources.settings, proxied, route, template)
@@ -186,7 +184,9 @@ async def _decide(
 
 
 async def serves(session: AsyncSession, resources: Resources, host: str) -> bool:
-    """Whether a certificate may be asked for this host: the public one, the workspaces', or a workspace's own."""
+    """Return whether a certificate may be issued for this host: the public one, the workspaces', or a
+    workspace's own.
+    """
     settings, host = resources.settings, host.lower()
     if host == urlsplit(settings.public_url).hostname:
         return True
@@ -201,7 +201,7 @@ async def serves(session: AsyncSession, resources: Resources, host: str) -> bool
 
 
 def _outside(settings: Settings, proxied: ProxiedRequest) -> Answer:
-    """No workspace's name: a person who typed the bare origin is brought to the front door."""
+    """Answer a request outside any workspace: redirects the bare origin to the home page."""
     if proxied.navigates and proxied.uri == "/":
         return Redirect(f"{settings.public_url}/", 302)
     raise NotFound
@@ -220,9 +220,10 @@ async def _find_grant(
 
 
 async def wake_if_needed(context: GatewayContext, proxied: ProxiedRequest, grant: Grant, until: float) -> bool:
-    """Note the visit, wake what is asleep, start what a visit may start. True where the row is to be read again.
+    """Record the visit, resume a paused workspace, start a stopped one if permitted. Returns True if the row must be
+    read again.
 
-    Who is let in by a share may wake it, but not start it: that would count against its owner. Raises `Refused`.
+    Visitors of a share may resume it, but not start it, which would count against its owner. Raises `Refused`.
     """
     resources, template = context.resources, context.resources.catalog.get(grant.template)
     if template is None or proxied.unreachable or asyncio.get_running_loop().time() >= until:
@@ -238,7 +239,7 @@ async def wake_if_needed(context: GatewayContext, proxied: ProxiedRequest, grant
         return True
     failed_now = grant.status is WorkspaceStatus.ERROR and utcnow() - grant.status_at < wake.CALM
     if grant.own and template.start_on_visit and proxied.navigates and grant.status in RELEASED and not failed_now:
-        # What runs in it can end it as often as somebody opens it.
+        # Counted: its programs can end it, so visits could restart it endlessly.
         await wake.launch(resources, grant.owner_id, grant.visitor_id, template.key, counted=True)
         return True
     return False
@@ -252,7 +253,7 @@ def _admit(
     shown: PresentedCredentials,
     template: Template | None,
 ) -> Answer:
-    """Whoever may enter is here: let through if the workspace runs."""
+    """Answer a permitted visitor: forwards the request if the workspace runs."""
     if grant.status is not WorkspaceStatus.RUNNING or grant.host is None or grant.port is None:
         error = WorkspaceNotRunning if grant.own or grant.status in MOVING else SharedNotRunning
         seconds = "3" if grant.status in MOVING else "30"
@@ -262,8 +263,7 @@ def _admit(
         return _refuse(proxied, route, failure(headers={"Retry-After": "5"}), grant.status)
     settings = context.resources.settings
     host = f"[{grant.host}]" if ":" in grant.host else grant.host
-    # A container may answer before it has read a body, and close: the proxy's client then loses the answer, our relay
-    # does not.
+    # A container may respond before reading a body, and close: the proxy would lose the response, our relay does not.
     relayed = proxied.upgrade or proxied.method not in SAFE_METHODS
     ticket = None
     if relayed:
@@ -287,10 +287,10 @@ def _admit(
 def _headers(
     settings: Settings, proxied: ProxiedRequest, route: Route, template: Template | None, grant: Grant
 ) -> Iterator[tuple[str, str]]:
-    """What the template adds to a request; nobody's value counts but its own, which may be empty.
+    """Yield the template's headers; they replace the client's, and may be empty.
 
-    Raises `InvalidRequest` for another spelling of such a name, which some servers take for the same: the proxy
-    overwrites a name as it is.
+    Raises `InvalidRequest` for a variant spelling that some servers treat as the same name: the proxy replaces exact
+    names only.
     """
     added = template.headers if template is not None else {}
     if not added:
@@ -303,14 +303,14 @@ def _headers(
 
 
 def _too_large(settings: Settings, proxied: ProxiedRequest, route: Route) -> ErrorPage:
-    """The head holds more than may pass on. Where that is cookies' doing, the browser forgets them."""
+    """Answer a request with too large headers. If cookies are the cause, the browser deletes them."""
     if not proxied.navigates or sum(map(len, proxied.cookies)) < MAX_HEAD // 2:
         return _refuse(proxied, route, HeadersTooLarge())
     return ErrorPage(CookiesTooLarge(), route, cookies=tuple(cookies.expired(settings, route, proxied.cookies)))
 
 
 def _refuse(proxied: ProxiedRequest, route: Route, error: AppError, status: WorkspaceStatus | None = None) -> ErrorPage:
-    """Say it on a page where a person would see it. In another site's frame all that a page can do is to lead out."""
+    """Build the error page. In another site's frame the page only links out."""
     if not proxied.page:
         raise error
     if isinstance(error, Forbidden):
@@ -319,9 +319,9 @@ def _refuse(proxied: ProxiedRequest, route: Route, error: AppError, status: Work
 
 
 def _sign_in(settings: Settings, proxied: ProxiedRequest, route: Route) -> Redirect:
-    """Nobody is signed in at this origin: send a person through the public one, and back with a code.
+    """Redirect a navigation through sign-in at the public origin, and back with a code.
 
-    Not in a frame: the public one may stand in none.
+    Not in a frame, as the public origin forbids framing.
     """
     if not proxied.page:
         raise Unauthorized if proxied.browser else TokenRefused
@@ -330,7 +330,7 @@ def _sign_in(settings: Settings, proxied: ProxiedRequest, route: Route) -> Redir
     if not proxied.navigates:
         raise NotEntered
     name = cookies.entry_name(settings)
-    # Another tab may be on its way with the state that it was given: both can come back with the same one.
+    # Reuses the state of a concurrent tab, so that both can return with it.
     state = next(filter(tokens.is_token, cookies.values(proxied.cookies, name)), None) or new_token()
     query = urlencode({"next": route.rest, "state": state}, encoding="latin-1")
     cookie = cookies.make(settings, route, name, state, seconds=ENTRY_SECONDS)
@@ -338,8 +338,9 @@ def _sign_in(settings: Settings, proxied: ProxiedRequest, route: Route) -> Redir
 
 
 async def _enter(resources: Resources, proxied: ProxiedRequest, route: Route) -> Answer:
-    """Exchange a one-use code for the workspace cookie. HEAD and the like spend nothing, nor does a question that may
-    come again after its answer was lost."""
+    """Exchange a one-use code for the workspace cookie. Only GET redeems it, and only if the proxy does not repeat the
+    question: a first answer may be lost.
+    """
     if proxied.method != "GET" or proxied.repeatable:
         raise MethodNotAllowed
     settings = resources.settings

@@ -1,5 +1,4 @@
-"""The gateway's pages. They stand at a workspace's origin, where the platform's files are not: one self-contained
-page, whose only style and script are named by their hashes in the policy."""
+"""The gateway's pages at a workspace's origin: self-contained, with inline style and script permitted by hash."""
 
 import hashlib
 from base64 import b64encode
@@ -78,21 +77,21 @@ HERE = Text("It is open: show it here", "Er ist offen: hier anzeigen")
 
 
 def _place(refusal: ErrorPage) -> str:
-    """Where in the workspace the person was going; what was refused there leads to none."""
+    """Return the query with the visitor's path in the workspace; empty for errors other than a stopped workspace."""
     if not isinstance(refusal.error, WorkspaceNotRunning) or refusal.route.rest in ("", "/"):
         return ""
     return f"?{urlencode({'next': refusal.route.rest}, encoding='latin-1')}"
 
 
 def policy(settings: Settings, refusal: ErrorPage) -> str:
-    """Who may frame the page: who may frame workspaces, and anybody where it does nothing but lead out of a frame."""
+    """Build the page's CSP: frameable by the allowed origins, and by any if it only links out of the frame."""
     if isinstance(refusal.error, OpenInTab):
         return POLICY + "*"
     return POLICY + ("'self' " + " ".join(settings.frame_ancestors) if settings.frame_ancestors else "'none'")
 
 
 def render(settings: Settings, refusal: ErrorPage, locale: Locale) -> str:
-    """The page that says why a workspace cannot be seen now. While it is starting, the page asks again by itself."""
+    """Render the page with the reason. It reloads itself while the workspace starts."""
     error, moving, route = refusal.error, refusal.status in MOVING, refusal.route
     text, link = error.detail, f"{settings.public_url}/open/{route.name}{_place(refusal)}"
     if isinstance(error, OpenInTab):

@@ -1,4 +1,4 @@
-"""What the gateway refuses with, beside the errors that all of the app share."""
+"""The gateway's own errors."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from app.core.i18n import Text
 
 
 class TokenRefused(Unauthorized):
-    """For programs: it names the ways in which a token can be shown, which some ask for before they show one."""
+    """Names the ways to send a token: some clients probe for them without credentials."""
 
     detail = Text(
         "Show a personal token with the scope `workspaces`: it is missing, expired or revoked.",
@@ -140,7 +140,7 @@ class InvalidAnswer(WorkspaceUnreachable):
     )
 
 
-# Why no answer came from a workspace that a request was let through to, in the proxy's words.
+# Why a forwarded request got no response, by the proxy's words.
 FAILURES: Mapping[str, type[WorkspaceUnreachable]] = {
     "busy": WorkspaceBusy,
     "slow": WorkspaceSlow,

@@ -1,4 +1,4 @@
-"""The heads of requests and answers that the relay passes on, as bytes."""
+"""Request and response headers in the relay, as bytes."""
 
 TICKET = b"x-spawner-ticket"
 END = b"\r\n\r\n"
@@ -6,9 +6,9 @@ _BODY = (b"content-length", b"transfer-encoding")
 
 
 def split_ticket(head: bytes, *, upgrade: bool = True) -> tuple[bytes, str] | None:
-    """A request's head without its ticket, and the ticket; None unless it holds one.
+    """Split the ticket from a request's head; None without a ticket.
 
-    With `upgrade` also None unless the head is all of the request: a GET without a body.
+    `upgrade`: also None unless the head is the entire request, a GET without body.
     """
     first, *lines = head.removesuffix(END).split(b"\r\n")
     kept, tickets = [first], []
@@ -29,14 +29,16 @@ def split_ticket(head: bytes, *, upgrade: bool = True) -> tuple[bytes, str] | No
 
 
 def body_length(head: bytes) -> int:
-    """How long the body of a request is, where its head says so."""
+    """Return a request's body length from its head."""
     fields = [line.partition(b":") for line in head.removesuffix(END).split(b"\r\n")[1:]]
     found = [value.strip() for name, _, value in fields if name.lower() == b"content-length"]
     return int(found[0]) if len(found) == 1 and found[0].isdigit() else 0
 
 
 def switching(head: bytes) -> bytes | None:
-    """The head of a 101 as the proxy reads it, which wants the word in Connection; None if it opens no websocket."""
+    """Normalise a 101 response for the proxy, which requires the keyword in Connection; None unless it opens a
+    websocket.
+    """
     fields = [line.partition(b":") for line in head.removesuffix(END).split(b"\r\n")[1:]]
     values = [(name.strip().lower(), value.strip().lower()) for name, _, value in fields]
     if [value for name, value in values if name == b"upgrade"] != [b"websocket"]:

@@ -1,4 +1,4 @@
-"""Notes that workspaces are used: one write a minute for each, however many requests come."""
+"""Records use of workspaces, at most once a minute each."""
 
 import time
 from uuid import UUID
@@ -10,17 +10,17 @@ from app.models import Workspace, utcnow
 from app.resources import Resources
 
 MAX_SECONDS = 60.0
-# Far more than one process sees in a minute; then those of earlier minutes are forgotten.
+# Far above one process's workspaces per minute; beyond it, old entries are dropped.
 MAX_KEPT = 10_000
 
 
 def interval(template: Template) -> float:
-    """How often use is written, in seconds: well within the shortest time that it puts off."""
+    """Return the seconds between writes: well below the shortest idle time."""
     return min([MAX_SECONDS, *(limit / 4 for limit in (template.idle_pause, template.idle_stop) if limit)])
 
 
 class Activity:
-    """What one process has written lately."""
+    """What one process has written recently."""
 
     def __init__(self) -> None:
         self._noted: dict[UUID, float] = {}
@@ -28,8 +28,8 @@ class Activity:
     async def record_activity(
         self, resources: Resources, workspace_id: UUID, generation: int, template: Template
     ) -> bool:
-        """Write that a workspace is used, where that was not just done. False if it has been asked for something since
-        `generation`: the pause that began while the row was read is seen by whoever reads it again.
+        """Record use unless done recently. Returns False if a request came since `generation`: the caller must read the
+        row again, as a pause may have started.
         """
         now = time.monotonic()
         last = self._noted.get(workspace_id)

@@ -1,9 +1,9 @@
-"""How a session gets from the platform's origin to a workspace's, which shares no cookie with it.
+"""Carries a session from the platform's origin to a workspace's origin, which shares no cookie with it.
 
-The workspace's origin gives the browser a random entry cookie and sends it to `{PUBLIC_URL}/open/{route}` with the
-same value as `state`. There whoever may enter gets a one-use code, whose hash covers that state; back at the
-workspace's origin code and cookie together buy the workspace cookie. Without the entry cookie, a stranger could send a
-link with a code of their own and have their page run in somebody else's browser, beside that person's workspaces.
+The workspace's origin sets a random entry cookie and redirects to `{PUBLIC_URL}/open/{route}` with the same value as
+`state`. There a permitted visitor gets a one-use code, whose hash covers that state. Back at the workspace's origin,
+code and cookie together are exchanged for the workspace cookie. Without the entry cookie, an attacker could send a link
+with a code of their own and run their page in another user's browser, beside that user's workspaces.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from app.resources import Resources
 from app.security.tokens import is_token, new_token
 
 CODE_LIFE = timedelta(seconds=60)
-# Of a session within that time, spent or not: each that is spent leaves a cookie and a line of the audit trail.
+# Codes per session in that time, redeemed or not: each redeemed one adds a cookie and an audit row.
 MAX_CODES = 50
 ENTER_PATH = "/.spawner/enter"
 _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
@@ -35,15 +35,14 @@ _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 async def make_code(
     session: AsyncSession, resources: Resources, caller: Principal, slug: str, template: str, state: str
 ) -> str | None:
-    """A code that buys one workspace cookie within a minute, in the browser that holds `state`.
+    """Create a code for one workspace cookie, valid for a minute in the browser that holds `state`.
 
-    None if there is no such workspace that the caller may enter. Raises `TooManyEntries` where the session has asked
-    for more codes within a minute than a person can.
+    Returns None without a workspace that the caller may enter. Raises `TooManyEntries`.
     """
     workspace_id = await _find_enterable(session, resources, caller, slug, template)
     if workspace_id is None:
         return None
-    # Of requests at the same moment each must see the other's.
+    # Serialises concurrent requests, which must count each other's codes.
     await session.execute(select(Session.id).where(Session.id == caller.session_id).with_for_update(key_share=True))
     lately = and_(Handoff.session_id == caller.session_id, Handoff.expires_at > utcnow())
     if (await session.scalar(select(func.count()).where(lately)) or 0) >= MAX_CODES:
@@ -63,7 +62,7 @@ async def make_code(
 async def _find_enterable(
     session: AsyncSession, resources: Resources, caller: Principal, slug: str, template: str
 ) -> UUID | None:
-    """The workspace of this name, if the caller may enter it."""
+    """Return the workspace of this name if the caller may enter it."""
     query = (
         select(Workspace.id)
         .join(_owner, _owner.id == Workspace.user_id)
@@ -80,11 +79,10 @@ async def _find_enterable(
 async def enter_url(
     session: AsyncSession, resources: Resources, caller: Principal, route: str, next_path: str, state: str | None
 ) -> str | None:
-    """Where to send the caller's browser so that it ends at `next_path` of this workspace, signed in.
+    """Return the address that brings the caller's browser, signed in, to `next_path` of this workspace.
 
-    `next_path` and `state` are the query of `/open/{route}` as it came. Without a state the browser has not been at
-    the workspace's origin yet: it goes there first, gets one, and comes back. None if the route is unknown or not
-    the caller's. Only with a state is anything written.
+    `next_path` and `state` come from the query of `/open/{route}`. Without a state, the browser first visits the
+    workspace's origin, gets one, and returns. None if the route is unknown or foreign. Writes only with a state.
     """
     names = split_route(route)
     if names is None:
@@ -104,8 +102,9 @@ async def enter_url(
 async def exchange(
     session: AsyncSession, resources: Resources, route: Route, code: str, states: Iterable[str]
 ) -> str | None:
-    """Spend a code for the workspace cookie's value; None unless it is unspent, in time, for this route and one of
-    these states, and its session lives. One statement looks for all of them: anybody may show many."""
+    """Exchange a code for the workspace cookie's value; None unless it is unused, unexpired, for this route and one of
+    the states, with a live session. One statement checks all states, as a request may carry many.
+    """
     hashes = [digest for state in states for digest in resources.tokens.hashes("handoff", f"{code}.{state}")]
     spent = await session.execute(
         update(Handoff)
@@ -144,7 +143,7 @@ async def exchange(
 
 
 async def purge(session: AsyncSession) -> int:
-    """Delete a batch of codes whose minute is over and of cookies whose session is, and return how many. Repeat it."""
+    """Delete a batch of expired codes and of cookies without live session; returns the count. Repeat until 0."""
     now = utcnow()
     codes = await delete_batch(session, Handoff, Handoff.expires_at < now)
     over = exists().where(

@@ -1,4 +1,4 @@
-"""Which pages may ask what of a workspace, in the name of the person whose browser they stand in."""
+"""Which pages may send which requests to a workspace with the visitor's cookies."""
 
 from urllib.parse import urlsplit
 
@@ -13,21 +13,21 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def crosses_sites(settings: Settings, template: Template | None) -> bool:
-    """Whether a workspace's cookie must come along where another site's page frames it or posts to it.
+    """Return whether the workspace's cookie must be sent cross-site: for frames of, or posts from, other sites.
 
-    Browsers allow such a cookie over TLS only.
+    Browsers permit such cookies only with TLS.
     """
     wanted = bool(settings.frame_ancestors) or (template is not None and bool(template.posts_from))
     return wanted and settings.workspace_url.startswith("https://")
 
 
 def check_page(settings: Settings, proxied: ProxiedRequest, route: Route, template: Template | None) -> None:
-    """Raise `Forbidden` for what another origin's page asks in the visitor's name.
+    """Raise `Forbidden` for disallowed requests of another origin's page.
 
-    Websockets know no same-origin policy, so they must name their origin. Other requests are refused if the browser
-    says that they come from elsewhere and may change something, or bring scripts, images or frames into another page:
-    the workspaces are siblings of one site, and SameSite cookies do not keep siblings apart. Links from anywhere work,
-    and what the operator lists: frames, and forms that a template expects.
+    Websockets ignore the same-origin policy, so they must name their origin. Other requests are refused if the browser
+    reports another origin and they may change something, or load scripts, images or frames into its page: workspaces
+    are same-site, so SameSite does not protect them from each other. Permitted are links from anywhere, and listed
+    frames and form posts.
     """
     own = origin_of(settings, route.name)
     changes = proxied.method not in SAFE_METHODS
@@ -40,23 +40,22 @@ def check_page(settings: Settings, proxied: ProxiedRequest, route: Route, templa
     elif proxied.site is not None:
         if changes or proxied.part:
             raise Forbidden
-    # A browser that does not say where a request comes from cannot be let in with a cookie that comes from anywhere.
+    # Without Fetch Metadata or Origin, a cookie sent cross-site cannot be trusted.
     elif (changes and proxied.origin not in (None, own)) or (proxied.cookies and crosses_sites(settings, template)):
         raise Forbidden
 
 
 def check_program(proxied: ProxiedRequest) -> None:
-    """Raise `TokenInBrowser` for a browser's page: one that knows a token is one that it has leaked to."""
+    """Raise `TokenInBrowser` if a browser's page sends a token: the token has leaked to it."""
     if proxied.browser:
         raise TokenInBrowser
     _check_upgrade(proxied)
 
 
 def _is_listed(settings: Settings, proxied: ProxiedRequest, own: str, template: Template | None) -> bool:
-    """Whether a page comes into a frame that may hold it, or a form comes from where its template expects one.
+    """Return whether a listed page frames the workspace, or a form post comes from the template's origins.
 
-    A frame's own page names itself in the referrer. Above it others may stand: those the browser compares with the
-    policy of the answer.
+    A frame's own page is the referrer. The browser checks pages above it against the response's CSP.
     """
     if proxied.framed:
         return proxied.navigates and _origin(proxied.referrer) in (own, *settings.frame_ancestors)

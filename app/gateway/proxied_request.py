@@ -1,4 +1,4 @@
-"""One request at a workspace's origin, as the proxy describes it."""
+"""A request to a workspace's origin, as described by the proxy."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,20 @@ from starlette.datastructures import Headers
 from app.http.negotiation import accepts_html, is_prefetch
 from app.http.patience import read_patience
 
-# What a browser calls a request for a page within another page.
+# Sec-Fetch-Dest of pages within a page.
 FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxiedRequest:
-    """A request for a workspace.
+    """A request to a workspace.
 
-    `authorization` and `protocols` are the values of Authorization and Sec-WebSocket-Protocol, `names` those of all
-    headers. `site` is its Sec-Fetch-Site; `browser` says that it comes from a browser that says so; `part` that the
-    answer is for use within a page that is open, `framed` that this use is a page in a frame. `upgrade` says that it
-    wants a websocket; `page` that a person would see the answer as a page; `unreachable`, if it is not empty, that the
-    proxy was let through a moment ago, and why no answer came; `repeatable` that the proxy may put this question again
-    by itself. `size` are the bytes of its head; `patience` the seconds for which its body may stand still; None sets
-    no limit.
+    `authorization` and `protocols` are the values of Authorization and Sec-WebSocket-Protocol; `names` are all header
+    names. `site` is Sec-Fetch-Site; `browser`: the client sends such headers. `part`: a subresource or frame of an open
+    page; `framed`: a frame. `upgrade`: requests a websocket. `page`: a person would see the response as a page.
+    `unreachable`: if not empty, why the proxy got no response after an earlier grant. `repeatable`: the proxy may
+    repeat this question. `size`: bytes of its head. `patience`: timeout in seconds for a stalled body; None for no
+    limit.
     """
 
     method: str
@@ -46,12 +45,12 @@ class ProxiedRequest:
 
     @property
     def navigates(self) -> bool:
-        """Whether a person goes there."""
+        """Whether a person navigates there."""
         return self.page and self.method == "GET"
 
 
 def read_request(headers: Headers, *, unreachable: str, repeatable: bool) -> ProxiedRequest:
-    """Read the proxy's question."""
+    """Parse the proxy's question."""
     fields: dict[str, list[str]] = {}
     size = 0
     for name, value in headers.raw:
@@ -65,13 +64,13 @@ def read_request(headers: Headers, *, unreachable: str, repeatable: bool) -> Pro
         return values[0] if values is not None else None
 
     def whole(name: str) -> str | None:
-        """Of several values one that is none of them, so that nobody can choose which is read."""
+        """Join repeated values: the result matches nothing, so clients cannot choose which one counts."""
         values = fields.get(name)
         return ", ".join(values) if values is not None else None
 
     method, mode = first("x-forwarded-method") or "", first("sec-fetch-mode")
     uri = first("x-forwarded-uri") or ""
-    # CONNECT is how HTTP/2 and HTTP/3 open a websocket.
+    # HTTP/2 and HTTP/3 open websockets with CONNECT.
     upgrade = bool(first("x-forwarded-upgrade")) or method == "CONNECT"
     page = mode == "navigate" if mode is not None else accepts_html(headers)
     dest, site, origin = first("sec-fetch-dest"), whole("sec-fetch-site"), whole("origin")
@@ -86,7 +85,7 @@ def read_request(headers: Headers, *, unreachable: str, repeatable: bool) -> Pro
         origin=origin,
         referrer=whole("referer"),
         site=site,
-        # Not the mode alone: programs that fetch as browsers do send that.
+        # Not the mode alone: programs with a fetch API send it too.
         browser=not (site is None and dest is None and origin is None),
         part=mode is not None and (mode != "navigate" or (dest or "document") != "document"),
         framed=mode == "navigate" and dest in FRAMES,

@@ -1,4 +1,4 @@
-"""A decision as the answer to the proxy's question."""
+"""Decisions as responses to the proxy."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from app.core.settings.model import Settings
 from app.gateway import error_pages
 from app.gateway.decide import Allow, ErrorPage, Redirect
 
-# The proxy reads this many numbered headers; those that the template does not use name a header to remove.
+# The proxy reads this many numbered headers; unused ones name a header to remove.
 _UNUSED = [
     (
         (b"x-spawner-name-%d" % number, b"X-Spawner-Unused"),
@@ -22,8 +22,8 @@ _UNUSED = [
 
 
 def admission(settings: Settings, answer: Allow) -> Response:
-    """The answer that lets a request pass. The proxy alone reads it."""
-    # The proxy counts what is in flight by the container's address; the relay is dialled by the whole address.
+    """Build the response that forwards a request. Only the proxy reads it."""
+    # The proxy counts requests in flight by the container's address; the relay is dialled by its whole address.
     host, _, port = ("", "", "") if answer.ticket else answer.upstream.rpartition(":")
     fields = (
         (b"x-upstream", answer.upstream),
@@ -49,7 +49,7 @@ def admission(settings: Settings, answer: Allow) -> Response:
 
 
 def refusal(settings: Settings, answer: Redirect | ErrorPage, locale: Locale) -> Response:
-    """The answer that the client gets as it is: a redirect, or the page that says why."""
+    """Build the response for the client: a redirect, or the error page."""
     if isinstance(answer, Redirect):
         response = Response(status_code=answer.status, headers={"Location": answer.location})
         if answer.cookie is not None:
@@ -64,7 +64,7 @@ def refusal(settings: Settings, answer: Redirect | ErrorPage, locale: Locale) ->
 
 
 def _added(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """As many numbered headers as the proxy reads. One without a value is named once more, to be removed."""
+    """Number the added headers for the proxy. A header without value is named again, for removal."""
     named = [
         field
         for number, (name, value) in enumerate(headers, start=1)

@@ -1,4 +1,4 @@
-"""Notes in the audit trail that a personal token enters a workspace: a row an hour, however many requests it sends."""
+"""Records a personal token's use of a workspace in the audit trail, at most once an hour."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,25 +12,25 @@ from app.resources import Resources
 
 ACTION = "workspace_entered"
 EVERY = timedelta(hours=1)
-# Far more than one process sees in an hour; then those of earlier hours are forgotten.
+# Far above one process's entries per hour; beyond it, old ones are dropped.
 MAX_REMEMBERED = 10_000
 
 
 class TokenEntries:
-    """What one process has seen written lately, so that it need not ask the database for each request."""
+    """A cache of recent rows, which saves a query per request."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[UUID, UUID], datetime] = {}
 
     async def record(self, resources: Resources, grant: Grant) -> None:
-        """Write that the token of `grant` entered, unless a row of the last hour says so."""
+        """Record that the token of `grant` entered, unless a row of the last hour exists."""
         now, key = utcnow(), (grant.holder_id, grant.workspace_id)
         last = self._seen.get(key)
         if last is not None and now - last < EVERY:
             return
         trail.identify(token_id=grant.holder_id)
         async with resources.unit_of_work() as session:
-            # Processes that see the token at once take turns.
+            # Serialises processes that see the token at once.
             await session.scalar(select(ApiToken.id).where(ApiToken.id == grant.holder_id).with_for_update())
             target = str(grant.workspace_id)
             written = select(AuditEntry.id).where(

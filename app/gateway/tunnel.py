@@ -1,13 +1,12 @@
-"""One request's two connections, the proxy's and the container's, and the bytes between them.
+"""One request's two connections, to the proxy and to the container.
 
-The proxy's connection must open with one request that holds a ticket. The container sees that request without the
-ticket. Where it asks for a websocket, the container sees nothing else from this side before it has answered 101: a
-second request on the same connection would be one that nobody judged. Any other answer is passed on, and ends both
-connections.
+The proxy's connection starts with one request that holds a ticket; the container receives it without the ticket. For a
+websocket, the container receives nothing more before its 101: a second request on the connection would be unauthorised.
+Any other response is forwarded and ends both connections.
 
-Any other request may have a body. It passes on while the container says something already, and what the container said
-reaches the proxy even if it closes the connection with a part of the body unread. The proxy is told of a body that
-stands still before it would find out, as long as nothing was answered: it could not tell its client then.
+Other requests may have a body, forwarded while the container may already respond. The response reaches the proxy even
+if the container closes with part of the body unread. The proxy learns of a stalled body before its own timeout, unless
+a response has started: later it could not tell its client.
 """
 
 import asyncio
@@ -21,28 +20,28 @@ from typing import cast
 from app.gateway.authorization import SessionGrant
 from app.gateway.heads import END, body_length, split_ticket, switching
 
-# The proxy's own limit, and what it adds.
+# The proxy's own limit, plus what it adds.
 MAX_HEAD = 96 * 1024
-# What a client may send ahead of the container's answer.
+# Bytes that a client may send before the container's response.
 MAX_EARLY = 64 * 1024
 HEAD_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 60.0
-# How long one side may go on once the other has said that it sends no more.
+# Timeout of one side after the other has closed its direction.
 HALF_SECONDS = 30.0
-# Finds a peer that vanished without a word within about two minutes.
+# Detects a vanished peer within about two minutes.
 KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-# What the proxy cannot read, and tells the gateway so.
+# The proxy cannot parse this, and reports that to the gateway.
 _INVALID = b"not to be passed on" + END
-# The proxy has the words for it.
+# The proxy builds the client's error.
 STALLED = b"HTTP/1.1 499 Stalled\r\nX-Spawner-Stalled: yes\r\nContent-Length: 0\r\nConnection: close" + END
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelTarget:
-    """What a ticket is good for: one request to a container, on behalf of a session; `upgrade` for a websocket.
+    """A ticket's permission: one request to a container, for a session; `upgrade` for a websocket.
 
-    `patience` are the seconds for which its body, if its length is known, may stand still.
+    `patience` is the timeout in seconds for a stalled body of known length.
     """
 
     entry: SessionGrant
@@ -52,12 +51,12 @@ class TunnelTarget:
     patience: float | None = None
 
 
-# What a ticket is good for; None where it is good for nothing, and the connection is to be refused.
+# Returns a ticket's target; None for an invalid one, whose connection is refused.
 Redeem = Callable[[str], TunnelTarget | None]
 
 
 class Side(asyncio.Protocol):
-    """One of the two connections. A side whose peer cannot keep up is not read from."""
+    """One of the two connections. Backpressure: not read while its peer cannot keep up."""
 
     transport: asyncio.Transport
 
@@ -83,11 +82,11 @@ class Side(asyncio.Protocol):
             self.peer.go_on()
 
     def hold(self) -> None:
-        """Read no more from it for now."""
+        """Pause reading."""
         self.transport.pause_reading()
 
     def go_on(self) -> None:
-        """Read from it again."""
+        """Resume reading."""
         self.transport.resume_reading()
 
     def eof_received(self) -> bool:
@@ -118,12 +117,12 @@ class Downstream(Side):
         self._held, self._heard = False, asyncio.get_running_loop().time()
 
     def watch(self, missing: int, patience: float) -> None:
-        """Give the request up once so much of a body is missing, and nothing comes for so long though it might."""
+        """Give up the request if `missing` bytes of the body remain and none arrive for `patience` seconds."""
         self.missing, self._heard = missing, asyncio.get_running_loop().time()
         self._look(patience)
 
     def unwatch(self) -> None:
-        """Its body may take as long as it likes. May be repeated."""
+        """Stop the body's timeout. Idempotent."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -150,7 +149,7 @@ class Downstream(Side):
 
 
 class Upstream(Side):
-    """The container's connection. A second descriptor keeps it readable when writing to it has failed."""
+    """The container's connection. A second descriptor keeps it readable after a write has failed."""
 
     _spare = -1
 
@@ -176,7 +175,7 @@ class Upstream(Side):
 
 
 class Tunnel:
-    """Both connections, from the first byte to the end of either. `ended` is called once, with what was admitted."""
+    """Both connections until either ends. Calls `ended` once, with the admitted target."""
 
     def __init__(
         self, redeem: Callable[["Tunnel", str], TunnelTarget | None], ended: Callable[["Tunnel"], None]
@@ -184,7 +183,7 @@ class Tunnel:
         self.near = Downstream(self)
         self.admission: TunnelTarget | None = None
         self.answered = False
-        # Whether bytes of the proxy's pass on, and whether it may send what it likes, as nobody listens any more.
+        # `open`: the proxy's bytes are forwarded. `over`: they are discarded.
         self.open = False
         self.over = False
         self._far: Upstream | None = None
@@ -198,17 +197,17 @@ class Tunnel:
 
     @property
     def upgrade(self) -> bool:
-        """Whether this is a websocket, or may become one."""
+        """Whether this is, or may become, a websocket."""
         return self.admission is None or self.admission.upgrade
 
     def within(self, seconds: float | None) -> None:
-        """Cut both connections unless this is called again in time; None waits for nothing more."""
+        """Abort both connections unless called again in time; None disables the timeout."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def buffer(self, data: bytes) -> None:
-        """Keep what the proxy sends until the container may have it: first the request, then what hurries ahead."""
+        """Buffer the proxy's bytes until the container may have them: the request, then early data."""
         if self.answered:
             return
         self._unsent += data
@@ -218,7 +217,7 @@ class Tunnel:
             self.near.hold()
 
     def answer(self, data: bytes) -> None:
-        """Pass the container's answer on; what it says decides whether the connection opens."""
+        """Forward the container's response; it decides whether the connection opens."""
         self._response += data
         while (end := self._response.find(END)) >= 0:
             words = bytes(self._response[:end]).split(b"\r\n", 1)[0].split(b" ", 2)
@@ -241,7 +240,7 @@ class Tunnel:
             self.abort()
 
     def _switch(self, end: int) -> bool:
-        """Make the container's 101 one that the proxy follows; else say that it cannot be passed on."""
+        """Rewrite the container's 101 for the proxy; else report that it cannot be forwarded."""
         head = switching(bytes(self._response[:end])) if self.upgrade else None
         if head is None:
             self.near.transport.write(_INVALID)
@@ -251,7 +250,7 @@ class Tunnel:
         return True
 
     def far_lost(self) -> None:
-        """The container has said everything. The proxy may still be sending: it is listened to until it has heard."""
+        """Handle the container's end. The proxy may still send, and is read until it has received everything."""
         if self.over:
             return
         if self.upgrade or not self.answered or self.near.transport.is_closing():
@@ -260,7 +259,7 @@ class Tunnel:
         self._say_no_more()
 
     def stalled(self) -> None:
-        """The body stands still, and the container has not answered: the proxy is told, the container is left."""
+        """Handle a stalled body without response: tell the proxy, drop the container."""
         self.answered = True
         self.near.transport.write(STALLED)
         if self._far is None:
@@ -276,7 +275,7 @@ class Tunnel:
         self.near.transport.write_eof()
 
     def half_closed(self, side: Side) -> bool:
-        """One side sends no more; True where the other may go on for a while."""
+        """Handle a closed direction; returns True if the other may continue for a while."""
         if not self.upgrade:
             return False
         other = side.peer
@@ -288,14 +287,14 @@ class Tunnel:
         return True
 
     def close(self) -> None:
-        """End both connections, after what was received has been passed on. May be repeated."""
+        """Close both connections after forwarding received data. Idempotent."""
         self._end()
         for side in (self.near, self._far):
             if side is not None:
                 side.transport.close()
 
     def abort(self) -> None:
-        """End both connections at once. May be repeated."""
+        """Close both connections at once. Idempotent."""
         self._end()
         for side in (self.near, self._far):
             if side is not None:
@@ -334,8 +333,9 @@ class Tunnel:
         self.close()
 
     async def _dial(self, admission: TunnelTarget, head: bytes) -> None:
-        """Connect to the container and send it the request. Where that fails the proxy is told by silence: it asks the
-        gateway once more, which has the words for it."""
+        """Connect to the container and send the request. A failure closes the proxy's connection without a response:
+        the proxy then asks the gateway for the error.
+        """
         loop = asyncio.get_running_loop()
         try:
             _, far = await loop.create_connection(lambda: Upstream(self), admission.host, admission.port)
@@ -348,7 +348,7 @@ class Tunnel:
             far.transport.abort()
             return
         self._far, far.peer, self.near.peer = far, self.near, far
-        # The proxy itself bounds how long any other request waits.
+        # The proxy has its own timeout for other requests.
         self.within(ANSWER_SECONDS if self.upgrade else None)
         far.transport.write(head)
         if not self.upgrade:
@@ -356,7 +356,7 @@ class Tunnel:
             self._send_early()
 
     def _send_early(self) -> None:
-        """From here on bytes pass both ways, if the container has agreed; else what hurried ahead is of no use."""
+        """Start forwarding both ways if the container has agreed; else drop early data."""
         early, self._unsent = bytes(self._unsent), bytearray()
         if self.open and self._far is not None:
             self.near.go_on()

@@ -1,4 +1,4 @@
-"""Waking a paused workspace for a request that waits, and starting a stopped one for a person who opens it."""
+"""Resumes a paused workspace for a waiting request, and starts a stopped one for a visitor."""
 
 import asyncio
 from datetime import timedelta
@@ -12,21 +12,21 @@ from app.resources import Resources
 from app.workspaces import service
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 
-# How long a request waits for a workspace to wake: below the time that the proxy waits for the gateway.
+# Timeout for resuming: below the proxy's timeout for the gateway.
 WAKE_SECONDS = 10.0
-# News of a job may be lost; then its row says it.
+# Polls the job's row, as notifications may be lost.
 LOOK_SECONDS = 1.0
-# A workspace that failed so lately is not started again by the mere reload of its page.
+# After a failure, reloading the page does not start the workspace for this long.
 CALM = timedelta(minutes=1)
 
 
 async def launch(
     resources: Resources, owner_id: UUID, visitor_id: UUID, template: str, *, counted: bool = False
 ) -> UUID | None:
-    """Ask for a launch in the visitor's name; the job, or None where it runs by now. Raises what refuses it.
+    """Request a launch for the visitor; returns the job, or None if it already runs. Raises the launch's errors.
 
-    The audit trail names the visitor. Only the owner's own visit counts as use by the owner. Waking is not `counted`:
-    many requests come to one workspace.
+    The audit trail names the visitor. Only the owner's visit counts as use by the owner. Resuming is not `counted`: one
+    workspace gets many requests.
     """
     async with resources.unit_of_work() as session:
         owner = await session.get_one(User, owner_id)
@@ -36,7 +36,7 @@ async def launch(
 
 
 async def ended(resources: Resources, watch: JobSubscriptions, job_id: UUID, until: float) -> None:
-    """Return once the job has ended, or the loop's clock says `until`. No session is open meanwhile."""
+    """Return once the job has ended, or at loop time `until`. Holds no session."""
     clock = asyncio.get_running_loop().time
     with watch.changes(job_id) as changed:
         while (left := until - clock()) > 0 and not watch.closing:

@@ -1,8 +1,8 @@
-"""Carries websockets, and requests that may have a body, between the proxy and the containers.
+"""Relays websockets, and requests with a body, between proxy and containers.
 
-The proxy cannot close one of its connections, and a websocket outlives the request that was judged. So the gateway
-names this process as the upstream of a request for one, with a ticket that is good once and for ten seconds; every
-second, whatever is open is asked for again: does its session live, may its account still enter?
+The proxy cannot close single connections, and a websocket outlives its authorisation. So the gateway makes this process
+the upstream, with a ticket that is valid once and for ten seconds. Every second it checks for all open connections that
+session and permission still hold.
 """
 
 import asyncio
@@ -35,36 +35,36 @@ log = structlog.get_logger(__name__)
 
 TICKET_SECONDS = 10.0
 LOOK_SECONDS = 1.0
-# A process that cannot ask for so long trusts no answer of before. A restart of the database is shorter.
+# Connections are cut if no check succeeds for this long. A database restart is shorter.
 BLIND_SECONDS = 30.0
-# Connections that have shown no ticket yet. The proxy shows it at once: it is others whom the oldest belongs to.
+# Connections without ticket yet. The proxy sends it at once, so the oldest are not the proxy's.
 MAX_WAITING = 1000
 BACKLOG = 1024
-# How long requests under way may take once the process stops: as long as the server gives those to the API.
+# Grace for running requests at shutdown: the API's own.
 FINISH_SECONDS = 10.0
 FINISH_LOOK_SECONDS = 0.05
-# File descriptors that are left for everything else, and those of one request: the proxy's, the container's, and for
-# other requests than websockets a second one of the container's.
+# File descriptors reserved for everything else, and those per request: proxy, container, and a second for the container
+# unless it is a websocket.
 SPARE = 256
 DESCRIPTORS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class RelayTicket:
-    """Where the proxy finds the relay, and what it must show there."""
+    """The relay's address for the proxy, and the ticket to send."""
 
     upstream: str
     ticket: str
 
 
 class Relay:
-    """The websockets of one process."""
+    """The relayed connections of one process."""
 
     def __init__(self, socket: Path | None = None) -> None:
-        """Listen at the path of a Unix socket, else at a port of RELAY_BIND."""
+        """Listen on the path of a Unix socket, else on a port of RELAY_BIND."""
         self._socket = socket
         self._tickets: dict[str, tuple[TunnelTarget, float]] = {}
-        # By account: open connections, and tickets for those to come.
+        # By account: open connections and issued tickets.
         self._places: FairShare[UUID] = FairShare(0)
         self._most_each = 0
         self._waiting: dict[Tunnel, None] = {}
@@ -73,12 +73,12 @@ class Relay:
         self._count = 0
         self._closing = False
         self._until = 0.0
-        # When it was last known who may have what is open.
+        # Time of the last successful check.
         self._checked = 0.0
 
     @property
     def address(self) -> str:
-        """Where the proxy reaches it; empty until it listens."""
+        """Its address for the proxy; empty before it listens."""
         return self._address
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class Relay:
 
     @asynccontextmanager
     async def running(self, resources: Resources) -> AsyncIterator[None]:
-        """Listen while the block runs; at its end whatever is open is cut."""
+        """Listen during the block; at its end cut open connections."""
         settings = resources.settings
         server, self._address = await self._listen(settings)
         self._places.total = (_file_limit() - SPARE) // DESCRIPTORS
@@ -103,7 +103,7 @@ class Relay:
                 tunnel.abort()
 
     async def _listen(self, settings: Settings) -> tuple[asyncio.Server, str]:
-        """Open the relay's socket. Return it with its address, as the proxy is told it."""
+        """Open the relay's socket. Returns it with its address for the proxy."""
         loop = asyncio.get_running_loop()
         if self._socket is not None:
             server = await loop.create_unix_server(self._accept, sock=bind_path(self._socket), backlog=BACKLOG)
@@ -116,8 +116,8 @@ class Relay:
     def issue(
         self, entry: SessionGrant, host: str, port: int, *, upgrade: bool = True, patience: float | None = None
     ) -> RelayTicket:
-        """A way for one connection to a container, for a websocket or, without `upgrade`, for any other request, whose
-        body may stand still for `patience` seconds.
+        """Issue a ticket for one connection to a container: a websocket or, without `upgrade`, another request, whose
+        body may stall for `patience` seconds.
 
         Raises `TooManySockets`, `WorkspaceBusy` for other requests, and `Unavailable` at shutdown.
         """
@@ -134,7 +134,7 @@ class Relay:
         return RelayTicket(self._address, ticket)
 
     def close(self) -> None:
-        """The process is told to stop: end every websocket, and let nobody in any more. May be repeated."""
+        """Shut down: end every websocket and admit no more. Idempotent."""
         if not self._closing:
             self._until = time.monotonic() + FINISH_SECONDS
         self._closing = True
@@ -146,14 +146,14 @@ class Relay:
                 tunnel.close()
 
     async def _finish(self) -> None:
-        """Let other requests come to their end, until `FINISH_SECONDS` after the process was told to stop."""
+        """Wait for other requests until `FINISH_SECONDS` after shutdown started."""
         for _ in range(int((self._until - time.monotonic()) / FINISH_LOOK_SECONDS)):
             if all(tunnel.upgrade for tunnel in self._all()):
                 return
             await asyncio.sleep(FINISH_LOOK_SECONDS)
 
     async def check_open(self, resources: Resources) -> None:
-        """End every connection whose holder may not have it any more."""
+        """End every connection whose permission no longer holds."""
         entries = list(self._open)
         if not entries:
             return
@@ -172,7 +172,7 @@ class Relay:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("relay_not_checked", **cause(error))
             finally:
-                # Also where the check fails by a mistake of ours.
+                # Also applies if the check itself has a bug.
                 if time.monotonic() - self._checked > BLIND_SECONDS:
                     for entry in list(self._open):
                         self._cut(entry)
@@ -213,7 +213,7 @@ class Relay:
             del self._open[entry]
 
     def _forget_tickets(self) -> None:
-        """Tickets are kept in the order of their end."""
+        """Drop expired tickets; they are ordered by expiry."""
         now = time.monotonic()
         while self._tickets:
             ticket = next(iter(self._tickets))
@@ -228,7 +228,7 @@ class Relay:
 
 
 def _file_limit() -> int:
-    """Raise this process's limit of open files as far as it may go, as Go's programs do; says what it is then."""
+    """Raise this process's limit of open files to its maximum and return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 1 << 20 if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

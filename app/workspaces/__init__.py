@@ -1,1 +1,1 @@
-"""Workspaces: what is asked of them, what their rows mean, and how they are shown."""
+"""Workspaces: requests, state, and views."""

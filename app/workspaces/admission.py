@@ -1,9 +1,8 @@
-"""Admission: limits, the queue before a full engine, and whose turn it is.
+"""Admission: limits, the queue for a full engine, and its order.
 
-A request judges its user's own limit under the lock of that user's row, and writes a job that waits. Passes of
-`workers/loops/admit` admit what waits. A pass reads, judges, and writes by one statement if no other pass has written
-since: no limit is passed however many launches come and however many workers judge them, and nothing is locked between
-two statements.
+A request checks its user's limit under the lock of the user's row, and inserts a waiting job. Passes of
+`workers/loops/admit` admit waiting jobs. A pass reads, decides, and writes in one statement that fails if another pass
+has written since. Limits therefore hold under any concurrency, and no lock is held between statements.
 """
 
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ _WRITTEN = func.coalesce(select(AdmissionPasses.written).scalar_subquery(), 0)
 
 @dataclass(slots=True)
 class Allocation:
-    """What is taken of the engine, and what it has; None where that is not known."""
+    """Allocated resources and the engine's capacity; None if unknown."""
 
     workspaces: int
     memory: int
@@ -71,7 +70,7 @@ class Allocation:
     free_disk: int | None
 
     def add(self, limits: Limits, *, reserved: bool) -> None:
-        """Count one more launch; `reserved` says that its workspace is counted already."""
+        """Add one launch; `reserved`: its workspace is counted already."""
         self.starting += 1
         if not reserved:
             self.workspaces += 1
@@ -80,7 +79,7 @@ class Allocation:
 
 
 def limiting_resource(settings: Settings, taken: Allocation, limits: Limits, *, reserved: bool) -> str | None:
-    """The code of the limit that leaves no room for one more, or None. `reserved`: it is counted already."""
+    """Return the code of the limit that excludes one more launch, or None. `reserved`: it is counted already."""
     if taken.starting >= settings.launches_at_once:
         return "capacity_launches"
     if reserved:
@@ -98,9 +97,9 @@ def limiting_resource(settings: Settings, taken: Allocation, limits: Limits, *, 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a request finds: the workspace's live job, what its user has besides, and the queue.
+    """What a request is checked against: the workspace's live job, its user's usage, and the queue.
 
-    `users_own` counts the user's other workspaces that run or wait; `place` is the one that a new launch gets.
+    `users_own` is the number of the user's other running or waiting workspaces; `place` is a new launch's place.
     """
 
     live: Job | None
@@ -111,8 +110,8 @@ class Standing:
 
 
 async def read_standing(session: AsyncSession, workspace: Workspace) -> Standing:
-    """Read what a request for a workspace is judged by, in one statement. The caller has locked the workspace, and for
-    a launch the account.
+    """Read the data for a request's checks in one statement. The caller holds the workspace's lock, and for a launch
+    the account's.
     """
     mine = Job.workspace_id == workspace.id
     users_jobs = (Job.user_id == workspace.user_id) & Job.is_live & Job.kind.in_(STARTING) & ~mine
@@ -138,7 +137,7 @@ async def read_standing(session: AsyncSession, workspace: Workspace) -> Standing
 
 
 def _number(what: Any, *criteria: ColumnElement[bool]) -> ScalarSelect[int]:
-    """How many there are, as a part of another statement."""
+    """Count rows as a scalar subquery."""
     return select(func.count(what)).where(*criteria).correlate(None).scalar_subquery()
 
 
@@ -190,22 +189,22 @@ class Judgement:
 
 
 async def admit(session: AsyncSession, resources: Resources) -> int | None:
-    """Admit the waiting launches for which there is room; returns how many, None where another pass came between.
+    """Admit waiting launches that fit; returns their number, or None if another pass interfered.
 
-    For a session whose statements stand alone; the caller flushes the outbox. Costs one read where nothing waits, and
-    five statements at most however many do. May race.
+    Requires an autocommit session; the caller flushes the outbox. Costs one read if nothing waits, else at most five
+    statements. Safe to race.
     """
     judged = await judge(session, resources)
     return await write(session, resources, judged) if judged is not None else 0
 
 
 async def judge(session: AsyncSession, resources: Resources) -> Judgement | None:
-    """Decide which launches are admitted, in the order of `fair_order`; None where none waits.
+    """Choose the launches to admit, in `fair_order`; None if none waits.
 
-    The first launch that does not fit keeps the others waiting: a large workspace is not passed by small ones for ever.
+    The first launch that does not fit blocks those behind it, so small workspaces cannot starve a large one.
     """
     settings, refusal, limits = resources.settings, None, None
-    # Read before all else: a pass that writes between these reads makes this one start anew.
+    # Read first: a pass that writes between these reads invalidates this one.
     passes = await session.scalar(select(_WRITTEN).where(select(Job.id).where(WAITING).exists()))
     if passes is None:
         return None
@@ -223,7 +222,7 @@ async def judge(session: AsyncSession, resources: Resources) -> Judgement | None
 
 
 async def write(session: AsyncSession, resources: Resources, judged: Judgement) -> int | None:
-    """Write a judgement; returns how many launches it admitted, None where another pass has written since."""
+    """Write a decision; returns the number of admitted launches, or None if another pass has written since."""
     admitted: int | None = 0
     if judged.fresh or judged.counted:
         admitted = await _write_admitted(session, resources, judged)
@@ -251,15 +250,15 @@ async def room_for_seats(session: AsyncSession, settings: Settings) -> Allocatio
 
 
 def reservation(resources: Resources, template: str) -> dict[str, Any]:
-    """What counts against the limits from a workspace's start, until its status says that it is gone."""
+    """Return what counts against the limits from a workspace's start until its status releases it."""
     limits = _limits(resources, template)
     return {"reserved_memory": limits.memory, "reserved_cpus": limits.cpus}
 
 
 def fair_order() -> Subquery:
-    """Waiting jobs with their turn: a user's first one comes before anybody's second, running ones counted.
+    """Order waiting jobs by turn: every user's first launch precedes any second, counting running ones.
 
-    Between those of one turn it counts since when: since the job waits, or since its user was last admitted.
+    Within a turn, by time: since the job waits, or since its user's last admission.
     """
     earlier = aliased(Job)
     served = select(func.max(earlier.admitted_at)).where(earlier.user_id == Job.user_id).scalar_subquery()
@@ -281,14 +280,14 @@ def fair_order() -> Subquery:
 
 
 def time_for(settings: Settings, kind: JobKind, *, waits: bool) -> timedelta:
-    """How long a job may take from now on; one that waits for admission gets its own time once it is admitted."""
+    """Return a job's time limit from now on; a waiting launch gets a new one when admitted."""
     if waits:
         return allowed(settings, WorkspaceStatus.QUEUED)
     return allowed(settings, WorkspaceStatus.STARTING if kind in STARTING else WorkspaceStatus.STOPPING)
 
 
 async def _waiting_line(session: AsyncSession, most: int) -> list[tuple[UUID, str, bool]]:
-    """Id, template and "counts already" of the first jobs in line."""
+    """Return id, template and "counted already" of the first jobs in order."""
     order = fair_order()
     query = (
         select(Job.id, Job.template, Workspace.reserved_memory.is_not(None))
@@ -301,10 +300,10 @@ async def _waiting_line(session: AsyncSession, most: int) -> list[tuple[UUID, st
 
 
 async def _write_admitted(session: AsyncSession, resources: Resources, judged: Judgement) -> int | None:
-    """Count the pass, admit jobs and reserve what they may use, in one statement, and hand the jobs to the queue.
+    """In one statement count the pass, admit the jobs and reserve their resources; then enqueue them.
 
-    A job that another transaction has locked with its workspace is left for the next pass: whatever ends a job locks
-    its workspace first, and a pass waits for nobody.
+    Skips jobs locked with their workspaces until the next pass: ending a job locks its workspace first, and a pass
+    never waits.
     """
     now = utcnow()
     turn = _take_turn(judged.passes)
@@ -316,7 +315,7 @@ async def _write_admitted(session: AsyncSession, resources: Resources, judged: J
         .with_for_update(of=(Job, Workspace), skip_locked=True, key_share=True)
         .cte("free")
     )
-    # A restart after a death has its pause ahead of it.
+    # A restart after a crash keeps its backoff.
     starts_at = func.greatest(Job.run_at, now)
     admitted = (
         update(Job)
@@ -336,7 +335,7 @@ async def _write_admitted(session: AsyncSession, resources: Resources, judged: J
         .where(Workspace.id.in_(select(free.c.workspace_id)))
         .values(**_reservations(resources.catalog))
     )
-    # One row for each admitted job; one empty row where none is, and no row where another pass came between.
+    # One row per admitted job; one empty row if there is none; no row if another pass interfered.
     outcome = select(admitted).select_from(turn).outerjoin(admitted, true()).add_cte(reserved.cte("reserved"))
     rows = (await session.execute(outcome)).all()
     found = [row for row in rows if row.id is not None]
@@ -348,7 +347,9 @@ async def _write_admitted(session: AsyncSession, resources: Resources, judged: J
 
 
 def _take_turn(seen: int) -> CTE:
-    """Count one more pass unless one was counted since; a row where it is. Racing passes wait for each other here."""
+    """Count one more pass unless another was counted since; returns a row on success. Concurrent passes wait for each
+    other here.
+    """
     first = insert(AdmissionPasses).values(id=1, written=1)
     another = first.on_conflict_do_update(
         index_elements=["id"], set_={"written": AdmissionPasses.written + 1}, where=AdmissionPasses.written == seen
@@ -357,7 +358,7 @@ def _take_turn(seen: int) -> CTE:
 
 
 def _reservations(catalog: Catalog) -> dict[str, Any]:
-    """What workspaces of each template reserve, to be written to many at once."""
+    """Return each template's reservation as CASE expressions, for bulk updates."""
     limits = {template.key: template.limits for template in catalog.templates}
     memory = {key: literal(one.memory, BigInteger) for key, one in limits.items()}
     cpus = {key: literal(one.cpus, Float) for key, one in limits.items()}
@@ -368,7 +369,7 @@ def _reservations(catalog: Catalog) -> dict[str, Any]:
 
 
 async def _tell_why(session: AsyncSession, refusal: str) -> None:
-    """Write down what all that still wait are waiting for: what the first one in line waits for."""
+    """Record on all waiting jobs what they wait for: the limit that stops the first."""
     untold = select(Job.id).where(WAITING, Job.blocked_by.is_distinct_from(refusal))
     told = await session.scalars(
         update(Job)
@@ -382,7 +383,7 @@ async def _tell_why(session: AsyncSession, refusal: str) -> None:
 
 
 async def _count(session: AsyncSession) -> Allocation:
-    """What is taken, and what the engine has."""
+    """Return allocated resources and the engine's capacity."""
     warm = Seat.state.in_(seats.PROMISING)
     seats_memory = select(func.coalesce(func.sum(Seat.memory), 0)).where(warm).scalar_subquery()
     seats_cpus = select(func.coalesce(func.sum(Seat.cpus), 0.0)).where(warm).scalar_subquery()
@@ -403,6 +404,6 @@ async def _count(session: AsyncSession) -> Allocation:
 
 
 def _limits(resources: Resources, template: str) -> Limits:
-    """What a workspace may use; of a template that is gone, nothing: its job fails by itself."""
+    """Return a template's limits; zero for a removed template, whose job fails later."""
     found = resources.catalog.get(template)
     return found.limits if found else Limits.model_construct(memory=0, cpus=0, pids=0)

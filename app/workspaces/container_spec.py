@@ -1,4 +1,4 @@
-"""From rows and the catalogue to what the engine is asked for."""
+"""Builds engine specs from rows and catalogue."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ FIRST_REVISION = 1
 
 
 def container_name(settings: Settings, slug: str, template: str) -> str:
-    """The engine-wide unique name of a workspace's container."""
+    """Return the engine-wide unique name of a workspace's container."""
     return f"{settings.instance}-{route_of(slug, template)}"
 
 
 def subnet_count(settings: Settings) -> int:
-    """How many /28 networks the configured range holds."""
+    """Return the number of /28 networks in the configured range."""
     return 1 << (SUBNET_PREFIX - ipaddress.IPv4Network(settings.network_range).prefixlen)
 
 
 def network(settings: Settings, index: int, installation: str | None = None) -> Network:
-    """The network on the `index`-th /28 of the configured range, from 0. Its name no workspace can have."""
+    """Return the network of the `index`-th /28 of the range, from 0. No workspace can have its name."""
     start = ipaddress.IPv4Network(settings.network_range).network_address
     subnet = f"{start + (index << (32 - SUBNET_PREFIX))}/{SUBNET_PREFIX}"
     return Network(f"{settings.instance}.{index}", subnet, installation)
 
 
 def network_index(settings: Settings, name: str) -> int | None:
-    """The index of a network by its name; None for names of another kind."""
+    """Parse a network's index from its name; None for other names."""
     prefix, _, index = name.rpartition(".")
     return int(index) if prefix == settings.instance and index.isdecimal() else None
 
@@ -52,7 +52,7 @@ def build_spec(
     volume: str | None,
     installation: str | None = None,
 ) -> WorkspaceSpec:
-    """What the engine shall run for this workspace. The container learns who and where it is, and no secret."""
+    """Build the workspace's spec. The container receives its identity and addresses, no secret."""
     route = route_of(slug, template.key)
     spec = _shared_spec(
         settings,
@@ -165,6 +165,6 @@ def _shared_spec(
 
 
 def probe_path(settings: Settings, template: Template, route: str) -> str:
-    """Where the container answers the probe: under its base path when the proxy does not strip that."""
+    """Return the probe's path: below the base path unless the proxy strips that."""
     prefix = "/" if template.strip_prefix else base_path(settings, route)
     return prefix + template.probe.path.lstrip("/")

@@ -1,4 +1,4 @@
-"""Dependencies of the routers of workspaces and jobs."""
+"""Dependencies of the workspace and job routers."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,7 +16,7 @@ from app.workspaces.jobs.subscriptions import JobSubscriptions
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """Everything about a request to change one of the caller's workspaces but the workspace and the change."""
+    """The context of a request to change one of the caller's workspaces."""
 
     session: AsyncSession
     resources: Resources
@@ -34,7 +34,7 @@ async def get_command_context(
     response: Response,
     key: IdempotencyKeyDep = None,
 ) -> CommandContext:
-    """Who asks, in what language, and the key that makes asking twice the same."""
+    """Return caller, language, and idempotency key."""
     return CommandContext(session, resources, caller, locale, response, key)
 
 
@@ -42,7 +42,7 @@ CommandContextDep = Annotated[CommandContext, Depends(get_command_context, scope
 
 
 async def get_watch(request: Request) -> JobSubscriptions:
-    """The process's one subscription to changes of jobs."""
+    """Return the process's subscription to job changes."""
     watch: JobSubscriptions = request.app.state.watch
     return watch
 

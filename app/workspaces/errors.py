@@ -1,4 +1,4 @@
-"""Why a launch was refused or failed: a code for programs, a sentence with the remedy for people."""
+"""Errors of launches, refused or failed: a code for programs, a sentence with the remedy for users."""
 
 from app.core.errors import AppError
 from app.core.i18n import Locale, Text
@@ -60,7 +60,7 @@ class TooManyStreams(AppError):
 
 
 class Refused(AppError):
-    """A launch that a limit refuses."""
+    """A limit refuses a launch."""
 
 
 class QuotaUserRunning(Refused):
@@ -240,7 +240,7 @@ FAILURES: dict[str, Text] = {
 
 
 def explain(code: str, locale: Locale) -> str:
-    """The sentence for a failure's code."""
+    """Return the sentence of a failure code."""
     if code in CAPACITY:
         return CAPACITY[code].detail.format(locale)
     return FAILURES.get(code, FAILURES["engine_error"]).format(locale)

@@ -1,4 +1,4 @@
-"""What ended by itself in a workspace: its container, or single programs that the kernel killed for want of memory."""
+"""Unexpected exits: of a container, or of programs in it that the kernel killed for memory."""
 
 from datetime import datetime
 from uuid import UUID
@@ -13,7 +13,7 @@ from app.runtime.base import Status
 from app.workspaces.errors import explain
 from app.workspaces.schemas import LastExitOut, MemoryKillsOut
 
-# The code of one that ended in order, which is no failure.
+# The code of an exit without error.
 ENDED = "ended"
 ENDED_TEXT = Text("The workspace ended by itself, in order.", "Der Arbeitsplatz hat sich ordnungsgemäß selbst beendet.")
 KILLED_TEXT = Text(
@@ -25,20 +25,20 @@ KILLED_TEXT = Text(
 
 
 def record_exit(workspace: Workspace, status: Status, code: str | None) -> None:
-    """Write into the locked row that its container ended, and why."""
+    """Record the container's exit and its cause in the locked row."""
     workspace.last_exit, workspace.last_exit_at, workspace.last_exit_status = code or ENDED, utcnow(), status.exit_code
 
 
 def record_restart(session: AsyncSession, workspace: Workspace, code: str) -> None:
-    """Add to the owner's activity that the workspace died and is started again."""
+    """Record in the owner's activity that the workspace crashed and restarts."""
     trail.record(session, "workspace_restarted", "workspace", str(workspace.id), actor=trail.SYSTEM, detail=code)
 
 
 async def record_memory_kill(session: AsyncSession, workspace_id: UUID, at: datetime, count: int | None) -> bool:
-    """Count programs that the kernel killed: `count` in this run of the container where that is known, else one more.
+    """Count programs killed by the kernel: `count` in this run of the container if known, else one more.
 
-    Every worker hears of a kill, and may hear twice: `at` is the kernel's time of it, and an older one changes nothing.
-    Says whether this call counted it.
+    Every worker receives the event, possibly twice: `at` is the kernel's time, and older ones change nothing. Returns
+    whether this call counted it.
     """
     news: ColumnElement[bool] = or_(Workspace.memory_kill_at.is_(None), Workspace.memory_kill_at < at)
     if count is not None:
@@ -49,14 +49,14 @@ async def record_memory_kill(session: AsyncSession, workspace_id: UUID, at: date
     if total is None:
         return False
     act = ("workspace_memory_killed", "workspace", str(workspace_id))
-    # Programs can have themselves killed in a loop: the trail has the first of a minute, the row has them all.
+    # Programs can trigger kills in a loop: the trail records one per minute, the row all.
     if not await trail.is_fresh(session, *act):
         trail.record(session, *act, actor=trail.SYSTEM, detail=f"{total} in this run")
     return True
 
 
 def last_exit(workspace: Workspace | None, locale: Locale) -> LastExitOut | None:
-    """How the workspace's container last ended by itself, if it did."""
+    """Return the last unexpected exit of the container, if any."""
     if workspace is None or workspace.last_exit is None or workspace.last_exit_at is None:
         return None
     code = workspace.last_exit
@@ -70,7 +70,7 @@ def last_exit(workspace: Workspace | None, locale: Locale) -> LastExitOut | None
 
 
 def memory_kills(workspace: Workspace | None, locale: Locale) -> MemoryKillsOut | None:
-    """Programs that the kernel killed in it, if there were any."""
+    """Return the number of programs killed in it, if any."""
     if workspace is None or not workspace.memory_kills or workspace.memory_kill_at is None:
         return None
     return MemoryKillsOut(count=workspace.memory_kills, at=workspace.memory_kill_at, message=KILLED_TEXT.format(locale))

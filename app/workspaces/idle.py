@@ -1,7 +1,7 @@
-"""The life of a workspace that nobody uses: what counts as use, when it is paused or stopped, and how that is put off.
+"""Idle workspaces: what counts as use, when they pause and stop, and how that is delayed.
 
-The gateway notes requests; workers read the containers' own counters, in which the frames of open websockets and work
-without any request show. What could not be read never counts as rest.
+The gateway records requests. Workers read container counters, which show websocket traffic and work without requests.
+Unreadable counters never count as idle.
 """
 
 import enum
@@ -29,29 +29,29 @@ from app.workspaces.states import ALIVE
 
 log = structlog.get_logger(__name__)
 
-# More than a server does by itself, as a share of one core; more than the pings of open websockets.
+# As a share of one core: above an idle server's own CPU, and above websocket pings.
 BUSY_CPU = 0.05
 BUSY_BYTES_A_MINUTE = 4096
-# Counters that were not read for so many intervals say nothing about the time between.
+# After this many missed intervals, counters prove nothing about the time between.
 MAX_MISSED = 4
-# After a rest that failed, the workspace is left alone for a while.
+# Delay before the next attempt after a failed pause or stop.
 AFTER_FAILURE = timedelta(minutes=10)
 MAX_SAMPLES = 500
-# How far ahead an owner may keep a workspace awake, where its longest life allows it.
+# Maximum time that an owner may keep a workspace awake, within its longest life.
 MAX_KEPT = timedelta(days=7)
 
 Ahead = Literal["pause", "stop", "end"]
 
 
 class IdleReason(enum.StrEnum):
-    """Why the platform lets a workspace rest."""
+    """Why the platform pauses or stops a workspace."""
 
     IDLE_PAUSE = "idle_pause"
     IDLE_STOP = "idle_stop"
     MAX_LIFETIME = "max_lifetime"
 
 
-# Where a reason to rest is the reason for what one sees.
+# States in which an idle reason explains the state.
 RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPING, WorkspaceStatus.STOPPED})
 
 REASONS: dict[IdleReason, Text] = {
@@ -68,7 +68,7 @@ REASONS: dict[IdleReason, Text] = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A container's counters at a time: seconds of processor, bytes received and sent."""
+    """A container's counters at a time: CPU seconds, bytes received and sent."""
 
     at: datetime
     cpu_seconds: float
@@ -77,7 +77,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What counts as use, beside requests: a share of one core, or bytes, above these."""
+    """Thresholds above which counters show use: a share of one core, or bytes."""
 
     cpu_share: float = BUSY_CPU
     bytes_a_minute: int = BUSY_BYTES_A_MINUTE
@@ -85,9 +85,9 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class IdleSchedule:
-    """When a workspace was last used, and when it is paused, stopped and ended if that stays so.
+    """When a workspace was last used, and when it will pause, stop and end without further use.
 
-    `kept_until` is until when its owner keeps it awake, if that lies ahead.
+    `kept_until` is the future time until which its owner keeps it awake.
     """
 
     active_at: datetime
@@ -100,14 +100,14 @@ class IdleSchedule:
 
 
 def freshness(settings: Settings) -> timedelta:
-    """How far apart two looks at the counters may be and still say something."""
+    """Return the maximum time between comparable samples."""
     return timedelta(seconds=settings.usage_seconds * MAX_MISSED)
 
 
 def is_active(last: Sample | None, now: Sample, within: timedelta) -> bool:
-    """Whether the container worked, or somebody worked with it, between two looks.
+    """Return whether the container worked, or was used, between two samples.
 
-    Where nothing can be said (a first look, looks too far apart, counters that began anew) it counts as work.
+    Counts as use if unknown: a first sample, samples too far apart, or reset counters.
     """
     if last is None or now.at - last.at > within:
         return True
@@ -119,7 +119,7 @@ def is_active(last: Sample | None, now: Sample, within: timedelta) -> bool:
 
 
 def idle_schedule(template: Template, workspace: Workspace, now: datetime) -> IdleSchedule | None:
-    """What lies before a workspace; None where its template sets no limit, or it neither runs nor is paused."""
+    """Return a workspace's schedule; None if its template sets no limits, or it is neither running nor paused."""
     limits = (template.idle_pause, template.idle_stop, template.max_lifetime)
     if workspace.status not in ALIVE or not any(limits):
         return None
@@ -147,7 +147,7 @@ def idle_schedule(template: Template, workspace: Workspace, now: datetime) -> Id
 
 
 def due_action(template: Template, workspace: Workspace, now: datetime, within: timedelta) -> IdleReason | None:
-    """What is to become of a workspace now. A running one rests for want of use only if its counters say so, too."""
+    """Return the action due now. A running workspace is idle only if its counters agree."""
     life = idle_schedule(template, workspace, now)
     if life is None:
         return None
@@ -164,7 +164,7 @@ def due_action(template: Template, workspace: Workspace, now: datetime, within: 
 
 
 async def unread(session: AsyncSession, resources: Resources) -> list[tuple[UUID, str, str]]:
-    """Id, owner's slug and template of the workspaces whose counters are to be read now."""
+    """Return id, owner's slug and template of the workspaces whose counters are due."""
     limited = [one.key for one in resources.catalog.templates if one.idle_pause or one.idle_stop]
     before = utcnow() - timedelta(seconds=resources.settings.usage_seconds)
     query = (
@@ -182,7 +182,7 @@ async def unread(session: AsyncSession, resources: Resources) -> list[tuple[UUID
 
 
 async def record_samples(session: AsyncSession, resources: Resources, samples: Mapping[UUID, Sample]) -> None:
-    """Write counters down, and whether they show work. A row that somebody else has locked is read anew next time."""
+    """Record counters, and whether they show use. Skips locked rows until the next time."""
     columns = (Workspace.id, Workspace.sampled_at, Workspace.cpu_seconds, Workspace.network_bytes)
     query = (
         select(*columns)
@@ -201,7 +201,7 @@ async def record_samples(session: AsyncSession, resources: Resources, samples: M
 
 
 def _write_samples(rows: Sequence[tuple[UUID, datetime, float, int, datetime | None]]) -> Update:
-    """One statement for all of them: id, sample, and the time of use if there was any."""
+    """Update all rows in one statement: id, sample, and time of use if any."""
     table = Workspace.__table__.c
     columns = (table.id, table.sampled_at, table.cpu_seconds, table.network_bytes, table.active_at)
     arrays = [
@@ -223,7 +223,7 @@ def _write_samples(rows: Sequence[tuple[UUID, datetime, float, int, datetime | N
 
 
 async def find_due(session: AsyncSession, resources: Resources) -> list[UUID]:
-    """Workspaces that are to rest now."""
+    """Return the workspaces with an action due."""
     templates = {one.key: one for one in resources.catalog.templates}
     limited = [one.key for one in templates.values() if one.idle_pause or one.idle_stop or one.max_lifetime]
     query = select(Workspace).where(Workspace.status.in_(ALIVE), Workspace.template.in_(limited), ~HAS_LIVE_JOB)
@@ -233,7 +233,7 @@ async def find_due(session: AsyncSession, resources: Resources) -> list[UUID]:
 
 
 async def stop_idle(session: AsyncSession, resources: Resources, workspace_id: UUID) -> IdleReason | None:
-    """Begin what is due for a workspace, judged once more under its lock; says what that is."""
+    """Start a workspace's due action, checked again under its lock; returns its reason."""
     query = select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
     workspace = await session.scalar(query)
     template = resources.catalog.get(workspace.template) if workspace is not None else None
@@ -255,12 +255,11 @@ async def stop_idle(session: AsyncSession, resources: Resources, workspace_id: U
 async def extend(
     session: AsyncSession, resources: Resources, user: User, template: str, until: datetime | timedelta | None = None
 ) -> None:
-    """Count the user's wish as use, and take back a pause that is under way. The longest life stays as it is.
+    """Count the request as use, and cancel a pause in progress. The longest life stays unchanged.
 
-    `until` keeps the workspace from resting until a time, in place of one that was said before, and wakes a paused one;
-    a span goes as far as may be. A stop and a deletion end it.
-    Raises `UnknownTemplate`, `NotFound` where it was never launched, `NotExtendable` where it does not live, and
-    `UntilOutOfRange`.
+    `until` keeps the workspace awake until a time, replacing an earlier one, and resumes a paused one; a time span is
+    capped at the maximum. Stop and delete end it. Raises `UnknownTemplate`, `NotFound` if never launched,
+    `NotExtendable` unless running or paused, and `UntilOutOfRange`.
     """
     found = find_template(resources.catalog, template)
     query = owned_workspaces(user.id).where(Workspace.template == found.key).with_for_update(key_share=True)
@@ -298,5 +297,5 @@ async def _failed_lately(session: AsyncSession, workspace_id: UUID) -> bool:
 
 
 def _notice(limit: int) -> timedelta:
-    """How long before the end a person is warned: five minutes, or more of a long time and less of a short one."""
+    """Return how long before an idle action to warn: around five minutes, in proportion to the limit."""
     return timedelta(seconds=max(limit / 10, min(300, limit / 2)))

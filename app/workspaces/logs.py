@@ -1,9 +1,9 @@
-"""A container's log for its owner. Only workers reach the engine: what they read comes through Redis.
+"""A container's log for its owner. Only workers reach the engine: their lines arrive through Redis.
 
-The reader writes a request, tells every worker of it, and keeps a key alive for as long as it reads. The first worker
-to take the request puts the lines into a stream, of which the reader deletes what it has read: its length is how far
-the reader is behind, and the worker waits when that is too far. Every key has a life of seconds. A sorted set for each
-account counts its readings, over all processes.
+The reader writes a request, notifies all workers, and keeps a key alive while it reads. The first worker to take the
+request appends lines to a stream. The reader deletes what it has read, so the stream's length is its lag, and the
+worker waits if that is too long. All keys expire within seconds. A sorted set per account counts its readings across
+processes.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ from app.workspaces.jobs.follow import KEEP_ALIVE_SECONDS, MAX_SECONDS, confirm_
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.views import find_workspace, last_failure, status_of
 
-# Seconds that keys live without being renewed: a request that nobody took, a side that went silent.
+# Seconds until unrenewed keys expire: requests not taken, or a dead side.
 REQUEST_LIFE = 30
 SIDE_LIFE = 5
 STREAM_LIFE = 30
-# Of one account at once, over all processes; each may hold a worker's connection to the engine, and memory of Redis.
+# Per account, across processes; each may hold an engine connection of a worker, and Redis memory.
 MAX_READINGS = 5
-# How long a reading counts that its process does not speak of any more.
+# Seconds until a reading of a dead process no longer counts.
 COUNT_LIFE = 15
-# What an entry of the stream holds: that the engine has answered, a line, or why no more come.
+# A stream entry's field: the engine has answered, a line, or the reason of the end.
 BEGUN, LINE, END = "begun", "line", "end"
 ENDED = "ended"
 
@@ -45,12 +45,12 @@ ANSWER_SECONDS = 5
 ROUND_SECONDS = 1
 READ_SECONDS = 20
 BATCH = 200
-# Of an answer that is not followed: what is older than its last megabyte is left out.
+# Of a log that is not followed: only its last megabyte is returned.
 MAX_BYTES = 1 << 20
 
 
 class LogRequest(BaseModel):
-    """What a worker is asked for."""
+    """The request to a worker."""
 
     workspace_id: UUID
     tail: int
@@ -58,7 +58,7 @@ class LogRequest(BaseModel):
 
 
 class LogKeys(NamedTuple):
-    """The keys of one reading."""
+    """The Redis keys of one reading."""
 
     request: str
     worker: str
@@ -67,30 +67,30 @@ class LogKeys(NamedTuple):
 
 
 class LogLine(NamedTuple):
-    """A line without its end. Ids grow in the order of lines, across readings too."""
+    """A line without its end. Ids increase in line order, also across readings."""
 
     id: str
     text: str
 
 
 def logs_channel(instance: str) -> str:
-    """Where workers hear of requests."""
+    """Return the workers' channel for requests."""
     return redis_key(instance, "logs", "new")
 
 
 def log_keys(instance: str, id: str) -> LogKeys:
-    """The keys of the reading with this id."""
+    """Return the keys of a reading."""
     stream = redis_key(instance, "logs", id)
     return LogKeys(f"{stream}:request", f"{stream}:worker", f"{stream}:reader", stream)
 
 
 def readings_key(instance: str, user_id: UUID) -> str:
-    """Where the readings of an account are counted: their ids, by when each ends unless it is renewed."""
+    """Return the key of an account's readings: their ids, scored by expiry."""
     return redis_key(instance, "logs", "of", str(user_id))
 
 
 async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUID:
-    """The caller's workspace of a template that may have a log; raises `UnknownTemplate`, `NoContainer`."""
+    """Return the caller's workspace of a template that may have a log; raises `UnknownTemplate`, `NoContainer`."""
     async with resources.reads() as session:
         workspace = await find_workspace(session, user_id, template)
     if workspace is None or status_of(workspace) == WorkspaceStatus.NOT_CREATED:
@@ -100,7 +100,7 @@ async def find_logged(resources: Resources, user_id: UUID, template: str) -> UUI
 
 
 async def read_log(resources: Resources, user_id: UUID, template: str, *, tail: int) -> list[str]:
-    """The last lines of a workspace's log, oldest first, a megabyte at most.
+    """Return the last lines of a workspace's log, oldest first, at most a megabyte.
 
     Raises `UnknownTemplate`, `NoContainer`, `LogsUnavailable` and `TooManyStreams`.
     """
@@ -123,10 +123,10 @@ async def read_log(resources: Resources, user_id: UUID, template: str, *, tail: 
 async def follow_log(
     resources: Resources, watch: JobSubscriptions, caller: Principal, template: str, *, tail: int
 ) -> AsyncGenerator[list[LogLine] | None, None]:
-    """Yield lines as they come, an empty list at first and when none came for a while; None once the log has ended.
+    """Yield lines as they arrive, an empty list at first and as keep-alive; None once the log has ended.
 
-    Ends early after ten minutes, and when the process is told to stop. Raises what `read_log` does, and
-    `Unauthorized` for a caller whose session has ended.
+    Ends after ten minutes and at shutdown. Raises the errors of `read_log`, and `Unauthorized` if the caller's session
+    has ended.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + MAX_SECONDS
@@ -149,7 +149,7 @@ async def follow_log(
 
 
 async def _read(resources: Resources, user_id: UUID, request: LogRequest) -> AsyncGenerator[list[LogLine], None]:
-    """Yield lines as they come, an empty list at first and whenever a second passes without."""
+    """Yield lines as they arrive, an empty list at first and after each second without lines."""
     redis, instance, reading = resources.redis, resources.settings.instance, uuid4().hex
     keys, counted = log_keys(instance, reading), readings_key(instance, user_id)
     await answer_in_time(lambda: _count(redis, counted, reading))
@@ -179,9 +179,9 @@ async def _read(resources: Resources, user_id: UUID, request: LogRequest) -> Asy
 
 
 async def _count(redis: Redis, counted: str, reading: str) -> None:
-    """Count one reading more of an account; raises `TooManyStreams` where that is one too many.
+    """Count one more reading of an account; raises `TooManyStreams` above the limit.
 
-    The count stands before it is judged: of several that come at once none gets past the others.
+    Adds before counting, so concurrent calls cannot exceed the limit.
     """
     now = utcnow().timestamp()
     async with redis.pipeline(transaction=True) as pipe:
@@ -196,9 +196,11 @@ async def _count(redis: Redis, counted: str, reading: str) -> None:
 
 
 async def _begin(redis: Redis, instance: str, reading: str) -> str:
-    """Ask until a worker has the engine's answer; returns where to read on. Raises `LogsUnavailable`."""
+    """Notify workers until one has the engine's response; returns the stream's next position. Raises
+    `LogsUnavailable`.
+    """
     keys = log_keys(instance, reading)
-    # Once a second: workers that had to subscribe anew may have missed it.
+    # Once a second: resubscribing workers may have missed it.
     for _ in range(ANSWER_SECONDS // ROUND_SECONDS):
         await redis.publish(logs_channel(instance), reading)
         entries = await _entries(redis, keys, "0", count=1)
@@ -211,7 +213,7 @@ async def _begin(redis: Redis, instance: str, reading: str) -> str:
 
 
 async def _entries(redis: Redis, keys: LogKeys, last: str, *, count: int = BATCH) -> list[tuple[str, dict[str, str]]]:
-    """Take the entries after `last` out of the stream; none if a second passes without."""
+    """Take the entries after `last` from the stream; empty after a second without entries."""
     answer = await redis.xread({keys.stream: last}, count=count, block=ROUND_SECONDS * 1000)
     if not answer:
         return []
@@ -223,7 +225,7 @@ async def _entries(redis: Redis, keys: LogKeys, last: str, *, count: int = BATCH
 
 
 async def _stay(redis: Redis, key: str, counted: str, reading: str) -> None:
-    """Keep the reader's key and its place in the count alive, also while the client is slow to take what it got."""
+    """Keep the reader's key and count alive, also while the client reads slowly."""
     clock = asyncio.get_running_loop().time
     until = clock() + MAX_SECONDS
     while clock() < until:
@@ -235,9 +237,9 @@ async def _stay(redis: Redis, key: str, counted: str, reading: str) -> None:
 
 
 async def read_log_or_kept(resources: Resources, user_id: UUID, template: str, *, tail: int) -> list[str]:
-    """The last lines of a workspace's log; of one that failed and has no container, those that its job kept.
+    """Return the last lines of a workspace's log; for a failed one without container, the lines that its job kept.
 
-    Raises what `read_log` raises.
+    Raises the errors of `read_log`.
     """
     lines = await read_log(resources, user_id, template, tail=tail)
     if lines:

@@ -15,9 +15,9 @@ from app.models import Network, utcnow
 from app.resources import Resources
 from app.workspaces.container_spec import subnet_count
 
-# One number for the whole database: fresh subnets are handed out by one transaction at a time.
+# One lock id per database: new subnets are allocated by one transaction at a time.
 SUBNET_LOCK = 7_201_002
-# How long a subnet that something else on the host uses is not tried again.
+# Quarantine of a subnet that something else on the host uses.
 REST = timedelta(days=1)
 
 # Whose a network is: a `workspace_id` or a `seat_id`.
@@ -47,7 +47,7 @@ async def allocate(session: AsyncSession, resources: Resources, holder: Holder) 
 
 
 async def reserve(session: AsyncSession, resources: Resources, holder: Holder = NOBODY, *, after: int = -1) -> int:
-    """Take the lowest index above `after` that has no row yet. Raises `NoSubnet`."""
+    """Take the lowest index above `after` without a row. Raises `NoSubnet`."""
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SUBNET_LOCK})
     all_above = func.generate_series(after + 1, subnet_count(resources.settings) - 1, type_=Integer)
     candidate = all_above.column_valued("candidate")
@@ -66,7 +66,7 @@ async def replace(session: AsyncSession, resources: Resources, index: int, holde
 
 
 async def quarantine(session: AsyncSession, index: int) -> None:
-    """Something else on the host uses this subnet: leave it alone for a day."""
+    """Quarantine the subnet for a day: something else on the host uses it."""
     row = update(Network).where(Network.index == index)
     await session.execute(row.values(workspace_id=None, seat_id=None, ready=False, quarantined_until=utcnow() + REST))
 

@@ -1,4 +1,4 @@
-"""Compares workspaces' rows with their containers: deaths, pauses and removals by hand, rows from a backup."""
+"""Compares workspaces' rows with their containers: crashes, manual pauses and removals, restored backups."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,13 +21,13 @@ from app.workspaces.states import Verdict, decide_repair, move
 
 log = structlog.get_logger(__name__)
 
-# A workspace that dies is started again after 1, 2, 4 … seconds, and given up after so many times in a row.
+# A crashed workspace restarts after 1, 2, 4 … seconds, and fails after this many in a row.
 RESTARTS = 5
-# One that held this long starts counting anew.
+# A run this long resets the count.
 HELD = timedelta(minutes=10)
 
 AnyRow = Row[*tuple[Any, ...]]
-# What `judge` reads of a row, for those that select columns.
+# The columns that `judge` reads.
 JUDGED = (
     *(Workspace.status, Workspace.desired_state, Workspace.reserved_memory),
     *(Workspace.host, Workspace.port, Workspace.container_id),
@@ -36,7 +36,7 @@ BEGIN = {Verdict.LAUNCH: JobKind.LAUNCH, Verdict.STOP: JobKind.STOP, Verdict.DEL
 
 
 def judge(workspace: Workspace | AnyRow, status: Status) -> Verdict:
-    """What a container's status means for its row; `AS_IT_IS` where the row says the same. The only such judgement."""
+    """Return what a container's status means for its row; `AS_IT_IS` if they agree. The only such decision."""
     verdict = decide_repair(workspace.status, workspace.desired_state, status.state)
     if verdict is Verdict.RUNS and status.endpoint is not None:
         there = (status.endpoint.host, status.endpoint.port, status.endpoint.container_id)
@@ -51,10 +51,10 @@ def judge(workspace: Workspace | AnyRow, status: Status) -> Verdict:
 async def apply_observation(
     session: AsyncSession, resources: Resources, workspace_id: UUID, generation: int, status: Status
 ) -> bool:
-    """Compare a workspace's locked row with its container, and write or begin what follows. May be repeated.
+    """Compare a workspace's locked row with its container; update the row or start a job. Idempotent.
 
-    `generation` is the row's from before the engine was asked. Returns False where a job has begun since or is live:
-    its worker writes what it sees.
+    `generation` is the row's, read before asking the engine. Returns False if a job has started since or is live: its
+    worker records the state.
     """
     query = select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
     workspace = await session.scalar(query)
@@ -80,7 +80,7 @@ async def apply_observation(
 
 
 async def adopt_revision(session: AsyncSession, held: Claim, revision: int) -> None:
-    """The engine has a later container than the row knows of."""
+    """Adopt the engine's later revision into the row."""
     workspace = await session.get_one(Workspace, held.workspace.id, with_for_update={"key_share": True})
     workspace.revision = max(workspace.revision, revision + (held.kind == JobKind.RESTART))
 
@@ -106,7 +106,7 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
 
 
 async def _died(session: AsyncSession, resources: Resources, workspace: Workspace, status: Status) -> None:
-    """Nobody asked for it. One that ended in order is stopped; else the template says whether it is started again."""
+    """Handle an unexpected exit: a clean exit means stopped; after a crash the template decides whether to restart."""
     code = cause(status)
     exits.record_exit(workspace, status, code)
     log.warning("workspace_died", workspace_id=str(workspace.id), code=code, exit_code=status.exit_code)
@@ -142,7 +142,7 @@ async def _begin(
     code: str | None = None,
     exit_code: int | None = None,
 ) -> None:
-    """Begin a job, or say in the row what is in its way."""
+    """Start a job, or record in the row why it is refused."""
     try:
         async with session.begin_nested():
             await begin(session, resources, workspace, kind, defer=defer)
@@ -160,7 +160,7 @@ async def _failed(session: AsyncSession, workspace: Workspace, code: str, exit_c
 
 
 def cause(status: Status) -> str | None:
-    """Why a container does not run any more, as a code; None where it ended in order."""
+    """Return the code of a container's exit; None for a clean one."""
     if status.state is RunState.ABSENT:
         return "removed"
     if status.out_of_memory:

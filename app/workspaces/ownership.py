@@ -1,7 +1,7 @@
-"""Whose is what the engine has: this database's, or something that only a person may take away.
+"""Distinguishes this database's engine objects from those that only a person may remove.
 
-Everything that we make carries the id of the database that it was made for. What carries another id, or none and no
-row knows its workspace, is left alone: a fresh, a foreign or a not yet restored database matches nothing.
+Every object carries the id of its database. Objects with another id, or with none and an unknown workspace, are left
+alone: a new, foreign or unrestored database matches nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,16 +36,16 @@ class Ownership:
     networks: frozenset[int]
 
     def owns(self, item: Owned | OwnedVolume) -> bool:
-        """Whether a container or volume is this database's: by its label, or because rows know its workspace."""
+        """Return whether an object is this database's: by its label, or by its workspace's row."""
         known = item.workspace_id in self.workspaces or item.workspace_id in self.retired
         return known or item.installation == self.installation
 
     def unwanted(self, inventory: Inventory) -> list[Owned]:
-        """Containers of workspaces that have no row, this database's and others'."""
+        """Return containers of workspaces without a row, of this database and others."""
         return [item for item in inventory.containers if item.workspace_id not in self.workspaces]
 
     def unused(self, settings: Settings, inventory: Inventory) -> list[str]:
-        """Networks that have no row or are another database's."""
+        """Return networks without a row, or of another database."""
         return [
             name
             for name in inventory.networks
@@ -61,7 +61,7 @@ def bears(labels: Iterable[UUID]) -> ColumnElement[bool]:
 
 
 async def read_ownership(session: AsyncSession, inventory: Inventory) -> Ownership:
-    """Ask the database about everything that was listed."""
+    """Read the rows of all listed objects."""
     found: Sequence[Owned | OwnedVolume] = [*inventory.containers, *inventory.volumes]
     labelled = {item.workspace_id for item in found}
     known = select(Workspace.engine_id).where(bears(labelled))

@@ -41,7 +41,7 @@ router = APIRouter(prefix="/api/container", tags=["container"])
 
 
 class _Template(StringConvertor):
-    """A template's key in a path, which no address of the first version is taken for."""
+    """A template's key in a path, distinct from the first version's routes."""
 
     regex = rf"(?!(?:{'|'.join(RESERVED_KEYS)})(?:/|$))[^/]+"
 
@@ -70,7 +70,7 @@ def _nothing(description: str) -> dict[int | str, dict[str, object]]:
 async def _ask(
     command: CommandContext, template: str, kind: JobKind, *, volume: VolumePolicy | None = None
 ) -> LaunchOut:
-    """Ask for a change of the caller's workspace, and say what came of it: 202 with a job, or 200 without one."""
+    """Request a change of the caller's workspace: 202 with a job, or 200 without one."""
     session, resources, locale = command.session, command.resources, command.locale
     accepted = await service.request(
         session, resources, command.caller.user, template, kind, key=command.key, volume=volume
@@ -98,7 +98,7 @@ async def _ask(
     responses=problems(Unauthorized, Unavailable),
 )
 async def status(request: Request) -> Response:
-    """`no_container` where the default workspace was never launched."""
+    """`no_container` if the default workspace was never launched."""
     resources: Resources = request.app.state.resources
     return await answer_scoped_user(request, views.STATUS, _status, template=resources.catalog.default.key)
 
@@ -127,7 +127,7 @@ async def _status(_: Principal, rows: list[Row]) -> Response:
     ),
 )
 async def restart_default(command: CommandContextDep) -> LaunchOut:
-    """A new container over the same volume. Poll `status_url` until the job ends."""
+    """Creates a new container with the same volume. Poll `status_url` until the job ends."""
     return await _ask(command, command.resources.catalog.default.key, JobKind.RESTART)
 
 
@@ -139,7 +139,7 @@ async def restart_default(command: CommandContextDep) -> LaunchOut:
     responses={**_nothing("It runs already"), **STARTS},
 )
 async def launch(type: TypePath, command: CommandContextDep) -> LaunchOut:
-    """Accepted at once; poll `status_url` until the job ends. A launch that runs already answers the same job."""
+    """Accepted at once; poll `status_url` until the job ends. During a launch, returns the same job."""
     return await _ask(command, type, JobKind.LAUNCH)
 
 
@@ -151,7 +151,7 @@ async def launch(type: TypePath, command: CommandContextDep) -> LaunchOut:
     responses=STARTS,
 )
 async def restart(type: TypePath, command: CommandContextDep) -> LaunchOut:
-    """A new container over the same volume, from the image as it is now."""
+    """Creates a new container with the same volume, from the current image."""
     return await _ask(command, type, JobKind.RESTART)
 
 
@@ -163,7 +163,7 @@ async def restart(type: TypePath, command: CommandContextDep) -> LaunchOut:
     responses={**_nothing("It does not run"), **ENDS},
 )
 async def stop(type: TypePath, command: CommandContextDep) -> LaunchOut:
-    """What runs in it ends; the container and the volume are kept. A launch that is under way is given up for it."""
+    """Ends its programs; keeps container and volume. Replaces a launch in progress."""
     return await _ask(command, type, JobKind.STOP)
 
 
@@ -192,11 +192,10 @@ async def extend(
     locale: LocaleDep,
     body: ExtendIn | None = None,
 ) -> WorkspaceOut:
-    """Counts as use from now on, for a workspace that runs or is paused; its longest life stays as it is.
+    """Counts as use now, for a running or paused workspace; its longest life stays unchanged.
 
-    With `until`, it is neither paused nor stopped before then, whatever it does: for a program that sleeps or waits. A
-    paused one wakes, and `job` tells of it. A later `until` takes the place of an earlier one; a restart, a stop and a
-    deletion end it.
+    With `until`, it is neither paused nor stopped for being idle before then: for a program that sleeps or waits. A
+    paused workspace resumes, shown by `job`. A new `until` replaces the earlier one; restart, stop and delete end it.
     """
     await idle.extend(session, resources, caller.user, type, body.until if body else None)
     template = templates.find_template(resources.catalog, type)
@@ -217,7 +216,7 @@ async def delete(
         VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
     ] = VolumePolicy.KEEP,
 ) -> LaunchOut:
-    """The container goes, and with `volume=delete` the files at once."""
+    """Removes the container and, with `volume=delete`, the files at once."""
     return await _ask(command, type, JobKind.DELETE, volume=volume)
 
 
@@ -230,7 +229,7 @@ async def delete(
 async def get_workspace(
     type: TypePath, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> WorkspaceOut:
-    """As the list shows it; `not_created` where it was never launched."""
+    """The workspace, as in the list; `not_created` if never launched."""
     template = templates.find_template(resources.catalog, type)
     ((entry, _),) = await views.find_entries(resources, caller.user, [template], locale)
     return entry

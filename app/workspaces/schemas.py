@@ -1,4 +1,4 @@
-"""What clients see of workspaces and jobs."""
+"""Request and response bodies of workspaces and jobs."""
 
 from datetime import datetime
 from typing import Literal
@@ -31,7 +31,7 @@ class JobFailure(BaseModel):
 
 
 class JobOut(BaseModel):
-    """One accepted request to change a workspace."""
+    """An accepted request to change a workspace."""
 
     id: UUID = Field(examples=[JOB_ID])
     kind: JobKind
@@ -55,14 +55,14 @@ class JobOut(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Jobs of the caller, newest first."""
+    """The caller's jobs, newest first."""
 
     jobs: list[JobOut]
     next: UUID | None = Field(None, description="Pass as `before` for the next page; null at the end.")
 
 
 class LaunchOut(BaseModel):
-    """The answer to a launch, restart, stop or deletion."""
+    """The response to a launch, restart, stop or deletion."""
 
     message: str = Field(examples=["The workspace is starting."])
     job: JobOut | None
@@ -82,7 +82,7 @@ class StatusOut(BaseModel):
 
 
 class UseOut(BaseModel):
-    """What counts as use of a workspace, beside requests to it: anything above one of these, between two readings."""
+    """Thresholds that count as use besides requests: exceeding one of them between two readings."""
 
     cpu_share: float = Field(
         examples=[0.05], description="Of one processor core. A program that sleeps or waits uses none."
@@ -91,14 +91,14 @@ class UseOut(BaseModel):
 
 
 class ExtendIn(BaseModel):
-    """Until when a workspace is to be kept awake."""
+    """The time until which to keep a workspace awake."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"until": "2026-11-23T18:00:00Z"}]})
     until: AwareDatetime = Field(description="A time ahead, before `ends_at` and within a week.")
 
 
 class IdleOut(BaseModel):
-    """When a workspace rests if it is not used again; null where its template sets no such limit."""
+    """When an unused workspace pauses, stops and ends; null without such a limit in its template."""
 
     active_at: datetime = Field(description="When it was last used or worked.")
     kept_until: datetime | None = Field(None, description="Its owner keeps it from being paused or stopped until then.")
@@ -117,7 +117,7 @@ class RestOut(BaseModel):
 
 
 class LastExitOut(BaseModel):
-    """How a workspace last ended by itself, also where it was started again since."""
+    """The workspace's last unexpected exit, also if it was restarted since."""
 
     code: str = Field(description="As of failures, or `ended` where it ended in order.", examples=["out_of_memory"])
     message: str = Field(examples=["The workspace ran out of memory."])
@@ -127,7 +127,7 @@ class LastExitOut(BaseModel):
 
 
 class MemoryKillsOut(BaseModel):
-    """Programs in a workspace that the kernel killed because memory ran out, since its container runs."""
+    """Programs that the kernel killed for memory since the container started."""
 
     count: int = Field(examples=[1])
     at: datetime = Field(description="Of the last one.")
@@ -155,7 +155,7 @@ class WorkspaceOut(BaseModel):
 
 
 class VolumeOut(BaseModel):
-    """The files of one workspace. They outlive it."""
+    """A workspace's files. They outlive it."""
 
     id: UUID = Field(examples=[VOLUME_ID])
     type: str = Field(examples=["jupyter"], description="Key of the template.")
@@ -171,7 +171,7 @@ class VolumesOut(BaseModel):
 
 
 class WorkspacesOut(BaseModel):
-    """One entry for each template of the catalogue."""
+    """One entry per template of the catalogue."""
 
     containers: list[WorkspaceOut]
 

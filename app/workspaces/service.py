@@ -1,6 +1,6 @@
-"""Accepting requests for workspaces: one transaction that locks the row, decides, and writes a job.
+"""Accepts requests for workspaces: one transaction locks the row, decides, and inserts a job.
 
-Locks are taken in one order everywhere: account, workspace, job. No request takes a lock that another user's needs.
+Locks have one order everywhere: account, workspace, job. No request takes a lock that another user's request needs.
 """
 
 import hashlib
@@ -56,9 +56,9 @@ RECENT_LAUNCHES = 20
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What a request came to: `job` is null when there is nothing to do.
+    """The result of a request: `job` is null if there is nothing to do.
 
-    `place` is set where the job is a new launch: its place in the queue.
+    `place` is a new launch's place in the queue.
     """
 
     workspace: Workspace
@@ -82,12 +82,12 @@ async def request(
 ) -> Accepted:
     """Accept a user's request to change their workspace of a template.
 
-    Joins a live job that does the same; a newer request of another kind supersedes it. `asked=False` is a launch that
-    the platform begins by itself: it makes sure of the container even where the row says `running`, and leaves the
-    user's state alone. `key` is the caller's Idempotency-Key; `volume` says what becomes of the files with a deletion.
-    `by` is a visitor or an admin in the user's place: they may stop and delete what has no template any more, and are
-    not `counted`. Raises `UnknownTemplate`, `NotFound` (to stop or delete what never was), `IdempotencyConflict`,
-    `QuotaUserRunning`, `TooManyChanges` and the refusals of `app.workspaces.admission`.
+    Joins a live job that does the same; replaces a live job of another kind. `asked=False` is a launch by the platform:
+    it verifies the container even if the row says `running`, and does not count as the user's activity. `key` is the
+    Idempotency-Key; `volume` decides about the files at deletion. `by` is a visitor or admin acting for the user: they
+    may stop and delete workspaces of removed templates, and are not `counted`. Raises `UnknownTemplate`, `NotFound` (to
+    stop or delete what never existed), `IdempotencyConflict`, `QuotaUserRunning`, `TooManyChanges` and the errors of
+    `app.workspaces.admission`.
     """
     starts, in_person = kind in STARTING, asked and by is None
     if starts or by is None:
@@ -109,7 +109,7 @@ async def request(
     if accepted.new or released:
         actor = by or (user if asked else trail.SYSTEM)
         _record(session, f"workspace_{kind}_requested", workspace, actor, f"files: {volume}" if volume else "")
-    # A key is a row, too, which is kept for a day.
+    # A key adds a row too, kept for a day.
     if counted and not (accepted.new or released or key is not None):
         await forget_change(session, resources, user.id)
     if key is not None and accepted.job is not None:
@@ -127,15 +127,15 @@ async def begin(
     defer: timedelta | None = None,
     reason: str | None = None,
 ) -> Job | None:
-    """Begin a job of the platform's own on a workspace that the caller has locked.
+    """Start a job of the platform on a workspace that the caller has locked.
 
-    None where a job is live already, and where a launch needs the account while another transaction has locked it: the
-    next look at the engine begins it. A launch counts against the limits as one that was asked for does, and waits
-    where there is no room. `reason` says on the job's timeline, and on the workspace, why the platform lets it rest.
+    Returns None if a job is live, or if a launch needs the account while another transaction has locked it: the next
+    observation retries. A launch counts against limits like a requested one, and waits for capacity. `reason` is the
+    idle reason, shown in the job's timeline and on the workspace.
     """
     starts = kind in STARTING
     if starts and workspace.reserved_memory is None:
-        # The account's lock comes before the workspace's: waiting for it here could wait in a circle.
+        # The account's lock precedes the workspace's: waiting here could deadlock.
         account = select(User.id).where(User.id == workspace.user_id)
         if await session.scalar(account.with_for_update(key_share=True, skip_locked=True)) is None:
             return None
@@ -148,7 +148,7 @@ async def begin(
 
 
 def _record(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
-    """Write into the audit trail what was asked for."""
+    """Record the request in the audit trail."""
     detail = ", ".join(part for part in (workspace.template, more) if part)
     trail.record(session, action, "workspace", str(workspace.id), actor=actor, detail=detail)
 
@@ -156,11 +156,10 @@ def _record(session: AsyncSession, action: str, workspace: Workspace, actor: Use
 async def cancel(
     session: AsyncSession, resources: Resources, user: User, job_id: UUID, *, by: User | None = None
 ) -> Job:
-    """Cancel a job of the user's, wherever it is. One that has ended stays as it is. `by` is an admin in their place.
+    """Cancel one of the user's jobs. An ended job stays unchanged. `by` is an admin acting for the user.
 
-    One that the engine never heard of leaves the workspace as it was. Else a job of the platform's own brings it to
-    rest: away if there was nothing before, stopped if there was. Raises `NotFound`, and `NotCancellable` for a stop or
-    a deletion that has begun.
+    If the engine was not contacted, the workspace stays as it was. Otherwise a job of the platform deletes it if it did
+    not exist before, else stops it. Raises `NotFound`, and `NotCancellable` for a started stop or deletion.
     """
     owned = (Job.id == job_id, Job.user_id == user.id)
     workspace_id = await session.scalar(select(Job.workspace_id).where(*owned))
@@ -182,7 +181,7 @@ async def cancel(
             await volumes.release(session, resources, workspace.id, VolumePolicy.KEEP)
         await _new_job(session, resources, workspace, kind, by_system=True)
     else:
-        # What lived before the request may live on: the next look at the engine says.
+        # A workspace that was alive may still be: the next observation decides.
         generation, desired = workspace.generation + 1, DESIRED_AT[job.previous_status]
         await move(
             session,
@@ -198,8 +197,9 @@ async def cancel(
 async def _release(
     session: AsyncSession, resources: Resources, workspace_id: UUID, kind: JobKind, volume: VolumePolicy | None
 ) -> bool:
-    """What goes with a deletion: the files, as was said, and everybody's way in. True where files are to go at once
-    that were not before."""
+    """Release what a deletion ends: files by policy, and all shares. Returns True if files are newly scheduled for
+    immediate deletion.
+    """
     released = volume is not None and await volumes.release(session, resources, workspace_id, volume)
     if kind is JobKind.DELETE:
         await end_all(session, workspace_id)
@@ -207,9 +207,9 @@ async def _release(
 
 
 async def _lock_account(session: AsyncSession, user_id: UUID, *, activate: bool) -> None:
-    """Lock the account until the transaction ends: its own limit is judged under this lock.
+    """Lock the account until the transaction ends: its limit is checked under this lock.
 
-    `activate`: the first launch that a user asks for makes them active.
+    `activate`: a user's first requested launch makes the account active.
     """
     await session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
     if activate:
@@ -218,13 +218,13 @@ async def _lock_account(session: AsyncSession, user_id: UUID, *, activate: bool)
 
 
 async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str) -> IdempotencyKey | None:
-    """Note the key; return the row of an earlier use. A use that has not committed yet is waited for."""
+    """Insert the key; returns the row of an earlier use. Waits for an uncommitted concurrent use."""
     fingerprint = hashlib.sha256(request.encode()).digest()
     row = insert(IdempotencyKey).values(user_id=user_id, key=key, fingerprint=fingerprint, created_at=utcnow())
     if await session.scalar(row.on_conflict_do_nothing().returning(IdempotencyKey.key)):
         return None
     seen = await session.get(IdempotencyKey, (user_id, key))
-    if seen is None:  # it was purged between the two statements
+    if seen is None:  # purged between the two statements
         return await _remember(session, user_id, key, request)
     if seen.fingerprint != fingerprint:
         raise IdempotencyConflict
@@ -232,7 +232,7 @@ async def _remember(session: AsyncSession, user_id: UUID, key: str, request: str
 
 
 async def _tie(session: AsyncSession, user_id: UUID, key: str, job: Job) -> None:
-    """From now on the key stands for this job."""
+    """Assign the job to the key."""
     mine = (IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
     await session.execute(update(IdempotencyKey).where(*mine).values(job_id=job.id))
 
@@ -244,9 +244,9 @@ async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: U
 
 
 async def _make_workspace(session: AsyncSession, user_id: UUID, template: str, *, used: bool) -> Workspace:
-    """The user's row for the template, made if it is missing, and locked until the transaction ends.
+    """Return the user's row for the template, created if missing, and locked until the transaction ends.
 
-    One statement does both, and notes the use: an update takes the lock, also one that changes nothing.
+    One statement does this and records the use: even an update without changes takes the lock.
     """
     now = utcnow()
     uses: dict[str, Any] = {"last_used": now, "active_at": now, "restarts": 0} if used else {}
@@ -259,7 +259,7 @@ async def _make_workspace(session: AsyncSession, user_id: UUID, template: str, *
 
 
 async def _lock_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace:
-    """The user's row for the template, locked until the transaction ends. Raises `NotFound`."""
+    """Return the user's row for the template, locked until the transaction ends. Raises `NotFound`."""
     query = owned_workspaces(user_id).where(Workspace.template == template).with_for_update(key_share=True)
     found = await session.scalar(query, execution_options={"populate_existing": True})
     if found is None:
@@ -274,7 +274,7 @@ async def _accept(
     live = found.live
     decision = decide(kind, workspace.status, live.kind if live else None, make_sure=make_sure)
     if live is not None and live.deadline <= utcnow():
-        # The reconciler is about to fail it: nobody joins it any more.
+        # The reconciler is about to fail it: it must not be joined.
         decision = Decision.SUPERSEDE
     match decision:
         case Decision.NOTHING_TO_DO:
@@ -293,7 +293,7 @@ async def _accept(
 
 
 async def _supersede(session: AsyncSession, live: Job, kind: JobKind) -> bool:
-    """End a live job for a request of a kind; False where the job has ended since it was read."""
+    """End a live job for a new request; False if it has ended meanwhile."""
     await session.refresh(live, with_for_update={"key_share": True})
     if not live.is_live:
         return False
@@ -304,7 +304,9 @@ async def _supersede(session: AsyncSession, live: Job, kind: JobKind) -> bool:
 
 
 async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) -> None:
-    """End a live job from outside. It keeps its lease until its worker, who is told, has let go of the engine."""
+    """End a live job from outside. It keeps its lease until its worker, which is notified, has finished its
+    engine calls.
+    """
     job.state, job.step, job.error_code = state, step, state.value
     job.finished_at = utcnow()
     job.version += 1
@@ -317,7 +319,7 @@ async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) 
 
 
 def left_by(job: Job) -> WorkspaceStatus:
-    """The settled status that a superseded job may have left; where the engine heard nothing of it, the one before."""
+    """Return the settled status after a superseded job; the previous one if the engine was not contacted."""
     if job.engine_contacted and job.kind == JobKind.DELETE:
         return WorkspaceStatus.NOT_CREATED
     if job.engine_contacted and job.kind == JobKind.STOP:
@@ -385,7 +387,7 @@ async def _new_job(
 
 
 async def _write_new(session: AsyncSession, row: Insert, detail: str | None) -> Job:
-    """Write a job and the first line of its timeline, in one statement."""
+    """Insert a job and its first timeline line in one statement."""
     made = row.returning(Job).cte("made")
     step, detail_type = JobEvent.step.type, JobEvent.detail.type
     first = select(made.c.id, made.c.created_at, literal(JobStep.QUEUED, step), literal(detail, detail_type))
@@ -396,7 +398,7 @@ async def _write_new(session: AsyncSession, row: Insert, detail: str | None) -> 
 
 
 def _expected_seconds(template: str) -> ScalarSelect[float]:
-    """What recent launches of the template took from admission to their end, as part of the insert."""
+    """Estimate a launch's seconds from recent ones of the template, as part of the insert."""
     seconds = func.extract("epoch", Job.finished_at - func.coalesce(Job.admitted_at, Job.created_at))
     recent = (
         select(seconds.label("took"))
@@ -409,5 +411,5 @@ def _expected_seconds(template: str) -> ScalarSelect[float]:
 
 
 def owned_workspaces(user_id: UUID) -> Select[Workspace]:
-    """The caller's workspaces: nothing else reads another user's rows."""
+    """Select the user's workspaces."""
     return select(Workspace).where(Workspace.user_id == user_id)

@@ -1,7 +1,7 @@
-"""The state machine of workspaces and their jobs: what a request does, what a look at the engine means, and `move`.
+"""The state machine of workspaces and jobs: requests, observations, and `move`.
 
-A workspace has a wanted state, which requests write, and a status, which says what was last seen of it. `move` is the
-only thing that writes a status, and it writes only what `TRANSITIONS` allows.
+A workspace has a desired state, written by requests, and a status, the last observation. Only `move` writes a status,
+and only along `TRANSITIONS`.
 """
 
 import enum
@@ -22,7 +22,7 @@ S = WorkspaceStatus
 SETTLED = frozenset({S.NOT_CREATED, S.RUNNING, S.PAUSED, S.STOPPED, S.ERROR})
 STARTING_STATES = frozenset({S.QUEUED, S.PULLING, S.CREATING, S.STARTING, S.PROBING})
 ALIVE = frozenset({S.RUNNING, S.PAUSED})
-# Whatever a workspace is doing, it may be asked to launch, to stop and to go.
+# Launch, stop and delete may be requested in any state.
 _ASKED = frozenset({S.QUEUED, S.STOPPING, S.DELETING})
 
 TRANSITIONS: dict[WorkspaceStatus, frozenset[WorkspaceStatus]] = {
@@ -37,21 +37,21 @@ TRANSITIONS: dict[WorkspaceStatus, frozenset[WorkspaceStatus]] = {
 }
 SOURCES = {to: [status for status in S if to in TRANSITIONS[status]] for to in S}
 
-# What is no longer there holds no memory and no processors.
+# States without a claim on memory and CPU.
 RELEASED = frozenset({S.NOT_CREATED, S.STOPPED, S.ERROR})
 
 STOP_SECONDS = 120
 
 
 def job_name(kind: JobKind) -> JobName:
-    """The function, and so the queue, for jobs of a kind: what ends a workspace waits for no launch."""
+    """Return the function, and so the queue, of a job's kind: stopping never waits behind launches."""
     return JobName.LAUNCH if kind in STARTING else JobName.END
 
 
 def allowed(settings: Settings, status: WorkspaceStatus) -> timedelta:
-    """How long a transitional state may last, with its retries; then its job fails with `deadline`.
+    """Return the maximum duration of a transitional state, with retries; then its job fails with `deadline`.
 
-    Waiting for room has a time of its own. Everything on the way up shares one, which a pull that moves extends.
+    Waiting for capacity has its own limit. All starting states share one, which pull progress extends.
     """
     if status == S.QUEUED:
         return timedelta(seconds=settings.queue_seconds)
@@ -63,7 +63,7 @@ def allowed(settings: Settings, status: WorkspaceStatus) -> timedelta:
 async def move(
     session: AsyncSession, workspace_id: UUID, generation: int, to: WorkspaceStatus, /, **values: Any
 ) -> bool:
-    """Write a status and what goes with it; False where a newer request has come, or the way there is not legal."""
+    """Write a status with its values; False if a newer request came, or the transition is illegal."""
     if to in RELEASED:
         values |= {"host": None, "port": None, "reserved_memory": None, "reserved_cpus": None, "started_at": None}
     row = (
@@ -76,7 +76,7 @@ async def move(
 
 
 class Decision(enum.Enum):
-    """What becomes of a request."""
+    """The decision about a request."""
 
     NOTHING_TO_DO = enum.auto()
     SAME_JOB = enum.auto()
@@ -84,7 +84,7 @@ class Decision(enum.Enum):
     SUPERSEDE = enum.auto()
 
 
-# Where a request of a kind has nothing to do, unless its caller wants the engine to be looked at.
+# States in which a request of a kind has nothing to do, unless the engine must be checked.
 _DONE = {
     JobKind.LAUNCH: {S.RUNNING},
     JobKind.RESTART: set[WorkspaceStatus](),
@@ -101,7 +101,7 @@ DESIRED_BY = {
     JobKind.DELETE: DesiredState.ABSENT,
 }
 
-# What is wanted of a workspace that is left at a settled status.
+# The desired state of a workspace left at a settled status.
 DESIRED_AT = {
     S.NOT_CREATED: DesiredState.ABSENT,
     S.RUNNING: DesiredState.RUNNING,
@@ -114,11 +114,11 @@ STARTING = (JobKind.LAUNCH, JobKind.RESTART)
 
 
 def decide(kind: JobKind, status: WorkspaceStatus, live: JobKind | None, *, make_sure: bool = False) -> Decision:
-    """Judge a request by the row's state and its live job.
+    """Decide about a request by the row's status and its live job.
 
-    A request that the live job fulfils joins it: a launch joins a launch or a restart, any other its own kind. Any
-    other newer request replaces the live job. `make_sure` makes a job even where the row says that there is nothing to
-    do, for callers who want a container that is gone to be noticed.
+    A request joins a live job that fulfils it: a launch joins a launch or restart, others their own kind. Otherwise it
+    replaces the live job. `make_sure` starts a job even if the row says that nothing is to do, to detect a missing
+    container.
     """
     if live is not None:
         joins = kind == live or (kind == JobKind.LAUNCH and live == JobKind.RESTART)
@@ -129,9 +129,9 @@ def decide(kind: JobKind, status: WorkspaceStatus, live: JobKind | None, *, make
 
 
 def asked_status(kind: JobKind, status: WorkspaceStatus) -> WorkspaceStatus:
-    """What a new job makes of its workspace's status.
+    """Return the workspace's status after a new job.
 
-    A pause shows when it is there. A container that runs keeps being reachable until a launch touches it.
+    A pause shows once it has happened. A running container stays reachable until a launch changes it.
     """
     if kind == JobKind.PAUSE or (kind == JobKind.LAUNCH and status == S.RUNNING):
         return status
@@ -139,7 +139,7 @@ def asked_status(kind: JobKind, status: WorkspaceStatus) -> WorkspaceStatus:
 
 
 class Verdict(enum.Enum):
-    """What a look at the engine means for a workspace that no job is changing."""
+    """The meaning of an observation for a workspace without live job."""
 
     AS_IT_IS = enum.auto()
     RUNS = enum.auto()
@@ -154,11 +154,13 @@ _DRIVE = {DesiredState.RUNNING: Verdict.LAUNCH, DesiredState.PAUSED: Verdict.LAU
 
 
 def decide_repair(status: WorkspaceStatus, wanted: DesiredState, seen: RunState) -> Verdict:
-    """Compare a row with what the engine says: take over what a hand did to a living workspace, drive all else."""
+    """Compare a row with the engine: adopt manual changes of a living workspace, drive all others to the
+    desired state.
+    """
     exists = seen is not RunState.ABSENT
     alive = seen in (RunState.RUNNING, RunState.PAUSED)
     if status not in SETTLED:
-        # A status on its way without a job: rows from a backup. Drive it where it was to go.
+        # A transitional status without a job comes from a backup: drive it to its desired state.
         return _DRIVE.get(wanted, Verdict.DELETE)
     if status in ALIVE:
         if seen is RunState.RUNNING:
@@ -169,7 +171,7 @@ def decide_repair(status: WorkspaceStatus, wanted: DesiredState, seen: RunState)
     return Verdict.STOP if alive else Verdict.AS_IT_IS
 
 
-# The workspace's status while its job is at a step. A step that is not here leaves the status as it was.
+# The workspace's status at a job's step. Other steps leave it unchanged.
 STATUS_AT: dict[JobStep, WorkspaceStatus] = {
     JobStep.PULLING: S.PULLING,
     JobStep.CREATING: S.CREATING,
@@ -179,7 +181,7 @@ STATUS_AT: dict[JobStep, WorkspaceStatus] = {
     JobStep.DELETING: S.DELETING,
 }
 
-# Percent done when a step begins; a pull moves from its own to the next one's by bytes.
+# Percent done at the start of a step; a pull advances to the next by bytes.
 PROGRESS_AT: dict[JobStep, int] = {
     JobStep.QUEUED: 0,
     JobStep.CLAIMED: 5,
@@ -196,7 +198,7 @@ PROGRESS_AT: dict[JobStep, int] = {
 
 
 def pull_progress(done: int | None, total: int | None) -> int:
-    """Percent of the whole job while an image is pulled."""
+    """Return the job's percent done during a pull."""
     low, high = PROGRESS_AT[JobStep.PULLING], PROGRESS_AT[JobStep.CREATING]
     if not done or not total:
         return low

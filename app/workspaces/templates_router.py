@@ -14,7 +14,7 @@ router = APIRouter(prefix="/api/templates", tags=["catalogue"])
 
 @router.get("", summary="List templates", operation_id="list_templates", responses=problems(Unauthorized, Unavailable))
 async def templates(resources: ResourcesDep, locale: LocaleDep, _: ScopedUserDep) -> TemplatesOut:
-    """What may be launched, in the catalogue's order."""
+    """The templates that you can launch, in the catalogue's order."""
     catalog = resources.catalog.templates
     states = await image_states(resources.redis, resources.settings.instance, [template.image for template in catalog])
     return TemplatesOut(templates=[TemplateOut.of(template, locale, states) for template in catalog])

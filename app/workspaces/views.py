@@ -1,4 +1,4 @@
-"""Reading: workspaces and jobs as their owner sees them."""
+"""The owner's views of workspaces and jobs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ _WORKSPACE, _JOB = Columns(Workspace), Columns(Job)
 
 
 def _timeline(column: Any) -> ColumnElement[Any]:
-    """A column of the query's job's timeline, in order, as an array."""
+    """Aggregate a column of the job's timeline, in order."""
     ordered = func.array_agg(aggregate_order_by(column, JobEvent.id))
     return select(ordered).where(JobEvent.job_id == Job.id).correlate(Job).scalar_subquery()
 
@@ -54,9 +54,9 @@ JOB = PrincipalSelect(*_JOB_COLUMNS, joined=_with_job)
 
 
 async def read_job(resources: Resources, user_id: UUID, job_id: UUID, locale: Locale) -> tuple[JobOut, str]:
-    """The user's job, with the container's last lines where it failed, and its ETag. One statement.
+    """Return the user's job, with its container's last lines if it failed, and its ETag. One statement.
 
-    Raises `NotFound` for unknown and foreign ones alike.
+    Raises `NotFound` for unknown and foreign jobs alike.
     """
     row = await resources.reader.fetch_one(_FIND_JOB, job_id=job_id, user_id=user_id)
     if row is None:
@@ -73,7 +73,7 @@ def make_job(resources: Resources, row: Row, locale: Locale) -> tuple[JobOut, st
 
 
 def _read_job(resources: Resources, row: Row, locale: Locale, *, logs: bool = False) -> tuple[Job, JobOut]:
-    """A job and its view, of a row of `_JOB_COLUMNS`."""
+    """Build a job and its view from a row of `_JOB_COLUMNS`."""
     width = len(_JOB.columns)
     job, (*timeline, place) = _JOB.make(row[:width]), row[width:]
     entries = [
@@ -84,7 +84,7 @@ def _read_job(resources: Resources, row: Row, locale: Locale, *, logs: bool = Fa
 
 
 async def list_jobs(session: AsyncSession, user_id: UUID, *, limit: int, before: UUID | None) -> list[Job]:
-    """A page of the caller's jobs, newest first, older than the job `before`."""
+    """Return a page of the caller's jobs, newest first, older than the job `before`."""
     query = await newest_first(session, select(Job), Job, Job.user_id == user_id, limit=limit, before=before)
     return list(await session.scalars(query))
 
@@ -92,7 +92,9 @@ async def list_jobs(session: AsyncSession, user_id: UUID, *, limit: int, before:
 async def view_jobs(
     session: AsyncSession, resources: Resources, jobs: Sequence[Job], locale: Locale, *, logs: bool = False
 ) -> list[JobOut]:
-    """Jobs with their timelines, and place and ETA where they still wait or run; `logs` adds what failed ones left."""
+    """Build views of jobs with timelines, and place and ETA while queued or running; `logs` adds kept lines of failed
+    ones.
+    """
     timelines: defaultdict[UUID, list[TimelineEntry]] = defaultdict(list)
     ids = [job.id for job in jobs]
     of_jobs = JobEvent.job_id == any_(cast(literal(ids, ARRAY(Uuid)), ARRAY(Uuid)))
@@ -105,7 +107,7 @@ async def view_jobs(
 async def view_accepted(
     session: AsyncSession, resources: Resources, accepted: Accepted, locale: Locale
 ) -> JobOut | None:
-    """The job that a request came to, in the transaction of the request."""
+    """Build the view of a request's job, in the request's transaction."""
     if accepted.job is None:
         return None
     if accepted.place is None:
@@ -114,7 +116,7 @@ async def view_accepted(
 
 
 def _view_new_job(resources: Resources, job: Job, place: int, locale: Locale) -> JobOut:
-    """A launch that this transaction has accepted: what the rows say of it is known without a read."""
+    """Build the view of a newly accepted launch, without a read."""
     timeline = [TimelineEntry(at=job.created_at, step=JobStep.QUEUED, detail=None)]
     return _view(resources, job, timeline, place, locale, logs=False)
 
@@ -149,29 +151,29 @@ def _failure(job: Job, locale: Locale, *, logs: bool) -> JobFailure | None:
 
 
 async def view_job(session: AsyncSession, resources: Resources, job: Job, locale: Locale) -> JobOut:
-    """One job, as `view_jobs` shows it, with the container's last lines where it failed."""
+    """Build one job's view, with the container's last lines if it failed."""
     return (await view_jobs(session, resources, [job], locale, logs=True))[0]
 
 
 def tag(version: int, place: int | None, locale: Locale) -> str:
-    """The strong ETag (RFC 9110, 8.8.3) of a job's view: the row's version, the place in the queue, the language."""
+    """Return the strong ETag (RFC 9110, 8.8.3) of a job's view: row version, place, language."""
     return f'"{version}.{place or 0}.{locale}"'
 
 
 async def find_workspace(session: AsyncSession, user_id: UUID, template: str) -> Workspace | None:
-    """The caller's workspace of a template, or None where it was never launched."""
+    """Return the caller's workspace of a template, or None if never launched."""
     return await session.scalar(owned_workspaces(user_id).where(Workspace.template == template))
 
 
 def status_of(workspace: Workspace | None) -> WorkspaceStatus:
-    """The status of a row that may be missing."""
+    """Return the status of a row that may be missing."""
     return workspace.status if workspace else WorkspaceStatus.NOT_CREATED
 
 
 def _with_live_jobs(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """The users' workspaces and their live jobs.
+    """Join the users' workspaces and their live jobs.
 
-    One statement: between two, a job could end, and its workspace would seem to be on its way for ever.
+    One statement: between two, a job could end, and the workspace would seem transitional for ever.
     """
     return query.outerjoin(Workspace, Workspace.user_id == User.id).outerjoin(Job, LIVE_JOB)
 
@@ -183,9 +185,9 @@ _FIND_ENTRIES = PreparedSelect(
         User.id == given("user_id"), Workspace.template == any_(cast(given("templates"), ARRAY(String)))
     )
 )
-# For who lists their workspaces.
+# For the list of workspaces.
 ENTRIES = PrincipalSelect(*_ENTRY_COLUMNS, joined=_with_live_jobs)
-# The status of one workspace, for who asks for it.
+# For the status of one workspace.
 STATUS = PrincipalSelect(
     Workspace.container_id,
     Workspace.status,
@@ -203,9 +205,9 @@ async def find_entries(
     *,
     session: AsyncSession | None = None,
 ) -> list[tuple[WorkspaceOut, str | None]]:
-    """The user's workspaces of these templates, launched or not, each with the ETag of its live job.
+    """Return the user's workspaces of these templates, launched or not, each with its live job's ETag.
 
-    One statement, in the transaction of `session` where there is one.
+    One statement, in the transaction of `session` if given.
     """
     values = {"user_id": user.id, "templates": [template.key for template in templates]}
     if session is None:
@@ -218,7 +220,7 @@ async def find_entries(
 def make_entries(
     resources: Resources, user: User, templates: Iterable[Template], rows: Iterable[Row], locale: Locale
 ) -> list[tuple[WorkspaceOut, str | None]]:
-    """One entry for each template, of rows of `ENTRIES`' own columns."""
+    """Build one entry per template from rows of `ENTRIES`' own columns."""
     digests: dict[str, str] = {}
     found: dict[str, tuple[Workspace, JobOut | None, str | None]] = {}
     for names, values, *columns in rows:
@@ -236,7 +238,7 @@ def make_entries(
 
 
 def _live_job(resources: Resources, row: Row, locale: Locale) -> tuple[JobOut | None, str | None]:
-    """The view and the ETag of a workspace's live job, if it has one."""
+    """Build view and ETag of a workspace's live job, if any."""
     if row[0] is None:
         return None, None
     job, view = _read_job(resources, row, locale)
@@ -246,7 +248,7 @@ def _live_job(resources: Resources, row: Row, locale: Locale) -> tuple[JobOut | 
 async def view_workspace(
     session: AsyncSession, resources: Resources, user: User, template: Template, locale: Locale
 ) -> WorkspaceOut:
-    """The user's workspace of one template, as the list shows it, in the session's transaction."""
+    """Return the user's workspace of one template, as in the list, in the session's transaction."""
     ((entry, _),) = await find_entries(resources, user, [template], locale, session=session)
     return entry
 
@@ -293,12 +295,12 @@ def _rest(workspace: Workspace | None, locale: Locale) -> RestOut | None:
 
 
 def _outdated(workspace: Workspace | None, digest: str | None) -> bool:
-    """Whether the image's name stands for something newer than what the workspace was made from."""
+    """Return whether the image is newer than the workspace's."""
     own = workspace.image_digest if workspace else None
     return own is not None and digest is not None and own != digest
 
 
 async def last_failure(session: AsyncSession, user_id: UUID, template: str) -> Job | None:
-    """The latest job of the user's workspace that failed, with the lines that its container left."""
+    """Return the latest failed job of the user's workspace, with its container's kept lines."""
     query = select(Job).where(Job.user_id == user_id, Job.template == template, Job.state == JobState.FAILED)
     return await session.scalar(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))

@@ -1,4 +1,4 @@
-"""Volumes as rows: which one a workspace uses, and when it goes."""
+"""Rows of volumes: the volume of each workspace, and its deletion time."""
 
 import enum
 import secrets
@@ -21,21 +21,22 @@ from app.workspaces.ownership import bears
 
 
 class VolumePolicy(enum.StrEnum):
-    """What becomes of a workspace's files when it is deleted."""
+    """What happens to a workspace's files when it is deleted."""
 
     KEEP = "keep"
     DELETE = "delete"
 
 
 def _stays() -> ColumnElement[bool]:
-    """A volume whose time has come is nobody's any more, even while the engine still has it."""
+    """Whether the volume stays: after its deletion time it is lost even if the engine still has it."""
     return or_(Volume.delete_at.is_(None), Volume.delete_at > utcnow())
 
 
 async def release(session: AsyncSession, resources: Resources, workspace_id: UUID, policy: VolumePolicy) -> bool:
-    """The workspace goes. Kept files wait for it as long as settings say; others go as soon as nothing uses them.
+    """Schedule a deleted workspace's volume: kept files expire after the configured retention, others as soon as they
+    are unused.
 
-    True where files are to go at once that were not before.
+    Returns True if files are newly scheduled for immediate deletion.
     """
     now = utcnow()
     if policy is VolumePolicy.KEEP:
@@ -43,22 +44,22 @@ async def release(session: AsyncSession, resources: Resources, workspace_id: UUI
         row = update(Volume).where(Volume.workspace_id == workspace_id, Volume.delete_at.is_(None))
         await session.execute(row.values(delete_at=now + kept, found_at=None))
         return False
-    # One that was found goes on a person's word from now on, also where its time is over.
+    # A found volume is now deleted by a person's decision, even after its time.
     row = update(Volume).where(Volume.workspace_id == workspace_id, or_(_stays(), Volume.found_at.is_not(None)))
     return bool((await session.scalars(row.values(delete_at=now, found_at=None).returning(Volume.id))).all())
 
 
 async def cancel_removal(session: AsyncSession, workspace_id: UUID) -> None:
-    """The workspace does not go after all. What a container has used until now the engine still has."""
+    """Cancel the volume's deletion: the workspace stays, and the engine still has a volume in use."""
     row = update(Volume).where(Volume.workspace_id == workspace_id)
     await session.execute(row.values(delete_at=None, found_at=None))
 
 
 async def attach(session: AsyncSession, workspace: Workspace, container: str) -> str:
-    """The name of the workspace's volume, which is kept from now on; a row is made for it if there is none.
+    """Return the name of the workspace's volume and keep it; inserts a missing row.
 
-    The first one has a name that is known beforehand, so that a volume whose row was lost is found again. Where the
-    old one is to go a fresh one takes its place, in a new container. `workspace` is locked by the caller.
+    The first volume has a predictable name, so that one with a lost row is found again. If the old volume is to be
+    deleted, a new container gets a new one. The caller has locked `workspace`.
     """
     own = update(Volume).where(Volume.workspace_id == workspace.id)
     kept = own.where(_stays()).values(delete_at=None, found_at=None)
@@ -108,12 +109,12 @@ async def adopt(
 
 
 def _is_away(workspace: Workspace | None) -> bool:
-    """Whether nothing of the workspace is on the engine but its files. A container that is stopped has its volume."""
+    """Return whether only the workspace's files are on the engine. A stopped container still has its volume."""
     return workspace is None or workspace.status == WorkspaceStatus.NOT_CREATED
 
 
 async def list_volumes(session: AsyncSession, user_id: UUID) -> list[tuple[Volume, bool]]:
-    """The user's volumes, oldest first, each with whether its workspace has it in use."""
+    """Return the user's volumes, oldest first, each with whether its workspace uses it."""
     query = (
         select(Volume, Workspace)
         .outerjoin(Workspace, Workspace.id == Volume.workspace_id)
@@ -124,9 +125,9 @@ async def list_volumes(session: AsyncSession, user_id: UUID) -> list[tuple[Volum
 
 
 async def remove(session: AsyncSession, user: User, volume_id: UUID) -> None:
-    """Delete one of the user's volumes for good. Raises `NotFound`, and `VolumeInUse` unless its workspace is away."""
+    """Delete one of the user's volumes. Raises `NotFound`, and `VolumeInUse` while its workspace exists."""
     owned = (Volume.id == volume_id, Volume.user_id == user.id, _stays())
-    # The workspace first: from here on no launch can take the volume.
+    # Locks the workspace first: no launch can take the volume afterwards.
     users_of_it = select(Workspace).join(Volume, Volume.workspace_id == Workspace.id).where(*owned)
     workspace = await session.scalar(users_of_it.with_for_update(of=Workspace, key_share=True))
     if workspace is not None and not _is_away(workspace):

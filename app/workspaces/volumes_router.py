@@ -20,7 +20,7 @@ VolumePath = Annotated[UUID, Path(description="Of the volume.", examples=[VOLUME
 
 @router.get("", summary="List your volumes", operation_id="list_volumes", responses=problems(Unauthorized, Unavailable))
 async def list_volumes(session: ReadSessionDep, caller: ScopedUserDep) -> VolumesOut:
-    """Files that your workspaces keep, also those of workspaces that were deleted, until their time is over."""
+    """Files of your workspaces, also of deleted ones until they expire."""
     return VolumesOut(
         volumes=[
             VolumeOut(
@@ -44,5 +44,5 @@ async def list_volumes(session: ReadSessionDep, caller: ScopedUserDep) -> Volume
     responses=problems(InvalidRequest, Unauthorized, Forbidden, NotFound, VolumeInUse, Unavailable),
 )
 async def delete_volume(id: VolumePath, session: SessionDep, caller: ScopedUserDep) -> None:
-    """The files are gone for good; the server removes them within moments. A later launch begins without any."""
+    """Deletes the files irrevocably; the server removes them within moments. A later launch starts without files."""
     await volumes.remove(session, caller.user, id)

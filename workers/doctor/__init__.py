@@ -1,1 +1,1 @@
-"""What `spawner doctor` examines."""
+"""The checks of `spawner doctor`."""

@@ -1,4 +1,4 @@
-"""What the doctor finds at the engine and at the kernel of its host."""
+"""Doctor checks of the engine and its host's kernel."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -11,8 +11,8 @@ from app.runtime.base import EgressUnenforceable, EngineReport, EngineSize, Runt
 from app.runtime.docker.kernel import Demand, lacking
 from workers.doctor.findings import Finding, judged
 
-# When the project that makes Docker Engine ended each version; nobody says when versions that are not here end.
-# Distributions may mend one for longer.
+# End of upstream support of each Docker Engine version; unlisted versions are unknown. Distributions may support one
+# longer.
 SUPPORT_ENDED: Final = {
     "18.09": date(2019, 8, 22),
     "19.03": date(2021, 1, 8),
@@ -28,7 +28,7 @@ PODMAN: Final = "Podman"
 
 
 def engine_findings(report: EngineReport) -> Iterator[Finding]:
-    """What an engine can enforce."""
+    """Check what the engine can enforce."""
     ended = support_ended(report.version) if report.product != PODMAN else None
     yield judged(
         "engine", ended is None or ended > utcnow().date(), f"{report.product} {report.version}",
@@ -77,7 +77,7 @@ def engine_findings(report: EngineReport) -> Iterator[Finding]:
 
 
 def product_findings(settings: Settings, report: EngineReport) -> Iterator[Finding]:
-    """What the kinds of engine do not have in common."""
+    """Check features specific to Docker or Podman."""
     podman = report.product == PODMAN
     yield judged(
         "system calls", podman == bool(settings.seccomp_file), "workspaces make the system calls that are listed",
@@ -100,7 +100,7 @@ def product_findings(settings: Settings, report: EngineReport) -> Iterator[Findi
 
 
 async def egress_findings(runtime: Runtime) -> list[Finding]:
-    """Whether anybody sees to where workspaces connect."""
+    """Check whether egress rules are enforced."""
     try:
         in_force = await runtime.check_egress()
     except EgressUnenforceable as fault:
@@ -119,13 +119,13 @@ async def egress_findings(runtime: Runtime) -> list[Finding]:
 
 
 def support_ended(version: str) -> date | None:
-    """When the version went out of support, by its first two numbers or its first."""
+    """Return the end of a version's support, by its first two numbers or its first."""
     numbers = version.split(".")
     return SUPPORT_ENDED.get(".".join(numbers[:2])) or SUPPORT_ENDED.get(numbers[0])
 
 
 def kernel_findings(resources: Resources, size: EngineSize) -> Iterator[Finding]:
-    """Which counters of the kernel one workspace can use up for all, where the engine's host is this one."""
+    """Check kernel limits that one workspace could exhaust for all, if the engine's host is this one."""
     if not resources.settings.docker_url.startswith("unix:"):
         return
     low = list(lacking(demand_of(resources, size)))
@@ -139,7 +139,7 @@ def kernel_findings(resources: Resources, size: EngineSize) -> Iterator[Finding]
 
 
 def demand_of(resources: Resources, size: EngineSize) -> Demand:
-    """The most that may run at once: of each template as many workspaces as memory and the limit allow."""
+    """Return the maximum load: of each template as many workspaces as memory and limits allow."""
     settings = resources.settings
     memory = round(size.memory_bytes * settings.memory_overcommit)
     limits = [template.limits for template in resources.catalog.templates]

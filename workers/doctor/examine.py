@@ -1,4 +1,4 @@
-"""What an installation has and lacks, each with its remedy: `spawner doctor`, and one line of a worker at its start."""
+"""Checks an installation, with a remedy per finding: for `spawner doctor` and a worker's start."""
 
 import asyncio
 import ipaddress
@@ -35,7 +35,7 @@ ROUTES = Path("/proc/net/route")
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at everything. A part that does not answer is a finding like any other."""
+    """Run all checks. An unavailable part is a finding."""
     try:
         async with open_context(settings) as context:
             return await findings(context)
@@ -44,7 +44,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def findings(context: WorkerContext) -> list[Finding]:
-    """The same, with what is open already; in a fixed order."""
+    """Run all checks with open resources, in a fixed order."""
     settings, runtime = context.resources.settings, context.runtime
     found = list(settings_findings(settings))
     for name, remedy, look in (
@@ -63,12 +63,12 @@ async def _answered(name: str, remedy: str, look: Callable[[], Awaitable[list[Fi
     try:
         return await asyncio.wait_for(look(), TIMEOUT_SECONDS)
     except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
-        # Never the error's text: it may hold an address with its password.
+        # Without the error's text, which may contain an address with its password.
         return [Finding(name, "fail", f"does not answer ({type(error).__name__})", remedy)]
 
 
 async def log_engine_findings(context: WorkerContext) -> None:
-    """Make the rules about where workspaces connect to, then say once what this engine cannot enforce."""
+    """Create the egress rules, then log once what this engine cannot enforce."""
     while True:
         try:
             try:
@@ -100,7 +100,7 @@ async def _engine(context: WorkerContext) -> list[Finding]:
 
 
 def routes(file: Path = ROUTES) -> dict[str, str]:
-    """What this machine routes without a gateway: each network with its interface."""
+    """Return this machine's routes without gateway: each network with its interface."""
     found = {}
     try:
         lines = [line.split() for line in file.read_text().splitlines()[1:]]
@@ -114,7 +114,7 @@ def routes(file: Path = ROUTES) -> dict[str, str]:
 
 
 def range_findings(settings: Settings, networks: Mapping[str, str], routed: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether somebody else uses addresses of NETWORK_RANGE."""
+    """Check whether addresses of NETWORK_RANGE are in use."""
     own = {subnet for name, subnet in networks.items() if network_index(settings, name) is not None}
     others = {subnet: name for name, subnet in networks.items() if subnet not in own}
     others |= {subnet: name for subnet, name in routed.items() if subnet not in own and subnet not in others}
@@ -133,7 +133,7 @@ def _overlaps(wanted: ipaddress.IPv4Network, subnet: str) -> bool:
 
 
 def settings_findings(settings: Settings) -> Iterator[Finding]:
-    """What the settings themselves tell."""
+    """Check the settings."""
     bits = _entropy(settings.secret_key)
     yield judged(
         "secret", bits >= STRONG_BITS, "SECRET_KEY is strong", f"SECRET_KEY is worth {bits:.0f} bits at most",
@@ -154,7 +154,7 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _entropy(secret: str) -> float:
-    """Bits, if each character were drawn as often as it occurs."""
+    """Return the secret's bits of entropy, by its character frequencies."""
     counts = Counter(secret)
     return sum(-count * math.log2(count / len(secret)) for count in counts.values())
 

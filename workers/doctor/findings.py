@@ -1,4 +1,4 @@
-"""What the doctor says of one thing that it looked at."""
+"""A result of the doctor."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: `warn` can be lived with, `fail` cannot."""
+    """The result of one check: `warn` is tolerable, `fail` is not."""
 
     name: str
     level: Level
@@ -16,7 +16,7 @@ class Finding:
     remedy: str = ""
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one readable line."""
         return f"{self.level:<5} {self.name:<16} {self.text}" + (f". {self.remedy}" if self.remedy else "")
 
 

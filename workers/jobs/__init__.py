@@ -1,1 +1,1 @@
-"""What a worker does with one job."""
+"""A worker's handling of one job."""

@@ -1,4 +1,4 @@
-"""The named points of a job's way, between which a worker may die. Tests stop there; production passes by."""
+"""Named points at which a worker may die. Tests stop there; production ignores them."""
 
 import enum
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,7 @@ from app.workspaces.jobs.leases import Claim
 
 
 class Checkpoint(enum.StrEnum):
-    """What has just been done. A new step of a job gets a new name here, and the chaos suite kills workers at it."""
+    """What has just been done. New steps of a job get a name here; the chaos suite kills workers at each."""
 
     CLAIMED = "claimed"
     NAMED = "named"
@@ -18,7 +18,7 @@ class Checkpoint(enum.StrEnum):
     STOPPED = "stopped"
     REMOVED = "removed"
     WRITTEN = "written"
-    # Not of one job: a pass has written what it admits, and has sent nothing yet.
+    # Not part of a job: an admission pass has committed and sent nothing yet.
     ADMITTED = "admitted"
 
 
@@ -27,6 +27,6 @@ listeners: list[Listener] = []
 
 
 async def reached(checkpoint: Checkpoint, held: Claim | None = None) -> None:
-    """Call the listeners; there are none in production."""
+    """Call the listeners; production has none."""
     for listener in listeners:
         await listener(checkpoint, held)

@@ -1,4 +1,4 @@
-"""Mails in this worker's hands. They run beside its jobs and take no job's place: a server may need ten minutes."""
+"""Running mail deliveries. They use no job slots: a server may take ten minutes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,19 +8,19 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# For those under way when the worker ends. One that is cut off is taken up by another worker.
+# Grace at shutdown. Another worker retries an interrupted delivery.
 CLOSE_SECONDS = 5
 
 
 class Deliveries:
-    """The deliveries of one worker, by the request's id: `slots` at once. Further ones wait here, unclaimed."""
+    """The deliveries of one worker by request id, `slots` at once. Others wait here unclaimed."""
 
     def __init__(self, slots: int = 50) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
     def start(self, id: UUID, deliver: Callable[[], Awaitable[None]]) -> None:
-        """Run `deliver` beside the jobs, unless one for the same request runs or waits here."""
+        """Run `deliver` in the background, unless one for the same request runs or waits here."""
         if id in self._tasks:
             return
         self._tasks[id] = task = asyncio.create_task(self._run(id, deliver))
@@ -31,16 +31,16 @@ class Deliveries:
             try:
                 await deliver()
             except Exception:
-                # The row is the truth: the reconciler hands it out again.
+                # The reconciler requeues it: the row is authoritative.
                 log.exception("mail_not_delivered", link_request=str(id))
 
     async def finish(self) -> None:
-        """Wait until nothing is left."""
+        """Wait until all deliveries have ended."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks.values()))
 
     async def close(self) -> None:
-        """Give what is under way a moment, then cut it off."""
+        """Give running deliveries a moment, then cancel them."""
         if self._tasks:
             await asyncio.wait(tuple(self._tasks.values()), timeout=CLOSE_SECONDS)
         while self._tasks:

@@ -1,4 +1,4 @@
-"""Drives workspaces: claim a job, act on the engine with no session open, write what came of it."""
+"""Drives workspaces: claims a job, calls the engine without an open session, writes the outcome."""
 
 import asyncio
 import contextlib
@@ -33,12 +33,12 @@ MAX_BACKOFF = 30
 
 
 async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
-    """Bring one workspace where its job wants it. Safe to run twice at once: the claim lets one through."""
+    """Execute one job of a workspace. Concurrent runs are safe: only one claims the job."""
     context = context_of(ctx)
     structlog.contextvars.bind_contextvars(job_id=id)
     held: Claim | None = None
     try:
-        # The claim is committed before this block ends: what it announces goes to Redis, which may be slow.
+        # Commits the claim before the block ends: flushing to Redis may be slow.
         async with context.resources.unit_of_work() as session:
             held = await leases.claim(session, context.resources, UUID(id))
         if held is not None:
@@ -50,7 +50,7 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
 
 
 async def _attempt(context: WorkerContext, held: Claim, *, message: str) -> None:
-    """Do the job that this worker holds, and log how that ended."""
+    """Execute a claimed job and log its end."""
     workspace = held.workspace
     structlog.contextvars.bind_contextvars(
         kind=held.kind, workspace_id=str(workspace.id), user_id=str(workspace.user_id), attempt=held.attempt
@@ -72,10 +72,10 @@ async def _attempt(context: WorkerContext, held: Claim, *, message: str) -> None
 
 
 async def _with_lease(context: WorkerContext, held: Claim) -> None:
-    """Drive while the lease is renewed beside it.
+    """Drive while renewing the lease.
 
-    Where the job is over before its work is, the driving is cancelled, which waits for what was already asked of the
-    engine; the lease is kept until then, so that nobody else begins.
+    If the job ends early, cancels the driving, which waits for pending engine calls. The lease is kept until then, so
+    that no other worker starts.
     """
     with context.revocations.of(held.job_id) as revoked:
         over = asyncio.Event()
@@ -91,15 +91,15 @@ async def _with_lease(context: WorkerContext, held: Claim) -> None:
 
 
 def _consume_exception(drive: asyncio.Task[None]) -> None:
-    """What the work of a lost job ended with concerns nobody; asyncio would complain that nobody looked."""
+    """Retrieve the exception of an abandoned job's work, to avoid asyncio's warning."""
     if not drive.cancelled():
         drive.exception()
 
 
 async def _renew(context: WorkerContext, held: Claim, revoked: asyncio.Event, over: asyncio.Event) -> None:
-    """Keep the lease until cancelled; set `over` once the job is, or the lease is lost.
+    """Renew the lease until cancelled; sets `over` once the job has ended or the lease is lost.
 
-    A database that is away is asked again until the lease would have run out.
+    Retries an unavailable database until the lease would expire.
     """
     pause = context.resources.settings.lease_seconds / 3
     failures = 0
@@ -121,7 +121,7 @@ async def _renew(context: WorkerContext, held: Claim, revoked: asyncio.Event, ov
 
 
 async def _hand_back(context: WorkerContext, held: Claim) -> None:
-    """This worker is told to stop: another one takes the job at once."""
+    """At shutdown, return the job to the queue at once."""
     with contextlib.suppress(SQLAlchemyError, OSError):
         try:
             async with context.resources.unit_of_work() as session:
@@ -131,17 +131,17 @@ async def _hand_back(context: WorkerContext, held: Claim) -> None:
 
 
 async def _release(context: WorkerContext, held: Claim) -> None:
-    """The job is over and nothing of ours is on its way to the engine. Should this fail, the lease runs out."""
+    """Release the lease of an ended job without pending engine calls. If this fails, the lease expires."""
     with contextlib.suppress(SQLAlchemyError, OSError):
         async with context.resources.unit_of_work() as session:
             await leases.release(session, held)
 
 
 async def _drive(context: WorkerContext, held: Claim) -> None:
-    """Do what the job asks and write the outcome.
+    """Execute the job and write the outcome.
 
-    An engine error becomes a retry or a failure with a code. A bug fails the job at once with `internal_error`: trying
-    again would not help. Where database or Redis are away, the lease runs out and the job is taken up again.
+    An engine error becomes a retry or a failure with a code. A bug fails the job with `internal_error`, without retry.
+    If database or Redis are unavailable, the lease expires and the job is claimed again.
     """
     try:
         if held.seat is not None:
@@ -167,7 +167,7 @@ ENDINGS = {JobKind.PAUSE: stop.pause, JobKind.STOP: stop.stop, JobKind.DELETE: s
 
 
 async def _retry(context: WorkerContext, held: Claim, fault: RuntimeFault) -> None:
-    """Try again after 1, 2, 4 … 30 seconds; where that would pass the deadline, fail now with the true cause."""
+    """Retry after 1, 2, 4 … 30 seconds; if that would exceed the deadline, fail now with the actual cause."""
     delay = timedelta(seconds=min(2 ** (held.attempt - 1), MAX_BACKOFF))
     if utcnow() + delay >= held.deadline:
         await fail_job(context, held, fault.code, str(fault))

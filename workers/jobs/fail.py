@@ -1,4 +1,4 @@
-"""The end of a job that failed: in the log, and in its row."""
+"""Fails a job, in the log and in its row."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MAX_CAUSE = 500
 async def fail_job(context: WorkerContext, held: Claim, code: str, text: str, **facts: Any) -> None:
     """Fail the job with `code` and the `facts` of `outcomes.fail`.
 
-    `text` says why. The log has it, and admins read it in the job, without secrets.
+    `text` is the reason: logged, and shown to admins redacted.
     """
     text = text or code
     log.warning("job_failed", kind=held.kind, code=code, error=text, attempt=held.attempt)

@@ -1,4 +1,4 @@
-"""Brings a workspace up: image, container, probe."""
+"""Launches a workspace: image, container, probe."""
 
 import contextlib
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ TAIL_LINES = 200
 
 
 async def launch(context: WorkerContext, held: Claim) -> None:
-    """Run the workspace and write the outcome. Raises what `RuntimeFault` the caller is to judge."""
+    """Launch the workspace and write the outcome. Raises `RuntimeFault` for the caller to handle."""
     template = context.resources.catalog.get(held.workspace.template)
     if template is None:
         await fail_job(context, held, "template_gone", f"the catalogue has no type {held.workspace.template!r}")
@@ -65,7 +65,7 @@ async def launch(context: WorkerContext, held: Claim) -> None:
 
 
 async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpoint:
-    """Container up, then probed; the timeline is written beside it."""
+    """Run and probe the container; writes the timeline concurrently."""
     async with timeline(context.resources, held) as report:
         endpoint = await _ensure_running(context, held, template, report)
         await reached(Checkpoint.RUNNING, held)
@@ -111,16 +111,16 @@ async def _ensure_running(context: WorkerContext, held: Claim, template: Templat
 
 
 async def _adopt_revision(context: WorkerContext, held: Claim, revision: int) -> None:
-    """The engine has a later container than the row knows of: rows from a backup. The row takes over its number."""
+    """Adopt the engine's later revision, which a restored backup does not know."""
     async with context.resources.unit_of_work() as session:
         await observe.adopt_revision(session, held, revision)
     held.workspace.revision = revision + (held.kind == JobKind.RESTART)
 
 
 async def _give_up(context: WorkerContext, held: Claim, failed: ProbeFailed | None = None) -> None:
-    """The container ended, or its probe `failed`: note why and its last lines, take it away, fail the job.
+    """Handle an exited container or `failed` probe: record reason and last lines, remove the container, fail the job.
 
-    What cannot be removed now is stopped by the reconciler, or replaced by the next launch.
+    If removal fails, the reconciler stops the container, or the next launch replaces it.
     """
     async with context.resources.unit_of_work() as session:
         if not await leases.renew(session, context.resources, held):
@@ -142,7 +142,7 @@ async def _give_up(context: WorkerContext, held: Claim, failed: ProbeFailed | No
 
 @contextlib.contextmanager
 def _logged(event: str) -> Iterator[None]:
-    """Log an engine's fault and go on."""
+    """Log an engine fault and continue."""
     try:
         yield
     except RuntimeFault as fault:

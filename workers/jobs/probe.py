@@ -1,4 +1,4 @@
-"""Is the application inside a container ready: its HTTP probe says, and where it does not, why not."""
+"""Probes whether a container's application is ready, and diagnoses failures."""
 
 import asyncio
 from typing import Final
@@ -13,7 +13,7 @@ READY_BELOW: Final = 500
 
 
 class ProbeFailed(Exception):
-    """The container runs, but its probe did not succeed in time. `code` says in which way, `detail` what was seen."""
+    """The container runs, but its probe timed out. `code` classifies the failure, `detail` has the observation."""
 
     code = "probe_timeout"
 
@@ -23,17 +23,17 @@ class ProbeFailed(Exception):
 
 
 class ProbeTimeout(ProbeFailed):
-    """Nothing answered in time: the application is slow, or stuck."""
+    """Nothing answered in time: the application is slow or stuck."""
 
 
 class ProbeAnsweredError(ProbeFailed):
-    """The application answered with an error to the end."""
+    """The application answered with errors until the timeout."""
 
     code = "probe_error"
 
 
 class WrongPort(ProbeFailed):
-    """The application takes connections, but not where the catalogue says."""
+    """The application listens, but not on the catalogue's port."""
 
     code = "probe_wrong_port"
 
@@ -48,10 +48,10 @@ async def wait_ready(
     port: int,
     seconds: float,
 ) -> None:
-    """Ask until any answer below 500 comes; pauses grow from 5 ms to half a second.
+    """Probe until a status below 500 arrives; pauses grow from 5 ms to half a second.
 
-    `port` is where the container is to listen, which an endpoint on the host's loopback does not tell. Raises a
-    `ProbeFailed` after `seconds`, `ContainerExited` when the container has ended.
+    `port` is the container's port, which a loopback endpoint does not show. Raises `ProbeFailed` after `seconds`,
+    `ContainerExited` if the container has exited.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
@@ -70,7 +70,7 @@ async def wait_ready(
 
 
 async def _answer(http: httpx.AsyncClient, url: str) -> int | None:
-    """The status of the answer, None where none came."""
+    """Return the response's status, or None."""
     try:
         async with http.stream("GET", url) as response:
             return response.status_code
@@ -79,14 +79,14 @@ async def _answer(http: httpx.AsyncClient, url: str) -> int | None:
 
 
 async def _judged(runtime: Runtime, name: str, port: int, seconds: float, answered: int | None) -> ProbeFailed:
-    """Tell what came last apart: an error, nothing from where it should come, or nothing yet."""
+    """Classify the last observation: an error, a wrong port, or no response."""
     if answered is not None:
         return ProbeAnsweredError(f"status {answered}")
     try:
         places = await runtime.listening(name)
     except RuntimeFault:
         places = None
-    # Loopback is the container's own: nobody reaches it from outside.
+    # Loopback addresses are not reachable from outside the container.
     reachable = [place for place in places or () if not place.startswith(("127.", "[::1]"))]
     if places and not any(place.endswith(f":{port}") for place in reachable):
         return WrongPort(f"listens on {', '.join(places[:5])}, not on 0.0.0.0:{port}")

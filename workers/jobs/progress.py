@@ -1,4 +1,4 @@
-"""Writes a job's timeline beside the engine's work: a launch does not wait for its own history."""
+"""Writes a job's timeline concurrently with the engine's work, so that launches need not wait for it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from app.workspaces.states import pull_progress
 
 
 class Reporter:
-    """What a runtime reports to. Entries are written in order by one task; `touched` says whether there were any."""
+    """Receives a runtime's progress. One task writes the entries in order; `touched` says whether there were any."""
 
     def __init__(self, resources: Resources, held: Claim) -> None:
         self._resources = resources
@@ -29,7 +29,7 @@ class Reporter:
         return self._phase is not None
 
     def report_step(self, step: JobStep) -> None:
-        """The job is at a step."""
+        """Report a step of the job."""
         self._waiting.put_nowait(step)
 
     async def __call__(self, update: Progress) -> None:
@@ -41,11 +41,11 @@ class Reporter:
             self._waiting.put_nowait(update)
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """End the reports."""
         self._waiting.put_nowait(None)
 
     async def write(self) -> None:
-        """Write until `end`. Raises `LeaseLost` when the job is no longer ours."""
+        """Write until `end`. Raises `LeaseLost` if the job is no longer held."""
         while (entry := await self._waiting.get()) is not None:
             async with self._resources.unit_of_work() as session:
                 if isinstance(entry, JobStep):
@@ -61,9 +61,9 @@ class Reporter:
 
 @asynccontextmanager
 async def timeline(resources: Resources, held: Claim) -> AsyncIterator[Reporter]:
-    """A reporter for the block. At its end, however it ends, everything reported has been written.
+    """Yield a reporter. When the block ends, in any way, all reports have been written.
 
-    Raises `LeaseLost`, which then stands for whatever the block raised.
+    Raises `LeaseLost` in place of the block's own exception.
     """
     report = Reporter(resources, held)
     writer = asyncio.create_task(report.write())

@@ -1,4 +1,4 @@
-"""Tells the one who works on a job that it was ended from outside."""
+"""Notifies a job's handler that the job was ended from outside."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from uuid import UUID
 
 
 class Revocations:
-    """An event for each job in this worker's hands; it says only that the job's row is worth a look."""
+    """One event per held job: its row should be read."""
 
     def __init__(self) -> None:
         self._held: dict[str, asyncio.Event] = {}
 
     @contextmanager
     def of(self, job_id: UUID) -> Iterator[asyncio.Event]:
-        """The job's event, for as long as the block runs."""
+        """Yield the job's event during the block."""
         event = self._held.setdefault(str(job_id), asyncio.Event())
         try:
             yield event
@@ -22,11 +22,11 @@ class Revocations:
             self._held.pop(str(job_id), None)
 
     def notify(self, job_id: str) -> None:
-        """The job was ended from outside."""
+        """Set the event of a job that was ended from outside."""
         if job_id in self._held:
             self._held[job_id].set()
 
     def notify_all(self) -> None:
-        """Something may have been missed."""
+        """Set all events: notifications may have been missed."""
         for event in self._held.values():
             event.set()

@@ -1,4 +1,4 @@
-"""Mails links. Runs as often as it likes: the row is claimed first, and its outcome written only by who holds it."""
+"""Mails links. Idempotent: claims the row first, and writes the outcome only while the claim holds."""
 
 import asyncio
 import time
@@ -23,21 +23,21 @@ from workers.context import WorkerContext, context_of
 
 log = structlog.get_logger(__name__)
 
-# Well below the lease's life, so that one renewal may fail.
+# Well below the lease, so that one renewal may fail.
 RENEW_SECONDS = 10
 
 Settle = Callable[[AsyncSession, EmailDelivery], Awaitable[None]]
 
 
 async def send_link(ctx: dict[str, Any], id: str) -> None:
-    """Mail the link that a `link_requests` row asks for, beside the worker's jobs; returns at once."""
+    """Mail a `link_requests` row's link in the background; returns at once."""
     context = context_of(ctx)
     request_id = UUID(id)
     context.deliveries.start(request_id, partial(deliver, context, request_id))
 
 
 async def deliver(context: WorkerContext, request_id: UUID) -> None:
-    """Claim the request, make one attempt, and write what became of it."""
+    """Claim the request, try once, and write the outcome."""
     resources = context.resources
     async with resources.unit_of_work() as session:
         delivery = await magic_links.claim_link(session, resources, request_id)
@@ -55,7 +55,7 @@ async def _attempt(context: WorkerContext, delivery: EmailDelivery) -> Settle:
             await magic_links.begin_transmission(session, delivery)
 
     if delivery.letter is None:
-        # Whoever waits for a mail that never comes is told of a delay when others are.
+        # A browser waiting for a mail that never comes sees delays like all others.
         return magic_links.mark_dropped if await _is_ready(context) else partial(magic_links.reschedule, delayed=True)
     facts = {"link_request": str(delivery.request_id), "attempt": delivery.attempt, "server": context.mailer.host}
     began = time.monotonic()
@@ -79,10 +79,10 @@ async def _attempt(context: WorkerContext, delivery: EmailDelivery) -> Settle:
 
 
 async def _is_told(context: WorkerContext, delivery: EmailDelivery, stage: Stage) -> bool:
-    """Whether the browser that asked may be told that its mail is late: it must not learn whether there is a mail.
+    """Return whether the requesting browser may see that its mail is late: it must not learn whether a mail exists.
 
-    What the server says before it knows the recipient, it says to all. What it says to a recipient counts only where it
-    says the same to our own address, and what it says to the content where any address would have got one.
+    Errors before the recipient apply to everyone. Errors about the recipient count only if our own address gets the
+    same one; errors about the content only if any address would get a mail.
     """
     match stage:
         case Stage.SERVER:
@@ -103,7 +103,7 @@ async def _is_ready(context: WorkerContext) -> bool:
 
 
 async def _keep_claim(resources: Resources, delivery: EmailDelivery) -> None:
-    """Renew the claim until cancelled: a server may think for minutes, and a dead worker must be noticed sooner."""
+    """Renew the claim until cancelled: servers may take minutes, and a dead worker must be noticed sooner."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:

@@ -1,4 +1,4 @@
-"""What pauses, stops and removes a workspace."""
+"""Pauses, stops and removes a workspace."""
 
 from app.models import JobStep
 from app.runtime.base import RunState
@@ -9,7 +9,7 @@ from workers.jobs.checkpoints import Checkpoint, reached
 
 
 async def pause(context: WorkerContext, held: Claim) -> None:
-    """Freeze the container. One that does not run any more is left to those who watch the engine."""
+    """Pause the container. If it no longer runs, the engine's observer handles that."""
     await _report_step(context, held, JobStep.PAUSING)
     status = await context.runtime.ensure_paused(held.container, held.workspace.engine_id)
     await reached(Checkpoint.PAUSED, held)
@@ -19,7 +19,7 @@ async def pause(context: WorkerContext, held: Claim) -> None:
 
 
 async def stop(context: WorkerContext, held: Claim) -> None:
-    """End the container and keep it."""
+    """Stop the container and keep it."""
     await _report_step(context, held, JobStep.STOPPING)
     await context.runtime.ensure_stopped(held.container, held.workspace.engine_id)
     await reached(Checkpoint.STOPPED, held)
@@ -28,7 +28,7 @@ async def stop(context: WorkerContext, held: Claim) -> None:
 
 
 async def delete(context: WorkerContext, held: Claim) -> None:
-    """Remove the container. Its volume goes, or stays, by its own row."""
+    """Remove the container. The volume's row decides about the volume."""
     await _report_step(context, held, JobStep.DELETING)
     await context.runtime.ensure_absent(held.container, held.workspace.engine_id)
     await reached(Checkpoint.REMOVED, held)

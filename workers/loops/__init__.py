@@ -1,1 +1,1 @@
-"""What a worker does again and again, beside its jobs."""
+"""A worker's periodic tasks."""

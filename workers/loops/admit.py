@@ -1,7 +1,7 @@
-"""Admits waiting launches when there is room: a loop in each worker.
+"""Admits queued launches when capacity becomes free: a loop in each worker.
 
-Whichever worker writes first admits, and the others look again: there is no leader to replace when a worker is killed,
-frozen or cut off. Messages from Redis only save waiting.
+The first worker to write admits, the others read again: there is no leader to replace. Messages from Redis only shorten
+the wait.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from workers.jobs.checkpoints import Checkpoint, reached
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
-# An admitted job that no worker has claimed for so long is sent again: its message may be lost.
+# An admitted job unclaimed for this long is resent: its message may be lost.
 UNCLAIMED = timedelta(seconds=0.5)
 
 
 async def admit_forever(context: WorkerContext) -> None:
-    """Make a pass at each wake-up, and one every second whatever happens to Redis, until cancelled."""
+    """Run a pass at each wake-up, and every second even without Redis, until cancelled."""
     woken = asyncio.Event()
     clock = asyncio.get_running_loop().time
     polled = clock()
@@ -47,7 +47,7 @@ async def admit_forever(context: WorkerContext) -> None:
 
 
 async def admit(context: WorkerContext) -> int:
-    """Admit what waits and has room; returns how many launches. Costs one read where nothing waits. May race."""
+    """Admit queued launches that fit; returns their number. Costs one read if nothing waits. Safe to race."""
     resources = context.resources
     async with resources.reads() as session:
         while (admitted := await admission.admit(session, resources)) is None:
@@ -60,7 +60,7 @@ async def admit(context: WorkerContext) -> int:
 
 
 async def resend(context: WorkerContext) -> None:
-    """Send again what was admitted and is not claimed: the worker that admitted it may have lost Redis."""
+    """Resend admitted jobs that are not claimed: the admitting worker may have lost Redis."""
     async with context.resources.unit_of_work() as session:
         await send_unclaimed(session, utcnow() - UNCLAIMED)
 

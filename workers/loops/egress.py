@@ -1,4 +1,4 @@
-"""Puts rules about connections back when somebody removes them, as soon as the kernel tells of it."""
+"""Restores egress rules as soon as the kernel reports their removal."""
 
 import asyncio
 from contextlib import aclosing
@@ -10,9 +10,9 @@ from workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-# Until the watch is tried again. The reconciler's pass looks meanwhile.
+# Delay before reopening the watch. The reconciler also checks the rules.
 PAUSE_SECONDS = 1
-# Where this process may not make rules, that was said at the start, and does not change by itself.
+# Without the privilege, which was logged at start and does not change by itself.
 UNENFORCEABLE_SECONDS = 60
 
 
@@ -22,7 +22,7 @@ async def watch_egress(context: WorkerContext) -> None:
 
 
 async def guard(runtime: Runtime, instance: str) -> None:
-    """Put back at once what is removed; a watch that breaks is opened anew. Never ends by itself."""
+    """Restore removed rules at once; reopens a broken watch. Never returns."""
     while True:
         pause = PAUSE_SECONDS
         try:

@@ -1,7 +1,7 @@
-"""Compares containers with rows at the engine's events, and all of them at each listing.
+"""Compares containers with rows at engine events, and all of them at each listing.
 
-One worker follows the events. They come within a moment but may be lost; a listing finds what was missed. Both only
-find out what to compare: `app.workspaces.observe` judges, and writes what follows for a row that no job is changing.
+One worker follows the events. They arrive at once but may be lost; a listing finds missed ones. Both only select what
+to compare: `app.workspaces.observe` decides and writes, for rows without a live job.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ from workers.turns import lead
 log = structlog.get_logger(__name__)
 
 NEWS = frozenset({"die", "pause", "unpause", "destroy", "start"})
-# What a launch must not lose: its container may end between the probe's answer and the write of the outcome.
+# Events that a launch must not lose: its container may exit between the probe and the outcome's write.
 LOSSES = frozenset({"die", "pause", "destroy"})
-# How long a loss waits for the launch's end, at most; a pull may take longer, and the next listing finds it.
+# Maximum wait for the launch's end; a pull may take longer, and the next listing finds the loss.
 TIMEOUT_SECONDS = 60
 LOOK_SECONDS = 0.5
 PAUSE_SECONDS = 1
@@ -46,14 +46,14 @@ RESTING = (WorkspaceStatus.NOT_CREATED, WorkspaceStatus.STOPPED)
 
 @dataclass(slots=True)
 class News:
-    """What happened and was not looked at yet: the newest action of each workspace with the time it came, and kills."""
+    """Unprocessed events: each workspace's newest action with its arrival time, and kills."""
 
     actions: dict[UUID, tuple[str, float]] = field(default_factory=dict)
     kills: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, event: Event) -> None:
-        """Note an event."""
+        """Add an event."""
         if event.action == "oom":
             self.kills.put_nowait(event)
         elif event.action in NEWS:
@@ -61,13 +61,13 @@ class News:
             self.arrived.set()
 
     def take(self) -> dict[UUID, tuple[str, float]]:
-        """Return what was noted, and forget it."""
+        """Return all events and clear them."""
         taken, self.actions = self.actions, {}
         self.arrived.clear()
         return taken
 
     def put_back(self, taken: dict[UUID, tuple[str, float]]) -> None:
-        """Keep for the next look what is still new; a newer event of a workspace stays."""
+        """Restore events unless the workspace has a newer one."""
         oldest = time.monotonic() - TIMEOUT_SECONDS
         self.actions = {key: value for key, value in taken.items() if value[1] > oldest} | self.actions
         if self.actions:
@@ -82,7 +82,7 @@ async def watch(context: WorkerContext) -> None:
 
 
 async def follow(context: WorkerContext) -> None:
-    """Follow the engine's events until cancelled; after each break subscribe anew and look at everything once."""
+    """Follow the engine's events until cancelled; after each break resubscribe and compare everything once."""
     news, instance = News(), context.resources.settings.instance
     async with (
         background_loop("engine_event_looks", partial(_look_forever, context, news)),
@@ -107,9 +107,9 @@ async def _look_forever(context: WorkerContext, news: News) -> None:
 
 
 async def look(context: WorkerContext, news: News) -> None:
-    """Look at what had news and is held by no job; its worker sees the rest itself.
+    """Compare workspaces with events and without a live job, whose worker would see them itself.
 
-    A loss under a launch is kept until the launch has ended.
+    Keeps a loss during a launch until the launch has ended.
     """
     taken = news.take()
     try:
@@ -138,7 +138,7 @@ async def _count_forever(context: WorkerContext, news: News) -> None:
 
 
 async def count_memory_kill(context: WorkerContext, event: Event) -> None:
-    """Count what the kernel killed in a workspace: by its own counter, or by one where that is out of sight."""
+    """Count a memory kill: by the container's counter, or by one if that is not visible."""
     resources = context.resources
     query = select(Workspace.id, Workspace.template, User.slug).join(User).where(bears([event.workspace_id]))
     async with resources.reads() as session:
@@ -175,7 +175,9 @@ async def _read(context: WorkerContext, ids: Iterable[UUID]) -> Sequence[AnyRow]
 
 
 async def _reconcile(context: WorkerContext, rows: Iterable[AnyRow]) -> None:
-    """Compare those that no job is changing, some at once. One that fails keeps no other; then the first is raised."""
+    """Compare rows without live job, some concurrently. One failure does not stop the others; raises the first one at
+    the end.
+    """
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(row: AnyRow) -> None:
@@ -189,7 +191,7 @@ async def _reconcile(context: WorkerContext, rows: Iterable[AnyRow]) -> None:
 
 
 async def _reconcile_row(context: WorkerContext, row: AnyRow) -> bool:
-    """Ask the engine for a container; where its row, read before, does not fit, compare again under the row's lock."""
+    """Compare a row with its container; on a difference, compare again under the row's lock."""
     resources = context.resources
     status = await context.runtime.status(container_name(resources.settings, row.slug, row.template))
     if observe.judge(row, status) is Verdict.AS_IT_IS:
@@ -199,15 +201,15 @@ async def _reconcile_row(context: WorkerContext, row: AnyRow) -> bool:
 
 
 async def compare(context: WorkerContext, inventory: Inventory) -> int:
-    """Look at every workspace whose row does not fit what the engine listed; says how many those are.
+    """Compare every workspace whose row differs from the listing; returns their number.
 
-    Where more than a few run that their rows call stopped, the rows are of a backup: a person is asked first.
+    If more than a few containers run that their rows call stopped, the rows are from a backup: a person must confirm.
     """
     inventory = _without_seats(context, inventory)
     strange = await _strange(context, inventory)
     held = {item.workspace_id: item.container for item in _unasked(inventory, strange)}
     if not is_few(len(held), len(inventory.containers)):
-        # Jobs may have ended since the engine was asked.
+        # Jobs may have ended since the listing.
         held = {key: name for key, name in held.items() if (await context.runtime.status(name)).state in ALIVE}
     if await within_limit(context, "workspace", held.values(), len(inventory.containers)):
         held.clear()
@@ -218,7 +220,7 @@ async def compare(context: WorkerContext, inventory: Inventory) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Unasked:
-    """A container that is alive though its row, which no job is changing, is at rest."""
+    """A running container whose row, without a live job, is at rest."""
 
     workspace_id: UUID
     container: str
@@ -226,7 +228,7 @@ class Unasked:
 
 
 async def unasked(context: WorkerContext, inventory: Inventory) -> list[Unasked]:
-    """What runs without anybody having asked, by today's rows."""
+    """Return the containers that no row wants to run."""
     inventory = _without_seats(context, inventory)
     return _unasked(inventory, await _strange(context, inventory))
 
@@ -244,7 +246,7 @@ def _unasked(inventory: Inventory, strange: Sequence[AnyRow]) -> list[Unasked]:
 
 
 async def _strange(context: WorkerContext, inventory: Inventory) -> list[AnyRow]:
-    """Workspaces whose row does not fit what was listed, and that no job is changing."""
+    """Return workspaces whose row differs from the listing, and that have no live job."""
     found = {owned.workspace_id: owned.status for owned in inventory.containers}
     absent = Status(RunState.ABSENT)
     listed = or_(Workspace.status.not_in(RESTING), bears(found))

@@ -1,4 +1,4 @@
-"""Workers say that they live and whether their engine answers: to the API through Redis, to probes by a file."""
+"""Reports that the worker lives and whether its engine answers: to the API through Redis, to probes by a file."""
 
 import asyncio
 import errno
@@ -27,7 +27,7 @@ LIFE = 10
 
 
 async def beat(context: WorkerContext) -> None:
-    """Write the worker's file and tell Redis every three seconds, until cancelled. Both outlive two missed beats."""
+    """Write the worker's file and Redis every three seconds, until cancelled. Both survive two missed beats."""
     redis, key = context.resources.redis, presence_key(context.resources.settings, "workers")
     file = HeartbeatFile(context.resources.settings)
     try:
@@ -37,7 +37,7 @@ async def beat(context: WorkerContext) -> None:
                 engine = "ok"
             except RuntimeFault as fault:
                 engine = fault.code
-            # The file first: Redis may be slow, which is nothing that a new process would mend.
+            # The file first: Redis may be slow, which a restart would not cure.
             file.write("loop_failing" if failing_loops() else engine)
             try:
                 await announce(redis, key, worker_name(), engine, LIFE)
@@ -49,7 +49,7 @@ async def beat(context: WorkerContext) -> None:
 
 
 class HeartbeatFile:
-    """This worker's file. Where it cannot be written that is said once, and the probe says that nobody lives."""
+    """This worker's file. A write error is logged once; the probe then fails."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = Path(heartbeat_path(str(settings.heartbeat_dir), settings.instance, place(), os.getpid()))
@@ -58,7 +58,7 @@ class HeartbeatFile:
         self._said = False
 
     def write(self, engine: str) -> None:
-        """Say how the engine answers; a reader sees the old word or the new one."""
+        """Write the engine's state atomically."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not is_private(str(self._folder)):
@@ -74,16 +74,16 @@ class HeartbeatFile:
             self._said = True
 
     def remove(self) -> None:
-        """A worker that ends is no worker that died."""
+        """Remove the file of a worker that ends normally."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError:
             self._said = True
 
     def _sweep(self) -> None:
-        """Remove what killed workers left, and no file of anybody else."""
+        """Remove the files of killed workers, and no others."""
         for other in self._folder.iterdir():
-            # Another worker may remove it at the same time.
+            # Another worker may remove it concurrently.
             with suppress(FileNotFoundError):
                 if self._ours.fullmatch(other.name) and time.time() - other.stat().st_mtime > 20 * LIFE_SECONDS:
                     other.unlink()

@@ -1,4 +1,4 @@
-"""Lets workspaces rest that nobody uses: reads their counters, then begins what has become due."""
+"""Pauses and stops idle workspaces: reads counters, then starts due actions."""
 
 import asyncio
 from uuid import UUID
@@ -14,12 +14,12 @@ from workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-# How many containers are asked for at once.
+# Containers queried concurrently.
 AT_ONCE = 50
 
 
 async def reconcile_idle(context: WorkerContext, _: Inventory) -> int:
-    """Note who works, pause and stop who does not; says how many. May be repeated."""
+    """Record use, pause and stop idle workspaces; returns their number. Idempotent."""
     await _sample(context)
     resources = context.resources
     async with resources.reads() as session:
@@ -32,7 +32,7 @@ async def reconcile_idle(context: WorkerContext, _: Inventory) -> int:
 
 
 async def _sample(context: WorkerContext) -> None:
-    """Read the counters that are to be read now. One that cannot be read is left as it was."""
+    """Read the counters that are due. Unreadable ones stay unchanged."""
     resources = context.resources
     async with resources.reads() as session:
         unread = await idle.unread(session, resources)

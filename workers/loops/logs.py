@@ -1,4 +1,4 @@
-"""Reads containers' logs for whoever asks through Redis (`app.workspaces.logs`); beside the jobs, in no job's place."""
+"""Reads containers' logs for requests in Redis (`app.workspaces.logs`), without using job slots."""
 
 import asyncio
 from collections import deque
@@ -38,15 +38,15 @@ log = structlog.get_logger(__name__)
 
 MAX_READINGS = 50
 LINE_CHARACTERS = 4096
-# Lines and bytes that a reader may be behind before the engine is read no further, and the stream's cap above that.
+# Maximum lag of a reader in lines and bytes: beyond it the engine is not read. The stream's cap is higher.
 MAX_BEHIND = 1000
 MAX_BEHIND_BYTES = 256 * 1024
 MAX_STREAM = 2000
 BATCH = 200
 LOOK_SECONDS = 1
-# Between two looks at a reader that is too far behind.
+# Between two checks of a lagging reader.
 BEHIND_SECONDS = 0.2
-# Between two batches of a log that is followed: at most 4,000 lines a second, and time for the worker's jobs.
+# Between two batches of a followed log: at most 4,000 lines a second, and time for the worker's jobs.
 PAUSE_SECONDS = 0.05
 
 STOPPING = "worker_stopping"
@@ -57,11 +57,11 @@ Entry = dict[FieldT, EncodableT]
 
 
 class _ReaderGone(Exception):
-    """Nobody reads any more."""
+    """The reader has gone."""
 
 
 async def serve_logs(context: WorkerContext) -> None:
-    """Take requests until cancelled; those that come while this worker is full are left to others."""
+    """Take requests until cancelled; a full worker leaves them to others."""
     redis, instance = context.resources.redis, context.resources.settings.instance
     redactor = Redactor(context.resources.settings)
     readings: set[asyncio.Task[None]] = set()
@@ -84,7 +84,7 @@ async def serve_logs(context: WorkerContext) -> None:
 
 
 async def _take(context: WorkerContext, keys: LogKeys) -> LogRequest | None:
-    """The request, if it still stands and this worker is the first to take it."""
+    """Return the request if it still stands and this worker is the first to take it."""
     redis = context.resources.redis
     asked = await redis.get(keys.request)
     if asked is None:
@@ -96,8 +96,8 @@ async def _take(context: WorkerContext, keys: LogKeys) -> LogRequest | None:
 class _Reading:
     """One log on its way from the engine to its reader.
 
-    One task reads from the engine into a short queue, another one writes to Redis: while the writer waits for the
-    reader, the queue is full, and the engine is not read.
+    One task reads from the engine into a short queue, another writes to Redis. While the writer waits for the reader,
+    the queue is full and the engine is not read.
     """
 
     def __init__(self, context: WorkerContext, redactor: Redactor, keys: LogKeys, request: LogRequest) -> None:
@@ -107,11 +107,11 @@ class _Reading:
         self._keys = keys
         self._request = request
         self._queue: asyncio.Queue[str | None] = asyncio.Queue(BATCH)
-        # The sizes of what the stream holds, oldest first: its reader takes from the front.
+        # Sizes of the stream's entries, oldest first: its reader removes from the front.
         self._sizes: deque[int] = deque()
 
     async def run(self) -> None:
-        """Read until the log has ended, or nobody reads any more. Raises nothing."""
+        """Read until the log ends or the reader has gone. Raises nothing."""
         reason = STOPPING
         try:
             name = await self._name()
@@ -135,7 +135,7 @@ class _Reading:
                 await self._append(_entry(END, reason))
 
     async def _name(self) -> str | None:
-        """The container's name; None if the workspace is gone."""
+        """Return the container's name; None if the workspace is gone."""
         resources = self._context.resources
         query = select(User.slug, Workspace.template).join(User, User.id == Workspace.user_id)
         async with resources.reads() as session:
@@ -143,7 +143,7 @@ class _Reading:
         return container_name(resources.settings, row.slug, row.template) if row else None
 
     async def _pass_on(self, name: str) -> str:
-        """Pass the log on to its end; returns the reason."""
+        """Forward the log to its end; returns the reason."""
         engine = asyncio.create_task(self._read(name))
         async with background_task(engine):
             while True:
@@ -156,7 +156,7 @@ class _Reading:
                     await asyncio.sleep(PAUSE_SECONDS)
 
     async def _read(self, name: str) -> None:
-        """Read from the engine; at the end, also at a bad one, None."""
+        """Read from the engine; queues None at the end, also after an error."""
         request = self._request
         try:
             async with aclosing(self._context.runtime.logs(name, tail=request.tail, follow=request.follow)) as lines:
@@ -168,7 +168,7 @@ class _Reading:
         await self._queue.put(None)
 
     async def _next(self) -> list[str | None]:
-        """What has come by now; none if a second passes without. None stands at the end of the log."""
+        """Return the lines available now; empty after a second without lines. None marks the end of the log."""
         lines: list[str | None] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
@@ -178,14 +178,14 @@ class _Reading:
         return lines
 
     def _shown(self, line: str | None) -> str | None:
-        """The line as its owner may see it. Secrets go first: cut in two they would be none."""
+        """Return the line as its owner may see it. Redacts before truncating: a cut secret would not match."""
         if line is None:
             return None
         text = self._redactor.redact(line.removesuffix("\r"))
         return text if len(text) <= LINE_CHARACTERS else text[:LINE_CHARACTERS] + " …"
 
     async def _write(self, *entries: Entry) -> None:
-        """Append, a part at a time, and wait while the reader is too far behind. Raises `_ReaderGone`."""
+        """Append in parts, and wait while the reader lags too far. Raises `_ReaderGone`."""
         for part in _parts(entries):
             await self._append(*part)
             while len(self._sizes) >= MAX_BEHIND or sum(self._sizes) >= MAX_BEHIND_BYTES:
@@ -193,7 +193,7 @@ class _Reading:
                 await self._append()
 
     async def _append(self, *entries: Entry) -> None:
-        """Append to the stream, keep it alive, and note how far the reader is behind. Raises `_ReaderGone`."""
+        """Append to the stream, renew it, and measure the reader's lag. Raises `_ReaderGone`."""
         keys = self._keys
         async with self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:
@@ -216,7 +216,7 @@ def _size(entry: Entry) -> int:
 
 
 def _parts(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
-    """The entries in parts, each of which one line may make larger than what a reader may be behind. One at least."""
+    """Split entries into parts of at most a reader's allowed lag, plus one line. Yields at least one."""
     part: list[Entry] = []
     size = 0
     for entry in entries:

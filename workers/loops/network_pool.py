@@ -1,4 +1,4 @@
-"""Keeps networks ready for the next launches, and the rows of networks true to the engine."""
+"""Keeps a pool of networks for the next launches, and networks' rows in agreement with the engine."""
 
 import structlog
 from sqlalchemy import delete, func, select, update
@@ -15,14 +15,14 @@ from workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-# A network made in advance takes the engine a tenth of a second: a pass makes so many at most.
+# Networks created per pass: each takes the engine a tenth of a second.
 BATCH = 8
 
 
 async def reconcile_networks(context: WorkerContext, inventory: Inventory) -> int:
-    """Correct what rows say of networks, then make what the pool lacks, or give up what it has too many of.
+    """Correct networks' rows, then create missing pool networks or drop surplus ones.
 
-    Says how many were made. Nothing is made while launches are under way: they would wait for it.
+    Returns the number created. Creates none during launches, which would wait for it.
     """
     resources = context.resources
     await _correct(context, inventory)
@@ -40,9 +40,9 @@ async def reconcile_networks(context: WorkerContext, inventory: Inventory) -> in
 
 
 async def _correct(context: WorkerContext, inventory: Inventory) -> None:
-    """A row says `ready` of what the engine lists as ours, and only of that. What has rested is forgotten.
+    """Set `ready` for exactly the networks that the engine lists as ours. Drop expired quarantines.
 
-    A network in which somebody else's container still is will be ready once that is gone.
+    A network with another workspace's container becomes ready once that is gone.
     """
     settings = context.resources.settings
     inside = {network_index(settings, owned.network or ""): owned.workspace_id for owned in inventory.containers}
@@ -82,7 +82,7 @@ async def _make_one(context: WorkerContext) -> bool:
 
 
 async def _shrink(context: WorkerContext, count: int) -> None:
-    """Forget some that nobody has, the highest first; then they are nobody's, and go."""
+    """Delete rows of free networks, highest index first, then remove the networks."""
     resources = context.resources
     surplus = (
         select(Network.index)

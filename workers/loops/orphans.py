@@ -1,7 +1,7 @@
-"""Takes away what this database made on the engine and no row wants any more.
+"""Removes this database's engine objects without rows.
 
-What a person decided (an account was deleted) goes by itself. Of the rest a pass removes a few at most: where more has
-lost its rows, the rows are what is wrong, and `spawner orphans` asks a person.
+Objects of deleted accounts are removed without confirmation. Of others a pass removes only a few: if many lost their
+rows, the rows are probably wrong, and `spawner orphans` asks a person.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from workers.loops.removal_limit import FEW, log_foreign, within_limit
 
 log = structlog.get_logger(__name__)
 
-# A container may take ten seconds to end: a pass that removed one after the other would have no time for the rest.
+# Concurrent removals: a container may take ten seconds to stop, and a pass is limited.
 AT_ONCE = 8
 LINGER = timedelta(minutes=1)
 
 
 async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
-    """Remove containers of workspaces that have no row, and networks that have none; says how many.
+    """Remove containers and networks without rows; returns their number.
 
-    Each must have been an orphan for the time of grace. A workspace whose row does not want its container is driven by
-    a job. Volumes are somebody's files: one without a row gets a row, and goes when that has had its time.
+    Each must have been an orphan for the grace time. Workspaces whose row does not want a container are driven by jobs.
+    Volumes hold files: one without a row gets a row, and is deleted when that expires.
     """
     resources = context.resources
     async with resources.unit_of_work() as session:
@@ -50,7 +50,7 @@ async def remove_orphans(context: WorkerContext, inventory: Inventory) -> int:
     networks = _networks(context, inventory, ownership)
     due = set(await _due(context, [*containers, *networks]))
     turn = asyncio.Semaphore(AT_ONCE)
-    # An empty network is worth nothing, and one with a container stays: a few a pass need nobody's word.
+    # Empty networks can be recreated, and one with a container stays: a few per pass need no confirmation.
     chosen = [name for name in containers if name in due] + [name for name in networks if name in due][:FEW]
     removed = await asyncio.gather(*(_remove(context, turn, name, containers.get(name)) for name in chosen))
     return sum(removed)
@@ -62,7 +62,7 @@ def _networks(context: WorkerContext, inventory: Inventory, ownership: Ownership
 
 
 async def _remove(context: WorkerContext, turn: asyncio.Semaphore, name: str, workspace_id: UUID | None) -> bool:
-    """Remove a container, or a network where no workspace is named; False where it stays for now."""
+    """Remove a container, or a network if no workspace is given; False if it stays for now."""
     kind = "network" if workspace_id is None else "container"
     try:
         async with turn:
@@ -78,10 +78,10 @@ async def _remove(context: WorkerContext, turn: asyncio.Semaphore, name: str, wo
 
 
 async def _due(context: WorkerContext, names: Iterable[str]) -> list[str]:
-    """Those of the orphans whose time of grace is over; what is an orphan no more is forgotten."""
-    # redis-py types its commands for both of its clients.
+    """Return the orphans whose grace time has passed; forgets objects that are no longer orphans."""
+    # redis-py annotates its commands for sync and async clients alike.
     redis: Any = context.resources.redis
-    # When each orphan was first seen. A Redis that lost it starts the time of grace anew.
+    # When each orphan was first seen. If Redis loses it, the grace time restarts.
     key = redis_key(context.resources.settings.instance, "orphans")
     now, names = time.time(), set(names)
     noted = {name.decode(): float(since) for name, since in (await redis.hgetall(key)).items()}
@@ -94,16 +94,15 @@ async def _due(context: WorkerContext, names: Iterable[str]) -> list[str]:
 
 
 async def remove_volumes(context: WorkerContext, inventory: Inventory) -> int:
-    """Remove the volumes whose time has come, and the rows of those that are gone; says how many of the former.
+    """Remove expired volumes, and the rows of volumes that are gone; returns the number of removed volumes.
 
-    One that a container still uses stays, and is asked for again the next time. So does one of another database, of
-    whatever name. The row outlives the volume by a minute: its name is given to nobody while a launch that was called
-    off may still be making it.
+    A volume in use stays until a later pass. A volume of another database stays whatever its name. The row outlives the
+    volume by a minute: a cancelled launch may still be creating it, so its name is not reused.
     """
     resources = context.resources
     async with resources.unit_of_work() as session:
         ownership = await read_ownership(session, inventory)
-        # The locks wait for a launch that takes one of them back at this moment.
+        # Waits for a launch that is just taking back one of them.
         query = select(Volume.name, Volume.found_at).where(Volume.delete_at <= utcnow()).with_for_update()
         rows = dict((await session.execute(query)).all())
     there = {volume.name for volume in inventory.volumes}

@@ -1,7 +1,7 @@
-"""Makes jobs durable, and keeps rows and engine true to each other.
+"""Makes jobs durable, and keeps rows and engine in agreement.
 
-Lost messages are sent again, and jobs are taken from dead workers; then everything on the engine is compared with the
-rows. Every part may be repeated, and a part that fails does not keep the others from running.
+Resends lost messages, takes jobs from dead workers, then compares all engine objects with the rows. Every part is
+idempotent, and a failing part does not stop the others.
 """
 
 import asyncio
@@ -38,19 +38,19 @@ from workers.turns import take_turn
 
 log = structlog.get_logger(__name__)
 
-# One number for the whole database: one pass over the rows at a time, however many workers there are.
+# One lock id per database: one pass over the rows at a time, across workers.
 RECONCILE_LOCK = 7_201_001
-# How long one pass may take. What it did not come to, the next one does.
+# Timeout of a pass. The next one continues.
 PASS_SECONDS = 30
 
 
 async def reconcile_rows_forever(context: WorkerContext) -> None:
-    """Take the rows' passes until cancelled."""
+    """Run the rows' passes until cancelled."""
     await _keep(context, "rows", reconcile_rows)
 
 
 async def reconcile_engine_forever(context: WorkerContext) -> None:
-    """Take the engine's passes until cancelled: beside those over the rows, which never wait for an engine."""
+    """Run the engine's passes until cancelled, separately: the rows' passes never wait for an engine."""
     await _keep(context, "engine", reconcile_engine)
 
 
@@ -67,9 +67,9 @@ async def _keep(context: WorkerContext, part: str, one_pass: Callable[[WorkerCon
 
 
 async def is_ours(context: WorkerContext, part: str) -> bool:
-    """Whether this worker takes the interval's pass: the first that asks does.
+    """Return whether this worker runs the interval's pass: the first one to ask.
 
-    While Redis does not answer each of them does, since jobs have deadlines then too; passes may meet.
+    Without Redis every worker does, since job deadlines still apply; passes may run concurrently.
     """
     settings = context.resources.settings
     every = settings.reconcile_seconds
@@ -78,7 +78,7 @@ async def is_ours(context: WorkerContext, part: str) -> bool:
 
 
 async def reconcile_rows(context: WorkerContext) -> None:
-    """What needs no engine. A pass that finds another one under way does nothing."""
+    """Run the parts that need no engine. Does nothing during another pass."""
     resources = context.resources
     async with resources.unit_of_work() as session:
         if not await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": RECONCILE_LOCK}):
@@ -91,7 +91,7 @@ async def reconcile_rows(context: WorkerContext) -> None:
 
 
 async def reconcile_engine(context: WorkerContext) -> None:
-    """Compare everything of ours on the engine with the rows. An engine that is away is asked the next time."""
+    """Compare all our engine objects with the rows. Skips an unavailable engine until the next pass."""
     settings = context.resources.settings
     try:
         size = await context.runtime.size()
@@ -125,14 +125,14 @@ async def reconcile_engine(context: WorkerContext) -> None:
 
 
 async def reconcile_egress(context: WorkerContext, _: Inventory) -> int:
-    """Put back rules that somebody flushed. Where none can be made, that was said at the start."""
+    """Restore flushed rules. Without the privilege, this was logged at start."""
     with contextlib.suppress(EgressUnenforceable):
         return await context.runtime.reconcile_egress(context.resources.settings.instance)
     return 0
 
 
 async def _note(session: AsyncSession, size: EngineSize, images: dict[str, str | None]) -> None:
-    """Write down what the engine has: admission counts against it, and lists say which image is newer."""
+    """Record the engine's capacity and images, for admission and for lists."""
     facts = {
         "memory_bytes": size.memory_bytes,
         "cpus": size.cpus,

@@ -1,4 +1,4 @@
-"""How much may go without a person's word. Where more has lost its rows at once, the rows are what is wrong."""
+"""Limits removals without confirmation. If many objects lost their rows at once, the rows are wrong."""
 
 from collections.abc import Iterable
 
@@ -11,19 +11,19 @@ from workers.turns import take_turn
 log = structlog.get_logger(__name__)
 
 LOG_AGAIN_SECONDS = 600
-# So many, and of few things a third.
+# This many; of few objects a third.
 FEW = 3
 MAX_NAMES = 20
 REMEDY = "bring back the database that knows them, or run `spawner orphans`"
 
 
 def is_few(count: int, there: int) -> bool:
-    """Whether `count` of the `there` things on the engine may go without a person's word."""
+    """Return whether `count` of `there` objects may be removed without confirmation."""
     return count <= min(FEW, max(1, there // 3))
 
 
 async def within_limit(context: WorkerContext, kind: str, names: Iterable[str], there: int) -> bool:
-    """Whether all of these may go by themselves; where they may not, log it once in ten minutes, with names."""
+    """Return whether all of these may be removed; if not, log it with names, once in ten minutes."""
     held = sorted(names)
     if is_few(len(held), there):
         return True
@@ -33,7 +33,7 @@ async def within_limit(context: WorkerContext, kind: str, names: Iterable[str], 
 
 
 async def log_foreign(context: WorkerContext, names: Iterable[str]) -> None:
-    """Log once in ten minutes what carries our instance's name and is no work of this database."""
+    """Log objects with our instance's name from another database, once in ten minutes."""
     foreign = sorted(names)
     if foreign and await _is_news(context, "foreign"):
         log.error("engine_holds_foreign_workspaces", count=len(foreign), names=foreign[:MAX_NAMES], remedy=REMEDY)

@@ -1,4 +1,4 @@
-"""Deletes rows that have had their time, once an hour: no table grows for ever."""
+"""Deletes expired rows once an hour, so that no table grows for ever."""
 
 import asyncio
 import time
@@ -40,25 +40,25 @@ from workers.turns import take_turn
 log = structlog.get_logger(__name__)
 
 INTERVAL = 3600
-# Deletes a batch and returns how many rows that was.
+# Deletes a batch and returns its number of rows.
 Purge = Callable[[AsyncSession], Awaitable[int]]
 
-# What is counted from, and how much longer rows are kept.
+# The start of the retention, and its length.
 EXPIRED: tuple[tuple[type[Base], InstrumentedAttribute[Any], timedelta], ...] = (
     (IdempotencyKey, IdempotencyKey.created_at, timedelta(days=1)),
-    # A link that is made in its last hour, and made good again within another, may live for a day from then.
+    # A link created in the last hour and renewed within another may live for a day from then.
     (LinkRequest, LinkRequest.expires_at, timedelta(days=2)),
     (MagicLink, MagicLink.expires_at, timedelta(days=1)),
     (Invitation, Invitation.expires_at, timedelta(days=30)),
     (Session, Session.expires_at, timedelta(days=7)),
     (ApiToken, ApiToken.expires_at, timedelta(days=30)),
-    # Long after the engine's last container of such an account went.
+    # Long after the last container of such an account is gone.
     (RetiredWorkspace, RetiredWorkspace.retired_at, timedelta(days=90)),
 )
 
 
 async def retention_forever(context: WorkerContext) -> None:
-    """Make a pass each hour, in the worker that asks first, until cancelled. One that fails is followed by the next."""
+    """Run a pass each hour, in the first worker to ask, until cancelled. A failed pass is followed by the next."""
     resources = context.resources
     while True:
         await asyncio.sleep(INTERVAL - time.time() % INTERVAL)
@@ -71,7 +71,7 @@ async def retention_forever(context: WorkerContext) -> None:
 
 
 async def delete_expired(resources: Resources) -> None:
-    """Delete all that has had its time. May be repeated."""
+    """Delete all expired rows. Idempotent."""
     purges: dict[str, Purge] = {
         "handoffs": origin_handoff.purge,
         "shares": shares.purge,
@@ -92,7 +92,7 @@ async def _delete_expired(
 
 
 async def _repeat(resources: Resources, purge: Purge) -> int:
-    """Delete batch after batch, each in its own transaction, until none is left."""
+    """Delete batches, each in its own transaction, until none is left."""
     total = 0
     while True:
         async with resources.unit_of_work() as session:

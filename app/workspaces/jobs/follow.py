@@ -1,6 +1,6 @@
-"""Reading a job once, until it changes, or until it ends. No database session is open while anybody waits.
+"""Reads a job once, until it changes, or until it ends. No database session is held while waiting.
 
-Those who wait are counted by account, and equal ones read together: a change of a job is read once a process.
+Waits are limited per account. Equal waits share a read: each change is read once per process.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.schemas import JobOut
 from app.workspaces.views import read_job
 
-# Seconds after which one that follows a job hears that nothing has changed, and is asked who it is.
+# Seconds after which an unchanged stream sends a keep-alive and authenticates again.
 KEEP_ALIVE_SECONDS = 15
 MAX_SECONDS = 600
 
 
 def known_tags(seen: str | None) -> set[str]:
-    """The ETags of an If-None-Match header."""
+    """Parse the ETags of If-None-Match."""
     return {part.strip().removeprefix("W/") for part in seen.split(",")} if seen else set()
 
 
@@ -38,11 +38,10 @@ async def poll_job(
     seen: str | None,
     wait: float,
 ) -> tuple[JobOut | None, str]:
-    """The job and its ETag; with `wait`, after it differs from `seen`, ends, or that many seconds have passed.
+    """Return the job and its ETag; with `wait`, once it differs from `seen`, ends, or the seconds have passed.
 
-    `seen` is the client's If-None-Match: where it still fits, the job is None (304). Without it the wait is for the
-    next change from now. Raises `NotFound`, `TooManyStreams` where the account waits too often already, and
-    `Unauthorized` in place of news for a caller whose session has ended while they waited.
+    `seen` is If-None-Match: if it still matches, the job is None (304). Without it, waits for the next change. Raises
+    `NotFound`, `TooManyStreams`, and `Unauthorized` if the caller's session ended while waiting.
     """
     known = known_tags(seen)
     with watch.place(caller.user.id, resources.settings.user_streams) if wait else nullcontext():
@@ -55,11 +54,10 @@ async def poll_job(
 async def follow_job(
     resources: Resources, watch: JobSubscriptions, caller: Principal, job_id: UUID, locale: Locale, *, seen: str | None
 ) -> AsyncGenerator[tuple[JobOut, str] | None, None]:
-    """Yield the job and its ETag whenever it differs from `seen`, the last one that was yielded, until it has ended.
+    """Yield the job and its ETag whenever it differs from `seen` or the last one yielded, until it ends.
 
-    None says that nothing has changed for a while; nothing at all comes where `seen` is the tag of a job that has
-    ended. Ends early after ten minutes, and when the process is told to stop. Raises `NotFound`, `TooManyStreams`, and
-    `Unauthorized` in place of news for a caller whose session has ended.
+    Yields None as keep-alive; yields nothing if `seen` is the ETag of an ended job. Ends after ten minutes and at
+    shutdown. Raises `NotFound`, `TooManyStreams`, and `Unauthorized` if the caller's session has ended.
     """
     with watch.place(caller.user.id, resources.settings.user_streams):
         async with aclosing(_follow(resources, watch, caller, job_id, locale, seen)) as followed:
@@ -86,7 +84,7 @@ async def _follow(
 
 
 async def confirm_shared(resources: Resources, watch: JobSubscriptions, caller: Principal) -> None:
-    """`confirm`, once for all that a session or token has open at this moment."""
+    """`confirm`, shared by everything that a session or token has open."""
     await watch.reads.read(("caller", caller.session_id, caller.token_id), partial(confirm, resources, caller))
 
 
@@ -100,7 +98,7 @@ async def _read(
     known: set[str],
     wait: float,
 ) -> tuple[JobOut, str, bool]:
-    """The job, its ETag, and whether it was waited for; then the caller may be somebody else by now, or nobody."""
+    """Return the job, its ETag, and whether this waited: the caller must then be authenticated again."""
     user_id = caller.user.id
     waited = False
     clock = asyncio.get_running_loop().time

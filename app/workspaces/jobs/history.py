@@ -1,4 +1,4 @@
-"""Deletes jobs that ended long ago; the newest of each workspace stay."""
+"""Deletes old ended jobs; keeps the newest of each workspace."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.retention import BATCH
 from app.models import Workspace, utcnow
 
-# So many of a workspace stay, however old.
+# Jobs kept per workspace, whatever their age.
 KEPT_JOBS = 20
-# Workspaces of one statement.
+# Workspaces per statement.
 CHUNK = 500
 
-# For each workspace: from the newest job that is one too many on, what ended before. Timelines go with their jobs.
+# For each workspace: deletes old jobs beyond the number kept. Timelines cascade.
 DELETE_ENDED = text("""
 DELETE FROM jobs WHERE ctid = ANY (ARRAY (
     SELECT ended.place
@@ -36,13 +36,13 @@ DELETE FROM jobs WHERE ctid = ANY (ARRAY (
 
 
 async def next_workspaces(session: AsyncSession, after: UUID) -> Sequence[UUID]:
-    """Return the ids of some workspaces, in order, of those after `after`."""
+    """Return the next workspace ids after `after`, in order."""
     query = select(Workspace.id).where(Workspace.id > after).order_by(Workspace.id).limit(CHUNK)
     return (await session.scalars(query)).all()
 
 
 async def delete_ended(session: AsyncSession, workspaces: Sequence[UUID], days: int) -> int:
-    """Delete a batch of these workspaces' jobs that ended so many days ago, and return how many."""
+    """Delete a batch of these workspaces' jobs that ended more than `days` ago; returns the count."""
     values = {"workspaces": list(workspaces), "kept": KEPT_JOBS, "batch": BATCH}
     result = await session.execute(DELETE_ENDED, {**values, "before": utcnow() - timedelta(days=days)})
     return result.rowcount if isinstance(result, CursorResult) else 0

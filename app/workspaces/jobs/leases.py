@@ -1,7 +1,7 @@
-"""Who works on a job: claims, leases, and the way back into the queue.
+"""Ownership of jobs: claims, leases, and requeueing.
 
-A worker holds a job by its lease. Another job of the same workspace is claimed only when no lease is left, so that no
-two workers ever act on one workspace: a job that was ended from outside keeps its lease until its worker has let go.
+A worker holds a job by its lease. Another job of the same workspace is claimed only without a lease left, so two
+workers never act on one workspace. A job ended from outside keeps its lease until its worker releases it.
 """
 
 from contextlib import suppress
@@ -25,12 +25,12 @@ from app.workspaces.states import PROGRESS_AT, STARTING, job_name
 
 log = structlog.get_logger(__name__)
 
-# Nobody reads these rows through the session afterwards: nothing in it has to follow the update.
+# These rows are not read through the session afterwards.
 PLAIN = {"synchronize_session": False}
 
 
 class LeaseLost(Exception):
-    """Somebody else has the job now, or it has ended: stop, and touch nothing."""
+    """Another worker holds the job, or it has ended: stop and change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Claim:
 
 
 async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Claim | None:
-    """Take a job that waits, or whose worker went silent; None when there is nothing to do (any more)."""
+    """Claim a waiting job, or one whose lease expired; None if there is nothing to do."""
     found = (
         await session.execute(
             select(Workspace, User.slug, Network.index, Seat.id)
@@ -126,9 +126,10 @@ async def _take(session: AsyncSession, resources: Resources, job_id: UUID) -> Jo
 
 
 async def renew(session: AsyncSession, resources: Resources, held: Claim) -> bool:
-    """Keep the lease. False says that the job is over, its deadline included: let go of the engine, then `release`.
+    """Renew the lease. Returns False if the job has ended or its deadline has passed: finish engine calls, then
+    `release`.
 
-    Raises `LeaseLost` once the lease has run out.
+    Raises `LeaseLost` if the lease has expired.
     """
     now = utcnow()
     row = (
@@ -145,9 +146,9 @@ async def renew(session: AsyncSession, resources: Resources, held: Claim) -> boo
 
 
 async def release(session: AsyncSession, held: Claim) -> None:
-    """This worker has let go of the job: the workspace's next one may begin. May be repeated.
+    """Release the job: the workspace's next job may start. Idempotent.
 
-    A job that is not over, whose lease only ran out, is then anybody's: its row says since when.
+    If the job has not ended, because only its lease expired, any worker may claim it.
     """
     await session.execute(
         update(Job).where(Job.id == held.job_id, Job.lease == held.lease).values(lease=None, lease_until=utcnow()),
@@ -161,12 +162,12 @@ async def release(session: AsyncSession, held: Claim) -> None:
         Job.run_at <= utcnow(),
     )
     for job_id, kind, attempts in await session.execute(following):
-        # Not under the id of its first message, which may just now find the lease held and be taken for this one.
+        # A new id: the first message may just now find the lease held and be dropped.
         enqueue(session, job_name(kind), job_id, attempt=-1 - attempts)
 
 
 async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail: str) -> None:
-    """Put the job back in the queue for later."""
+    """Requeue the job after a delay."""
     await write(
         session,
         held,
@@ -179,12 +180,12 @@ async def retry(session: AsyncSession, held: Claim, *, delay: timedelta, detail:
         detail=detail,
     )
     announce(session, held.job_id)
-    # Without a delay it is news for idle workers, who look at once.
+    # Without delay, notifies idle workers.
     enqueue(session, job_name(held.kind), held.job_id, attempt=held.attempt, defer=delay or None)
 
 
 async def requeue(session: AsyncSession) -> int:
-    """Send what waits and may have missed the queue, and what silent workers left; says how many rows."""
+    """Resend waiting jobs whose messages may be lost, and jobs with expired leases; returns the count."""
     now = utcnow()
     abandoned = await session.scalars(
         update(Job)
@@ -200,9 +201,9 @@ async def requeue(session: AsyncSession) -> int:
 
 
 async def send_unclaimed(session: AsyncSession, before: datetime) -> int:
-    """Send the admitted jobs again that were due before a time and are not claimed; says how many.
+    """Resend admitted jobs due before a time and not claimed; returns the count.
 
-    A message that still waits in the queue is not sent twice.
+    Queued messages are not sent twice.
     """
     unclaimed = (
         select(Job.id, Job.kind, Job.attempts)
@@ -223,9 +224,9 @@ async def write(
     detail: str | None = None,
     **values: Any,
 ) -> None:
-    """Write the job's row while it is ours, and with `event` a line of its timeline. Raises `LeaseLost`.
+    """Update the job's row while the lease holds, and with `event` append to its timeline. Raises `LeaseLost`.
 
-    What a transaction writes to the workspace it writes before this: rows are locked in one order everywhere.
+    Write to the workspace before calling this: rows are locked in one order everywhere.
     """
     values.setdefault("version", Job.version + 1)
     ours = (Job.id == held.job_id, Job.lease == held.lease, Job.state == JobState.RUNNING)
@@ -233,7 +234,7 @@ async def write(
     if event is None:
         found = await session.scalar(row, execution_options=PLAIN)
     else:
-        # One statement for both: a timeline is written at every step of every launch.
+        # One statement for both: every step of every launch writes here.
         changed = row.cte("changed")
         line = select(
             changed.c.id, literal(utcnow()), literal(event, JobEvent.step.type), literal(detail, JobEvent.detail.type)
@@ -245,7 +246,7 @@ async def write(
 
 
 async def overdue(session: AsyncSession) -> list[Job]:
-    """Live jobs past their deadline, locked with their workspaces; what somebody else has locked comes next time."""
+    """Return live jobs past their deadline, locked with their workspaces; skips locked ones."""
     query = (
         select(Job)
         .join(Workspace, Workspace.id == Job.workspace_id)

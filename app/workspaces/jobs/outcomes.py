@@ -1,6 +1,6 @@
-"""What workers write about a job on its way and at its end. Every write is guarded by lease and generation.
+"""Workers' writes of a job's progress and outcome, guarded by lease and generation.
 
-A worker that lost its lease, or whose job was ended from outside, gets `LeaseLost` and changes nothing.
+Raises `LeaseLost` and changes nothing if the lease is lost or the job was ended from outside.
 """
 
 from datetime import timedelta
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 async def step(session: AsyncSession, held: Claim, step: JobStep) -> None:
-    """Record that the job is at a step, and what that makes of the workspace."""
+    """Record the job's step and the workspace's resulting status."""
     if step in STATUS_AT:
         await _move(session, held, STATUS_AT[step])
     await write(session, held, step=step, progress=PROGRESS_AT[step], event=step)
@@ -41,7 +41,7 @@ async def step(session: AsyncSession, held: Claim, step: JobStep) -> None:
 
 
 async def pull_moved(session: AsyncSession, resources: Resources, held: Claim, progress: int, detail: str) -> None:
-    """Record bytes of a pull on its timeline entry. A pull that moves extends the job's deadline."""
+    """Record a pull's bytes in the timeline. Progress extends the job's deadline."""
     extended = utcnow() + timedelta(seconds=resources.settings.launch_seconds)
     await write(session, held, progress=progress, deadline=func.greatest(Job.deadline, extended))
     last = select(func.max(JobEvent.id)).where(JobEvent.job_id == held.job_id).scalar_subquery()
@@ -52,9 +52,9 @@ async def pull_moved(session: AsyncSession, resources: Resources, held: Claim, p
 
 
 async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> None:
-    """The probe answered: the workspace runs, and here is where."""
+    """Record that the probe succeeded: the workspace runs at this endpoint."""
     now = utcnow()
-    # One that was paused, or was found running, is the same run of the same container.
+    # A resumed or already running container continues the same run.
     continues = (Workspace.started_at.is_not(None), Workspace.memory_kills)
     await _move(
         session,
@@ -72,19 +72,19 @@ async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> Non
 
 
 async def paused(session: AsyncSession, held: Claim) -> None:
-    """The container is frozen; it keeps its place and its address."""
+    """Record that the container is paused; it keeps network and address."""
     await _move(session, held, WorkspaceStatus.PAUSED)
     await _finish(session, held, JobStep.DONE)
 
 
 async def stopped(session: AsyncSession, held: Claim) -> None:
-    """The container has ended and is kept."""
+    """Record that the container has stopped and is kept."""
     await _move(session, held, WorkspaceStatus.STOPPED)
     await _finish(session, held, JobStep.DONE)
 
 
 async def removed(session: AsyncSession, held: Claim) -> None:
-    """The container is gone, and its network is free."""
+    """Record that the container is removed and its network free."""
     gone = ("container_id", "image_digest", "last_exit", "last_exit_at", "last_exit_status", "memory_kill_at")
     await _move(session, held, WorkspaceStatus.NOT_CREATED, memory_kills=0, **dict.fromkeys(gone))
     await networks.release(session, {"workspace_id": held.workspace.id})
@@ -92,7 +92,7 @@ async def removed(session: AsyncSession, held: Claim) -> None:
 
 
 async def unchanged(session: AsyncSession, held: Claim) -> None:
-    """The job's wish had no object any more; what the engine has instead is noticed by who watches it."""
+    """Record that the job had nothing to do; the observer records the engine's actual state."""
     await _finish(session, held, JobStep.DONE)
 
 
@@ -106,7 +106,7 @@ async def fail(
     log_tail: str | None = None,
     cause: str | None = None,
 ) -> None:
-    """Give the job up. The workspace shows `error` and the code; admins read the `cause`, without secrets."""
+    """Fail the job. The workspace shows `error` and the code; admins read the `cause`, redacted."""
     await _give_up(session, held.workspace.id, held.generation, held.kind, code, exit_code)
     await write(
         session,
@@ -124,12 +124,12 @@ async def fail(
 
 
 async def fail_overdue(session: AsyncSession) -> int:
-    """End every live job whose deadline has passed; says how many. Their workers are told to let go."""
+    """Fail every live job past its deadline; returns the count. Their workers are notified."""
     jobs = await overdue(session)
     for job in jobs:
         code = job.blocked_by or "deadline"
         await _give_up(session, job.workspace_id, job.generation, job.kind, code, None)
-        # The lease stays: nobody else begins while the worker may still be at it.
+        # Keeps the lease: nobody else starts while the worker may still act.
         job.state, job.step, job.error_code, job.finished_at = JobState.FAILED, JobStep.FAILED, code, utcnow()
         job.cause = job.cause or f"not done by {job.deadline.isoformat(timespec='seconds')}: {code}"
         job.version += 1
@@ -144,7 +144,9 @@ async def fail_overdue(session: AsyncSession) -> int:
 async def _give_up(
     session: AsyncSession, workspace_id: UUID, generation: int, kind: JobKind, code: str, exit_code: int | None
 ) -> None:
-    """What failed to start is wanted no more; what failed to stop or to go still is to. A failed pause is no matter."""
+    """Update the workspace of a failed job: a failed start is no longer desired, a failed stop still is. A failed pause
+    leaves it running.
+    """
     values: dict[str, Any] = {}
     if kind in STARTING:
         values["desired_state"] = DesiredState.STOPPED

@@ -1,4 +1,4 @@
-"""The places of jobs in the queue, and the time until they end."""
+"""Queue positions of jobs, and their estimated time to completion."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from app.workspaces.admission import fair_order
 
 
 def _line() -> Subquery:
-    """Queued jobs with their places: admitted ones come first, then whose turn it is."""
+    """Queued jobs with their places: admitted ones first, then in fair order."""
     order = fair_order()
     place = func.row_number().over(order_by=(Job.admitted_at.asc().nulls_last(), order.c.turn, order.c.since, Job.id))
     return (
@@ -25,14 +25,14 @@ def _line() -> Subquery:
 
 
 def place_of_job() -> ColumnElement[int | None]:
-    """The place of the query's `Job`, from 1; null unless it is queued. The queue is read for a queued job only."""
+    """The place of the query's `Job`, from 1; null unless queued. Reads the queue only for queued jobs."""
     line = _line()
     place = select(line.c.place).where(line.c.id == Job.id).correlate(Job).scalar_subquery()
     return case((Job.state == JobState.QUEUED, place), else_=None)
 
 
 async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The places of queued jobs, from 1."""
+    """Return the places of queued jobs, from 1."""
     if not job_ids:
         return {}
     line = _line()
@@ -42,10 +42,10 @@ async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID
 
 
 def eta(settings: Settings, job: Job, position: int | None) -> float | None:
-    """Seconds until the job has probably ended, by what recent launches took; None where nobody can say.
+    """Return the estimated seconds until the job ends, from recent launches; None if unknown.
 
-    A job that waits for its turn at the engine is admitted as launches end; one that waits for room, when somebody
-    stops. One that no pass has judged yet takes part in the next one.
+    A job waiting for a launch slot is admitted as launches end; for other capacity there is no estimate. A job that no
+    pass has checked yet joins the next pass.
     """
     if not job.is_live or job.expected_seconds is None:
         return None

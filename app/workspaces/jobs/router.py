@@ -53,11 +53,11 @@ async def get_poll(
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
     seen: Annotated[str | None, Header(alias="If-None-Match", max_length=MAX_TAG)] = None,
 ) -> None:
-    """The parameters of a poll, for the document and for what is invalid."""
+    """The parameters of a poll, for OpenAPI and validation."""
 
 
 class PollRoute(DirectRoute):
-    """A poll is plain where it waits for nothing, as it does when it is repeated."""
+    """Polls without `wait` are plain, as repeated polls are."""
 
     def is_plain(self, request: Request) -> bool:
         return (
@@ -81,7 +81,9 @@ class PollRoute(DirectRoute):
     },
 )
 async def get_job(request: Request) -> Response:
-    """With `wait`, answers as soon as the job differs from `If-None-Match` (without it: changes), or time is over."""
+    """With `wait`, responds as soon as the job differs from `If-None-Match` (without it: changes), or the time
+    is over.
+    """
     resources: Resources = request.app.state.resources
     job_id, seen = UUID(request.path_params["id"]), request.headers.get("if-none-match")
     locale, wait = locale_of(request), float(request.query_params.get("wait", 0))
@@ -120,6 +122,6 @@ def _answer(job: JobOut | None, etag: str) -> Response:
 async def cancel_job(
     id: JobPath, session: SessionDep, resources: ResourcesDep, caller: ScopedUserDep, locale: LocaleDep
 ) -> JobOut:
-    """Waiting or under way. What had begun at the engine is taken back; a job that has ended stays as it is."""
+    """Cancels a waiting or running job and undoes its started work; an ended job stays unchanged."""
     job = await service.cancel(session, resources, caller.user, id)
     return await views.view_job(session, resources, job, locale)

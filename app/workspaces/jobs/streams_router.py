@@ -1,4 +1,4 @@
-"""What goes on for a while: a job's events, and a container's log."""
+"""Streams: a job's events, and a container's log."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -27,7 +27,7 @@ LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", max_length=200, description="`id` of the last event seen; browsers send it."),
 ]
-# The id of a log's last event: whoever comes back with it is told that nothing more comes.
+# Id of a log's last event: a reconnecting client is told that the log has ended.
 END_ID = "end"
 STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
 
@@ -52,10 +52,10 @@ async def job_events(
     locale: LocaleDep,
     seen: LastEventId = None,
 ) -> Response:
-    """An event `job` at each change: `data` is what `GET /api/jobs/{id}` answers, `id` its ETag.
+    """Sends an event `job` at each change: `data` is the body of `GET /api/jobs/{id}`, `id` its ETag.
 
-    Begins with the job as it is, unless `Last-Event-ID` has that already. Ends after the event of the job's end; after
-    ten minutes, at a restart of the service, and once the session has ended, it ends early.
+    Starts with the current job, unless `Last-Event-ID` is its ETag. Ends after the event of the job's end; ends early
+    after ten minutes, at a restart of the service, and once the session has ended.
     """
     return await answer(_job_events(follow_job(resources, watch, caller, id, locale, seen=seen)), seconds=MAX_SECONDS)
 
@@ -90,17 +90,17 @@ async def container_logs(
     follow: Annotated[bool, Query(description="Answer by events, and go on with the lines that come.")] = False,
     seen: LastEventId = None,
 ) -> Response:
-    """What the container wrote, oldest first, at most 4,096 characters of a line, without the platform's secrets.
+    """The container's output, oldest first, at most 4,096 characters per line, without the platform's secrets.
 
-    A workspace that failed and has no container any more answers the lines that were kept of it.
+    For a failed workspace without a container, returns the lines that were kept.
 
-    With `follow`, an event `log` for each line, whose ids grow, and `end` when the container ends. Every connection
-    begins with `tail` lines again; after ten minutes, at a restart of the service, and once the session has ended, it
-    ends without `end`.
+    With `follow`, sends an event `log` per line, with increasing ids, and `end` when the container ends. Every
+    connection starts with `tail` lines again; it ends without `end` after ten minutes, at a restart of the service, and
+    once the session has ended.
     """
     if not follow:
         log = LogOut(lines=await read_log_or_kept(resources, caller.user.id, type, tail=tail))
-        # A worker may have taken its time.
+        # The worker may have taken long, and the session may have ended.
         await confirm(resources, caller)
         return Response(log.model_dump_json(), media_type="application/json")
     if seen == END_ID:

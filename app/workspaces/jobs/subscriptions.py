@@ -1,4 +1,4 @@
-"""Waiting for a job to change, woken by a notification through Redis rather than by asking the database."""
+"""Waits for job changes, by notifications through Redis instead of polling the database."""
 
 import asyncio
 from collections import defaultdict
@@ -18,20 +18,20 @@ from app.core.supervise import background_loop
 from app.resources import Resources
 from app.workspaces.errors import TooManyStreams
 
-# How long a step may wait for the next one; the end of a job waits for nothing.
+# Delay that merges consecutive steps; a job's end has no delay.
 TOGETHER_SECONDS = 0.5
-# Of one process, all accounts together.
+# Per process, all accounts together.
 MAX_WAITING = 2000
-# How many of a process's database connections those who wait may use at once: a quarter.
+# Waiting clients may use a quarter of the process's database connections at once.
 SHARE_OF_POOL = 4
 
 
 class JobSubscriptions:
-    """One subscription a process, however many clients poll.
+    """One subscription per process for all polling clients.
 
-    A notification may be lost (Redis restarts): after every new subscription all who wait are woken to look again,
-    and nobody waits longer than their own time-out. `session_monitor` lets go whose sign-in ends meanwhile. `reads` is
-    how those who wait read, `pool` the process's number of database connections.
+    Notifications may be lost (Redis restarts): each new subscription wakes all waiters, and every wait has a timeout.
+    `session_monitor` ends waits of ended sessions. `reads` shares the waiters' reads, `pool` is the process's number of
+    database connections.
     """
 
     def __init__(self, redis: Redis, instance: str, pool: int = 20) -> None:
@@ -45,7 +45,7 @@ class JobSubscriptions:
 
     @asynccontextmanager
     async def running(self, resources: Resources) -> AsyncIterator[None]:
-        """Listen while the block runs; at its end everybody is woken, so that shutdown waits for no one."""
+        """Listen during the block; at its end wake all waiters, so that shutdown does not wait."""
         monitor = background_loop("session_monitor", partial(self.session_monitor.watch, resources))
         async with background_loop("job_subscriptions", self._listen), monitor:
             try:
@@ -56,9 +56,7 @@ class JobSubscriptions:
 
     @contextmanager
     def place(self, user_id: UUID, most: int) -> Iterator[None]:
-        """Hold one of the process's places for those who wait, of which an account has `most`. Raises
-        `TooManyStreams`.
-        """
+        """Hold one of the process's places for waiters, at most `most` per account. Raises `TooManyStreams`."""
         if not self._places.take(user_id, most):
             raise TooManyStreams
         try:
@@ -67,13 +65,13 @@ class JobSubscriptions:
             self._places.give_back(user_id)
 
     def close(self) -> None:
-        """The process is told to stop: wake everybody, and let nobody wait any more. May be repeated."""
+        """Shut down: wake all waiters and admit no more. Idempotent."""
         self.closing = True
         self._wake_all()
 
     @contextmanager
     def changes(self, job_id: object) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the job changes; register before reading the row, so that none is missed."""
+        """Yield an event that is set when the job changes; register before reading the row, to miss no change."""
         event = asyncio.Event()
         self._waiting[str(job_id)].add(event)
         try:
@@ -90,7 +88,7 @@ class JobSubscriptions:
             elif news.text == ENDED:
                 self._wake(news.channel)
             else:
-                # Steps often come in pairs: what is close together wakes once.
+                # Steps often come in pairs: one wake-up for both.
                 asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake, news.channel)
 
     def _wake(self, channel: str) -> None:

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 
-# Where `.env` and the environment say nothing; `Settings.heartbeat_dir` reads the same.
+# The default; `Settings.heartbeat_dir` has the same one.
 FOLDER = "/tmp/spawner-workers"  # noqa: S108 # nosec B108 # its owner is checked
 VARIABLES = ("SPAWNER_HEARTBEAT_DIR", "SPAWNER_INSTANCE")
 LIFE_SECONDS = 15

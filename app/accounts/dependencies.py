@@ -56,7 +56,7 @@ async def _find_principal(
             session_cookies.set_session_cookies(request, settings, secrets)
             if query is not PRINCIPAL:
                 found, rows = await _find(resources, principal.credential_of(caller), query, **values)
-                # The session may have ended since it was renewed.
+                # The session may have ended since its renewal.
                 caller = caller if found else None
         else:
             session_cookies.clear_session_cookies(request, settings)

@@ -83,7 +83,7 @@ class PromisedOut(BaseModel):
 
 
 class SeatsOut(BaseModel):
-    """A template's warm seats: containers that run before anybody has asked for them."""
+    """A template's warm seats: containers that run in advance."""
 
     model_config = ConfigDict(from_attributes=True)
 

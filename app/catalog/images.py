@@ -22,7 +22,7 @@ FAILED: ImageState = "failed"
 
 
 def image_key(instance: str, image: str) -> str:
-    """The key that says what was last said of an image's build."""
+    """Return the key of an image's build state."""
     return redis_key(instance, "image", image)
 
 

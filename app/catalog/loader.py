@@ -126,7 +126,7 @@ def _beyond(templates: Sequence[tuple[int, Template]], allowed: Allowed, *, dige
 
 
 def _never_warm(templates: Sequence[tuple[int, Template]], *, host_mode: bool) -> Iterator[Mistake]:
-    """Find warm templates whose containers cannot run before their user is known."""
+    """Yield warm templates whose containers cannot run before their user is known."""
     for index, template in templates:
         if not template.warm:
             if template.on_claim:

@@ -20,7 +20,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def personal(words: Iterable[str], *, host_mode: bool) -> str | None:
-    """The first placeholder whose value is another one for each user, as it is written; None where there is none."""
+    """Return the first placeholder, as written, whose value differs between users; None if there is none."""
     own = {"{user}", "{workspace_url}"} | (set() if host_mode else {"{base_path}", "{prefix}"})
     return next((part for word in words for part in _PARTS.findall(word) if part in own), None)
 

@@ -34,7 +34,7 @@ ENDED = "ended"
 
 
 class JobName(enum.StrEnum):
-    """The functions that workers offer; jobs travel by name. Each has a queue of its own: none waits for another."""
+    """Job functions of the workers, by name. Each has its own queue."""
 
     LAUNCH = "launch_workspace"
     END = "end_workspace"
@@ -42,27 +42,27 @@ class JobName(enum.StrEnum):
 
 
 def queue_key(instance: str, name: JobName) -> str:
-    """The sorted set in which arq keeps the ids of a function's messages, by when each is due."""
+    """Return arq's sorted set of a function's message ids, scored by due time."""
     return redis_key(instance, "queue", name)
 
 
 def news_channel(instance: str, name: JobName | Literal["*"]) -> str:
-    """Where workers hear that a function's queue has something new; `*` is the pattern for all that they hear of."""
+    """Return the channel that announces a function's new messages; `*` returns the pattern of all."""
     return redis_key(instance, "news", name)
 
 
 def revoked_channel(instance: str) -> str:
-    """Where workers hear which job was ended from outside."""
+    """Return the channel that announces jobs ended from outside."""
     return redis_key(instance, "news", "revoked")
 
 
 def admission_channel(instance: str) -> str:
-    """Tells the workers that a launch waits for admission, or that there may be room for one."""
+    """Return the channel that announces queued launches and free capacity."""
     return redis_key(instance, "admission")
 
 
 def job_channel(instance: str, job_id: UUID | str) -> str:
-    """Where those who wait for a job hear of it."""
+    """Return the channel that announces a job's changes to its pollers."""
     return redis_key(instance, "job", str(job_id))
 
 
@@ -75,19 +75,19 @@ class _Message:
 
 
 def serialize(value: dict[str, Any]) -> bytes:
-    """Queue messages are JSON, never pickle."""
+    """Encode a queue message as JSON, never pickle."""
     return json.dumps(value, default=str).encode()
 
 
 def deserialize(value: bytes) -> dict[str, Any]:
-    """Read what `serialize` wrote."""
+    """Inverse of `serialize`."""
     message: dict[str, Any] = json.loads(value)
     return message
 
 
 def worker_redis(url: str) -> ArqRedis:
-    """A worker's connections: each exchange has five seconds, and is repeated for a minute where Redis is away."""
-    # A missing socket or an unknown host is a plain OSError. A lost race for a message (WatchError) is no failure.
+    """Create a worker's client: each exchange times out after 5 s; an unavailable Redis is retried for a minute."""
+    # A missing socket or unknown host is a plain OSError. A lost race for a message (WatchError) is no failure.
     away: list[type[Exception]] = [OSError, exceptions.ConnectionError, exceptions.TimeoutError]
     retry = Retry(ExponentialBackoff(cap=1, base=0.05), 60)
     redis: ArqRedis = ArqRedis.from_url(
@@ -100,37 +100,37 @@ def worker_redis(url: str) -> ArqRedis:
 def enqueue(
     session: AsyncSession, name: JobName, id: UUID, *, attempt: int = 0, defer: timedelta | None = None
 ) -> None:
-    """Send `name(id)` to a worker once the session's transaction has committed; a rollback drops it.
+    """Enqueue `name(id)` once the session's transaction has committed; a rollback drops it.
 
-    A message with the same name, id and attempt that still waits in the queue is not sent twice. Running twice at
-    once is possible all the same, and the job must allow it.
+    A message with the same name, id and attempt that is still queued is not sent twice. The job may nevertheless run
+    twice concurrently and must tolerate that.
     """
     session.info.setdefault("messages", []).append(_Message(name, id, attempt, defer))
 
 
 def announce(session: AsyncSession, job_id: UUID, *, ended: bool = False) -> None:
-    """Wake those who wait for this job, once the transaction has committed; at once if it has ended."""
+    """Notify the job's pollers after the commit; without delay if it has ended."""
     announced: dict[UUID, str] = session.info.setdefault("announced", {})
     announced[job_id] = ENDED if ended else announced.get(job_id, CHANGED)
 
 
 def revoke(session: AsyncSession, job_id: UUID) -> None:
-    """Tell the worker that holds this job, once the transaction has committed, that it is over.
+    """Tell the job's worker after the commit that the job has ended.
 
-    A worker that misses it finds out when it next renews its lease.
+    A worker that misses this learns it at its next lease renewal.
     """
     session.info.setdefault("revoked", []).append(job_id)
 
 
 def wake_admission(session: AsyncSession) -> None:
-    """Have waiting launches judged once the transaction has committed: there is one more, or room for one."""
+    """Trigger an admission pass after the commit: a launch was queued, or capacity became free."""
     session.info["admission"] = True
 
 
 def _put(pipe: Pipeline, instance: str, message: _Message) -> None:
-    """Write a message as arq reads it: its content under a key, its id in the queue by the time that it is due.
+    """Write a message in arq's format: its content under a key, its id in the queue by due time.
 
-    arq names keys by the id alone, so the installation's name is part of it.
+    arq's keys consist of the id alone, so the id includes the installation's name.
     """
     message_id = f"{instance}:{message.name}:{message.id}:{message.attempt}"
     now = int(time.time() * 1000)
@@ -141,17 +141,17 @@ def _put(pipe: Pipeline, instance: str, message: _Message) -> None:
 
 
 class Outbox:
-    """Sends what a committed session noted."""
+    """Sends the messages recorded on a committed session."""
 
     def __init__(self, redis: Redis, instance: str) -> None:
         self._redis = redis
         self._instance = instance
 
     async def take(self, name: JobName, message: str) -> None:
-        """Take a claimed job's message out of its queue, where arq leaves it until the job has ended.
+        """Remove a claimed job's message, which arq keeps until the job has ended.
 
-        There every worker would ask for it again at each poll. The claim's lease is what makes the job durable. Redis
-        being down is no matter: the message is found claimed.
+        Otherwise every worker would try it again at each poll. The claim's lease makes the job durable. Errors of Redis
+        are ignored: the message would find the job claimed.
         """
         try:
             await answer_in_time(lambda: self._redis.zrem(queue_key(self._instance, name), message))
@@ -159,8 +159,8 @@ class Outbox:
             log.warning("queue_unreachable", **cause(error))
 
     async def flush(self, session: AsyncSession) -> None:
-        """Send and forget. Redis being down is logged, not raised: the rows are the truth. One that hangs costs the
-        request what `answer_in_time` allows, however much there is to send.
+        """Send the recorded messages and clear them. Redis errors are logged, not raised: the rows are authoritative. A
+        hanging Redis costs the request the timeout of `answer_in_time`, for any number of messages.
         """
         messages: list[_Message] = session.info.pop("messages", [])
         announced: dict[UUID, str] = session.info.pop("announced", {})
@@ -168,8 +168,7 @@ class Outbox:
         admission: bool = session.info.pop("admission", False)
         if not (messages or announced or revoked or admission):
             return
-        # One exchange with Redis for all of it; arq's own way takes three for each message. A message that waits is
-        # left as it is.
+        # One round trip for all messages; arq's own method needs three per message. A queued message stays unchanged.
         pipe = self._redis.pipeline()
         for message in messages:
             _put(pipe, self._instance, message)

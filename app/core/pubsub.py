@@ -14,7 +14,7 @@ from app.core.logging import cause
 log = structlog.get_logger(__name__)
 
 PAUSE = 0.5
-# A server that says nothing for so long is asked whether it is there, and has as long again to answer.
+# Seconds of silence before a ping, and the ping's timeout.
 QUIET_SECONDS = 10
 
 
@@ -33,7 +33,7 @@ async def listen(redis: Redis, pattern: str) -> AsyncIterator[Notification]:
                 await subscription.psubscribe(pattern)
                 while True:
                     message = await _next(subscription)
-                    # The client renews a broken connection by itself, and subscribes anew.
+                    # The client reconnects and resubscribes by itself.
                     if message["type"] == "psubscribe":
                         yield Notification("", "")
                     elif message["type"] == "pmessage":
@@ -44,7 +44,7 @@ async def listen(redis: Redis, pattern: str) -> AsyncIterator[Notification]:
 
 
 async def _next(subscription: PubSub) -> dict[str, Any]:
-    """The next thing that Redis says. Raises `TimeoutError` where it does not even answer a ping."""
+    """Return the next message. Raises `TimeoutError` if Redis does not answer a ping."""
     for _ in range(2):
         message: dict[str, Any] | None = await subscription.get_message(timeout=QUIET_SECONDS)
         if message is not None:

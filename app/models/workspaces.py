@@ -87,7 +87,7 @@ class Workspace(Base):
 
     @hybrid_property
     def engine_id(self) -> UUID:
-        """The id that its container and volume carry on the engine."""
+        """The id that labels its container and volume on the engine."""
         return self.seat_id or self.id
 
     @engine_id.inplace.expression
@@ -110,11 +110,11 @@ class SeatState(enum.StrEnum):
 
 
 class Seat(Base):
-    """A container that runs before anybody has asked for it; the first launch that fits takes it.
+    """A container that runs in advance; the first launch that fits takes it.
 
-    `revision` stands for everything that makes the container. A worker that starts or removes one holds it until
-    `lease_until`; one that failed is begun again at `run_at`. The row of a claimed one goes once its container bears
-    its workspace's name.
+    `revision` is a digest of everything that defines the container. A worker that starts or removes a seat holds it
+    until `lease_until`; a failed seat restarts at `run_at`. A claimed seat's row is deleted once its container has its
+    workspace's name.
     """
 
     __tablename__ = "seats"
@@ -153,7 +153,7 @@ class Network(Base):
 
     @hybrid_property
     def is_free(self) -> bool:
-        """Whether it is nobody's."""
+        """Whether it belongs to no workspace or seat."""
         return self.workspace_id is None and self.seat_id is None
 
     @is_free.inplace.expression

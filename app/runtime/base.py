@@ -238,17 +238,17 @@ class Runtime(Protocol):
         """
 
     async def ensure_named(self, name: str, workspace_id: UUID, to: str) -> None:
-        """Give the workspace's container another name. One that is not there, or bears it already, is left alone.
+        """Rename the workspace's container. Does nothing if it is missing or has the name already.
 
-        A container that has the other name already stays, and this one keeps its own.
+        Keeps its name if another container has the new one.
         """
 
     async def execute(
         self, name: str, workspace_id: UUID, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
     ) -> int | None:
-        """Run a command in the workspace's container, with what confines the container, and return its exit code.
+        """Run a command in the workspace's container, under its confinement, and return the exit code.
 
-        None where the container does not run, or the command has not ended in time; it may go on then.
+        None if the container does not run or the command times out; the command may then continue.
         """
 
     async def ensure_paused(self, name: str, workspace_id: UUID) -> Status:

@@ -52,7 +52,7 @@ from app.workspaces.states import STARTING, allowed
 WAITING = (Job.state == JobState.QUEUED) & Job.admitted_at.is_(None)
 STARTING_NOW = Job.is_live & Job.admitted_at.is_not(None) & Job.kind.in_(STARTING)
 RETRY_SECONDS = "30"
-# What becomes less short when warm seats go.
+# Limits that ending warm seats relieves.
 SEATS_FREE = ("capacity_running", "capacity_memory", "capacity_cpu")
 _WRITTEN = func.coalesce(select(AdmissionPasses.written).scalar_subquery(), 0)
 
@@ -144,11 +144,11 @@ def _number(what: Any, *criteria: ColumnElement[bool]) -> ScalarSelect[int]:
 async def check_limits(
     session: AsyncSession, resources: Resources, workspace: Workspace, found: Standing, *, warm: bool = False
 ) -> Seat | None:
-    """Judge a launch by its user's own limit and by the bound of the queue.
+    """Check a launch against its user's limit and the queue's bound.
 
-    Where `warm` says that a seat will do, the launch takes one if it can, which needs no more room: the seat is
-    returned. The bound is judged by a plain count: launches that come at once may pass it by a few. Launches that the
-    next pass admits do not count against it. Raises `QuotaUserRunning`, and an error of `CAPACITY` where too many wait.
+    With `warm`, the launch takes a warm seat if possible and needs no capacity: returns the seat. The bound uses a
+    plain count: concurrent launches may exceed it slightly. Launches that the next pass admits do not count. Raises
+    `QuotaUserRunning`, and an error of `CAPACITY` if too many wait.
     """
     settings = resources.settings
     limit = settings.user_running_limit if found.users_limit is None else found.users_limit
@@ -168,7 +168,7 @@ async def check_limits(
 
 
 async def _claim_seat(session: AsyncSession, resources: Resources, workspace: Workspace) -> Seat | None:
-    """Take a warm seat for a workspace of which the engine has nothing."""
+    """Take a warm seat for a workspace without engine objects."""
     template = resources.catalog.get(workspace.template)
     if template is None or not template.warm or workspace.status != WorkspaceStatus.NOT_CREATED:
         return None
@@ -177,8 +177,8 @@ async def _claim_seat(session: AsyncSession, resources: Resources, workspace: Wo
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a pass has decided: the launches to admit, by whether their workspaces count already, and what the first one
-    that stays waits for, and would use. `passes` is how many had been written when it read.
+    """A pass's decision: the launches to admit, by whether their workspaces are counted already; the limit that stops
+    the next launch, and that launch's needs. `passes` is the number of passes at the read.
     """
 
     passes: int
@@ -235,9 +235,10 @@ async def write(session: AsyncSession, resources: Resources, judged: Judgement) 
 
 
 async def room_for_seats(session: AsyncSession, settings: Settings) -> Allocation | None:
-    """Return what is taken, for one more seat at least that the transaction begins; None where launches come first.
+    """Return the allocation for new seats of this transaction; None if launches take precedence.
 
-    They do while any waits, and while many are under way. As a pass of admission, it is one if none came between.
+    Launches do while any waits, or while many are starting. Counts as an admission pass; None also if another pass
+    interfered.
     """
     passes = await session.scalar(select(_WRITTEN).where(~select(Job.id).where(WAITING).exists()))
     if passes is None:

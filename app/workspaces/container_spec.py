@@ -15,7 +15,7 @@ from app.runtime.docker.policy import SECCOMP, ULIMITS
 from app.runtime.spec import HostMount, Network, Volume, WorkspaceSpec
 
 SUBNET_PREFIX = 28
-# That of a workspace's first container, and of every seat's.
+# Of a workspace's first container, and of every seat's.
 FIRST_REVISION = 1
 
 
@@ -69,7 +69,7 @@ def build_spec(
 
 
 def identity(settings: Settings, template: Template, slug: str) -> dict[str, str]:
-    """The variables that tell a container who and where it is."""
+    """Return the variables that tell a container its identity and addresses."""
     route = route_of(slug, template.key)
     return {
         "SPAWNER_USER_SLUG": slug,
@@ -81,24 +81,24 @@ def identity(settings: Settings, template: Template, slug: str) -> dict[str, str
 
 
 def seat_name(settings: Settings, seat_id: UUID) -> str:
-    """The name of a warm seat's container until a workspace takes it. No workspace can have it."""
+    """Return the name of a warm seat's container until a workspace takes it. No workspace can have it."""
     return f"{settings.instance}-seat--{seat_id.hex}"
 
 
 def is_seat_name(settings: Settings, name: str) -> bool:
-    """Whether a container or volume bears a warm seat's name."""
+    """Return whether a container's or volume's name is a warm seat's."""
     return name.startswith(f"{settings.instance}-seat--")
 
 
 def seat_volume(settings: Settings, seat_id: UUID) -> str:
-    """The name of the volume that a warm seat brings along, if its template has one."""
+    """Return the name of a warm seat's volume, if its template has one."""
     return f"{seat_name(settings, seat_id)}-data"
 
 
 def build_seat_spec(
     settings: Settings, template: Template, seat_id: UUID, *, index: int, installation: str | None = None
 ) -> WorkspaceSpec:
-    """What the engine shall run before anybody has asked for it: everything but who and where the user is."""
+    """Build a warm seat's spec: everything except the user's identity and addresses."""
     fixed = {"public_url": settings.public_url}
     environment = {**template.environment, "SPAWNER_TEMPLATE": template.key, "SPAWNER_PUBLIC_URL": settings.public_url}
     if settings.host_mode:
@@ -118,9 +118,9 @@ def build_seat_spec(
 
 
 def seat_revision(settings: Settings, template: Template) -> str:
-    """Sixteen characters that change with everything that makes a seat's container, but for the image's content.
+    """Return a 16-character digest of everything that defines a seat's container, except the image's content.
 
-    API and workers compute the same: what only workers are told (their engine, their networks) is no part of it.
+    API and workers compute the same digest: it excludes the workers' own settings (engine, networks).
     """
     spec = build_seat_spec(settings, template, UUID(int=0), index=0)
     volume = Volume("", spec.volume.mount) if spec.volume else None
@@ -139,7 +139,7 @@ def _shared_spec(
     installation: str | None,
     values: Mapping[str, str],
 ) -> WorkspaceSpec:
-    """What the catalogue says, at the first revision."""
+    """Build the catalogue's part of a spec, at the first revision."""
     return WorkspaceSpec(
         instance=settings.instance,
         workspace_id=engine_id,

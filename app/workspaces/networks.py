@@ -1,6 +1,6 @@
-"""Networks as rows: one for each workspace and warm seat, a ready one where there is one, else cut from the range.
+"""Rows of networks: one per workspace and warm seat, taken from the ready ones, else allocated from the range.
 
-Rows follow the engine, which the reconciler looks at: it makes networks in advance and takes away what is too many.
+The reconciler makes rows and engine agree: it creates networks in advance and removes surplus ones.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SUBNET_LOCK = 7_201_002
 # Quarantine of a subnet that something else on the host uses.
 REST = timedelta(days=1)
 
-# Whose a network is: a `workspace_id` or a `seat_id`.
+# A network's owner: a `workspace_id` or a `seat_id`.
 Holder = Mapping[str, UUID]
 NOBODY: Holder = {}
 
@@ -30,9 +30,9 @@ class NoSubnet(Exception):
 
 
 async def allocate(session: AsyncSession, resources: Resources, holder: Holder) -> int:
-    """Return the index of a network for a holder that has none: one that is ready, or a fresh one.
+    """Return the index of a network for a holder without one: a ready one, or a new one.
 
-    Raises `NoSubnet` when the range is used up.
+    Raises `NoSubnet` if the range is used up.
     """
     free = (
         select(Network.index)
@@ -60,7 +60,7 @@ async def reserve(session: AsyncSession, resources: Resources, holder: Holder = 
 
 
 async def replace(session: AsyncSession, resources: Resources, index: int, holder: Holder, *, after: int) -> int:
-    """Something else uses this one: let it rest, and give the holder a fresh one above `after`."""
+    """Quarantine the holder's network, which is in conflict, and allocate a new one above `after`."""
     await quarantine(session, index)
     return await reserve(session, resources, holder, after=after)
 
@@ -72,6 +72,6 @@ async def quarantine(session: AsyncSession, index: int) -> None:
 
 
 async def release(session: AsyncSession, holder: Holder) -> None:
-    """The holder's container is gone: its network serves the next launch, which makes it should it be missing."""
+    """Release the network of a removed container for the next launch, which recreates it if missing."""
     row = update(Network).filter_by(**holder)
     await session.execute(row.values(workspace_id=None, seat_id=None, ready=True))

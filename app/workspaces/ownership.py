@@ -25,9 +25,9 @@ async def installation_id(session: AsyncSession) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """The database's id, and which of the listed workspaces and networks have rows. `retired` went with an account.
+    """The database's id, and which listed workspaces and networks have rows. `retired` were deleted with an account.
 
-    What is listed names a workspace by its `engine_id`, and a warm seat by its id.
+    Engine objects name a workspace by its `engine_id`, and a warm seat by its id.
     """
 
     installation: str
@@ -55,7 +55,7 @@ class Ownership:
 
 
 def bears(labels: Iterable[UUID]) -> ColumnElement[bool]:
-    """Workspaces that the engine knows by one of these ids: their own, or that of the seat that they took."""
+    """Select workspaces with one of these engine ids: their own, or that of their seat."""
     ids = list(labels)
     return or_(among(Workspace.id, ids), among(Workspace.seat_id, ids))
 

@@ -1,4 +1,4 @@
-"""What becomes of warm seats: how many the catalogue wants, how many there is room for, which are too many."""
+"""Plans warm seats: how many the catalogue wants, how many fit, which are surplus."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ from app.resources import Resources
 from app.workspaces import admission, seats
 from app.workspaces.container_spec import seat_revision
 
-# One number for the whole database: one plan at a time.
+# One lock id per database: one plan at a time.
 PLAN_LOCK = 7_201_005
-# Which of a template's seats are kept, where there are more than it wants.
+# The order in which a template's seats are kept.
 _RANK = {SeatState.READY: 0, SeatState.STARTING: 1, SeatState.FAILED: 2}
 
 Wish = tuple[Template, Seat | None]
 
 
 async def plan(session: AsyncSession, resources: Resources) -> None:
-    """End seats that nobody wants, and begin those that are missing, as far as there is room.
+    """End surplus seats, and create missing ones as far as capacity allows.
 
-    No row is locked that is not changed: claims pass by what is locked. Another plan under way is left alone.
+    Locks only rows that it changes; claims skip locked rows. Does nothing during another plan.
     """
     if not await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PLAN_LOCK}):
         return
@@ -48,13 +48,15 @@ async def plan(session: AsyncSession, resources: Resources) -> None:
 
 
 def _fits(seat: Seat, template: Template, revision: str, digest: str | None) -> bool:
-    """Whether a launch may get this seat: what has changed meanwhile may be the image behind its name."""
+    """Return whether a launch may take this seat: spec and image must be current."""
     same_image = seat.image_digest is None or digest is None or seat.image_digest == digest
     return seat.template == template.key and seat.revision == revision and same_image
 
 
 async def _begin(session: AsyncSession, resources: Resources, missing: Sequence[Wish]) -> None:
-    """Begin seats as long as there is room. Launches come first: none while any wait, or many are under way."""
+    """Create seats while capacity lasts. Launches take precedence: creates none while any wait, or while many are
+    starting.
+    """
     settings = resources.settings
     taken = await admission.room_for_seats(session, settings)
     if taken is None:

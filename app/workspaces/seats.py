@@ -1,7 +1,7 @@
-"""Warm seats as rows: containers that run before anybody asks, and who takes them.
+"""Rows of warm seats: containers that run in advance, and their claims.
 
 A claim takes a seat in the transaction that accepts a launch: the workspace gets the seat's id, address, network and
-volume. The worker that drives the launch gives the container the workspace's name; no container is made.
+volume. The launch's worker renames the container; none is created.
 """
 
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ from app.runtime.base import Endpoint
 from app.workspaces import networks
 from app.workspaces.container_spec import FIRST_REVISION, seat_revision, seat_volume
 
-# What promises memory and processors. A claimed seat's promise is its workspace's.
+# States that reserve memory and CPU. A claimed seat's reservation is its workspace's.
 PROMISING = (SeatState.STARTING, SeatState.READY, SeatState.ENDING)
-# One that failed is begun again after 2, 4, 8 … seconds.
+# Maximum backoff: a failed seat restarts after 2, 4, 8 … seconds.
 MAX_PAUSE = 600
 REMOVAL_PAUSE = timedelta(seconds=5)
-# One that was ready for this long starts counting anew.
+# A seat ready for this long resets the count.
 HELD = timedelta(minutes=10)
 
 
 async def claim(session: AsyncSession, settings: Settings, template: Template, workspace: Workspace) -> Seat | None:
-    """Take a ready seat for a workspace that has nothing on the engine and is locked by the caller, if there is one.
+    """Take a ready seat for a locked workspace without engine objects; None if there is none.
 
-    A workspace that still has a network or files gets none, nor does any while launches of the template wait for room.
-    Two claims never get the same seat, and none waits for another.
+    Excludes workspaces with a network or files, and all while launches of the template wait for capacity. Concurrent
+    claims get different seats and do not wait for each other.
     """
     if not template.warm:
         return None
@@ -64,13 +64,13 @@ async def claim(session: AsyncSession, settings: Settings, template: Template, w
 
 
 def is_complete(catalog: Catalog, seat: Seat) -> bool:
-    """Whether people may be let into the container before a worker has run its `on_claim`."""
+    """Return whether the container may serve its user before a worker has run `on_claim`."""
     template = catalog.get(seat.template)
     return template is not None and not template.on_claim
 
 
 def taken_over(seat: Seat) -> dict[str, Any]:
-    """What a workspace's row gets from its seat."""
+    """Return the columns that a workspace takes from its seat."""
     now = utcnow()
     return {
         "seat_id": seat.id,
@@ -88,11 +88,11 @@ def taken_over(seat: Seat) -> dict[str, Any]:
 
 
 async def give_up(session: AsyncSession, limits: Limits) -> None:
-    """Let seats go until what they promise makes room for a launch; those on their way out count first."""
+    """End seats until their reservations make room for a launch; counts seats that are ending already first."""
     first = case((Seat.state == SeatState.ENDING, 0), (Seat.state == SeatState.STARTING, 1), else_=2)
 
     def before(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-        """The sum over those that go sooner."""
+        """Sum over the seats that end earlier."""
         sooner = func.sum(column).over(order_by=(first, Seat.ready_at.desc(), Seat.id), rows=(None, -1))
         return func.coalesce(sooner, literal(0))
 
@@ -108,7 +108,7 @@ async def give_up(session: AsyncSession, limits: Limits) -> None:
 
 
 async def take_up(session: AsyncSession, seconds: float) -> Seat | None:
-    """A seat that is to be started or removed, for this worker alone for so long."""
+    """Lease a seat that must be started or removed; None if there is none."""
     now = utcnow()
     due = (
         select(Seat.id)
@@ -123,23 +123,23 @@ async def take_up(session: AsyncSession, seconds: float) -> Seat | None:
 
 
 async def renew(session: AsyncSession, seat_id: UUID, seconds: float | None) -> None:
-    """Hold a seat for so long from now on; None lets go of it."""
+    """Extend the lease; None releases it."""
     until = utcnow() + timedelta(seconds=seconds) if seconds is not None else None
     await session.execute(update(Seat).where(Seat.id == seat_id).values(lease_until=until))
 
 
 async def postpone(session: AsyncSession, seat_id: UUID) -> None:
-    """It could not be removed now."""
+    """Retry the removal later."""
     await session.execute(update(Seat).where(Seat.id == seat_id).values(run_at=utcnow() + REMOVAL_PAUSE))
 
 
 async def network_of(session: AsyncSession, seat_id: UUID) -> int | None:
-    """The index of the network that a seat has."""
+    """Return the index of a seat's network."""
     return await session.scalar(select(Network.index).where(Network.seat_id == seat_id))
 
 
 async def is_ready(session: AsyncSession, seat_id: UUID, endpoint: Endpoint) -> None:
-    """The probe has answered: a launch may take it. One that was given up meanwhile stays given up."""
+    """Record that the probe succeeded: a launch may take the seat. A seat that is ending stays so."""
     row = update(Seat).where(Seat.id == seat_id, Seat.state == SeatState.STARTING)
     await session.execute(
         row.values(
@@ -155,7 +155,7 @@ async def is_ready(session: AsyncSession, seat_id: UUID, endpoint: Endpoint) -> 
 
 
 async def has_failed(session: AsyncSession, seat_id: UUID, code: str) -> None:
-    """It could not be started, or has died. A claimed one is its workspace's to judge."""
+    """Record that the seat failed to start, or crashed. Ignores a claimed seat, whose workspace handles that."""
     query = select(Seat).where(Seat.id == seat_id, Seat.state.in_((SeatState.STARTING, SeatState.READY)))
     seat = await session.scalar(query.with_for_update())
     if seat is None:
@@ -168,7 +168,7 @@ async def has_failed(session: AsyncSession, seat_id: UUID, code: str) -> None:
 
 
 async def forget(session: AsyncSession, seat_id: UUID) -> None:
-    """Its container is gone, or its workspace's: the network that it may still have is free."""
+    """Delete the row of a seat whose container is gone or taken, and free its network."""
     await networks.release(session, {"seat_id": seat_id})
     await session.execute(delete(Seat).where(Seat.id == seat_id))
 
@@ -176,7 +176,7 @@ async def forget(session: AsyncSession, seat_id: UUID) -> None:
 async def end_claimed(session: AsyncSession) -> None:
     """End claimed seats whose workspace's job has ended, or whose workspace is gone.
 
-    A container that still bears the seat's name then is nobody's; as a rule there is none.
+    A container that still has the seat's name then belongs to nobody; usually there is none.
     """
     waiting = select(Workspace.id).where(Workspace.seat_id == Seat.id, HAS_LIVE_JOB).exists()
     row = update(Seat).where(Seat.state == SeatState.CLAIMED, ~waiting)
@@ -184,18 +184,18 @@ async def end_claimed(session: AsyncSession) -> None:
 
 
 async def list_ready(session: AsyncSession) -> Sequence[UUID]:
-    """The ids of ready seats."""
+    """Return the ids of ready seats."""
     return (await session.scalars(select(Seat.id).where(Seat.state == SeatState.READY))).all()
 
 
 async def has_volume_row(session: AsyncSession, name: str) -> bool:
-    """Whether a seat's volume has become somebody's."""
+    """Return whether a seat's volume belongs to a workspace."""
     return await session.scalar(select(Volume.id).where(Volume.name == name)) is not None
 
 
 @dataclass(slots=True)
 class SeatCounts:
-    """A template's warm seats. `claimed` are workspaces that took one and count against the limits."""
+    """A template's warm seats. `claimed` counts workspaces that took one; they count against limits."""
 
     wanted: int = 0
     starting: int = 0
@@ -206,7 +206,7 @@ class SeatCounts:
 
 
 async def count(session: AsyncSession, catalog: Catalog) -> dict[str, SeatCounts]:
-    """Count seats by template, for templates that want some or have some."""
+    """Count seats of templates that want or have some."""
     found = {one.key: SeatCounts(wanted=one.warm) for one in catalog.templates if one.warm}
     unclaimed = select(Seat.template, Seat.state, func.count()).where(Seat.state != SeatState.CLAIMED)
     claimed = select(Workspace.template, literal(SeatState.CLAIMED.value), func.count())

@@ -339,9 +339,9 @@ async def _new_job(
     reason: str | None = None,
     seat: Seat | None = None,
 ) -> Job:
-    """Write the job and what it makes of its workspace. `after` is the job that it supersedes.
+    """Insert the job and update its workspace. `after` is the job that it replaces.
 
-    A launch waits for admission unless it took a `seat`; what stops or removes a workspace needs none.
+    A launch without `seat` waits for admission; stop and delete do not.
     """
     previous = left_by(after) if after else workspace.status
     starts = kind in STARTING
@@ -359,7 +359,7 @@ async def _new_job(
         **({"kept_until": None} if kind in (JobKind.STOP, JobKind.DELETE) else {}),
     )
     if seat is not None:
-        # It answers already. The job gives the container its name, and looks once more.
+        # The container answers already. The job renames it and checks it once more.
         status = WorkspaceStatus.RUNNING if seats.is_complete(resources.catalog, seat) else WorkspaceStatus.QUEUED
         await move(session, workspace.id, workspace.generation, status, **seats.taken_over(seat))
     now = utcnow()

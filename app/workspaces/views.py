@@ -43,13 +43,13 @@ _FIND_JOB = PreparedSelect(select(*_JOB_COLUMNS).where(Job.id == given("job_id")
 
 
 def _with_job(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """The users' job of an id."""
+    """Join the users' job of an id."""
     return query.outerjoin(Job, (Job.id == given("job_id")) & (Job.user_id == User.id))
 
 
-# What an ETag is made of, for a poll that may find nothing new.
+# For a poll with an ETag: the columns that form it.
 JOB_TAG = PrincipalSelect(Job.version, queue_position.place_of_job(), joined=_with_job)
-# All of the job, for a poll that has seen nothing yet.
+# For a poll without an ETag.
 JOB = PrincipalSelect(*_JOB_COLUMNS, joined=_with_job)
 
 
@@ -65,7 +65,7 @@ async def read_job(resources: Resources, user_id: UUID, job_id: UUID, locale: Lo
 
 
 def make_job(resources: Resources, row: Row, locale: Locale) -> tuple[JobOut, str]:
-    """A job's view and ETag, of a row of `JOB`'s own columns. Raises `NotFound` where the row holds no job."""
+    """Build a job's view and ETag from a row of `JOB`'s own columns. Raises `NotFound` for a row without job."""
     if row[0] is None:
         raise NotFound
     job, view = _read_job(resources, row, locale, logs=True)

@@ -79,9 +79,9 @@ async def attach(session: AsyncSession, workspace: Workspace, container: str) ->
 async def adopt(
     session: AsyncSession, resources: Resources, found: Sequence[OwnedVolume], known_ids: Container[UUID]
 ) -> None:
-    """Give a row to each of our volumes that has none. One that no workspace is waiting for is kept for its time.
+    """Insert rows for our volumes without one. A volume without a waiting workspace expires after the retention.
 
-    `known_ids` are those of workspaces and of warm seats. The volume of a seat that nobody has taken needs no row.
+    `known_ids` are those of workspaces and warm seats. An unclaimed seat's volume needs no row.
     """
     names = select(Volume.name).where(among(Volume.name, (volume.name for volume in found)))
     known = set(await session.scalars(names))

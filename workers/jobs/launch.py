@@ -81,7 +81,7 @@ async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpo
 
 
 async def _ensure_running(context: WorkerContext, held: Claim, template: Template, report: Report) -> Endpoint:
-    """Ask for the container. Raises `NoSubnet` where the claim found no network."""
+    """Ensure the container. Raises `NoSubnet` if the claim found no network."""
     if held.network is None:
         raise NoSubnet
     resources = context.resources

@@ -1,4 +1,4 @@
-"""Starts a container: the image that it needs, and a network that nothing else on the host uses."""
+"""Starts a container: pulls its image, and finds a network without conflict."""
 
 from collections.abc import Awaitable, Callable
 
@@ -33,10 +33,10 @@ async def start_container(
     holder: Holder,
     pulled: Callable[[], Awaitable[None]] | None = None,
 ) -> Endpoint:
-    """Ask the runtime for the container that `spec_on` describes for a network; fetch the image where it is missing.
+    """Ensure the container of `spec_on(network index)`; pulls a missing image.
 
-    A subnet that something else on the host uses is passed over, in growing strides: whoever else takes networks from
-    the same range has taken neighbours of it too. Raises `NoSubnet` when the tries are used up, or the range.
+    Skips subnets in use on the host in growing strides: another user of the range probably took neighbours too. Raises
+    `NoSubnet` when the attempts or the range are used up.
     """
     resources, fetched = context.resources, False
     for attempt in range(SUBNET_TRIES):
@@ -61,7 +61,7 @@ async def start_container(
 
 
 async def _being_built(context: WorkerContext, template: Template) -> bool:
-    """Whether the image is on its way by another road than a pull: then the launch is tried again later."""
+    """Return whether the image is being built here: the launch is then retried later."""
     states = await image_states(context.resources.redis, context.resources.settings.instance, [template.image])
     if states.get(template.image) == BUILDING:
         raise ImageBeingBuilt

@@ -1,4 +1,4 @@
-"""Makes a warm seat's container its workspace's: its name, and the command that tells it whose it is."""
+"""Turns a warm seat's container into its workspace's: renames it and runs the template's `on_claim`."""
 
 from uuid import UUID
 
@@ -18,9 +18,9 @@ HOOK_SECONDS = 20
 
 
 async def take_over(context: WorkerContext, held: Claim, seat: UUID) -> None:
-    """Give the seat's container its workspace's name, by which everything finds it from now on. May be repeated.
+    """Rename the seat's container to its workspace's name. Idempotent.
 
-    One whose `on_claim` fails is removed: the job goes on as if there had been no seat.
+    If `on_claim` fails, removes the container: the job continues without a seat.
     """
     name = seat_name(context.resources.settings, seat)
     await context.runtime.ensure_named(name, seat, held.container)
@@ -30,7 +30,7 @@ async def take_over(context: WorkerContext, held: Claim, seat: UUID) -> None:
 
 
 async def _run_hook(context: WorkerContext, held: Claim, seat: UUID) -> bool:
-    """Run the template's `on_claim`, if it has one; False where that failed or did not end."""
+    """Run the template's `on_claim`, if any; False if it fails or times out."""
     settings = context.resources.settings
     template = context.resources.catalog.get(held.workspace.template)
     if template is None or not template.on_claim:

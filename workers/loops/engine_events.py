@@ -155,9 +155,9 @@ async def count_memory_kill(context: WorkerContext, event: Event) -> None:
 
 
 async def reconcile_workspace(context: WorkerContext, workspace_id: UUID) -> bool:
-    """Ask the engine for the container of a workspace, or of a warm seat, and compare. False while a job is live.
+    """Compare the container of a workspace or warm seat with its row. Returns False while a job is live.
 
-    The id is the one that the engine has, or the workspace's own.
+    The id is the engine's label, or the workspace's own.
     """
     rows = await _read(context, [workspace_id])
     if not rows:
@@ -166,7 +166,7 @@ async def reconcile_workspace(context: WorkerContext, workspace_id: UUID) -> boo
 
 
 async def _read(context: WorkerContext, ids: Iterable[UUID]) -> Sequence[AnyRow]:
-    """Read the rows of workspaces that the engine knows by these ids, each with the kind of its live job."""
+    """Read the rows of workspaces with these engine ids, with the kind of the live job."""
     columns = (Workspace.id, Workspace.engine_id, Workspace.template, Workspace.generation, User.slug, Job.kind)
     owned = select(*columns, *observe.JUDGED).select_from(Workspace).join(User, User.id == Workspace.user_id)
     query = owned.outerjoin(Job, LIVE_JOB).where(bears(ids))
@@ -234,7 +234,7 @@ async def unasked(context: WorkerContext, inventory: Inventory) -> list[Unasked]
 
 
 def _without_seats(context: WorkerContext, inventory: Inventory) -> Inventory:
-    """Leave out containers that bear a warm seat's name: no workspace has them yet."""
+    """Omit containers with a warm seat's name: no workspace has them yet."""
     settings = context.resources.settings
     return replace(inventory, containers=[it for it in inventory.containers if not is_seat_name(settings, it.name)])
 

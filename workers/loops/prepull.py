@@ -1,4 +1,4 @@
-"""Fetches the catalogue's images before a launch has to wait for them."""
+"""Pulls the catalogue's images before launches need them."""
 
 import asyncio
 from typing import Any
@@ -16,14 +16,14 @@ from workers.turns import take_turn
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 30
-# An image that could not be fetched is asked for again after 1, 2, 4 … minutes.
+# An image that failed is retried after 1, 2, 4 … minutes.
 FIRST_PAUSE_SECONDS = 60
 MAX_PAUSE_SECONDS = 3600
 FAILURES_SECONDS = 86400
 
 
 async def prepull(context: WorkerContext) -> None:
-    """Look for missing images until cancelled."""
+    """Pull missing images until cancelled."""
     while True:
         for image in wanted(context):
             try:
@@ -34,25 +34,25 @@ async def prepull(context: WorkerContext) -> None:
 
 
 def turn_key(instance: str, image: str) -> str:
-    """While this key is there, no worker fetches the image."""
+    """Return the key that excludes other workers from pulling the image."""
     return redis_key(instance, "prepull", image)
 
 
 def wanted(context: WorkerContext) -> list[str]:
-    """The images to fetch. What the catalogue says how to build is made on the spot, and never fetched in advance."""
+    """Return the images to pull. Images with a build are built on the host, never pulled in advance."""
     templates = context.resources.catalog.templates
     built = {template.image for template in templates if template.build is not None}
     return sorted({template.image for template in templates} - built)
 
 
 async def pull_missing(context: WorkerContext, image: str) -> bool:
-    """Fetch an image that the engine lacks; True where it has come.
+    """Pull an image that the engine lacks; returns True on success.
 
-    One worker at a time, and none for a growing pause after a failure.
+    One worker at a time, with growing pauses after failures.
     """
     if await context.runtime.image_digest(image) is not None:
         return False
-    # redis-py types its commands for both of its clients.
+    # redis-py annotates its commands for sync and async clients alike.
     redis: Any = context.resources.redis
     instance = context.resources.settings.instance
     turn, failed = turn_key(instance, image), redis_key(instance, "prepull", "failures", image)
@@ -75,4 +75,4 @@ async def pull_missing(context: WorkerContext, image: str) -> bool:
 
 
 async def _unreported(_: Progress) -> None:
-    """Nobody follows this pull."""
+    """Ignore progress."""

@@ -1,4 +1,4 @@
-"""Keeps warm seats: starts what the catalogue wants, replaces what failed, removes what is too many."""
+"""Maintains warm seats: starts missing ones, replaces failed ones, removes surplus ones."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ PASS_SECONDS = 1
 
 
 async def keep_warm(context: WorkerContext) -> None:
-    """Take passes until cancelled: each second the worker that asks first plans, and all start and remove."""
+    """Run passes until cancelled: each second the first worker to ask plans, and all start and remove seats."""
     key = redis_key(context.resources.settings.instance, "seats")
     while True:
         await asyncio.sleep(PASS_SECONDS)
@@ -47,7 +47,7 @@ async def keep_warm(context: WorkerContext) -> None:
 
 
 async def work(context: WorkerContext) -> None:
-    """Start and remove seats until nothing is left to do now."""
+    """Start and remove seats until none is due."""
     await asyncio.gather(*(_work(context) for _ in range(context.resources.settings.engine_starts)))
 
 
@@ -68,7 +68,7 @@ async def _work(context: WorkerContext) -> None:
 
 @contextlib.asynccontextmanager
 async def _leased(context: WorkerContext, seat: Seat) -> AsyncIterator[None]:
-    """Hold the seat as long as the block runs; let go of it at its end, however it ends."""
+    """Hold the seat's lease during the block; releases it in any case."""
     resources = context.resources
     seconds = resources.settings.lease_seconds
 
@@ -91,7 +91,7 @@ async def _leased(context: WorkerContext, seat: Seat) -> AsyncIterator[None]:
 
 
 async def _start(context: WorkerContext, seat: Seat) -> None:
-    """Start a seat and wait for its probe. What failed before, or fails now, is removed with its files."""
+    """Start a seat and probe it. A seat that has failed, or fails now, is removed with its files."""
     resources = context.resources
     template = resources.catalog.get(seat.template)
     code = "template_gone"
@@ -134,11 +134,11 @@ async def _run(context: WorkerContext, seat: Seat, template: Template) -> Endpoi
 
 
 async def _unreported(_: Progress) -> None:
-    """Nobody follows the start of a seat."""
+    """Ignore progress."""
 
 
 async def _end(context: WorkerContext, seat: Seat) -> None:
-    """Remove a seat; what it promised is free for launches."""
+    """Remove a seat and its reservation."""
     resources = context.resources
     try:
         await _remove(context, seat.id)
@@ -153,7 +153,7 @@ async def _end(context: WorkerContext, seat: Seat) -> None:
 
 
 async def _remove(context: WorkerContext, seat_id: UUID) -> None:
-    """Remove what bears the seat's name, and its files unless they are somebody's by now."""
+    """Remove the container with the seat's name, and its files unless a workspace has them."""
     resources = context.resources
     await context.runtime.ensure_absent(seat_name(resources.settings, seat_id), seat_id)
     volume = seat_volume(resources.settings, seat_id)
@@ -164,7 +164,7 @@ async def _remove(context: WorkerContext, seat_id: UUID) -> None:
 
 
 async def reconcile_seat(context: WorkerContext, seat_id: UUID) -> bool:
-    """Look at a ready seat's container: one that is not where its row says has failed. True where it has."""
+    """Compare a ready seat's container with its row; returns True if it has failed."""
     resources = context.resources
     async with resources.reads() as session:
         seat = await session.get(Seat, seat_id)
@@ -177,14 +177,14 @@ async def reconcile_seat(context: WorkerContext, seat_id: UUID) -> bool:
     log.warning("seat_lost", seat_id=str(seat_id), template=seat.template, seen=status.state)
     async with resources.unit_of_work() as session:
         await seats.has_failed(session, seat_id, "exited")
-    # Where this fails, the next start removes it.
+    # If this fails, the next start removes it.
     with contextlib.suppress(RuntimeFault):
         await _remove(context, seat_id)
     return True
 
 
 async def reconcile_seats(context: WorkerContext, inventory: Inventory) -> int:
-    """Find seats whose end no event told of; says how many those are."""
+    """Find seats whose end was not reported by an event; returns their number."""
     running = {item.workspace_id for item in inventory.containers if item.status.state is RunState.RUNNING}
     async with context.resources.reads() as session:
         ready = await seats.list_ready(session)

@@ -13,9 +13,9 @@ from app.runtime.docker.calls import EngineRefused, call, ignore_not_found, shie
 from app.runtime.docker.objects import WORKSPACE
 
 STOP_SECONDS: Final = 10
-# Interval between inspections of a command that runs in a container.
+# Interval between inspections of a running command.
 LOOK_SECONDS: Final = 0.02
-# Of a container that another call has renamed meanwhile.
+# The message after another call has renamed the container.
 OWN_NAME: Final = "same name as its current name"
 # Messages of Docker, runc, and Podman, which uses status 500 for it.
 WRONG_STATE: Final = ("is not paused", "cannot pause a ", "cannot resume a ", "container state improper")
@@ -46,7 +46,7 @@ class Containers:
         await shield_until_done(self._docker.containers.container(container_id).start())
 
     async def rename(self, container_id: str, name: str) -> None:
-        """Rename the container, unless it is gone, or the name is in use or its own already."""
+        """Rename the container; does nothing if it is gone, has the name, or the name is in use."""
         with ignore_not_found():
             try:
                 await shield_until_done(self._docker.containers.container(container_id).rename(name))
@@ -57,7 +57,7 @@ class Containers:
     async def execute(
         self, container_id: str, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
     ) -> int | None:
-        """Run a command to its end and return its exit code; None if the container does not run, or time is over."""
+        """Run a command and return its exit code; None if the container does not run, or on a timeout."""
         container = self._docker.containers.container(container_id)
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
@@ -114,7 +114,7 @@ class Containers:
 
 
 def is_name_taken(refused: EngineRefused) -> bool:
-    """Whether another container has the name. Podman reports that as an internal error."""
+    """Return whether another container has the name. Podman reports that as an internal error."""
     return refused.status == 409 or "name is already in use" in str(refused)
 
 

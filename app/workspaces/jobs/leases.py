@@ -35,8 +35,8 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job in this worker's hands. `network` and `volume` are for a container that is to run; a range without a free
-    subnet gives no network. `seat` is the warm seat that the workspace took, if its container may still bear its name.
+    """A job held by this worker. `network` and `volume` are set for a container to run; without a free subnet `network`
+    is None. `seat` is the workspace's warm seat, if its container may still have the seat's name.
     """
 
     job_id: UUID

@@ -34,26 +34,6 @@ async def worker_deaths(cluster: Cluster) -> AsyncIterator[None]:
     yield
 
 
-@fault
-async def claims_killed(cluster: Cluster) -> AsyncIterator[None]:
-    """Workers die with a warm seat in their hands, once its container has its workspace's name."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-        for _ in range(2):
-            cluster.control.arm(JobKind.LAUNCH, Checkpoint.NAMED)
-
-            async def fired() -> bool:
-                if cluster.control.armed(JobKind.LAUNCH, Checkpoint.NAMED):
-                    # Who has nothing on the engine gets a seat.
-                    person = cluster.dice.choice(cluster.load.signed_in)
-                    for deed in ("delete", "launch"):
-                        await cluster.load.act(http, person, deed)
-                        await asyncio.sleep(0.5)
-                return not cluster.control.armed(JobKind.LAUNCH, Checkpoint.NAMED)
-
-            await cluster.until(fired, FIRE_SECONDS, "a worker dies with a seat in its hands")
-    yield
-
-
 async def _provoke(cluster: Cluster, http: httpx.AsyncClient, kind: JobKind) -> None:
     """Ask for something that comes by, as one of the people whose workspace rests."""
     running = await cluster.running()

@@ -24,16 +24,12 @@ from tests.chaos.control import VARIABLE, Control
 from tests.chaos.faults import FAULTS
 from tests.chaos.leftovers import Leftovers, Sampler, count, tell, wait_quiet
 from tests.chaos.load import Load
-from tests.conftest import ROOT
 from tests.support.stack import RunningStack, running_stack
 
 HEAL_SECONDS = 15
 QUIET_SECONDS = 60
 # Faults that end containers; no other may.
 HANDS = frozenset({"containers-killed", "containers-paused", "containers-removed"})
-# What the catalogue says of the template that people launch.
-COLD = "\n    read_only: true\n"
-WARM = f"{COLD}    warm: 2\n"
 SETTINGS = {
     # Like the sessions: access tokens go by the platform's clock, which jumps.
     "SPAWNER_ACCESS_TOKEN_SECONDS": "2592000",
@@ -61,9 +57,7 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
     """The whole stack, with entry points that the suite reaches into. The clock of this process follows it."""
     control = Control(logs / "control")
     control.directory.mkdir()
-    catalog = logs / "catalog.yaml"
-    catalog.write_text((ROOT / "images" / "catalog.yaml").read_text().replace(COLD, WARM))
-    changes = {**SETTINGS, VARIABLE: str(control.directory), "SPAWNER_CATALOG": str(catalog)}
+    changes = {**SETTINGS, VARIABLE: str(control.directory)}
     with running_stack(
         "path",
         instance,

@@ -26,7 +26,6 @@ LOADED_SECONDS = 45
 SHORT = (
     "worker-deaths",
     "admitting-worker-killed",
-    "claims-killed",
     "api-killed",
     "redis-flushed",
     "messages-repeated",

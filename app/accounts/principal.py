@@ -163,7 +163,7 @@ async def find_principal(
 ) -> tuple[Principal, list[Row]] | None:
     """Return the principal and the rows of the query's extra columns; None unless the session or token is live.
 
-    The first request with new cookies records their receipt: reuse of the previous refresh token then means theft.
+    The first request with new cookies records their receipt: reuse of the previous refresh token then counts as theft.
     """
     rows = await resources.reader.fetch(query.by[credential.kind], now=utcnow(), **credential.values, **values)
     if not rows:

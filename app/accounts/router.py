@@ -45,7 +45,7 @@ async def refresh(request: Request, resources: ResourcesDep) -> None:
     """Exchanges the refresh cookie for a new pair of cookies; repeating it returns the same pair until that pair is
     used.
 
-    If an old refresh cookie is used ten seconds after its successor, its session ends: the cookie was stolen. Pages
+    If an old refresh cookie is used ten seconds after its successor, its session ends, as after a theft. Pages
     need not call this: any request with an expired session cookie renews it.
     """
     token = single_cookie(request, session_cookies.refresh_name(resources.settings)) or ""

@@ -3,7 +3,7 @@
 Pages hold two secrets. The access secret authenticates for PAGE_ACCESS_SECONDS. The refresh token names its session and
 is exchanged for the next pair. A keyed hash derives the next pair, so every process returns the same pair: to tabs that
 refresh concurrently, and to a browser that lost the response. A refresh token is valid until its successor was used;
-later use means theft.
+later use counts as theft.
 """
 
 import re
@@ -68,8 +68,8 @@ async def open_session(
 async def refresh(resources: Resources, token: str) -> tuple[Principal, SessionTokens] | None:
     """Exchange a refresh token for the next pair; None unless its session is live. Idempotent.
 
-    A token always returns the same pair, until ten seconds after a secret of that pair was used. Later use means theft,
-    and the session ends.
+    A token always returns the same pair, until ten seconds after a secret of that pair was used. Later use counts
+    as theft, and the session ends.
     """
     session_id = _session_of(resources.tokens, token)
     if session_id is None:

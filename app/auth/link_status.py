@@ -1,9 +1,8 @@
 """Link status for the waiting browser: the next step, and when to poll again.
 
 To add a state: a member here, a branch in `find_wait`, a text in `app/web/messages/sign_in.py`, and the state's name in
-`data-states` of the elements of `check_mail.html` that show it; the script needs no change. Two rules: a state must not
-depend on whether the address has an account, since anyone may request links for any address. A state that can still
-change has a poll interval.
+`data-states` of the elements of `check_mail.html` that show it. A state must not depend on whether the address has an
+account, since anyone may request links for any address. A state that can still change needs a poll interval.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""Unexpected exits: of a container, or of programs in it that the kernel killed for memory."""
+"""Exits that were not requested: of a container, or of programs in it that the kernel killed for memory."""
 
 from datetime import datetime
 from uuid import UUID
@@ -56,7 +56,7 @@ async def record_memory_kill(session: AsyncSession, workspace_id: UUID, at: date
 
 
 def last_exit(workspace: Workspace | None, locale: Locale) -> LastExitOut | None:
-    """Return the last unexpected exit of the container, if any."""
+    """Return the last exit of the container that was not requested, if any."""
     if workspace is None or workspace.last_exit is None or workspace.last_exit_at is None:
         return None
     code = workspace.last_exit

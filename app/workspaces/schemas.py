@@ -117,7 +117,7 @@ class RestOut(BaseModel):
 
 
 class LastExitOut(BaseModel):
-    """The workspace's last unexpected exit, also if it was restarted since."""
+    """The workspace's last exit that was not requested, also if it was restarted since."""
 
     code: str = Field(description="As of failures, or `ended` where it ended in order.", examples=["out_of_memory"])
     message: str = Field(examples=["The workspace ran out of memory."])

@@ -11,7 +11,7 @@ from workers.turns import take_turn
 log = structlog.get_logger(__name__)
 
 LOG_AGAIN_SECONDS = 600
-# This many; of few objects a third.
+# At most this many, and at most a third of the objects; one is always permitted.
 FEW = 3
 MAX_NAMES = 20
 REMEDY = "bring back the database that knows them, or run `spawner orphans`"

@@ -166,7 +166,7 @@ def _binds(spec: WorkspaceSpec) -> Iterator[dict[str, Any]]:
 
 
 def egress_of(labels: Mapping[str, str] | None) -> Egress:
-    """Parse a container's egress label; none if it is from an unknown version."""
+    """Parse a container's egress label; an unknown value means no egress."""
     try:
         return Egress.read((labels or {}).get(EGRESS, "internet"))
     except ValueError:

@@ -87,7 +87,7 @@ async def _touch(resources: Resources, caller: Principal) -> None:
 
 
 async def get_principal(request: Request, resources: ResourcesDep) -> AsyncIterator[Principal | None]:
-    """Return the principal of a session or personal token. Its use is recorded after the response."""
+    """Yield the principal of a session or personal token; record its use after the response."""
     caller, _ = await _find_principal(request, resources)
     _identify(request, caller)
     yield caller

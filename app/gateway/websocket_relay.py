@@ -119,7 +119,7 @@ class Relay:
         """Issue a ticket for one connection to a container: a websocket or, without `upgrade`, another request, whose
         body may stall for `patience` seconds.
 
-        Raises `TooManySockets`, `WorkspaceBusy` for other requests, and `Unavailable` at shutdown.
+        Raises `TooManySockets`, `WorkspaceBusy` for other requests, and `Unavailable` at shutdown or if full.
         """
         if self._closing or not self._address:
             raise Unavailable

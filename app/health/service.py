@@ -52,10 +52,9 @@ def liveness() -> Liveness:
 
 
 async def serving(request: Request) -> Response:
-    """Return whether this process accepts the proxy's requests.
+    """Answer whether this process accepts the proxy's requests.
 
-    Fails after a shutdown signal, though the process serves for some seconds more, and for another installation's
-    proxy.
+    503 after a shutdown signal, though the process serves for some seconds more; 421 for another installation's proxy.
     """
     settings: Settings = request.app.state.settings
     if request.query_params.get("instance", "") not in ("", settings.instance):

@@ -61,13 +61,13 @@ class News:
             self.arrived.set()
 
     def take(self) -> dict[UUID, tuple[str, float]]:
-        """Return all events and clear them."""
+        """Return the newest actions and clear them."""
         taken, self.actions = self.actions, {}
         self.arrived.clear()
         return taken
 
     def put_back(self, taken: dict[UUID, tuple[str, float]]) -> None:
-        """Restore events unless the workspace has a newer one."""
+        """Restore events younger than `TIMEOUT_SECONDS`, unless the workspace has a newer one."""
         oldest = time.monotonic() - TIMEOUT_SECONDS
         self.actions = {key: value for key, value in taken.items() if value[1] > oldest} | self.actions
         if self.actions:

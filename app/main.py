@@ -117,6 +117,7 @@ def _warn(settings: Settings) -> None:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, outermost last: request id and headers cover everything, errors included."""
+    app.add_middleware(direct.DirectRoutesMiddleware, routes=direct.direct_routes(app))
     app.add_middleware(BodyLimitMiddleware)
     if settings.cors_origins:
         app.add_middleware(

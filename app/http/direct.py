@@ -1,33 +1,28 @@
-"""Routes without FastAPI's dependency machinery, for frequent requests."""
+"""Routes without FastAPI's layers and dependencies, for frequent requests."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.errors import AppError
+from app.http import problems
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class DirectRoute(APIRoute):
-    """Passes the request to its endpoint, which returns the response.
+    """A route whose endpoint takes the request and returns the response.
 
-    `dependencies` declare the parameters for OpenAPI; FastAPI validates them if a request is not plain.
+    Parameters stand in `dependencies`, for the document; FastAPI validates them where a request is not plain.
     """
 
     def is_plain(self, request: Request) -> bool:  # noqa: ARG002  # for routes with parameters
-        """Return whether the endpoint can read the parameters without validation."""
+        """Whether the endpoint can read the request's parameters without validation."""
         return True
-
-    def get_route_handler(self) -> Endpoint:
-        validated = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            answer: Response = await (self.endpoint if self.is_plain(request) else validated)(request)
-            return answer
-
-        return handle
 
 
 def get_directly(
@@ -42,10 +37,42 @@ def get_directly(
     return add
 
 
-def match_first(app: FastAPI) -> None:
-    """Match direct routes first: FastAPI tries every route of a router in turn."""
+def direct_routes(app: FastAPI) -> list[DirectRoute]:
+    """The app's direct routes, in order."""
     found = [context.original_route for context in iter_route_contexts(app.routes)]
-    for route in reversed([one for one in found if isinstance(one, DirectRoute)]):
+    return [route for route in found if isinstance(route, DirectRoute)]
+
+
+def match_first(app: FastAPI) -> None:
+    """Match the direct routes before all others: FastAPI tries every route of one router after another."""
+    for route in reversed(direct_routes(app)):
         first = copy(route)
         first.include_in_schema = False
         app.router.routes.insert(0, first)
+
+
+class DirectRoutesMiddleware:
+    """Innermost ASGI middleware: answers plain requests to direct routes, past all layers of FastAPI."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[DirectRoute]) -> None:
+        self.app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = self._find(scope, receive) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if request is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            response: Response = await request.scope["route"].endpoint(request)
+        except AppError as error:
+            response = await problems.answer(request, error)
+        await response(request.scope, receive, send)
+
+    def _find(self, scope: Scope, receive: Receive) -> Request | None:
+        """The plain request to a direct route that this is, or None."""
+        for route in self._routes:
+            if (match := route.path_regex.match(scope["path"])) is not None:
+                request = Request({**scope, "route": route, "path_params": match.groupdict()}, receive)
+                return request if route.is_plain(request) else None
+        return None

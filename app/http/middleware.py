@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +45,8 @@ POWERS = (
     "usb",
     "xr-spatial-tracking",
 )
+
+NO_FRAMES = b"frame-ancestors 'none'"
 
 # Bytes. Request bodies here hold only addresses, tokens and forms.
 MAX_BODY = 64 * 1024
@@ -99,7 +101,8 @@ class RequestContextMiddleware:
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self.app = app
-        self.headers = {**HEADERS, **({"Strict-Transport-Security": STRICT_TRANSPORT} if secure else {})}
+        headers = {**HEADERS, **({"Strict-Transport-Security": STRICT_TRANSPORT} if secure else {})}
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -126,15 +129,14 @@ class RequestContextMiddleware:
 
     def _complete(self, message: Message, request_id: str, cookies: Iterable[str]) -> None:
         """Add the headers that the response has not set itself."""
-        headers = MutableHeaders(scope=message)
-        headers["X-Request-ID"] = request_id
-        for cookie in cookies:
-            headers.append("Set-Cookie", cookie)
-        for name, value in self.headers.items():
-            headers.setdefault(name, value)
+        cookie_lines = ((b"set-cookie", cookie.encode("latin-1")) for cookie in cookies)
+        headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *cookie_lines]
+        own = dict(headers)
+        headers += [header for header in self._headers if header[0] not in own]
         # If framing is allowed, only CSP can name the allowed origins; X-Frame-Options cannot.
-        if "frame-ancestors 'none'" not in headers["Content-Security-Policy"]:
-            del headers["X-Frame-Options"]
+        if NO_FRAMES not in own.get(b"content-security-policy", NO_FRAMES):
+            headers = [header for header in headers if header[0] != b"x-frame-options"]
+        message["headers"] = headers
 
 
 # Headers allowed once: with duplicates, proxies and servers may read different ones. Cookie headers may repeat and are
@@ -143,7 +145,7 @@ SINGLE = frozenset({b"authorization", b"content-type", b"host", b"idempotency-ke
 
 
 class BodyLimitMiddleware:
-    """Innermost ASGI middleware: limits request size and body stalls, and answers unexpected errors.
+    """ASGI middleware: limits request size and body stalls, and answers unexpected errors.
 
     Requests of the proxy below `/internal` contain a client's headers, which the gateway limits itself. Stands inside
     CORS, so that allowed origins can read these errors.

@@ -7,19 +7,12 @@ has written since. Limits therefore hold under any concurrency, and no lock is h
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     CTE,
-    BigInteger,
-    ColumnElement,
-    Float,
-    ScalarSelect,
     Subquery,
-    case,
     func,
-    literal,
     select,
     true,
     update,
@@ -28,13 +21,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.catalog.templates import Catalog, Limits
+from app.catalog.templates import Limits
 from app.core.outbox import JobName, announce, enqueue
 from app.core.settings.model import Settings
 from app.models import (
     LIVE_JOB,
     AdmissionPasses,
-    EngineCapacity,
     Job,
     JobKind,
     JobState,
@@ -46,53 +38,23 @@ from app.models import (
 )
 from app.resources import Resources
 from app.workspaces import seats
+from app.workspaces.capacity import (
+    STARTING_NOW,
+    WAITING,
+    Allocation,
+    count_allocated,
+    limiting_resource,
+    limits_of,
+    number_of,
+    reservations,
+)
 from app.workspaces.errors import CAPACITY, QuotaUserRunning
 from app.workspaces.states import STARTING, allowed
 
-WAITING = (Job.state == JobState.QUEUED) & Job.admitted_at.is_(None)
-STARTING_NOW = Job.is_live & Job.admitted_at.is_not(None) & Job.kind.in_(STARTING)
 RETRY_SECONDS = "30"
 # Limits that ending warm seats relieves.
 SEATS_FREE = ("capacity_running", "capacity_memory", "capacity_cpu")
 _WRITTEN = func.coalesce(select(AdmissionPasses.written).scalar_subquery(), 0)
-
-
-@dataclass(slots=True)
-class Allocation:
-    """Allocated resources and the engine's capacity; None if unknown."""
-
-    workspaces: int
-    memory: int
-    cpus: float
-    starting: int
-    has_memory: int | None
-    has_cpus: int | None
-    free_disk: int | None
-
-    def add(self, limits: Limits, *, reserved: bool) -> None:
-        """Add one launch; `reserved`: its workspace is counted already."""
-        self.starting += 1
-        if not reserved:
-            self.workspaces += 1
-            self.memory += limits.memory
-            self.cpus += limits.cpus
-
-
-def limiting_resource(settings: Settings, taken: Allocation, limits: Limits, *, reserved: bool) -> str | None:
-    """Return the code of the limit that excludes one more launch, or None. `reserved`: it is counted already."""
-    if taken.starting >= settings.launches_at_once:
-        return "capacity_launches"
-    if reserved:
-        return None
-    if settings.running_limit and taken.workspaces >= settings.running_limit:
-        return "capacity_running"
-    if taken.has_memory and taken.memory + limits.memory > taken.has_memory * settings.memory_overcommit:
-        return "capacity_memory"
-    if taken.has_cpus and taken.cpus + limits.cpus > taken.has_cpus * settings.cpu_overcommit:
-        return "capacity_cpu"
-    if taken.free_disk is not None and taken.free_disk < settings.min_free_disk_mb << 20:
-        return "capacity_disk"
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +80,14 @@ async def read_standing(session: AsyncSession, workspace: Workspace) -> Standing
     waits = select(Job.id).where(Job.workspace_id == Workspace.id, WAITING).exists()
     others = (Workspace.user_id == workspace.user_id) & (Workspace.id != workspace.id)
     order = fair_order()
-    ahead = (order.c.workspace_id != workspace.id) & (order.c.turn <= 1 + _number(Job.id, users_jobs))
+    ahead = (order.c.workspace_id != workspace.id) & (order.c.turn <= 1 + number_of(Job.id, users_jobs))
     query = (
         select(
             Job,
-            _number(Workspace.id, others, Workspace.reserved_memory.is_not(None) | waits),
+            number_of(Workspace.id, others, Workspace.reserved_memory.is_not(None) | waits),
             User.running_limit,
-            _number(Job.id, WAITING),
-            1 + _number(order.c.id, ahead) + _number(Job.id, Job.state == JobState.QUEUED, ~WAITING, ~mine),
+            number_of(Job.id, WAITING),
+            1 + number_of(order.c.id, ahead) + number_of(Job.id, Job.state == JobState.QUEUED, ~WAITING, ~mine),
         )
         .select_from(Workspace)
         .join(User, User.id == Workspace.user_id)
@@ -134,11 +96,6 @@ async def read_standing(session: AsyncSession, workspace: Workspace) -> Standing
     )
     row = (await session.execute(query, execution_options={"populate_existing": True})).one()
     return Standing(*row)
-
-
-def _number(what: Any, *criteria: ColumnElement[bool]) -> ScalarSelect[int]:
-    """Count rows as a scalar subquery."""
-    return select(func.count(what)).where(*criteria).correlate(None).scalar_subquery()
 
 
 async def check_limits(
@@ -159,8 +116,8 @@ async def check_limits(
         return seat
     if found.waiting < settings.queue_limit:
         return None
-    taken = await _count(session)
-    refusal = limiting_resource(settings, taken, _limits(resources, workspace.template), reserved=reserved)
+    taken = await count_allocated(session)
+    refusal = limiting_resource(settings, taken, limits_of(resources, workspace.template), reserved=reserved)
     room = 0 if refusal else settings.launches_at_once - taken.starting
     if found.waiting >= settings.queue_limit + room:
         raise CAPACITY[refusal or "capacity_launches"](headers={"Retry-After": RETRY_SECONDS})
@@ -208,11 +165,11 @@ async def judge(session: AsyncSession, resources: Resources) -> Judgement | None
     passes = await session.scalar(select(_WRITTEN).where(select(Job.id).where(WAITING).exists()))
     if passes is None:
         return None
-    taken = await _count(session)
+    taken = await count_allocated(session)
     fresh: list[UUID] = []
     counted: list[UUID] = []
     for job_id, template, reserved in await _waiting_line(session, settings.launches_at_once + 1):
-        limits = _limits(resources, template)
+        limits = limits_of(resources, template)
         refusal = limiting_resource(settings, taken, limits, reserved=reserved)
         if refusal is not None:
             break
@@ -243,17 +200,11 @@ async def room_for_seats(session: AsyncSession, settings: Settings) -> Allocatio
     passes = await session.scalar(select(_WRITTEN).where(~select(Job.id).where(WAITING).exists()))
     if passes is None:
         return None
-    taken = await _count(session)
+    taken = await count_allocated(session)
     if taken.starting >= settings.engine_starts:
         return None
     turn = _take_turn(passes)
     return taken if await session.scalar(select(turn.c.id)) is not None else None
-
-
-def reservation(resources: Resources, template: str) -> dict[str, Any]:
-    """Return what counts against the limits from a workspace's start until its status releases it."""
-    limits = _limits(resources, template)
-    return {"reserved_memory": limits.memory, "reserved_cpus": limits.cpus}
 
 
 def fair_order() -> Subquery:
@@ -332,9 +283,7 @@ async def _write_admitted(session: AsyncSession, resources: Resources, judged: J
         .cte("admitted")
     )
     reserved = (
-        update(Workspace)
-        .where(Workspace.id.in_(select(free.c.workspace_id)))
-        .values(**_reservations(resources.catalog))
+        update(Workspace).where(Workspace.id.in_(select(free.c.workspace_id))).values(**reservations(resources.catalog))
     )
     # One row per admitted job; one empty row if there is none; no row if another pass interfered.
     outcome = select(admitted).select_from(turn).outerjoin(admitted, true()).add_cte(reserved.cte("reserved"))
@@ -358,17 +307,6 @@ def _take_turn(seen: int) -> CTE:
     return another.returning(AdmissionPasses.id).cte("turn")
 
 
-def _reservations(catalog: Catalog) -> dict[str, Any]:
-    """Return each template's reservation as CASE expressions, for bulk updates."""
-    limits = {template.key: template.limits for template in catalog.templates}
-    memory = {key: literal(one.memory, BigInteger) for key, one in limits.items()}
-    cpus = {key: literal(one.cpus, Float) for key, one in limits.items()}
-    return {
-        "reserved_memory": case(memory, value=Workspace.template, else_=0),
-        "reserved_cpus": case(cpus, value=Workspace.template, else_=0.0),
-    }
-
-
 async def _tell_why(session: AsyncSession, refusal: str) -> None:
     """Record on all waiting jobs what they wait for: the limit that stops the first."""
     untold = select(Job.id).where(WAITING, Job.blocked_by.is_distinct_from(refusal))
@@ -381,30 +319,3 @@ async def _tell_why(session: AsyncSession, refusal: str) -> None:
     )
     for job_id in told:
         announce(session, job_id)
-
-
-async def _count(session: AsyncSession) -> Allocation:
-    """Return allocated resources and the engine's capacity."""
-    warm = Seat.state.in_(seats.PROMISING)
-    seats_memory = select(func.coalesce(func.sum(Seat.memory), 0)).where(warm).scalar_subquery()
-    seats_cpus = select(func.coalesce(func.sum(Seat.cpus), 0.0)).where(warm).scalar_subquery()
-    promised = (
-        select(
-            func.count() + _number(Seat.id, warm),
-            func.coalesce(func.sum(Workspace.reserved_memory), 0) + seats_memory,
-            func.coalesce(func.sum(Workspace.reserved_cpus), 0.0) + seats_cpus,
-            _number(Job.id, STARTING_NOW),
-            select(EngineCapacity.memory_bytes).scalar_subquery(),
-            select(EngineCapacity.cpus).scalar_subquery(),
-            select(EngineCapacity.disk_free_bytes).scalar_subquery(),
-        )
-        .select_from(Workspace)
-        .where(Workspace.reserved_memory.is_not(None))
-    )
-    return Allocation(*(await session.execute(promised)).one())
-
-
-def _limits(resources: Resources, template: str) -> Limits:
-    """Return a template's limits; zero for a removed template, whose job fails later."""
-    found = resources.catalog.get(template)
-    return found.limits if found else Limits.model_construct(memory=0, cpus=0, pids=0)

@@ -13,7 +13,7 @@ from app.core.outbox import wake_admission
 from app.models import DesiredState, Job, JobKind, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
 from app.runtime.base import RunState, Status
-from app.workspaces import admission, exits, networks
+from app.workspaces import capacity, exits, networks
 from app.workspaces.errors import Refused
 from app.workspaces.jobs.leases import Claim
 from app.workspaces.service import begin
@@ -101,7 +101,7 @@ async def _runs(session: AsyncSession, resources: Resources, workspace: Workspac
         container_id=endpoint.container_id,
         image_digest=endpoint.image_digest,
         active_at=utcnow(),
-        **({} if counted else admission.reservation(resources, workspace.template)),
+        **({} if counted else capacity.reservation(resources, workspace.template)),
     )
 
 

@@ -9,6 +9,7 @@ from app.catalog.templates import Template
 from app.models import Image, Seat, SeatState, utcnow
 from app.resources import Resources
 from app.workspaces import admission, seats
+from app.workspaces.capacity import limiting_resource
 from app.workspaces.container_spec import seat_revision
 
 # One lock id per database: one plan at a time.
@@ -63,7 +64,7 @@ async def _begin(session: AsyncSession, resources: Resources, missing: Sequence[
         return
     for template, failed in missing:
         limits = template.limits
-        if admission.limiting_resource(settings, taken, limits, reserved=False) is not None:
+        if limiting_resource(settings, taken, limits, reserved=False) is not None:
             return
         taken.add(limits, reserved=False)
         if failed is not None:

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, Select, func, literal, select, update
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy import Select, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.policy import end_all
@@ -18,8 +18,7 @@ from app.accounts.change_limits import count_change, forget_change
 from app.audit import trail
 from app.catalog.templates import find_template
 from app.core.errors import IdempotencyConflict, NotFound
-from app.core.logging import bind_to_request
-from app.core.outbox import announce, enqueue, revoke, wake_admission
+from app.core.outbox import announce, revoke, wake_admission
 from app.models import (
     IdempotencyKey,
     Job,
@@ -27,7 +26,6 @@ from app.models import (
     JobKind,
     JobState,
     JobStep,
-    Seat,
     User,
     UserState,
     Workspace,
@@ -35,23 +33,18 @@ from app.models import (
     utcnow,
 )
 from app.resources import Resources
-from app.workspaces import admission, seats, volumes
+from app.workspaces import admission, volumes
 from app.workspaces.errors import NotCancellable
+from app.workspaces.jobs.create import create_job
 from app.workspaces.states import (
     ALIVE,
     DESIRED_AT,
-    DESIRED_BY,
-    SETTLED,
     STARTING,
     Decision,
-    asked_status,
     decide,
-    job_name,
     move,
 )
 from app.workspaces.volumes import VolumePolicy
-
-RECENT_LAUNCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +137,7 @@ async def begin(
         return None
     if starts:
         await admission.check_limits(session, resources, workspace, found)
-    return await _new_job(session, resources, workspace, kind, by_system=True, defer=defer, reason=reason)
+    return await create_job(session, resources, workspace, kind, by_system=True, defer=defer, reason=reason)
 
 
 def _record(session: AsyncSession, action: str, workspace: Workspace, actor: User | str, more: str) -> None:
@@ -179,7 +172,7 @@ async def cancel(
         kind = JobKind.DELETE if job.previous_status == WorkspaceStatus.NOT_CREATED else JobKind.STOP
         if kind == JobKind.DELETE:
             await volumes.release(session, resources, workspace.id, VolumePolicy.KEEP)
-        await _new_job(session, resources, workspace, kind, by_system=True)
+        await create_job(session, resources, workspace, kind, by_system=True)
     else:
         # A workspace that was alive may still be: the next observation decides.
         generation, desired = workspace.generation + 1, DESIRED_AT[job.previous_status]
@@ -287,7 +280,7 @@ async def _accept(
                 warm = kind == JobKind.LAUNCH and live is None
                 seat = await admission.check_limits(session, resources, workspace, found, warm=warm)
             superseded = live if live is not None and await _supersede(session, live, kind) else None
-            job = await _new_job(session, resources, workspace, kind, after=superseded, seat=seat)
+            job = await create_job(session, resources, workspace, kind, after=superseded, seat=seat)
             place = 1 if seat else found.place
             return Accepted(workspace, job, place if kind in STARTING else None, new=True)
 
@@ -316,98 +309,6 @@ async def _end(session: AsyncSession, job: Job, state: JobState, step: JobStep) 
     if job.lease is not None:
         revoke(session, job.id)
     await session.flush()
-
-
-def left_by(job: Job) -> WorkspaceStatus:
-    """Return the settled status after a superseded job; the previous one if the engine was not contacted."""
-    if job.engine_contacted and job.kind == JobKind.DELETE:
-        return WorkspaceStatus.NOT_CREATED
-    if job.engine_contacted and job.kind == JobKind.STOP:
-        return WorkspaceStatus.STOPPED if job.previous_status in ALIVE else job.previous_status
-    return job.previous_status
-
-
-async def _new_job(
-    session: AsyncSession,
-    resources: Resources,
-    workspace: Workspace,
-    kind: JobKind,
-    *,
-    by_system: bool = False,
-    after: Job | None = None,
-    defer: timedelta | None = None,
-    reason: str | None = None,
-    seat: Seat | None = None,
-) -> Job:
-    """Insert the job and update its workspace. `after` is the job that it replaces.
-
-    A launch without `seat` waits for admission; stop and delete do not.
-    """
-    previous = left_by(after) if after else workspace.status
-    starts = kind in STARTING
-    waits = starts and seat is None
-    await move(
-        session,
-        workspace.id,
-        workspace.generation,
-        asked_status(kind, workspace.status),
-        generation=workspace.generation + 1,
-        desired_state=DESIRED_BY[kind],
-        error_code=None,
-        exit_code=None,
-        rest_reason=reason,
-        **({"kept_until": None} if kind in (JobKind.STOP, JobKind.DELETE) else {}),
-    )
-    if seat is not None:
-        # The container answers already. The job renames it and checks it once more.
-        status = WorkspaceStatus.RUNNING if seats.is_complete(resources.catalog, seat) else WorkspaceStatus.QUEUED
-        await move(session, workspace.id, workspace.generation, status, **seats.taken_over(seat))
-    now = utcnow()
-    row = insert(Job).values(
-        workspace_id=workspace.id,
-        user_id=workspace.user_id,
-        template=workspace.template,
-        kind=kind,
-        by_system=by_system,
-        generation=workspace.generation,
-        previous_status=previous if previous in SETTLED else WorkspaceStatus.ERROR,
-        engine_contacted=after.engine_contacted if after else seat is not None,
-        expected_seconds=_expected_seconds(workspace.template) if starts else None,
-        admitted_at=None if waits else now,
-        run_at=now + (defer or timedelta(0)),
-        deadline=now + (defer or timedelta(0)) + admission.time_for(resources.settings, kind, waits=waits),
-    )
-    job = await _write_new(session, row, reason or ("warm_seat" if seat else None))
-    bind_to_request(job_id=str(job.id), workspace_id=str(workspace.id))
-    if waits:
-        wake_admission(session)
-    else:
-        enqueue(session, job_name(kind), job.id, defer=defer)
-    return job
-
-
-async def _write_new(session: AsyncSession, row: Insert, detail: str | None) -> Job:
-    """Insert a job and its first timeline line in one statement."""
-    made = row.returning(Job).cte("made")
-    step, detail_type = JobEvent.step.type, JobEvent.detail.type
-    first = select(made.c.id, made.c.created_at, literal(JobStep.QUEUED, step), literal(detail, detail_type))
-    line = insert(JobEvent).from_select([JobEvent.job_id, JobEvent.at, JobEvent.step, JobEvent.detail], first)
-    both = select(made).add_cte(line.cte("line"))
-    job: Job = (await session.scalars(select(Job).from_statement(both))).one()
-    return job
-
-
-def _expected_seconds(template: str) -> ScalarSelect[float]:
-    """Estimate a launch's seconds from recent ones of the template, as part of the insert."""
-    seconds = func.extract("epoch", Job.finished_at - func.coalesce(Job.admitted_at, Job.created_at))
-    recent = (
-        select(seconds.label("took"))
-        .where(Job.template == template, Job.state == JobState.SUCCEEDED, Job.kind.in_(STARTING))
-        .order_by(Job.finished_at.desc())
-        .limit(RECENT_LAUNCHES)
-        .subquery()
-    )
-    return select(func.percentile_cont(0.5).within_group(recent.c.took)).scalar_subquery()
 
 
 def owned_workspaces(user_id: UUID) -> Select[Workspace]:

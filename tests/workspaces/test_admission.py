@@ -11,7 +11,7 @@ from app.core.settings.model import Settings
 from app.models import EngineCapacity, Job, JobKind, JobState, User, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import service
-from app.workspaces.admission import Allocation, limiting_resource
+from app.workspaces.capacity import Allocation, limiting_resource
 from app.workspaces.errors import CapacityRunning, QuotaUserRunning, Refused
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from app.workspaces.views import view_job

@@ -240,10 +240,11 @@ async def listening(client: httpx.AsyncClient) -> None:
         except httpx.TransportError:
             return False
 
-    await bounded(answers)
+    # A process takes seconds to start on a busy machine.
+    await bounded(answers, seconds=PATIENCE)
 
 
-async def bounded(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(SOON):
+async def bounded(condition: Callable[[], Awaitable[bool]], *, seconds: float = SOON) -> None:
+    async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.05)

@@ -33,7 +33,9 @@ from workers.worker import QueueWorker, Worker
 # What a worker runs beside its jobs, as its module names it.
 WORKER_LOOPS = [
     "beat", "admit_forever", "watch", "watch_egress", "reconcile_rows_forever", "reconcile_engine_forever",
-    "retention_forever", "serve_logs", "log_engine_findings", "register",
+    "retention_forever", "keep_warm",
+    "prepull",
+    "serve_logs", "log_engine_findings", "register",
 ]  # fmt: skip
 
 

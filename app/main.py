@@ -43,6 +43,12 @@ from app.workspaces.volumes_router import router as volumes
 
 logger = structlog.get_logger(__name__)
 
+ROUTERS = (
+    *(health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares),
+    *(admin, admin_access, invitations),
+    *(part.router for part in (users_router, workspaces_router, jobs_router, audit_router)),
+)
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application; reads `settings` from the environment if omitted."""
@@ -66,13 +72,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.state.denials = Denials()
     app.state.record_denial = app.state.denials.record_denial
-    routers = (health, auth, auth_sessions, users, catalog, workspaces, jobs, streams, volumes, owner_shares, shares)
-    for router in (*routers, admin, admin_access, invitations):
+    for router in ROUTERS:
         app.include_router(router)
-    for part in (users_router, workspaces_router, jobs_router, audit_router):
-        app.include_router(part.router)
     install_pages(app, documented=documented)
-    direct.match_first(app)
     document.install(app)
     _add_middleware(app, settings)
     return app
@@ -117,7 +119,7 @@ def _warn(settings: Settings) -> None:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, outermost last: request id and headers cover everything, errors included."""
-    app.add_middleware(direct.DirectRoutesMiddleware, routes=direct.direct_routes(app))
+    app.add_middleware(direct.DirectRoutesMiddleware, routes=direct.direct_routes(ROUTERS))
     app.add_middleware(BodyLimitMiddleware)
     if settings.cors_origins:
         app.add_middleware(

@@ -1,11 +1,10 @@
 """Routes without FastAPI's layers and dependencies, for frequent requests."""
 
-from collections.abc import Callable, Coroutine, Sequence
-from copy import copy
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import AppError
@@ -37,18 +36,9 @@ def get_directly(
     return add
 
 
-def direct_routes(app: FastAPI) -> list[DirectRoute]:
-    """The app's direct routes, in order."""
-    found = [context.original_route for context in iter_route_contexts(app.routes)]
-    return [route for route in found if isinstance(route, DirectRoute)]
-
-
-def match_first(app: FastAPI) -> None:
-    """Match the direct routes before all others: FastAPI tries every route of one router after another."""
-    for route in reversed(direct_routes(app)):
-        first = copy(route)
-        first.include_in_schema = False
-        app.router.routes.insert(0, first)
+def direct_routes(routers: Iterable[APIRouter]) -> list[DirectRoute]:
+    """Return the routers' direct routes, in order."""
+    return [route for router in routers for route in router.routes if isinstance(route, DirectRoute)]
 
 
 class DirectRoutesMiddleware:

@@ -13,6 +13,7 @@ from app.http.patience import HEADER
 from app.models import EngineCapacity, Session, Share, ShareLink, User, Workspace, utcnow
 from tests.api.conftest import Scene
 from tests.api.operations import OPERATIONS, Answer, call, own_headers, send_good
+from tests.support.driving import admit_waiting
 from tests.support.factories import make_token
 
 Provoke = Callable[[Scene, str], Awaitable[httpx.Response]]
@@ -102,6 +103,7 @@ async def reaches_own_limit(scene: Scene, name: str) -> httpx.Response:
 async def fills_engine(scene: Scene, settings: dict[str, object]) -> httpx.AsyncClient:
     """An API whose engine is full by one of its limits, and where nobody may wait."""
     await scene.launched(type="jupyter")
+    await admit_waiting(scene.resources)
     async with scene.resources.unit_of_work() as session:
         await session.merge(EngineCapacity(id=1, memory_bytes=8 << 30, cpus=4, disk_free_bytes=8 << 30))
     return await scene.with_settings(queue_limit=0, **settings)

@@ -25,7 +25,7 @@ async def is_ready(scene: Scene, name: str) -> httpx.Response:
 
 
 async def has_a_failing_loop(scene: Scene, name: str) -> httpx.Response:
-    with patch("app.health.router.failing_loops", return_value=["relay_revocation"]):
+    with patch("app.health.service.failing_loops", return_value=["relay_revocation"]):
         return await call(scene, name)
 
 

@@ -7,8 +7,17 @@ from app.core.settings.model import Settings
 from app.health.presence import announce, presence_key
 from app.resources import Resources
 from tests.api.conftest import NO_DATABASE, NO_REDIS, serving
+from tests.conftest import INSTANCE
 
-WELL = {"ready": True, "database": "ok", "tables": "ok", "redis": "ok", "engine": "ok", "workers": 1}
+WELL = {
+    "ready": True,
+    "instance": INSTANCE,
+    "database": "ok",
+    "tables": "ok",
+    "redis": "ok",
+    "engine": "ok",
+    "workers": 1,
+}
 
 
 async def beat(resources: Resources, name: str, engine: str) -> None:

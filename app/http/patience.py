@@ -16,11 +16,12 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def read_patience(headers: Headers) -> float | None:
     """Return the seconds without a byte after which reading the body times out; None without a limit."""
-    return _read(headers.get(HEADER, ""))
+    seconds = _read(headers.get(HEADER, ""))
+    return SHARE * seconds if seconds else None
 
 
 @lru_cache(64)
 def _read(said: str) -> float | None:
     if not _DURATION.fullmatch(said):
         return None
-    return SHARE * sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(said)) or None
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(said))

@@ -14,6 +14,7 @@ from app.security.tokens import new_token
 from tests.conftest import TestWorker
 from tests.support.browsers import Page, make_workspace
 from tests.support.clocks import Time
+from tests.support.driving import admit_waiting
 from tests.support.factories import SignedIn, sign_in
 
 HTMX = {"HX-Request": "true"}
@@ -179,7 +180,9 @@ async def test_what_is_on_its_way_out_is_waited_for_and_then_offered_to_start(
 async def test_waiting_for_room_says_for_what(hers: httpx.AsyncClient, resources: Resources) -> None:
     async with resources.unit_of_work() as session:
         session.add(EngineCapacity(memory_bytes=1 << 20, cpus=64))
-    answer = await hers.post("/open/alice-hello", headers=HTMX)
+    await hers.post("/open/alice-hello", headers=HTMX)
+    assert await admit_waiting(resources) == 0
+    answer = await hers.get("/open/alice-hello", headers=HTMX)
     assert "memory is taken" in answer.text
     assert Page(answer.text).find("progress")
 

@@ -8,7 +8,7 @@ import typer
 from app.catalog.templates import Template
 from app.cli.running import run
 from app.core.settings.reading import load_settings
-from app.runtime.base import Progress, RuntimeFault
+from app.runtime.base import RuntimeFault, ignore_progress
 from workers.context import WorkerContext, open_context
 
 app = typer.Typer(no_args_is_help=True, help="Images of the catalogue.")
@@ -46,7 +46,7 @@ async def pull_images(context: WorkerContext, templates: Sequence[Template], ech
     for template in templates:
         try:
             if template.build is None:
-                await context.runtime.pull(template.image, _ignore)
+                await context.runtime.pull(template.image, ignore_progress)
             present = await context.runtime.image_digest(template.image) is not None
             outcome = "is there" if present else "is missing; it is built on the server"
         except RuntimeFault as fault:
@@ -54,7 +54,3 @@ async def pull_images(context: WorkerContext, templates: Sequence[Template], ech
         complete = complete and present
         echo(f"{template.key}: {template.image} {outcome}")
     return complete
-
-
-async def _ignore(update: Progress) -> None:
-    """Ignore progress."""

@@ -153,6 +153,10 @@ class Progress:
 Report = Callable[[Progress], Awaitable[None]]
 
 
+async def ignore_progress(_: Progress) -> None:
+    """Report nothing."""
+
+
 class RuntimeFault(Exception):
     """The engine failed. `code` is stable; `transient` means that a retry may help."""
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from app.catalog.images import BUILDING, image_states
 from app.core.logging import cause
 from app.core.redis_names import redis_key
-from app.runtime.base import Progress, RuntimeFault
+from app.runtime.base import RuntimeFault, ignore_progress
 from workers.context import WorkerContext
 from workers.turns import take_turn
 
@@ -61,7 +61,7 @@ async def pull_missing(context: WorkerContext, image: str) -> bool:
     if not await take_turn(redis, turn, FIRST_PAUSE_SECONDS):
         return False
     try:
-        await context.runtime.pull(image, _unreported)
+        await context.runtime.pull(image, ignore_progress)
     except RuntimeFault as fault:
         failures = await redis.incr(failed)
         pause = min(FIRST_PAUSE_SECONDS << min(failures - 1, 10), MAX_PAUSE_SECONDS)
@@ -72,7 +72,3 @@ async def pull_missing(context: WorkerContext, image: str) -> bool:
     await redis.delete(failed)
     log.info("image_pulled", image=image)
     return True
-
-
-async def _unreported(_: Progress) -> None:
-    """Ignore progress."""

@@ -14,7 +14,7 @@ from app.core.logging import cause
 from app.core.redis_names import redis_key
 from app.core.supervise import background_loop
 from app.models import Seat, SeatState
-from app.runtime.base import Endpoint, Inventory, Progress, RunState, RuntimeFault
+from app.runtime.base import Endpoint, Inventory, RunState, RuntimeFault, ignore_progress
 from app.runtime.spec import WorkspaceSpec
 from app.workspaces import networks, seats
 from app.workspaces.container_spec import build_seat_spec, probe_path, seat_name, seat_volume
@@ -126,15 +126,13 @@ async def _run(context: WorkerContext, seat: Seat, template: Template) -> Endpoi
     def spec_on(number: int) -> WorkspaceSpec:
         return build_seat_spec(resources.settings, template, seat.id, index=number, installation=installation)
 
-    endpoint = await start_container(context, template, spec_on, _unreported, index=index, holder={"seat_id": seat.id})
+    endpoint = await start_container(
+        context, template, spec_on, ignore_progress, index=index, holder={"seat_id": seat.id}
+    )
     name, path = seat_name(resources.settings, seat.id), probe_path(resources.settings, template, "")
     seconds = template.probe.deadline_seconds
     await wait_ready(context.http, context.runtime, name, endpoint, path, port=template.port, seconds=seconds)
     return endpoint
-
-
-async def _unreported(_: Progress) -> None:
-    """Ignore progress."""
 
 
 async def _end(context: WorkerContext, seat: Seat) -> None:

@@ -27,6 +27,7 @@ from deploy.stack.processes import Process, child
 from deploy.stack.services import redis_answers, redis_process, redis_url
 from tests.conftest import ROOT
 from tests.support.factories import SignedIn
+from tests.support.processes import environment_of
 from tests.support.waiting import PATIENCE, SOON
 
 # Far more than any change takes to arrive, and less than the clients would wait.
@@ -204,15 +205,8 @@ async def test_whoever_waits_is_let_go_when_the_api_is_told_to_stop(
     settings: Settings, resources: Resources, alice: SignedIn, url: str, tmp_path: Path
 ) -> None:
     port = free_port()
-    environment = {
-        "SPAWNER_ENVIRONMENT": "development",
-        "SPAWNER_SECRET_KEY": settings.secret_key,
-        "SPAWNER_DATABASE_URL": settings.database_url,
-        "SPAWNER_REDIS_URL": settings.redis_url,
-        "SPAWNER_CATALOG": str(settings.catalog),
-    }
     command = (sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--port", str(port))
-    with child(Process("api", command, ROOT, environment), tmp_path / "log") as process:
+    with child(Process("api", command, ROOT, environment_of(settings)), tmp_path / "log") as process:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE) as client:
             await listening(client)
             etag = (await client.get(url, headers=alice.headers)).headers["ETag"]

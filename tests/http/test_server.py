@@ -18,6 +18,7 @@ from app.core.settings.model import Settings
 from app.http.server import bind
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
+from tests.support.processes import environment_of
 from tests.support.waiting import PATIENCE
 
 
@@ -81,16 +82,7 @@ def test_ipv6_is_written_in_brackets() -> None:
 async def test_each_process_serves_its_installation_on_a_socket_and_leaves_when_told(
     settings: Settings, resources: object, folder: Path, module: str
 ) -> None:
-    environment = {
-        **os.environ,
-        "SPAWNER_ENVIRONMENT": "development",
-        "SPAWNER_INSTANCE": settings.instance,
-        "SPAWNER_SECRET_KEY": settings.secret_key,
-        "SPAWNER_DATABASE_URL": settings.database_url,
-        "SPAWNER_REDIS_URL": settings.redis_url,
-        "SPAWNER_CATALOG": str(settings.catalog),
-        "SPAWNER_API_LEAVE_SECONDS": "60",
-    }
+    environment = {**os.environ, **environment_of(settings), "SPAWNER_API_LEAVE_SECONDS": "60"}
     path = folder / "a.sock"
     command = (sys.executable, "-m", module, "--listen", f"unix/{path}")
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)

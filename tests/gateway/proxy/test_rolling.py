@@ -19,6 +19,7 @@ from app.models import LinkRequest
 from app.resources import Resources
 from deploy.stack.layout import free_port
 from tests.conftest import ROOT
+from tests.support.processes import environment_of
 from tests.support.proxy import caddy
 from tests.support.waiting import PATIENCE
 
@@ -26,16 +27,7 @@ from tests.support.waiting import PATIENCE
 async def start(settings: Settings, port: int) -> asyncio.subprocess.Process:
     """An API process that answers."""
     command = ("-m", "uvicorn", "app.main:create_app", "--factory", "--port", str(port), "--no-access-log")
-    environment = {
-        **os.environ,
-        "SPAWNER_ENVIRONMENT": "development",
-        "SPAWNER_INSTANCE": settings.instance,
-        "SPAWNER_SECRET_KEY": settings.secret_key,
-        "SPAWNER_DATABASE_URL": settings.database_url,
-        "SPAWNER_REDIS_URL": settings.redis_url,
-        "SPAWNER_CATALOG": str(settings.catalog),
-        "SPAWNER_API_LEAVE_SECONDS": "5",
-    }
+    environment = {**os.environ, **environment_of(settings), "SPAWNER_API_LEAVE_SECONDS": "5"}
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.DEVNULL
     )

@@ -30,8 +30,8 @@ from app.models import (
 )
 from app.resources import Resources, open_resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
-from deploy.stack.layout import free_port
 from tests.support.factories import SignedIn
+from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE, SOON
 
 # Seconds: far more than anything here takes.
@@ -149,7 +149,7 @@ class Served:
 @asynccontextmanager
 async def served(app: FastAPI, who: SignedIn) -> AsyncIterator[Served]:
     """Serve an app whose resources are open, on this event loop."""
-    port = free_port()
+    port = reserved_port()
     config = uvicorn.Config(app, port=port, lifespan="off", log_config=None, access_log=False, proxy_headers=False)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from playwright.async_api import Page, async_playwright
 
-from deploy.stack.layout import free_port
+from tests.support.ports import reserved_port
 from tests.support.proxy import caddy, serving
 
 CHROMIUM = "/usr/bin/chromium"
@@ -20,7 +20,7 @@ QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component
 @pytest.fixture(params=["path", "host"])
 async def origin(request: pytest.FixtureRequest, app: FastAPI, tmp_path: Path) -> AsyncIterator[str]:
     """The public origin, with workspaces named by path and by host."""
-    port = free_port()
+    port = reserved_port()
     workspaces = f"http://127.0.0.1:{port}" if request.param == "path" else f"http://*.apps.localhost:{port}"
     async with serving(app) as api_port, caddy(tmp_path, port, workspaces, api_port):
         yield f"http://localhost:{port}"

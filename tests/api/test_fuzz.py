@@ -19,9 +19,9 @@ from app.core.settings.model import Settings
 from app.health.presence import announce, presence_key
 from app.main import create_app
 from app.resources import Resources
-from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.support.factories import SignedIn, make_user, sign_in
+from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE
 
 EXAMPLES = 25
@@ -30,7 +30,7 @@ EXAMPLES = 25
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
     """The app behind uvicorn, with its own lifespan, in a thread of its own; yields its address."""
-    port = free_port()
+    port = reserved_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, proxy_headers=False))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -22,11 +22,11 @@ from app.models import Job
 from app.resources import Resources, open_resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.console import StepFailed, wait_until
-from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
 from deploy.stack.services import redis_answers, redis_process, redis_url
 from tests.conftest import ROOT
 from tests.support.factories import SignedIn
+from tests.support.ports import reserved_port
 from tests.support.processes import environment_of
 from tests.support.waiting import PATIENCE, SOON
 
@@ -204,7 +204,7 @@ async def redis_pid(app: FastAPI) -> int:
 async def test_whoever_waits_is_let_go_when_the_api_is_told_to_stop(
     settings: Settings, resources: Resources, alice: SignedIn, url: str, tmp_path: Path
 ) -> None:
-    port = free_port()
+    port = reserved_port()
     command = (sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--port", str(port))
     with child(Process("api", command, ROOT, environment_of(settings)), tmp_path / "log") as process:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE) as client:

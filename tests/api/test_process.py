@@ -14,9 +14,9 @@ import pytest
 
 from app.core.settings.model import Settings
 from app.resources import Resources
-from deploy.stack.layout import free_port
 from tests.conftest import ROOT
 from tests.support.factories import sign_in
+from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE
 
 # What speaks to an engine, or makes rules for one.
@@ -45,7 +45,7 @@ async def trap(tmp_path: Path) -> AsyncIterator[Trap]:
 @asynccontextmanager
 async def running_api(settings: Settings, trap: Trap) -> AsyncIterator[tuple[int, httpx.AsyncClient]]:
     """The API in a process of its own, told where the engine is; gives its id and a client."""
-    port = free_port()
+    port = reserved_port()
     command = ("-m", "uvicorn", "tests.api.inspected:create", "--factory", "--port", str(port), "--no-access-log")
     environment = {
         **os.environ,

@@ -22,10 +22,10 @@ from app.core.settings.model import Settings
 from app.resources import Resources
 from deploy.stack.demo import find_token
 from deploy.stack.inbox import read_mails
-from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
 from deploy.stack.services import Services
 from tests.conftest import ROOT
+from tests.support.ports import reserved_port
 
 # The version that was in use before tables said which code they serve.
 LANDED = "0a74832"
@@ -135,7 +135,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running(folder: Path, settings: Settings, log: Path) -> Iterator[str]:
     """API and worker of another version's code, on this run's servers; yields the API's address."""
-    port = free_port()
+    port = reserved_port()
     variables = {**environment(settings), "PYTHONPATH": str(folder)}
     serve = ("uvicorn", "app.main:create_app", "--factory", "--host", "127.0.0.1", "--port", str(port))
     with ExitStack() as stack:

@@ -16,8 +16,8 @@ import pytest
 
 from app.core.settings.model import Settings
 from app.http.server import bind
-from deploy.stack.layout import free_port
 from tests.conftest import ROOT
+from tests.support.ports import reserved_port
 from tests.support.processes import environment_of
 from tests.support.waiting import PATIENCE
 
@@ -56,7 +56,7 @@ def test_a_file_that_is_no_socket_is_left_alone(folder: Path) -> None:
 
 
 def test_a_port_is_shared_by_processes_that_say_so_and_by_no_others() -> None:
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{reserved_port()}"
     with closing(bind(address, shared=True)) as first, closing(bind(address, shared=True)) as second:
         first.listen()
         second.listen()

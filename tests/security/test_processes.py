@@ -13,8 +13,8 @@ import pytest
 
 from app.core.settings.model import Settings
 from app.resources import Resources
-from deploy.stack.layout import free_port
 from tests.conftest import ROOT
+from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE
 
 PROCESSES = 4
@@ -53,7 +53,7 @@ class Processes:
 @pytest.fixture
 async def processes(environment: dict[str, str], resources: Resources) -> AsyncIterator[Processes]:
     """Not started yet."""
-    ports = [str(free_port()) for _ in range(PROCESSES)]
+    ports = [str(reserved_port()) for _ in range(PROCESSES)]
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.security.apis", *ports),
         cwd=ROOT,

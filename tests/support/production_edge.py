@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from deploy.stack.layout import free_port
+from tests.support.ports import reserved_port
 from tests.support.proxy import Edge, Peer, Switchboard, caddy, serving
 
 HOME, APPS = "spawner.team.localhost", "apps.team.localhost"
@@ -63,7 +63,7 @@ async def tls(context: ssl.SSLContext, port: int) -> AsyncIterator[int]:
 @pytest.fixture(scope="module")
 async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     """A Caddy whose sites are named as in production."""
-    port, api, peer = free_port(), Switchboard(), Peer()
+    port, api, peer = reserved_port(), Switchboard(), Peer()
     async with (
         serving(api) as api_port,
         caddy(

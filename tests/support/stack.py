@@ -23,12 +23,12 @@ from deploy.stack.demo import find_token
 from deploy.stack.engine import Engine, engine_url
 from deploy.stack.environment import proxy_settings
 from deploy.stack.inbox import Mail, read_mails
-from deploy.stack.layout import free_port
 from deploy.stack.processes import Process, child
 from deploy.stack.proxy import caddy_process
 from deploy.stack.readiness import READY, readiness
 from deploy.stack.rules import remove_rules
 from deploy.stack.services import Services, private_services, redis_answers
+from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -158,7 +158,7 @@ def make_settings(
     mode: Mode, instance: str, upstreams: Mapping[str, str], gateway_port: int, lease_seconds: int
 ) -> dict[str, str]:
     """Settings of an installation on free ports; API and gateway answer at `upstreams`, the gateway at a port too."""
-    port = free_port()
+    port = reserved_port()
     workspaces = f"http://127.0.0.1:{port}/{{route}}" if mode == "path" else f"http://{{route}}.apps.localhost:{port}"
     settings = {
         "SPAWNER_ENVIRONMENT": "development",
@@ -200,7 +200,7 @@ def running_stack(
     at a Unix socket, and at a port for what cannot dial one.
     """
     with private_services(ROOT, durable=durable) as services, ExitStack() as exits:
-        api_port, gateway_port = free_port(), free_port()
+        api_port, gateway_port = reserved_port(), reserved_port()
         # A socket's path has 107 bytes at most.
         sockets = exits.enter_context(tempfile.TemporaryDirectory(prefix="spawner-", dir="/tmp"))
         upstreams = {"api": f"127.0.0.1:{api_port}", "gateway": f"unix/{sockets}/gateway.sock"}

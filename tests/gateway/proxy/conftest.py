@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from app.core.settings.model import Settings
 from app.resources import Resources
-from deploy.stack.layout import free_port
+from tests.support.ports import reserved_port
 from tests.support.proxy import Both, Edge, Peer, Site, Switchboard, caddy, serving
 from tests.support.waiting import PATIENCE
 
@@ -19,7 +19,7 @@ from tests.support.waiting import PATIENCE
 @pytest.fixture(scope="session", params=["path", "host"])
 async def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     """One Caddy a URL mode, for all tests."""
-    port, api, peer = free_port(), Switchboard(), Peer()
+    port, api, peer = reserved_port(), Switchboard(), Peer()
     site = f"http://127.0.0.1:{port}" if request.param == "path" else f"http://*.apps.localhost:{port}"
     home = tmp_path_factory.mktemp("caddy")
     async with (

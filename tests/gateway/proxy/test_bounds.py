@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from app.models import WorkspaceStatus
-from deploy.stack.layout import free_port
 from tests.support.factories import sign_in
+from tests.support.ports import reserved_port
 from tests.support.proxy import Edge, Owned, Peer, Site, Switchboard, caddy, serving
 from tests.support.raw_http import check_problem, connected, container, head, heads
 from tests.support.waiting import PATIENCE
@@ -38,7 +38,7 @@ async def trap() -> AsyncIterator[tuple[int, list[bytes]]]:
 async def edge(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, trap: tuple[int, list[bytes]]
 ) -> AsyncIterator[Edge]:
-    port, api, peer = free_port(), Switchboard(), Peer()
+    port, api, peer = reserved_port(), Switchboard(), Peer()
     site = f"http://127.0.0.1:{port}" if request.param == "path" else f"http://*.apps.localhost:{port}"
     names = ("http_proxy", "https_proxy", "all_proxy")
     proxies = dict.fromkeys((*names, *map(str.upper, names)), f"http://127.0.0.1:{trap[0]}")

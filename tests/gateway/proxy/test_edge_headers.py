@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.http.middleware import HEADERS
-from deploy.stack.layout import free_port
+from tests.support.ports import reserved_port
 from tests.support.proxy import Site, caddy
 
 CLOSED = "default-src 'none'; frame-ancestors 'none'"
@@ -31,8 +31,8 @@ async def test_what_the_proxy_answers_itself_is_as_closed_as_what_the_api_answer
     refused = await site.http.post(url, content=b" " * 2_000_000, headers=large)
     # The API or the proxy, whichever has had enough first.
     check(refused, 413, **{"content-security-policy": refused.headers["content-security-policy"]})
-    port = free_port()
-    async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", free_port()):
+    port = reserved_port()
+    async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", reserved_port()):
         for host in ("127.0.0.1", "localhost"):
             for accept in ("text/html", "*/*"):
                 headers = {"Host": f"{host}:{port}", "Accept": accept}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from deploy.stack.layout import free_port
+from tests.support.ports import reserved_port
 from tests.support.proxy import Edge, Peer, Site, Switchboard, caddy, serving
 from tests.support.sockets import socket_to
 from tests.support.waiting import PATIENCE
@@ -22,7 +22,7 @@ SIGNUP = "POST /api/auth/signup HTTP/1.1\r\nHost: {host}\r\nContent-Type: applic
 @pytest.fixture(scope="module")
 async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     """A Caddy that waits for less than it does by default."""
-    port, api, peer = free_port(), Switchboard(), Peer()
+    port, api, peer = reserved_port(), Switchboard(), Peer()
     short = {"SPAWNER_SLOW_HEADER": f"{SHORT}s", "SPAWNER_SLOW_BODY": f"{SHORT}s"}
     home = tmp_path_factory.mktemp("caddy")
     async with (

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from app.http.proxy_headers import ProxyHeadersMiddleware
-from deploy.stack.layout import free_port
+from tests.support.ports import reserved_port
 from tests.support.proxy import Site, caddy
 from tests.support.sockets import last, socket_to
 from tests.support.waiting import PATIENCE
@@ -356,7 +356,7 @@ async def test_a_container_that_is_gone_is_named(site: Site) -> None:
     owned = await site.own()
     async with site.resources.unit_of_work() as session:
         session.add(owned.workspace)
-        owned.workspace.port = free_port()
+        owned.workspace.port = reserved_port()
     headers = {**owned.cookie, "Accept-Language": "de"}
     answer = await site.ask(owned.route, "/", headers)
     assert (answer.status_code, answer.json()["code"]) == (503, "workspace_unreachable")
@@ -368,8 +368,8 @@ async def test_a_container_that_is_gone_is_named(site: Site) -> None:
 
 
 async def test_a_silent_api_is_named_and_no_secret_is_logged(tmp_path: Path) -> None:
-    port = free_port()
-    async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", free_port()) as log:
+    port = reserved_port()
+    async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", reserved_port()) as log:
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             headers = {"Cookie": "spawner_workspace=very-secret", "Referer": "http://localhost/?very-secret"}
             for host in ("127.0.0.1", "localhost"):

@@ -17,8 +17,8 @@ from sqlalchemy import func, select
 from app.core.settings.model import Settings
 from app.models import LinkRequest
 from app.resources import Resources
-from deploy.stack.layout import free_port
 from tests.conftest import ROOT
+from tests.support.ports import reserved_port
 from tests.support.processes import environment_of
 from tests.support.proxy import caddy
 from tests.support.waiting import PATIENCE
@@ -52,7 +52,7 @@ async def load(client: httpx.AsyncClient, url: str, seen: Counter[tuple[str, int
 async def test_a_rolling_restart_loses_no_request_and_does_none_twice(
     settings: Settings, resources: Resources, tmp_path: Path
 ) -> None:
-    ports, port = (free_port(), free_port()), free_port()
+    ports, port = (reserved_port(), reserved_port()), reserved_port()
     running = {number: await start(settings, number) for number in ports}
     seen: Counter[tuple[str, int]] = Counter()
     over = asyncio.Event()
@@ -84,9 +84,12 @@ async def test_a_rolling_restart_loses_no_request_and_does_none_twice(
         assert await session.scalar(select(func.count()).select_from(LinkRequest)) == seen["POST", 200]
 
 
-@pytest.mark.parametrize(("path", "asked"), [("/alice-hello/.spawner/enter?code=x&next=/", 1), ("/alice-hello/", 2)])
+# Go's client and Caddy both put a question again that spends nothing: how often depends on which of them notices.
+@pytest.mark.parametrize(
+    ("path", "again"), [("/alice-hello/.spawner/enter?code=x&next=/", False), ("/alice-hello/", True)]
+)
 async def test_a_question_that_spends_a_code_is_not_put_again_by_caddy_where_its_answer_was_lost(
-    tmp_path: Path, path: str, asked: int
+    tmp_path: Path, path: str, again: bool
 ) -> None:
     questions: list[str] = []
 
@@ -100,25 +103,22 @@ async def test_a_question_that_spends_a_code_is_not_put_again_by_caddy_where_its
             writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         writer.close()
 
-    port = free_port()
+    port = reserved_port()
     async with (
         await asyncio.start_server(serve, "127.0.0.1", 0) as server,
         caddy(tmp_path, port, f"http://127.0.0.1:{port}", server.sockets[0].getsockname()[1]),
         httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
     ):
         await client.get(f"http://127.0.0.1:{port}{path}")
-    assert len(questions) == asked
+    assert len(questions) >= 2 if again else len(questions) == 1
 
 
 @pytest.mark.parametrize(
-    ("path", "questions"),
-    [
-        ("/alice-hello/.spawner/enter?code=x&next=/", ["POST /internal/gateway"]),
-        ("/alice-hello/?unreachable=busy", 2 * ["GET /internal/gateway"]),
-    ],
+    ("path", "method", "again"),
+    [("/alice-hello/.spawner/enter?code=x&next=/", "POST", False), ("/alice-hello/?unreachable=busy", "GET", True)],
 )
 async def test_a_question_that_spends_a_code_is_not_put_again_over_a_connection_that_was_used_before(
-    tmp_path: Path, path: str, questions: list[str]
+    tmp_path: Path, path: str, method: str, again: bool
 ) -> None:
     asked: list[str] = []
     talking: set[asyncio.StreamWriter] = set()
@@ -140,7 +140,7 @@ async def test_a_question_that_spends_a_code_is_not_put_again_over_a_connection_
         writer.close()
         talking.discard(writer)
 
-    port = free_port()
+    port = reserved_port()
     async with (
         await asyncio.start_server(serve, "127.0.0.1", 0) as server,
         httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
@@ -151,7 +151,8 @@ async def test_a_question_that_spends_a_code_is_not_put_again_over_a_connection_
         async with asyncio.timeout(PATIENCE):
             while talking:
                 await asyncio.sleep(0.02)
-    assert [head.partition(" HTTP/1.1")[0] for head in asked] == questions
+    assert {head.partition(" HTTP/1.1")[0] for head in asked} == {f"{method} /internal/gateway"}
+    assert len(asked) >= 2 if again else len(asked) == 1
     # What the client asked for, with its secret, stands in one place, and the question has no body.
     assert all(f"X-Forwarded-Uri: {path}\r\n" in head for head in asked)
     assert not any("\r\nTransfer-Encoding" in head for head in asked)

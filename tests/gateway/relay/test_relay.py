@@ -17,7 +17,7 @@ from app.gateway.authorization import SessionGrant
 from app.gateway.heads import split_ticket
 from app.gateway.websocket_relay import Relay
 from app.resources import Resources
-from deploy.stack.layout import free_port
+from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE
 
 ENTRY = SessionGrant(uuid4(), uuid4(), 1, uuid4())
@@ -196,7 +196,7 @@ async def test_what_stays_silent_is_given_up(relay: Relay, monkeypatch: pytest.M
     assert await ask(relay, b"GET / HTTP/1.1\r\n") == b""
     async with container(silence) as port:
         assert await ask(relay, request(relay.issue(ENTRY, "127.0.0.1", port).ticket)) == b""
-    assert await ask(relay, request(relay.issue(ENTRY, "127.0.0.1", free_port()).ticket)) == b""
+    assert await ask(relay, request(relay.issue(ENTRY, "127.0.0.1", reserved_port()).ticket)) == b""
     async with container(deaf) as port:
         reader, writer = await dial(relay)
         writer.write(request(relay.issue(ENTRY, "127.0.0.1", port).ticket))

@@ -197,9 +197,13 @@ def _rows(records: Records, count: int) -> list[Row]:
 
 
 def _falls(seen: list[tuple[int, float | None]]) -> bool:
-    """Whether the last place and the last estimate are below the first ones."""
-    (first, first_eta), (last, last_eta) = seen[0], seen[-1]
-    return last < first and first_eta is not None and last_eta is not None and last_eta < first_eta
+    """Whether the last place is below the first one, and the last estimate below the first estimate.
+
+    There is none before the first of a queue has found room; who sees one alone sees it at the end.
+    """
+    (first, _), (last, last_estimate) = seen[0], seen[-1]
+    estimates = [estimate for _, estimate in seen if estimate is not None]
+    return last < first and last_estimate is not None and (len(estimates) == 1 or last_estimate < estimates[0])
 
 
 def _reasons(records: Records) -> str:

@@ -112,12 +112,15 @@ class Job(Base):
         Index("ix_jobs_page", "user_id", "created_at", "id"),
         Index("ix_jobs_newest", "created_at", "id"),
         Index("ix_jobs_recent", "template", "finished_at", postgresql_where=text("state = 'succeeded'")),
+        Index("ix_jobs_waited", "admitted_at", postgresql_where=text("admitted_at - created_at > interval '1 second'")),
     )
 
 
 # The live job of a statement's workspace: a join or EXISTS condition.
 LIVE_JOB = (Job.workspace_id == Workspace.id) & Job.is_live
 HAS_LIVE_JOB = select(Job.id).where(LIVE_JOB).exists()
+# The job was admitted after it had waited for capacity; matches the index `ix_jobs_waited`.
+WAITED = Job.admitted_at - Job.created_at > text("interval '1 second'")
 
 
 class JobEvent(Base):

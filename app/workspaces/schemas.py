@@ -42,7 +42,9 @@ class JobOut(BaseModel):
     progress: int = Field(ge=0, le=100, description="Percent.", examples=[70])
     position: int | None = Field(None, description="Place in the queue, from 1; null once it runs.")
     eta_seconds: float | None = Field(
-        None, description="Seconds until it has probably ended, from recent launches; null where nobody can say."
+        None,
+        description="Seconds until it has probably ended, from recent launches and the pace of the queue; null where "
+        "nobody can say, such as before the first of a queue has found room.",
     )
     waits_for: str | None = Field(
         None, description="Code of the limit that it waits for.", examples=["capacity_memory"]

@@ -21,6 +21,7 @@ from app.resources import Resources
 from app.workspaces import exits, idle
 from app.workspaces.errors import explain
 from app.workspaces.jobs import queue_position
+from app.workspaces.jobs.queue_position import Place
 from app.workspaces.schemas import IdleOut, JobFailure, JobOut, RestOut, TimelineEntry, WorkspaceOut
 from app.workspaces.service import Accepted, owned_workspaces
 
@@ -33,11 +34,12 @@ def _timeline(column: Any) -> ColumnElement[Any]:
     return select(ordered).where(JobEvent.job_id == Job.id).correlate(Job).scalar_subquery()
 
 
-# A job's row, its timeline and its place.
+# A job's row, its timeline, its place, and the queue's pace.
 _JOB_COLUMNS = (
     *_JOB.columns,
     *map(_timeline, (JobEvent.at, JobEvent.step, JobEvent.detail)),
     queue_position.place_of_job(),
+    queue_position.pace_for_job(),
 )
 _FIND_JOB = PreparedSelect(select(*_JOB_COLUMNS).where(Job.id == given("job_id"), Job.user_id == given("user_id")))
 
@@ -75,12 +77,12 @@ def make_job(resources: Resources, row: Row, locale: Locale) -> tuple[JobOut, st
 def _read_job(resources: Resources, row: Row, locale: Locale, *, logs: bool = False) -> tuple[Job, JobOut]:
     """Build a job and its view from a row of `_JOB_COLUMNS`."""
     width = len(_JOB.columns)
-    job, (*timeline, place) = _JOB.make(row[:width]), row[width:]
+    job, (*timeline, position, pace) = _JOB.make(row[:width]), row[width:]
     entries = [
         TimelineEntry(at=at, step=step, detail=detail)
         for at, step, detail in zip(*(column or () for column in timeline), strict=True)
     ]
-    return job, _view(resources, job, entries, place, locale, logs=logs)
+    return job, _view(resources, job, entries, Place(position, pace), locale, logs=logs)
 
 
 async def list_jobs(session: AsyncSession, user_id: UUID, *, limit: int, before: UUID | None) -> list[Job]:
@@ -100,8 +102,8 @@ async def view_jobs(
     of_jobs = JobEvent.job_id == any_(cast(literal(ids, ARRAY(Uuid)), ARRAY(Uuid)))
     for event in await session.scalars(select(JobEvent).where(of_jobs).order_by(JobEvent.id)):
         timelines[event.job_id].append(TimelineEntry(at=event.at, step=event.step, detail=event.detail))
-    places = await queue_position.positions(session, [job.id for job in jobs if job.state == JobState.QUEUED])
-    return [_view(resources, job, timelines[job.id], places.get(job.id), locale, logs=logs) for job in jobs]
+    places = await queue_position.places(session, [job.id for job in jobs if job.state == JobState.QUEUED])
+    return [_view(resources, job, timelines[job.id], places.get(job.id, Place()), locale, logs=logs) for job in jobs]
 
 
 async def view_accepted(
@@ -118,11 +120,11 @@ async def view_accepted(
 def _view_new_job(resources: Resources, job: Job, place: int, locale: Locale) -> JobOut:
     """Build the view of a newly accepted launch, without a read."""
     timeline = [TimelineEntry(at=job.created_at, step=JobStep.QUEUED, detail=None)]
-    return _view(resources, job, timeline, place, locale, logs=False)
+    return _view(resources, job, timeline, Place(place), locale, logs=False)
 
 
 def _view(
-    resources: Resources, job: Job, timeline: list[TimelineEntry], place: int | None, locale: Locale, *, logs: bool
+    resources: Resources, job: Job, timeline: list[TimelineEntry], place: Place, locale: Locale, *, logs: bool
 ) -> JobOut:
     return JobOut(
         id=job.id,
@@ -132,7 +134,7 @@ def _view(
         state=job.state,
         step=job.step,
         progress=job.progress,
-        position=place,
+        position=place.position,
         eta_seconds=queue_position.eta(resources.settings, job, place),
         waits_for=job.blocked_by,
         timeline=timeline,

@@ -2,14 +2,26 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Subquery, Uuid, any_, case, cast, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, Float, Subquery, Uuid, any_, case, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.settings.model import Settings
-from app.models import Job, JobState, utcnow
+from app.models import WAITED, Job, JobState, utcnow
 from app.workspaces.admission import fair_order
+from app.workspaces.capacity import WAITING
+
+# Launches that left the queue last, from which its pace follows.
+RECENTLY_ADMITTED = 10
+
+
+class Place(NamedTuple):
+    """A queued job's place, from 1, and the seconds that the queue takes for each place; None if unknown."""
+
+    position: int | None = None
+    pace: float | None = None
 
 
 def _line() -> Subquery:
@@ -31,27 +43,52 @@ def place_of_job() -> ColumnElement[int | None]:
     return case((Job.state == JobState.QUEUED, place), else_=None)
 
 
-async def positions(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Return the places of queued jobs, from 1."""
+def pace_for_job() -> ColumnElement[float | None]:
+    """The queue's seconds for each place, if the query's `Job` waits for capacity; null unless any launch was admitted
+    since the oldest one waits.
+    """
+    oldest = select(func.min(Job.created_at)).where(WAITING).correlate(None).scalar_subquery()
+    admitted = (
+        select(Job.admitted_at)
+        .where(WAITED, Job.admitted_at > oldest)
+        .order_by(Job.admitted_at.desc())
+        .limit(RECENTLY_ADMITTED)
+        .correlate(None)
+        .subquery("admitted")
+    )
+    count = func.count(admitted.c.admitted_at)
+    since = case((count < RECENTLY_ADMITTED, oldest), else_=func.min(admitted.c.admitted_at))
+    seconds = cast(func.extract("epoch", func.now() - since), Float)
+    pace = select(seconds / func.nullif(count, 0)).scalar_subquery()
+    return case((WAITING & Job.blocked_by.is_not(None), pace), else_=None)
+
+
+async def places(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
+    """Return the places of queued jobs."""
     if not job_ids:
         return {}
     line = _line()
     wanted = cast(literal(list(job_ids), ARRAY(Uuid)), ARRAY(Uuid))
-    rows = await session.execute(select(line.c.id, line.c.place).where(line.c.id == any_(wanted)))
-    return dict(rows.all())
+    query: Any = select(line.c.id, line.c.place, pace_for_job()).join(Job, Job.id == line.c.id)
+    rows = await session.execute(query.where(line.c.id == any_(wanted)))
+    return {job_id: Place(position, pace) for job_id, position, pace in rows}
 
 
-def eta(settings: Settings, job: Job, position: int | None) -> float | None:
+def eta(settings: Settings, job: Job, place: Place) -> float | None:
     """Return the estimated seconds until the job ends, from recent launches; None if unknown.
 
-    A job waiting for a launch slot is admitted as launches end; for other capacity there is no estimate. A job that no
-    pass has checked yet joins the next pass.
+    A job waiting for a launch slot is admitted as launches end; for other capacity, as fast as others were admitted
+    lately. A job that no pass has checked yet joins the next pass.
     """
     if not job.is_live or job.expected_seconds is None:
         return None
     if job.admitted_at is not None:
         return round(max(job.expected_seconds - (utcnow() - job.admitted_at).total_seconds(), 0.0), 1)
-    if job.blocked_by not in (None, "capacity_launches") or position is None:
+    if place.position is None:
         return None
-    ahead = position if job.blocked_by else position - 1
-    return round(job.expected_seconds * (1 + math.ceil(ahead / settings.launches_at_once)), 1)
+    if job.blocked_by in (None, "capacity_launches"):
+        ahead = place.position if job.blocked_by else place.position - 1
+        return round(job.expected_seconds * (1 + math.ceil(ahead / settings.launches_at_once)), 1)
+    if place.pace is None:
+        return None
+    return round(job.expected_seconds + place.pace * place.position, 1)

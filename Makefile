@@ -64,9 +64,11 @@ format: bootstrap ## put the code into its format
 	.venv/bin/ruff format .
 
 bench: bootstrap ## measure everything against its floor, in ten minutes at most; ONLY=burst,reads some of it, ONLY=help says of what
+	@$(STACK) prepare
 	@ONLY="$(ONLY)" $(PYTHON_VENV) -m bench
 
 bench-peers: bootstrap ## measure JupyterHub with DockerSpawner beside Spawner, from their packages, into the same page
+	@$(STACK) prepare
 	$(PYTHON_VENV) -m bench.peers
 
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"

@@ -6,11 +6,11 @@ volume. The launch's worker renames the container; none is created.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -36,8 +36,6 @@ async def claim(session: AsyncSession, settings: Settings, template: Template, w
     Excludes workspaces with a network or files, and all while launches of the template wait for capacity. Concurrent
     claims get different seats and do not wait for each other.
     """
-    if not template.warm:
-        return None
     ready = (Seat.template == template.key, Seat.state == SeatState.READY)
     oldest = (
         select(Seat.id)
@@ -107,17 +105,26 @@ async def give_up(session: AsyncSession, limits: Limits) -> None:
     await session.execute(row, execution_options={"synchronize_session": False})
 
 
-async def take_up(session: AsyncSession, seconds: float) -> Seat | None:
-    """Lease a seat that must be started or removed; None if there is none."""
-    now = utcnow()
-    due = (
+def _due(now: datetime) -> Select[UUID]:
+    """Select a seat that must be started or removed, and that no worker holds."""
+    return (
         select(Seat.id)
         .where(Seat.state.in_((SeatState.STARTING, SeatState.ENDING)))
         .where(Seat.run_at <= now, or_(Seat.lease_until.is_(None), Seat.lease_until < now))
         .order_by(Seat.created_at)
         .limit(1)
-        .with_for_update(skip_locked=True)
     )
+
+
+async def is_any_due(session: AsyncSession) -> bool:
+    """Return whether a seat must be started or removed."""
+    return await session.scalar(_due(utcnow())) is not None
+
+
+async def take_up(session: AsyncSession, seconds: float) -> Seat | None:
+    """Lease a seat that must be started or removed; None if there is none."""
+    now = utcnow()
+    due = _due(now).with_for_update(skip_locked=True)
     row = update(Seat).where(Seat.id == due.scalar_subquery()).values(lease_until=now + timedelta(seconds=seconds))
     return await session.scalar(row.returning(Seat))
 

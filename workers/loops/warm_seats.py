@@ -47,7 +47,10 @@ async def keep_warm(context: WorkerContext) -> None:
 
 
 async def work(context: WorkerContext) -> None:
-    """Start and remove seats until none is due."""
+    """Start and remove seats until none is due. One read if none is."""
+    async with context.resources.reads() as session:
+        if not await seats.is_any_due(session):
+            return
     await asyncio.gather(*(_work(context) for _ in range(context.resources.settings.engine_starts)))
 
 

@@ -17,6 +17,7 @@ from tests.support.driving import failing, row_of
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
 from tests.support.seats import fill, read_seats, want
+from tests.support.statements import counted
 from workers.jobs import checkpoints
 from workers.jobs.checkpoints import Checkpoint
 from workers.jobs.drive import drive_workspace
@@ -300,3 +301,9 @@ async def test_plans_meet_without_beginning_a_seat_twice(resources: Resources) -
 
     await asyncio.gather(*(one() for _ in range(6)))
     assert len(await read_seats(resources)) == 4
+
+
+async def test_a_pass_with_nothing_to_do_asks_once(resources: Resources, worker: TestWorker) -> None:
+    async with counted(resources.engine) as statements:
+        await work(worker.context)
+    assert len(statements) == 1, statements

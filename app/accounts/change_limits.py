@@ -4,7 +4,7 @@ import math
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import case, func, literal, select, update
+from sqlalchemy import Boolean, Interval, bindparam, case, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.errors import TooManyChanges
@@ -13,6 +13,18 @@ from app.resources import Resources
 
 HOUR = timedelta(hours=1)
 _ACTIVATED = case((User.state == UserState.VERIFIED, literal(UserState.ACTIVE, User.state.type)), else_=User.state)
+_NOW, _EACH = bindparam("now", type_=User.changes_until.type), bindparam("each", type_=Interval())
+_UNTIL = func.greatest(func.coalesce(User.changes_until, _NOW), _NOW)
+_STATE = case((bindparam("activate", type_=Boolean()), _ACTIVATED), else_=User.state)
+_COUNTED = (
+    update(User)
+    .where(User.id == bindparam("user"), _UNTIL <= _NOW + HOUR - _EACH)
+    .values(
+        changes_until=_UNTIL + _EACH, state=case((bindparam("activate", type_=Boolean()), _ACTIVATED), else_=User.state)
+    )
+    .returning(User.id)
+    .execution_options(synchronize_session=False)
+)
 
 
 async def count_change(session: AsyncSession, resources: Resources, user_id: UUID, *, activate: bool = False) -> None:
@@ -25,15 +37,8 @@ async def count_change(session: AsyncSession, resources: Resources, user_id: UUI
     count.
     """
     now, each = utcnow(), _each(resources)
-    until = func.greatest(func.coalesce(User.changes_until, now), now)
-    counted = (
-        update(User)
-        .where(User.id == user_id, until <= now + HOUR - each)
-        .values(changes_until=until + each, **({"state": _ACTIVATED} if activate else {}))
-        .returning(User.id)
-        .execution_options(synchronize_session=False)
-    )
-    if await session.scalar(counted) is None:
+    given = {"user": user_id, "now": now, "each": each, "activate": activate}
+    if await session.scalar(_COUNTED, given) is None:
         spent = await session.scalar(select(User.changes_until).where(User.id == user_id)) or now
         seconds = (spent + each - HOUR - now).total_seconds()
         raise TooManyChanges(headers={"Retry-After": str(max(1, math.ceil(seconds)))})

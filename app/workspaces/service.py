@@ -9,9 +9,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, String, Uuid, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningInsert
 
 from app.access.policy import end_all
 from app.accounts.change_limits import count_change, forget_change
@@ -236,18 +237,28 @@ async def _replay(session: AsyncSession, user_id: UUID, template: str, job_id: U
     return Accepted(workspace, await session.get(Job, job_id) if job_id else None)
 
 
+def _upsert(*, used: bool) -> ReturningInsert[Workspace]:
+    """Insert a workspace's row, or lock it; `used` records a use."""
+    now = bindparam("now", type_=Workspace.created_at.type)
+    uses: dict[str, Any] = {"last_used": now, "active_at": now, "restarts": 0} if used else {}
+    owner, template = bindparam("owner", type_=Uuid()), bindparam("of", type_=String())
+    row = insert(Workspace).values(user_id=owner, template=template, created_at=now, **uses)
+    locked = row.on_conflict_do_update(
+        index_elements=["user_id", "template"], set_={"generation": Workspace.generation, **uses}
+    )
+    return locked.returning(Workspace)
+
+
+_USED, _TOUCHED = _upsert(used=True), _upsert(used=False)
+
+
 async def _make_workspace(session: AsyncSession, user_id: UUID, template: str, *, used: bool) -> Workspace:
     """Return the user's row for the template, created if missing, and locked until the transaction ends.
 
     One statement does this and records the use: even an update without changes takes the lock.
     """
-    now = utcnow()
-    uses: dict[str, Any] = {"last_used": now, "active_at": now, "restarts": 0} if used else {}
-    row = insert(Workspace).values(user_id=user_id, template=template, created_at=now, **uses)
-    locked = row.on_conflict_do_update(
-        index_elements=["user_id", "template"], set_={"generation": Workspace.generation, **uses}
-    )
-    found = await session.scalars(locked.returning(Workspace), execution_options={"populate_existing": True})
+    given = {"owner": user_id, "of": template, "now": utcnow()}
+    found = await session.scalars(_USED if used else _TOUCHED, given, execution_options={"populate_existing": True})
     return found.one()
 
 

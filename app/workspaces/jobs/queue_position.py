@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Float, Subquery, Uuid, any_, case, cast, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, Float, Select, Subquery, Uuid, any_, bindparam, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.settings.model import Settings
 from app.models import WAITED, Job, JobState, utcnow
-from app.workspaces.admission import fair_order
+from app.workspaces.admission import FAIR_ORDER
 from app.workspaces.capacity import WAITING
 
 # Launches that left the queue last, from which its pace follows.
@@ -26,20 +26,22 @@ class Place(NamedTuple):
 
 def _line() -> Subquery:
     """Queued jobs with their places: admitted ones first, then in fair order."""
-    order = fair_order()
-    place = func.row_number().over(order_by=(Job.admitted_at.asc().nulls_last(), order.c.turn, order.c.since, Job.id))
+    turn = (FAIR_ORDER.c.turn, FAIR_ORDER.c.since)
+    place = func.row_number().over(order_by=(Job.admitted_at.asc().nulls_last(), *turn, Job.id))
     return (
         select(Job.id, place.label("place"))
-        .outerjoin(order, order.c.id == Job.id)
+        .outerjoin(FAIR_ORDER, FAIR_ORDER.c.id == Job.id)
         .where(Job.state == JobState.QUEUED)
         .subquery()
     )
 
 
+_LINE = _line()
+
+
 def place_of_job() -> ColumnElement[int | None]:
     """The place of the query's `Job`, from 1; null unless queued. Reads the queue only for queued jobs."""
-    line = _line()
-    place = select(line.c.place).where(line.c.id == Job.id).correlate(Job).scalar_subquery()
+    place = select(_LINE.c.place).where(_LINE.c.id == Job.id).correlate(Job).scalar_subquery()
     return case((Job.state == JobState.QUEUED, place), else_=None)
 
 
@@ -63,14 +65,19 @@ def pace_for_job() -> ColumnElement[float | None]:
     return case((WAITING & Job.blocked_by.is_not(None), pace), else_=None)
 
 
+def _places() -> Select[*tuple[Any, ...]]:
+    query = select(_LINE.c.id, _LINE.c.place, pace_for_job()).join(Job, Job.id == _LINE.c.id)
+    return query.where(_LINE.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+
+
+_PLACES = _places()
+
+
 async def places(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
     """Return the places of queued jobs."""
     if not job_ids:
         return {}
-    line = _line()
-    wanted = cast(literal(list(job_ids), ARRAY(Uuid)), ARRAY(Uuid))
-    query: Any = select(line.c.id, line.c.place, pace_for_job()).join(Job, Job.id == line.c.id)
-    rows = await session.execute(query.where(line.c.id == any_(wanted)))
+    rows = await session.execute(_PLACES, {"ids": list(job_ids)})
     return {job_id: Place(position, pace) for job_id, position, pace in rows}
 
 

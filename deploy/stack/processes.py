@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+ANSWERS_FIRST = ("nice", "-n", "-5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Process:
     """A command to keep running. Those of a lower `stage` start earlier and stop later.
 
     `user` is an OS user to become, `fingerprint` what must make it restart when it changes, though its command did not.
+    `answers`: requests wait for it. Started by root, it gets three times the processor time of the workers and of the
+    engine, which launch meanwhile.
     """
 
     name: str
@@ -31,6 +34,12 @@ class Process:
     restart: bool = True
     stage: int = 1
     fingerprint: str = ""
+    answers: bool = False
+
+    @property
+    def prioritised_command(self) -> tuple[str, ...]:
+        """The command, behind `nice` where that is permitted."""
+        return (*ANSWERS_FIRST, *self.command) if self.answers and os.getuid() == 0 else self.command
 
 
 def _die_with_parent(stop: signal.Signals) -> Callable[[], None] | None:
@@ -54,7 +63,7 @@ def child(process: Process, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     identity = pwd.getpwnam(process.user) if process.user else None
     with log.open("ab") as output:
         running = subprocess.Popen(
-            process.command,
+            process.prioritised_command,
             cwd=process.directory,
             env={**os.environ, **process.environment},
             stdin=subprocess.DEVNULL,

@@ -61,8 +61,8 @@ def application_processes(layout: Layout, settings: Mapping[str, str], ports: Ma
         return Process(name, wrapped, layout.root, fingerprint=fingerprint, stop_seconds=stop_seconds, stage=2)
 
     return [
-        program("api", api, code, 25),
-        program("gateway", gateway, code, 25),
+        replace(program("api", api, code, 25), answers=True),
+        replace(program("gateway", gateway, code, 25), answers=True),
         *(program(name, worker, code, 30) for name in WORKERS),
         replace(program(BUILDER, builder, "", 10), restart=False),
         replace(

@@ -34,6 +34,7 @@ def caddy_process(root: Path, home: Path, settings: Mapping[str, str]) -> Proces
         command=(str(find_caddy()), "run", "--config", str(configuration), "--adapter", "caddyfile"),
         directory=root,
         environment={**own, **settings, "XDG_CONFIG_HOME": str(home / "config")},
+        answers=True,
         fingerprint=configuration.read_text() + (configuration.parent / "answers.caddyfile").read_text(),
     )
 

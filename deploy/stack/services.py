@@ -238,7 +238,8 @@ def redis_process(data: Path, sockets: Path, *, durable: bool = True) -> Process
     }
     configuration = data / "redis.conf"
     configuration.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
-    return Process(name="redis", command=(str(binary), str(configuration)), directory=data, fingerprint=repr(lines))
+    command = (str(binary), str(configuration))
+    return Process(name="redis", command=command, directory=data, fingerprint=repr(lines), answers=True)
 
 
 def find_redis(own: Path) -> Path:

@@ -57,7 +57,7 @@ def _program(layout: Layout, process: Process) -> list[str]:
     variables = {**process.environment, "STACK_FINGERPRINT": digest}
     return [
         f"[program:{process.name}]",
-        f"command={_text(shlex.join(process.command))}",
+        f"command={_text(shlex.join(process.prioritised_command))}",
         f"directory={_text(process.directory)}",
         "environment=" + ",".join(f'{name}="{_text(value)}"' for name, value in variables.items()),
         *([f"user={process.user}"] if process.user else []),

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -64,7 +64,7 @@ class RunningStack:
     def start(self, process: Process) -> subprocess.Popen[bytes]:
         """Run one process with the installation's settings until the stack ends."""
         with_settings = {**process.environment, **self.settings}
-        described = Process(process.name, process.command, ROOT, with_settings, stop_seconds=process.stop_seconds)
+        described = replace(process, directory=ROOT, environment=with_settings)
         return self._exits.enter_context(child(described, self.logs / f"{process.name}.log"))
 
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
@@ -220,9 +220,10 @@ def running_stack(
         exits.enter_context(stack._exits)
         api = (str(BINARIES / "uvicorn"), api_factory, "--factory", "--port", str(api_port))
         quiet = ("--no-proxy-headers", "--no-access-log", "--timeout-graceful-shutdown", "5")
-        stack.start_part(Process("api", (*api, *quiet), ROOT))
+        stack.start_part(Process("api", (*api, *quiet), ROOT, answers=True))
         listen = ("--listen", upstreams["gateway"], "--listen", f"127.0.0.1:{gateway_port}")
-        stack.start_part(Process("gateway", (sys.executable, "-m", gateway_module, *listen), ROOT))
+        gateway = (sys.executable, "-m", gateway_module, *listen)
+        stack.start_part(Process("gateway", gateway, ROOT, answers=True))
         stack.start_worker("worker-1")
         stack.start_worker("worker-2")
         stack.start_part(caddy_process(ROOT, logs / "caddy", settings))

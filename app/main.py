@@ -86,7 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with start_resources(app.state.settings) as resources:
         app.state.resources = resources
         app.state.watch = JobSubscriptions(
-            resources.redis, resources.settings.instance, resources.settings.database_pool
+            resources.redis, resources.settings.instance, resources.settings.read_connections
         )
         watch: JobSubscriptions = app.state.watch
 

@@ -65,7 +65,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     catalog = load_catalog(
         settings.catalog, settings.allowed, digests=settings.require_digests, host_mode=settings.host_mode
     )
-    engine = make_engine(settings.database_url, pool_size=settings.database_pool)
+    engine = make_engine(settings.database_url, pool_size=settings.database_pool - settings.read_connections)
+    reading = make_engine(settings.database_url, pool_size=settings.read_connections)
+    reader = Reader(reading, settings.read_connections)
     redis = make_redis(settings.redis_url)
     tokens = Tokens(settings)
     try:
@@ -76,13 +78,14 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             engine=engine,
             sessions=make_sessions(engine),
             reads=make_reads(engine),
-            reader=Reader(engine),
+            reader=reader,
             redis=redis,
             limits=LinkLimits(settings, tokens, redis),
             outbox=Outbox(redis, settings.instance),
         )
     finally:
         await redis.aclose()
+        await reader.close()
         await engine.dispose()
 
 

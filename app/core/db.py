@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from app.core.outbox import Outbox
 
 RESTED_SECONDS = 1
+# Wait for a free connection.
+POOL_SECONDS = 5
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -41,7 +43,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: DateTime(timezone=True)}
 
 
-def make_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
+def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """Create the engine. Connections idle for more than 1 s are pinged before reuse; statements time out after 10 s,
     lock waits after 5 s.
     """
@@ -49,7 +51,7 @@ def make_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=5,
+        pool_timeout=POOL_SECONDS,
         connect_args={
             "timeout": 5,
             "command_timeout": 10,

@@ -1,8 +1,9 @@
 """Reads without the ORM: each SELECT is compiled once and prepared once per connection; rows are tuples.
 
-Connections come from the engine's pool. Statements run without a transaction.
+Statements run without a transaction.
 """
 
+import asyncio
 import enum
 import re
 from functools import cached_property
@@ -13,9 +14,12 @@ from sqlalchemy import BindParameter, ColumnElement, Dialect, Enum, Select, Stri
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.interfaces import DBAPIModule
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from app.core.db import POOL_SECONDS
 
 # Values as the driver returns them: enums are text, ids are UUIDs.
 Row: TypeAlias = tuple[Any, ...]
@@ -109,44 +113,94 @@ class Columns(Generic[Model]):
 
 
 class Reader:
-    """Runs prepared SELECTs. Raises the engine's errors, such as `DBAPIError`."""
+    """Runs prepared SELECTs, on connections of its own: reads never wait for writes.
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    Connections stay checked out of the engine's pool between reads. A read whose connection was lost is repeated once,
+    on a new one. Raises the engine's errors, such as `DBAPIError`.
+    """
+
+    def __init__(self, engine: AsyncEngine, size: int) -> None:
+        """`size` is the size of the engine's pool. Nothing else may check connections out of it."""
+        self.engine = engine
+        self._places = asyncio.Semaphore(size)
+        # The most recently used last.
+        self._idle: list[PoolProxiedConnection] = []
 
     async def fetch(self, select: PreparedSelect, **values: Any) -> list[Row]:
         """Return all rows."""
-        connection = await self._check_out()
-        driver: Any = connection.driver_connection
+        arguments = select.arguments(values)
+        await self._take_place()
         try:
-            return cast("list[Row]", await driver.fetch(select.sql, *select.arguments(values)))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            # asyncpg's InternalClientError: the server closed the connection before the driver noticed.
-            lost = driver.is_closed() or isinstance(error, asyncpg.InternalClientError)
-            if lost:
-                connection.invalidate()
-            raise self._translated(select.sql, error, invalidated=lost) from error
-        except BaseException:
-            # Cancelled or timed out in the middle of a response.
-            connection.invalidate()
-            raise
+            if (connection := self._take_idle()) is not None:
+                try:
+                    return await self._run(connection, select.sql, arguments)
+                except DBAPIError as error:
+                    if not error.connection_invalidated:
+                        raise
+            return await self._run(await self._connect(), select.sql, arguments)
         finally:
-            connection.close()
+            self._places.release()
 
     async def fetch_one(self, select: PreparedSelect, **values: Any) -> Row | None:
         """Return the first row, or None."""
         rows = await self.fetch(select, **values)
         return rows[0] if rows else None
 
-    async def _check_out(self) -> PoolProxiedConnection:
+    def release(self) -> None:
+        """Return idle connections to the engine's pool."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self.release()
+        await self.engine.dispose()
+
+    async def _take_place(self) -> None:
         try:
-            return await self._engine.raw_connection()
+            async with asyncio.timeout(POOL_SECONDS if self._places.locked() else None):
+                await self._places.acquire()
+        except TimeoutError:
+            raise PoolTimeout(f"no read connection was free within {POOL_SECONDS} s") from None
+
+    def _take_idle(self) -> PoolProxiedConnection | None:
+        """Return an idle connection that the server has not closed, if any."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not cast("Any", connection.driver_connection).is_closed():
+                return connection
+            connection.invalidate()
+            connection.close()
+        return None
+
+    async def _connect(self) -> PoolProxiedConnection:
+        try:
+            return await self.engine.raw_connection()
         except self._dbapi.Error as error:
             raise self._wrapped(None, error, invalidated=False) from error
 
+    async def _run(self, connection: PoolProxiedConnection, sql: str, arguments: list[Any]) -> list[Row]:
+        driver: Any = connection.driver_connection
+        usable = False
+        try:
+            rows = cast("list[Row]", await driver.fetch(sql, *arguments))
+            usable = True
+            return rows
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # asyncpg's InternalClientError: the server closed the connection before the driver noticed.
+            usable = not (driver.is_closed() or isinstance(error, asyncpg.InternalClientError))
+            raise self._translated(sql, error, invalidated=not usable) from error
+        finally:
+            if usable:
+                self._idle.append(connection)
+            else:
+                # Lost, or the read was cancelled or timed out in the middle of a response.
+                connection.invalidate()
+                connection.close()
+
     @property
     def _dbapi(self) -> DBAPIModule:
-        return self._engine.dialect.loaded_dbapi
+        return self.engine.dialect.loaded_dbapi
 
     def _translated(self, sql: str, error: Exception, *, invalidated: bool) -> Exception:
         # The adapter's error class takes the driver's error too, for its SQLSTATE.
@@ -161,5 +215,5 @@ class Reader:
             self._dbapi.Error,
             hide_parameters=True,
             connection_invalidated=invalidated,
-            dialect=self._engine.dialect,
+            dialect=self.engine.dialect,
         )

@@ -132,7 +132,7 @@ def create_app(settings: Settings | None = None, relay_socket: Path | None = Non
 async def running(app: Starlette, resources: Resources) -> AsyncIterator[None]:
     """Serve with these resources during the block; at its end every websocket is closed."""
     app.state.resources = resources
-    watch = JobSubscriptions(resources.redis, resources.settings.instance, resources.settings.database_pool)
+    watch = JobSubscriptions(resources.redis, resources.settings.instance, resources.settings.read_connections)
     relay: Relay = app.state.relay
     denials: Denials = app.state.denials
     app.state.watch = watch

@@ -329,7 +329,7 @@ async def test_who_calls_is_one_query(client: httpx.AsyncClient, resources: Reso
     token = {"Authorization": f"Bearer {await make_token(resources, alice.user, 'read')}"}
     for headers in (alice.headers, shown(alice.cookie, alice.refresh), token):
         await client.get("/api/templates", headers=headers)
-        async with counted(resources.engine) as statements:
+        async with counted(resources.engine, resources.reader) as statements:
             assert (await client.get("/api/templates", headers=headers)).status_code == 200
         assert [statement.partition(" ")[0] for statement in statements] == ["SELECT"]
 

@@ -212,7 +212,7 @@ async def test_a_change_is_read_once_for_all_who_wait_for_it(
         for stream in streams:
             await stream.next()
         await waiting(app, job, 30)
-        async with counted(resources.engine) as statements:
+        async with counted(resources.engine, resources.reader) as statements:
             await change_job(resources, job.id, progress=7)
             for stream in streams:
                 assert progress(await stream.next()) == 7

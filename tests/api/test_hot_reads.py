@@ -41,7 +41,7 @@ async def job(resources: Resources, alice: SignedIn) -> Job:
 async def cost(client: httpx.AsyncClient, resources: Resources, path: str, headers: dict[str, str], status: int) -> int:
     """Statements of a request that is not its credential's first one of this minute."""
     assert (await client.get(path, headers=headers)).status_code == status
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         assert (await client.get(path, headers=headers)).status_code == status
     return len(statements)
 

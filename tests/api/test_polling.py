@@ -162,7 +162,7 @@ async def app_over(settings: Settings) -> AsyncIterator[tuple[FastAPI, httpx.Asy
 async def test_waiting_holds_no_database_connection(
     settings: Settings, resources: Resources, alice: SignedIn, url: str
 ) -> None:
-    async with app_over(settings.model_copy(update={"database_pool": 1})) as (app, client):
+    async with app_over(settings.model_copy(update={"database_pool": 2})) as (app, client):
         poller = Poller(app, client, alice, url)
         tasks = await poller.waiting(20)
         assert app.state.resources.engine.pool.checkedout() == 0

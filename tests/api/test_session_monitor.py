@@ -103,7 +103,7 @@ async def test_however_many_wait_are_judged_by_one_statement_and_others_stay(
     url = f"/api/jobs/{job.id}?wait=30"
     polls = [asyncio.create_task(client.get(url, headers=headers, timeout=PATIENCE)) for headers in who * 3]
     await asleep(app, job, 9)
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         await app.state.watch.session_monitor.check_waiters(resources)
     assert len([one for one in statements if "UNION ALL" in one]) == len(statements)
     assert not any(poll.done() for poll in polls)

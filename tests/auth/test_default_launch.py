@@ -77,7 +77,7 @@ async def test_a_sign_in_costs_twelve_statements(
     alice = await make_user(resources)
     for state in ("without a workspace", "on its way", "running"):
         token = await make_link(resources, alice)
-        async with counted(resources.engine) as statements:
+        async with counted(resources.engine, resources.reader) as statements:
             assert (await verify(client, token)).status_code == 200
         assert len(statements) <= MOST, "\n".join([state, *statements])
         if state == "on its way":
@@ -90,6 +90,6 @@ async def test_a_first_sign_in_costs_sixteen_statements(
     await client.post("/api/auth/signup", json={"email": "dora@example.org"})
     await worker.drain()
     token = inbox.token("dora@example.org")
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         assert (await verify(client, token)).json()["user"]["is_admin"]
     assert len(statements) <= MOST_AT_FIRST, "\n".join(statements)

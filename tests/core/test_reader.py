@@ -1,11 +1,13 @@
-"""Reading through the driver: parameters, errors, and connections that go back to the pool."""
+"""Reading through the driver: parameters, errors, and connections that are lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from sqlalchemy import Text, cast, column, func, literal, select, table, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.db import make_engine
@@ -26,17 +28,37 @@ BY_SLUG = PreparedSelect(
 OWN_PID = PreparedSelect(select(func.pg_backend_pid()))
 
 
-@pytest.fixture
-async def engine(settings: Settings, resources: Resources) -> AsyncIterator[AsyncEngine]:
-    """An engine of one connection."""
-    made = make_engine(settings.database_url, pool_size=1)
-    yield made
-    await made.dispose()
+SLEEP = PreparedSelect(select(func.pg_sleep(60)))
+
+
+@asynccontextmanager
+async def reading(url: str, connections: int) -> AsyncIterator[Reader]:
+    made = Reader(make_engine(url, pool_size=connections), connections)
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 @pytest.fixture
-def reader(engine: AsyncEngine) -> Reader:
-    return Reader(engine)
+async def reader(settings: Settings, resources: Resources) -> AsyncIterator[Reader]:
+    """A reader of one connection."""
+    async with reading(settings.database_url, 1) as made:
+        yield made
+
+
+async def until_busy(reader: Reader) -> None:
+    """Wait until the server runs a statement of the reader's connections."""
+    async with asyncio.timeout(SOON):
+        while not reader.engine.pool.checkedout():  # type: ignore[attr-defined]  # a queue pool has it
+            await asyncio.sleep(0.01)
+
+
+async def terminate(owner: AsyncEngine, *pids: int) -> None:
+    """End connections at the server."""
+    async with owner.begin() as connection:
+        for pid in pids:
+            await connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
 
 async def test_rows_are_tuples_by_the_statements_constants_and_the_reads_values(
@@ -59,8 +81,8 @@ async def test_the_server_prepares_a_statement_once_and_begins_no_transaction(re
     assert await reader.fetch(transaction) != await reader.fetch(transaction)
 
 
-async def test_a_read_is_counted_as_one_statement(reader: Reader, engine: AsyncEngine) -> None:
-    async with counted(engine) as statements:
+async def test_a_read_is_counted_as_one_statement(reader: Reader, resources: Resources) -> None:
+    async with counted(resources.engine, reader) as statements:
         await reader.fetch(BY_SLUG, slug="alice")
     assert statements == [BY_SLUG.sql]
 
@@ -75,46 +97,85 @@ async def test_a_refused_statement_is_an_error_of_sqlalchemys_and_keeps_the_conn
     assert await reader.fetch(OWN_PID) == before
 
 
-async def test_a_lost_connection_is_a_transient_error_and_is_replaced(
-    reader: Reader, engine: AsyncEngine, owner: AsyncEngine
+async def test_a_connection_that_the_server_closed_while_it_rested_is_replaced(
+    reader: Reader, owner: AsyncEngine
 ) -> None:
     ((pid,),) = await reader.fetch(OWN_PID)
-    async with owner.begin() as connection:
-        await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-    with pytest.raises((DBAPIError, OSError)) as lost:
-        await reader.fetch(OWN_PID)
-    assert is_transient(lost.value)
+    await terminate(owner, pid)
     ((other,),) = await reader.fetch(OWN_PID)
     assert other != pid
-    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # a queue pool has it
+    assert reader.engine.pool.checkedout() == 1  # type: ignore[attr-defined]  # a queue pool has it
 
 
-async def test_a_cancelled_read_gives_its_place_back(reader: Reader, engine: AsyncEngine) -> None:
-    reading = asyncio.create_task(reader.fetch(PreparedSelect(select(func.pg_sleep(60)))))
+async def test_a_read_whose_connection_is_lost_meanwhile_is_repeated_once(reader: Reader, owner: AsyncEngine) -> None:
+    ((pid,),) = await reader.fetch(OWN_PID)
+    sleeping = asyncio.create_task(reader.fetch(SLEEP))
+    of_reader = text("SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(%' AND pid <> pg_backend_pid()")
+    ended = list[int]()
     async with asyncio.timeout(SOON):
-        while not engine.pool.checkedout():  # type: ignore[attr-defined]  # a queue pool has it
-            await asyncio.sleep(0.01)
-        reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reading
+        while not sleeping.done():
+            async with owner.connect() as connection:
+                found = [one for one in await connection.scalars(of_reader) if one not in ended]
+            await terminate(owner, *found)
+            ended += found
+        with pytest.raises((DBAPIError, OSError)) as lost:
+            await sleeping
+    assert is_transient(lost.value)
+    assert (len(ended), ended[0]) == (2, pid)
+    ((other,),) = await reader.fetch(OWN_PID)
+    assert other not in ended
+
+
+async def test_a_read_answers_while_writes_hold_all_of_their_connections(resources: Resources) -> None:
+    writes = resources.settings.database_pool - resources.settings.read_connections
+    async with AsyncExitStack() as held:
+        for _ in range(writes):
+            session = await held.enter_async_context(resources.unit_of_work())
+            await session.execute(select(literal(1)))
+        async with asyncio.timeout(SOON):
+            assert len(await resources.reader.fetch(OWN_PID)) == 1
+
+
+async def test_reads_wait_for_a_connection_and_answer_503_if_none_is_free_in_time(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeping = asyncio.create_task(reader.fetch(SLEEP))
+    await until_busy(reader)
+    waiting = asyncio.create_task(reader.fetch(OWN_PID))
+    await asyncio.sleep(0)
+    monkeypatch.setattr("app.core.reader.POOL_SECONDS", 0)
+    with pytest.raises(PoolTimeout) as full:
+        await reader.fetch(OWN_PID)
+    assert is_transient(full.value)
+    assert not waiting.done()
+    sleeping.cancel()
+    async with asyncio.timeout(SOON):
+        assert len(await waiting) == 1
+
+
+async def test_a_cancelled_read_gives_its_place_back(reader: Reader) -> None:
+    sleeping = asyncio.create_task(reader.fetch(SLEEP))
+    await until_busy(reader)
+    sleeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sleeping
+    async with asyncio.timeout(SOON):
         assert len(await reader.fetch(OWN_PID)) == 1
 
 
-async def test_a_server_that_is_away_is_a_transient_error(settings: Settings) -> None:
-    engine = make_engine("postgresql+asyncpg://spawner@/spawner?host=/nonexistent")
-    with pytest.raises((DBAPIError, OSError)) as away:
-        await Reader(engine).fetch(OWN_PID)
+async def test_a_server_that_is_away_is_a_transient_error() -> None:
+    async with reading("postgresql+asyncpg://spawner@/spawner?host=/nonexistent", 1) as reader:
+        with pytest.raises((DBAPIError, OSError)) as away:
+            await reader.fetch(OWN_PID)
     assert is_transient(away.value)
-    await engine.dispose()
 
 
 async def test_an_unknown_database_is_an_error_of_sqlalchemys(settings: Settings) -> None:
-    engine = make_engine(settings.database_url.replace("/spawner?", "/nowhere?"))
-    with pytest.raises(DBAPIError) as unknown:
-        await Reader(engine).fetch(OWN_PID)
+    async with reading(settings.database_url.replace("/spawner?", "/nowhere?"), 1) as reader:
+        with pytest.raises(DBAPIError) as unknown:
+            await reader.fetch(OWN_PID)
     assert getattr(unknown.value.orig, "sqlstate", None) == "3D000"
     assert is_transient(unknown.value)
-    await engine.dispose()
 
 
 async def test_a_statement_outlives_a_change_of_its_tables(reader: Reader, owner: AsyncEngine) -> None:

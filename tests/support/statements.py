@@ -9,13 +9,15 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.core.reader import Reader
+
 # Transactions, the pool's question whether a connection lives, and what the driver asks once about a type.
 AROUND = re.compile(r"\s*(BEGIN|COMMIT|ROLLBACK|;)|.*(typeinfo_tree|set_config\('jit')", re.DOTALL)
 
 
 @asynccontextmanager
-async def counted(engine: AsyncEngine) -> AsyncIterator[list[str]]:
-    """The statements that the engine's connections run in the block, by SQLAlchemy or by the driver alone."""
+async def counted(engine: AsyncEngine, reader: Reader) -> AsyncIterator[list[str]]:
+    """The statements that connections of both run in the block, by SQLAlchemy or by the driver alone."""
     found: list[str] = []
     connections: set[Any] = set()
 
@@ -31,15 +33,19 @@ async def counted(engine: AsyncEngine) -> AsyncIterator[list[str]]:
             connections.add(connection.driver_connection)
             connection.driver_connection.add_query_logger(note_query)
 
+    # The reader's next read checks its connection out again.
+    reader.release()
     event.listen(engine.sync_engine, "before_cursor_execute", note)
-    event.listen(engine.sync_engine, "checkout", watch)
+    for watched in (engine, reader.engine):
+        event.listen(watched.sync_engine, "checkout", watch)
     try:
         yield found
         # The driver tells of a statement in the loop's next turn.
         await asyncio.sleep(0)
     finally:
         event.remove(engine.sync_engine, "before_cursor_execute", note)
-        event.remove(engine.sync_engine, "checkout", watch)
+        for watched in (engine, reader.engine):
+            event.remove(watched.sync_engine, "checkout", watch)
         for connection in connections:
             connection.remove_query_logger(note_query)
 

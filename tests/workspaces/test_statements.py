@@ -16,7 +16,7 @@ MOST = 7
 
 
 async def launch(client: httpx.AsyncClient, resources: Resources, who: SignedIn) -> tuple[httpx.Response, list[str]]:
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         answer = await client.post("/api/container/launch/hello", headers=who.headers)
     return answer, statements
 

@@ -74,7 +74,9 @@ class Settings(BaseSettings):
         repr=False,
         description="DATABASE_URL as the role that owns the tables, for migrations alone; empty where it is the same.",
     )
-    database_pool: int = Field(20, ge=1, description="Database connections of one process.")
+    database_pool: int = Field(
+        20, ge=2, description="Database connections of one process; a quarter of them, at least one, only read."
+    )
     redis_url: str = Field(
         "redis://localhost:6379/0", repr=False, description="Redis 6.2 or later; `redis://`, `rediss://` or `unix://`."
     )
@@ -322,6 +324,11 @@ class Settings(BaseSettings):
     def _urls(self) -> dict[str, str]:
         names = ("public_url", "workspace_url", "database_url", "redis_url", "smtp_url")
         return {name.upper(): getattr(self, name) for name in names}
+
+    @property
+    def read_connections(self) -> int:
+        """The part of DATABASE_POOL that serves hot reads alone."""
+        return max(1, self.database_pool // 4)
 
     @property
     def proxies(self) -> list[str]:

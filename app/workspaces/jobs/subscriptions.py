@@ -22,23 +22,23 @@ from app.workspaces.errors import TooManyStreams
 TOGETHER_SECONDS = 0.5
 # Per process, all accounts together.
 MAX_WAITING = 2000
-# Waiting clients may use a quarter of the process's database connections at once.
-SHARE_OF_POOL = 4
+# Waiting clients may use half of the process's read connections at once.
+SHARE_OF_CONNECTIONS = 2
 
 
 class JobSubscriptions:
     """One subscription per process for all polling clients.
 
     Notifications may be lost (Redis restarts): each new subscription wakes all waiters, and every wait has a timeout.
-    `session_monitor` ends waits of ended sessions. `reads` shares the waiters' reads, `pool` is the process's number of
-    database connections.
+    `session_monitor` ends waits of ended sessions. `reads` shares the waiters' reads, for a process with this number
+    of read connections.
     """
 
-    def __init__(self, redis: Redis, instance: str, pool: int = 20) -> None:
+    def __init__(self, redis: Redis, instance: str, read_connections: int = 5) -> None:
         self._redis = redis
         self._instance = instance
         self._places: FairShare[UUID] = FairShare(MAX_WAITING)
-        self.reads = SharedReads(max(1, pool // SHARE_OF_POOL))
+        self.reads = SharedReads(max(1, read_connections // SHARE_OF_CONNECTIONS))
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.session_monitor = SessionMonitor()
         self.closing = False

@@ -18,7 +18,7 @@ async def test_a_request_with_a_cookie_is_decided_by_one_statement(gate: Gate, a
     if apart:
         gate.resources.settings.workspace_url = APART
     await gate.ask()  # the minute's note of its use
-    async with counted(gate.resources.engine) as statements:
+    async with counted(gate.resources.engine, gate.resources.reader) as statements:
         await gate.ask(cookies=(f"spawner_workspace={'x' * 43}; spawner_workspace={gate.value}",))
         await gate.ask(
             upgrade=True, origin="http://alice-hello.apps.localhost:8080" if apart else "http://127.0.0.1:8080"
@@ -30,7 +30,7 @@ async def test_a_request_with_a_token_is_decided_by_one_statement(gate: Gate) ->
     token = await make_token(gate.resources, gate.alice.user, "workspaces")
     shown = {"authorization": (f"Bearer {token}",), "cookies": ()}
     await gate.ask(**shown)  # the hour's note that it entered
-    async with counted(gate.resources.engine) as statements:
+    async with counted(gate.resources.engine, gate.resources.reader) as statements:
         await gate.ask(**shown)
     assert statements == [by_token().sql]
 

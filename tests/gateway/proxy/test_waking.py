@@ -210,7 +210,7 @@ async def test_a_request_to_a_running_workspace_costs_one_query_and_is_noted_onc
     assert noted is not None
     assert noted > before
     await change(site, owned, active_at=before)
-    async with counted(site.resources.engine) as statements:
+    async with counted(site.resources.engine, site.resources.reader) as statements:
         assert (await site.ask(owned.route, "/", owned.cookie)).status_code == 200
     assert len(statements) == 1, statements
     assert (await row(site, owned)).active_at == before

@@ -221,7 +221,7 @@ async def test_a_pass_costs_as_many_statements_for_forty_as_for_two(
     limit(resources, running_limit=waiting - 1, queue_limit=1000, launches_at_once=1000)
     for user in await many(resources, waiting):
         await ask(resources, user)
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         assert await admit(worker.context) == waiting - 1
     # Whether anything waits, what is taken, the line; what is admitted, and what the rest waits for.
     assert len(statements) == 5
@@ -229,6 +229,6 @@ async def test_a_pass_costs_as_many_statements_for_forty_as_for_two(
 
 async def test_a_pass_with_nothing_to_do_costs_one_statement(resources: Resources, worker: TestWorker) -> None:
     await accept(resources)
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         assert await admit(worker.context) == 0
     assert len(statements) == 1

@@ -68,7 +68,7 @@ async def statements_of_a_pass(resources: Resources, worker: TestWorker) -> list
     """Of the second pass: the first one reads counters that were never read."""
     await worker.reconcile()
     object.__setattr__(resources.settings, "usage_seconds", 0)
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         await worker.reconcile()
     return statements
 

@@ -122,7 +122,7 @@ async def test_many_jobs_go_in_batches_without_reading_the_whole_table(
         workspaces = await history.next_workspaces(session, UUID(int=0))
     plan = await plan_of_a_batch(resources, workspaces)
     assert "Seq Scan" not in plan, plan
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         await delete_expired(resources)
     assert len(await job_ids(resources)) == users * KEPT_JOBS
     deletes = [one for one in statements if "DELETE FROM jobs" in one]

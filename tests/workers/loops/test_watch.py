@@ -46,7 +46,7 @@ async def test_a_launch_with_two_workers_costs_one_statement_for_its_events(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     job = await accept(resources)
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
 
         async def looked() -> bool:
             return bool(looks(statements))
@@ -74,7 +74,7 @@ async def test_one_statement_asks_for_all_that_had_news_and_no_engine_for_what_j
 
     monkeypatch.setattr(runtime, "status", status)
     news = news_of(*((job.workspace_id, action) for job in jobs for action in ("die", "destroy", "start")))
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         await look(worker.context, news)
     assert (len(statements), asked, news.actions) == (1, [], {})
 
@@ -83,7 +83,7 @@ async def test_an_event_that_changes_nothing_writes_nothing(
     resources: Resources, worker: TestWorker, runtime: FakeRuntime
 ) -> None:
     workspace = await run_one(resources, worker)
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         await look(worker.context, news_of((workspace.id, "start")))
     assert len(statements) == 1
 

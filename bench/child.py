@@ -18,7 +18,7 @@ from bench.sections import SECTIONS, Section
 from tests.support.stack import RunningStack, running_stack
 
 # As `make up` runs it, where the tests' installation is more eager.
-LIKE_MAKE_UP = {"SPAWNER_RECONCILE_SECONDS": "10", "SPAWNER_ORPHAN_SECONDS": "30"}
+LIKE_MAKE_UP = {"SPAWNER_RECONCILE_SECONDS": "10", "SPAWNER_ORPHAN_SECONDS": "30", "SPAWNER_NETWORK_POOL": "40"}
 
 
 def tell(**said: object) -> None:

@@ -15,28 +15,36 @@ from workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-# Networks created per pass: each takes the engine a tenth of a second.
-BATCH = 8
+# Networks created or removed per pass: each takes the engine a tenth of a second or two.
+MADE, REMOVED = 64, 16
+_STARTING = select(Job.id).where(Job.is_live, Job.kind.in_(STARTING)).exists()
+_READY = select(func.count()).where(Network.is_free, Network.ready).scalar_subquery()
 
 
 async def reconcile_networks(context: WorkerContext, inventory: Inventory) -> int:
-    """Correct networks' rows, then create missing pool networks or drop surplus ones.
+    """Correct networks' rows, then create missing pool networks or remove surplus ones.
 
-    Returns the number created. Creates none during launches, which would wait for it.
+    Returns the number created. Calls no engine during launches, which would wait for it, and stops creating as soon as
+    one begins.
     """
-    resources = context.resources
     await _correct(context, inventory)
-    starting = select(func.count()).where(Job.is_live, Job.kind.in_(STARTING))
-    free = select(func.count()).where(Network.is_free, Network.ready)
-    async with resources.reads() as session:
-        busy, ready = await session.scalar(starting), await session.scalar(free) or 0
-    size = resources.settings.network_pool
-    if ready > 2 * size:
-        await _shrink(context, ready - size)
+    size = context.resources.settings.network_pool
     made = 0
-    while not busy and ready + made < size and made < BATCH and await _make_one(context):
+    while (ready := await _ready_while_idle(context)) is not None:
+        if ready > 2 * size:
+            await _shrink(context, min(ready - size, REMOVED))
+            break
+        if ready >= size or made == MADE or not await _make_one(context):
+            break
         made += 1
     return made
+
+
+async def _ready_while_idle(context: WorkerContext) -> int | None:
+    """Return the number of ready networks; None during launches."""
+    async with context.resources.reads() as session:
+        ready: int | None = await session.scalar(select(_READY).where(~_STARTING))
+        return ready
 
 
 async def _correct(context: WorkerContext, inventory: Inventory) -> None:

@@ -111,8 +111,8 @@ async def reconcile_engine(context: WorkerContext) -> None:
         reconcile_seats,
         remove_orphans,
         remove_volumes,
-        reconcile_networks,
         reconcile_idle,
+        reconcile_networks,
     ]
     for part in parts:
         try:

@@ -185,7 +185,7 @@ class Settings(BaseSettings):
     )
     cpu_overcommit: float = Field(10.0, gt=0, description="The same for processors.")
     min_free_disk_mb: int = Field(1024, ge=0, description="With less free on the engine's disk, launches wait.")
-    network_pool: int = Field(16, ge=0, description="Networks kept ready for the next launches.")
+    network_pool: int = Field(40, ge=0, description="Networks kept ready for the next launches.")
     volume_retention_days: int = Field(30, ge=0, description="How long files outlive a workspace that was deleted.")
     job_days: int = Field(
         30, ge=1, description="How long ended jobs and their timelines are kept; the last 20 of each workspace stay."

@@ -4,20 +4,23 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import delete, select, update
 
 from app.models import DesiredState, Job, JobKind, Network, User, Volume, Workspace, WorkspaceStatus, utcnow
 from app.resources import Resources
+from app.runtime import spec
 from app.runtime.base import EngineUnavailable, Event, Inventory, RunState
 from app.workspaces import service
 from app.workspaces.observe import RESTARTS
 from app.workspaces.ownership import installation_id
 from app.workspaces.views import view_workspace
 from tests.conftest import TestWorker
-from tests.support.driving import admit_waiting, drive, only, row_of, run_one, until
+from tests.support.driving import accept, admit_waiting, drive, only, row_of, run_one, until
 from tests.support.fakes import FakeRuntime
 from tests.support.waiting import PATIENCE
 from workers.loops.engine_events import watch
+from workers.loops.network_pool import REMOVED
 from workers.loops.reconcile import reconcile_engine
 
 
@@ -242,6 +245,35 @@ async def test_the_pool_is_filled_while_nobody_launches_and_serves_the_next(
     before = dict(runtime.networks)
     await run_one(resources, worker)
     assert runtime.networks == before
+
+
+async def test_no_network_is_made_once_somebody_launches(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_network = runtime.ensure_network
+
+    async def launch_after_the_second(instance: str, network: spec.Network) -> None:
+        await ensure_network(instance, network)
+        if len(runtime.networks) == 2:
+            await accept(resources)
+
+    monkeypatch.setattr(runtime, "ensure_network", launch_after_the_second)
+    for _ in range(2):
+        await reconcile_engine(worker.context)
+    assert len(runtime.networks) == 2
+
+
+async def test_surplus_networks_are_removed_a_few_in_each_pass(
+    resources: Resources, worker: TestWorker, runtime: FakeRuntime
+) -> None:
+    await reconcile_engine(worker.context)
+    made = len(runtime.networks)
+    object.__setattr__(resources, "settings", resources.settings.model_copy(update={"network_pool": 4}))
+    left = []
+    for _ in range(3):
+        await reconcile_engine(worker.context)
+        left.append(len(runtime.networks))
+    assert left == [made - REMOVED, made - 2 * REMOVED, made - 2 * REMOVED]
 
 
 async def test_a_network_that_the_engine_lost_is_forgotten(

@@ -98,7 +98,7 @@ async def test_a_list_tells_the_same_as_a_poll(
     poll = (await client.get(f"/api/jobs/{jobs[-1].id}", headers=waiting[-1].headers)).json()
     async with resources.reads() as session:
         job = await session.get_one(Job, jobs[-1].id)
-        async with counted(resources.engine) as statements:
+        async with counted(resources.engine, resources.reader) as statements:
             (view,) = await view_jobs(session, resources, [job], "en")
     assert (view.position, poll["position"]) == (3, 3)
     assert view.eta_seconds is not None

@@ -304,6 +304,6 @@ async def test_plans_meet_without_beginning_a_seat_twice(resources: Resources) -
 
 
 async def test_a_pass_with_nothing_to_do_asks_once(resources: Resources, worker: TestWorker) -> None:
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         await work(worker.context)
     assert len(statements) == 1, statements

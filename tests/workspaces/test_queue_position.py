@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from app.models import Job, JobKind, utcnow
 from app.resources import Resources
@@ -82,7 +82,7 @@ async def test_only_the_last_ten_that_found_room_make_the_pace(
             at = utcnow() - timedelta(seconds=number)
             times = {"admitted_at": at, "created_at": at - timedelta(seconds=30), "finished_at": at}
             made = {**row, **times, "id": func.gen_random_uuid()}
-            await session.execute(Job.__table__.insert().values(made))
+            await session.execute(insert(Job.metadata.tables["jobs"]).values(made))
     answer = await client.get(f"/api/jobs/{jobs[-1].id}", headers=waiting[-1].headers)
     # Nine seconds and what this test took lie between the last ten and now.
     assert answer.json()["position"] == WAITING

@@ -5,7 +5,7 @@ LOCK := $(shell command -v uv || echo .venv/bin/uv) pip compile -q --universal -
 CODE := app workers deploy tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-peers chaos test-engines fuzz mutants timing openapi
+.PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-peers simulation chaos test-engines fuzz mutants timing openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,10 @@ bench: bootstrap ## measure everything against its floor, in ten minutes at most
 bench-peers: bootstrap ## measure JupyterHub with DockerSpawner beside Spawner, from their packages, into the same page
 	@$(STACK) prepare
 	$(PYTHON_VENV) -m bench.peers
+
+simulation: bootstrap ## measure what 10,000 people and 6,000 workspaces cost the platform, into docs/capacity.md, in about ten minutes
+	@$(STACK) prepare
+	$(PYTHON_VENV) -m bench.simulation
 
 chaos: bootstrap ## kill every part in turn under load, and count what was lost; CHAOS="--seed 7 --fault api-killed"
 	@$(STACK) prepare

@@ -7,8 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 HEAD = ("what", "target", "measured", "floor", "ratio", "verdict")
@@ -111,7 +115,7 @@ def not_reached(what: str, why: str, target: str = "") -> Row:
     return Row(what, target, verdict=f"{MISSED}: {' '.join(why.split())[:300].replace('|', '/')}")
 
 
-def as_table(rows: Iterable[Row], head: Sequence[str] = HEAD) -> str:
+def as_table(rows: Iterable["DataclassInstance"], head: Sequence[str] = HEAD) -> str:
     """Rows as a Markdown table."""
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join(astuple(row))} |" for row in rows]

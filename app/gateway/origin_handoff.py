@@ -11,7 +11,8 @@ from datetime import timedelta
 from urllib.parse import urlencode
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import Select, exists, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -24,6 +25,7 @@ from app.gateway.errors import TooManyEntries
 from app.models import Handoff, Session, User, Workspace, WorkspaceCookie, utcnow
 from app.resources import Resources
 from app.security.tokens import is_token, new_token
+from app.workspaces.states import ALIVE
 
 CODE_LIFE = timedelta(seconds=60)
 # Codes per session in that time, redeemed or not: each redeemed one adds a cookie and an audit row.
@@ -35,45 +37,43 @@ _visitor, _owner = aliased(User, name="visitor"), aliased(User, name="owner")
 async def make_code(
     session: AsyncSession, resources: Resources, caller: Principal, slug: str, template: str, state: str
 ) -> str | None:
-    """Create a code for one workspace cookie, valid for a minute in the browser that holds `state`.
+    """Create a code for one workspace cookie, valid for a minute in the browser that holds `state`. Two statements.
 
-    Returns None without a workspace that the caller may enter. Raises `TooManyEntries`.
+    Returns None without a live workspace that the caller may enter. Raises `TooManyEntries`.
     """
-    workspace_id = await _find_enterable(session, resources, caller, slug, template)
+    # Locks the session's row: concurrent requests must count each other's codes.
+    enterable = _enterable(resources, caller, slug, template).join(Session, Session.id == caller.session_id)
+    workspace_id = await session.scalar(enterable.with_for_update(of=Session, key_share=True))
     if workspace_id is None:
         return None
-    # Serialises concurrent requests, which must count each other's codes.
-    await session.execute(select(Session.id).where(Session.id == caller.session_id).with_for_update(key_share=True))
-    lately = and_(Handoff.session_id == caller.session_id, Handoff.expires_at > utcnow())
-    if (await session.scalar(select(func.count()).where(lately)) or 0) >= MAX_CODES:
+    code, now = new_token(), utcnow()
+    lately = select(func.count()).where(Handoff.session_id == caller.session_id, Handoff.expires_at > now)
+    values = {
+        Handoff.code_hash: resources.tokens.hash("handoff", f"{code}.{state}"),
+        Handoff.session_id: caller.session_id,
+        Handoff.workspace_id: workspace_id,
+        Handoff.expires_at: now + CODE_LIFE,
+    }
+    row = select(*(literal(value, column.type) for column, value in values.items()))
+    made = insert(Handoff).from_select(list(values), row.where(lately.scalar_subquery() < MAX_CODES))
+    if await session.scalar(made.returning(Handoff.workspace_id)) is None:
         raise TooManyEntries(headers={"Retry-After": str(int(CODE_LIFE.total_seconds()))})
-    code = new_token()
-    session.add(
-        Handoff(
-            code_hash=resources.tokens.hash("handoff", f"{code}.{state}"),
-            session_id=caller.session_id,
-            workspace_id=workspace_id,
-            expires_at=utcnow() + CODE_LIFE,
-        )
-    )
     return code
 
 
-async def _find_enterable(
-    session: AsyncSession, resources: Resources, caller: Principal, slug: str, template: str
-) -> UUID | None:
-    """Return the workspace of this name if the caller may enter it."""
-    query = (
+def _enterable(resources: Resources, caller: Principal, slug: str, template: str) -> Select[UUID]:
+    """Select the id of the live workspace of this name if the caller may enter it."""
+    return (
         select(Workspace.id)
         .join(_owner, _owner.id == Workspace.user_id)
         .join(_visitor, _visitor.id == caller.user.id)
         .where(
             _owner.slug == slug,
             Workspace.template == template,
+            Workspace.status.in_(ALIVE),
             may_enter(resources.settings.host_mode, _visitor, _owner),
         )
     )
-    return await session.scalar(query)
 
 
 async def enter_url(
@@ -82,7 +82,8 @@ async def enter_url(
     """Return the address that brings the caller's browser, signed in, to `next_path` of this workspace.
 
     `next_path` and `state` come from the query of `/open/{route}`. Without a state, the browser first visits the
-    workspace's origin, gets one, and returns. None if the route is unknown or foreign. Writes only with a state.
+    workspace's origin, gets one, and returns. None if the route is unknown or foreign, or nothing is alive there: the
+    gateway resumes a paused workspace. Writes only with a state.
     """
     names = split_route(route)
     if names is None:
@@ -91,7 +92,7 @@ async def enter_url(
     known = state if state is not None and is_token(state) else None
     path = safe_path(next_path)
     if known is None:
-        found = await _find_enterable(session, resources, caller, *names)
+        found = await session.scalar(_enterable(resources, caller, *names))
         return f"{origin}{base}{path}" if found is not None else None
     code = await make_code(session, resources, caller, *names, known)
     if code is None:
@@ -105,13 +106,14 @@ async def exchange(
     """Exchange a code for the workspace cookie's value; None unless it is unused, unexpired, for this route and one of
     the states, with a live session. One statement checks all states, as a request may carry many.
     """
+    now = utcnow()
     hashes = [digest for state in states for digest in resources.tokens.hashes("handoff", f"{code}.{state}")]
-    spent = await session.execute(
+    spent = (
         update(Handoff)
         .where(
             Handoff.code_hash.in_(hashes),
             Handoff.spent_at.is_(None),
-            Handoff.expires_at > utcnow(),
+            Handoff.expires_at > now,
             Handoff.session_id == Session.id,
             Handoff.workspace_id == Workspace.id,
             Workspace.template == route.template,
@@ -120,25 +122,30 @@ async def exchange(
             Session.user_id == _visitor.id,
             _visitor.blocked_at.is_(None),
             may_enter(resources.settings.host_mode, _visitor, _owner),
-            session_lives(),
+            session_lives(now),
         )
-        .values(spent_at=utcnow())
-        .returning(Handoff.session_id, Handoff.workspace_id, _visitor.id, Workspace.user_id)
-        .execution_options(synchronize_session=False)
+        .values(spent_at=now)
+        .returning(
+            Handoff.session_id, Handoff.workspace_id, _visitor.id.label("visitor_id"), _visitor.email, Workspace.user_id
+        )
+        .cte("spent")
     )
-    row = spent.one_or_none()
+    value = new_token()
+    made = {
+        WorkspaceCookie.token_hash: literal(resources.tokens.hash("workspace", value), WorkspaceCookie.token_hash.type),
+        WorkspaceCookie.session_id: spent.c.session_id,
+        WorkspaceCookie.workspace_id: spent.c.workspace_id,
+        WorkspaceCookie.created_at: literal(now, WorkspaceCookie.created_at.type),
+    }
+    cookie = insert(WorkspaceCookie).from_select(list(made), select(*made.values()))
+    row = (await session.execute(select(spent).add_cte(cookie.cte("cookie")))).one_or_none()
     if row is None:
         return None
-    session_id, workspace_id, visitor_id, owner_id = row
-    value = new_token()
-    digest = resources.tokens.hash("workspace", value)
-    session.add(WorkspaceCookie(token_hash=digest, session_id=session_id, workspace_id=workspace_id))
-    visitor = await session.get_one(User, visitor_id)
-    how = "owner" if visitor_id == owner_id else await entered_as(session, workspace_id, visitor)
-    trail.identify(session_id=session_id)
-    trail.record(
-        session, "workspace_entered", "workspace", str(workspace_id), actor=visitor, detail=f"{route.template}: {how}"
-    )
+    visitor = User(id=row.visitor_id, email=row.email)
+    how = "owner" if row.visitor_id == row.user_id else await entered_as(session, row.workspace_id, visitor)
+    trail.identify(session_id=row.session_id)
+    detail = f"{route.template}: {how}"
+    trail.record(session, "workspace_entered", "workspace", str(row.workspace_id), actor=visitor, detail=detail)
     return value
 
 

@@ -22,8 +22,6 @@ from app.web.home import SeenDep
 from app.web.rendering import page
 from app.workspaces import service
 from app.workspaces.dependencies import WatchDep
-from app.workspaces.states import ALIVE
-from app.workspaces.views import find_workspace, status_of
 
 router = APIRouter(prefix="/open/{route}", include_in_schema=False, dependencies=[Depends(check_same_origin)])
 
@@ -97,16 +95,12 @@ async def start(
 async def _way_in(resources: Resources, caller: Principal, to: Destination) -> str | None:
     """Return the address that enters a live workspace; raises `NotFound` if the caller may not enter."""
     async with resources.unit_of_work() as session:
-        if to.slug == caller.user.slug:
-            workspace = await find_workspace(session, caller.user.id, to.template)
-        else:
-            workspace = await find_shared(session, resources, caller.user, to.slug, to.template)
-            if workspace is None:
-                raise NotFound
-        # The gateway resumes a paused one.
-        if status_of(workspace) not in ALIVE:
-            return None
-        return await enter_url(session, resources, caller, to.route, to.path, to.state)
+        url = await enter_url(session, resources, caller, to.route, to.path, to.state)
+        if url is not None or to.slug == caller.user.slug:
+            return url
+        if await find_shared(session, resources, caller.user, to.slug, to.template) is None:
+            raise NotFound
+        return None
 
 
 def _check_owner(caller: Principal, to: Destination) -> None:

@@ -18,9 +18,11 @@ from app.models import Handoff, Job, JobState, Session, Workspace, WorkspaceCook
 from app.resources import Resources
 from app.security.tokens import new_token
 from app.workspaces.jobs.subscriptions import JobSubscriptions
+from app.workspaces.states import ALIVE
 from tests.api.streaming import make_job
 from tests.support.clocks import Time
 from tests.support.factories import SignedIn, sign_in
+from tests.support.statements import counted
 from tests.support.url_modes import HOST, PATH
 from tests.support.waiting import SOON
 
@@ -54,6 +56,26 @@ class TestHandOver:
         assert await code_for(resources, alice, "alice") is not None
         for slug, template in (("bob", "hello"), ("alice", "jupyter"), ("nobody", "hello")):
             assert await code_for(resources, alice, slug, template) is None
+
+    async def test_a_code_is_made_and_spent_in_two_statements_each(self, resources: Resources) -> None:
+        alice = await sign_in(resources)
+        await own(resources, alice)
+        async with counted(resources.engine) as making:
+            code = await code_for(resources, alice, "alice")
+        assert code is not None
+        async with counted(resources.engine) as spending:
+            assert await spend(resources, code, "alice") is not None
+        assert (len(making), len(spending)) == (2, 2)
+
+    @pytest.mark.parametrize("status", WorkspaceStatus)
+    async def test_a_code_is_made_for_what_runs_or_is_paused(
+        self, resources: Resources, status: WorkspaceStatus
+    ) -> None:
+        alice = await sign_in(resources)
+        workspace = await own(resources, alice)
+        async with resources.unit_of_work() as session:
+            await session.execute(update(Workspace).where(Workspace.id == workspace.id).values(status=status))
+        assert (await code_for(resources, alice, "alice") is not None) == (status in ALIVE)
 
     async def test_a_code_buys_nothing_under_another_name_or_for_another_browser(self, resources: Resources) -> None:
         alice, bob = await sign_in(resources), await sign_in(resources, "bob")

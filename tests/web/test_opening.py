@@ -16,6 +16,7 @@ from tests.support.browsers import Page, make_workspace
 from tests.support.clocks import Time
 from tests.support.driving import admit_waiting
 from tests.support.factories import SignedIn, sign_in
+from tests.support.statements import counted
 
 HTMX = {"HX-Request": "true"}
 
@@ -32,6 +33,16 @@ async def test_a_running_workspace_is_entered_at_its_own_origin(
     query = parse_qs(there.query)
     assert query["next"] == ["/lab?x=1"]
     assert len(query["code"][0]) == 43
+
+
+async def test_the_way_in_costs_three_statements(
+    hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
+) -> None:
+    await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
+    assert (await hers.get("/open/alice-hello")).status_code == 303
+    async with counted(resources.engine) as statements:
+        assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
+    assert len(statements) <= 3, "\n".join(statements)
 
 
 async def test_a_browser_that_has_not_been_there_goes_there_first(

@@ -48,13 +48,12 @@ async def claim(session: AsyncSession, settings: Settings, template: Template, w
     has_files = select(Volume.id).where(Volume.workspace_id == workspace.id).exists()
     waits = select(Job.id).where(Job.template == template.key, Job.is_live, Job.blocked_by.is_not(None)).exists()
     row = update(Seat).where(Seat.id == oldest.scalar_subquery(), *ready, ~has_network, ~has_files, ~waits)
-    row = row.values(state=SeatState.CLAIMED, claimed_at=utcnow())
-    seat: Seat | None = await session.scalar(row.returning(Seat))
+    taken = row.values(state=SeatState.CLAIMED, claimed_at=utcnow()).returning(Seat).cte("taken")
+    network = update(Network).where(Network.seat_id == taken.c.id).values(workspace_id=workspace.id, seat_id=None)
+    both = select(Seat).from_statement(select(taken).add_cte(network.cte("network")))
+    seat: Seat | None = await session.scalar(both)
     if seat is None:
         return None
-    await session.execute(
-        update(Network).where(Network.seat_id == seat.id).values(workspace_id=workspace.id, seat_id=None)
-    )
     if template.volume:
         name = seat_volume(settings, seat.id)
         session.add(Volume(name=name, user_id=workspace.user_id, workspace_id=workspace.id, template=template.key))

@@ -10,9 +10,12 @@ import pytest
 from app.resources import Resources
 from tests.conftest import TestWorker
 from tests.support.factories import SignedIn, sign_in
+from tests.support.seats import fill, want
 from tests.support.statements import counted
 
 MOST = 7
+# With the claim, and the status that the seat brings along; with the volume's row where the template has one.
+MOST_WARM = {"hello": 9, "jupyter": 10}
 
 
 async def launch(client: httpx.AsyncClient, resources: Resources, who: SignedIn) -> tuple[httpx.Response, list[str]]:
@@ -55,6 +58,18 @@ async def test_a_launch_that_joins_another_or_has_nothing_to_do_costs_no_more(
     running, statements = await launch(client, resources, alice)
     assert running.status_code == 200
     assert len(statements) <= MOST, "\n".join(statements)
+
+
+@pytest.mark.parametrize("template", MOST_WARM)
+async def test_a_warm_launch_costs_a_claim_more(
+    client: httpx.AsyncClient, resources: Resources, worker: TestWorker, alice: SignedIn, template: str
+) -> None:
+    want(resources, 1, template)
+    await fill(resources, worker)
+    async with counted(resources.engine) as statements:
+        answer = await client.post(f"/api/container/launch/{template}", headers=alice.headers)
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
+    assert len(statements) <= MOST_WARM[template], "\n".join(statements)
 
 
 async def test_no_statement_of_a_launch_takes_a_lock_that_all_share(

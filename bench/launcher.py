@@ -48,6 +48,11 @@ class Launcher:
         self._client, self._accounts, self._template = client, accounts, template
         self._launched: list[Launch] = []
 
+    @property
+    def next_account(self) -> Account:
+        """Whose launch the next one is."""
+        return self._accounts[-1]
+
     async def post(self) -> Launch:
         """A user's first launch, accepted or not."""
         account, began = self._accounts.pop(), time.perf_counter()

@@ -51,6 +51,7 @@ class Section:
 
 
 ONE_WORKER = Installation(worker_module="bench.fake_worker", changes=one_worker.SETTINGS)
+WARM = Installation(mode="host", changes=warm.SETTINGS)
 BURNING = Installation(changes={"SPAWNER_CATALOG": str(ROOT / "bench" / "catalog.yaml")})
 
 SECTIONS = (
@@ -68,7 +69,7 @@ SECTIONS = (
     Section("people", people.people, 110, "100 people sign in and launch within a minute", fresh=True),
     Section("crowd", people.crowd, 110, "300 people within a minute", fresh=True),
     Section("worker", one_worker.one_worker, 100, "600 launches through one worker with a slow engine", ONE_WORKER),
-    Section("warm", warm.warm, 80, "until a workspace's page answers", Installation(mode="host")),
+    Section("warm", warm.warm, 80, "until the page of a warm workspace answers", WARM),
     Section("priorities", priorities.priorities, 90, "launches while workspaces burn the processor", BURNING),
     Section("filled", filled.filled, 150, "100,000 users and 1,000,000 jobs against an empty installation", fresh=True),
 )

@@ -132,6 +132,26 @@ def test_three_workers_are_three_and_share_the_jobs(project: Project, walter: Pe
     wait_until(lambda: not project.unhealthy(), PATIENCE, lambda: StepFailed(str(project.unhealthy())), pause=0.5)
 
 
+def test_two_gateways_share_the_work_and_one_may_leave(project: Project, walter: Person) -> None:
+    url = walter.launch()
+    project.compose("up", "-d", "--scale", "gateway=2")
+    wait_until(lambda: not project.unhealthy(), PATIENCE, lambda: StepFailed(str(project.unhealthy())), pause=0.5)
+    names = [item["Name"].lstrip("/") for item in project.containers("gateway")]
+    assert len(names) == 2
+
+    def answers(times: int) -> None:
+        for _ in range(times):
+            assert walter.open(url).status_code == 200, project.logs()
+            assert walter.browser.echo(url, "Grüße") == "Grüße"
+
+    answers(10)
+    for name in names:
+        subprocess.run(["docker", "stop", name], check=True, capture_output=True)
+        answers(5)
+        subprocess.run(["docker", "start", name], check=True, capture_output=True)
+        wait_until(lambda: not project.unhealthy(), PATIENCE, lambda: StepFailed(str(project.unhealthy())), pause=0.5)
+
+
 def test_a_power_cut_down_and_up_again_keep_workspaces_accounts_and_sign_ins(project: Project, walter: Person) -> None:
     url = walter.launch()
     before = project.workspaces()

@@ -60,10 +60,10 @@ class TestHandOver:
     async def test_a_code_is_made_and_spent_in_two_statements_each(self, resources: Resources) -> None:
         alice = await sign_in(resources)
         await own(resources, alice)
-        async with counted(resources.engine) as making:
+        async with counted(resources.engine, resources.reader) as making:
             code = await code_for(resources, alice, "alice")
         assert code is not None
-        async with counted(resources.engine) as spending:
+        async with counted(resources.engine, resources.reader) as spending:
             assert await spend(resources, code, "alice") is not None
         assert (len(making), len(spending)) == (2, 2)
 

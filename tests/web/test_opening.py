@@ -40,7 +40,7 @@ async def test_the_way_in_costs_three_statements(
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING)
     assert (await hers.get("/open/alice-hello")).status_code == 303
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
     assert len(statements) <= 3, "\n".join(statements)
 

@@ -66,7 +66,7 @@ async def test_a_warm_launch_costs_a_claim_more(
 ) -> None:
     want(resources, 1, template)
     await fill(resources, worker)
-    async with counted(resources.engine) as statements:
+    async with counted(resources.engine, resources.reader) as statements:
         answer = await client.post(f"/api/container/launch/{template}", headers=alice.headers)
     assert (answer.status_code, answer.json()["status"]) == (202, "running")
     assert len(statements) <= MOST_WARM[template], "\n".join(statements)

@@ -101,19 +101,24 @@ def test_a_template_with_another_oci_runtime_is_made_under_it() -> None:
     assert "Runtime" not in container_body(SPEC, Allowed(), publish=False)["HostConfig"]
 
 
-@pytest.mark.parametrize("user", ["0", None], ids=["root", "the image's user"])
-async def test_no_socket_of_a_family_that_egress_rules_do_not_hold_opens(user: str | None, attack: Attack) -> None:
+@pytest.mark.parametrize(
+    ("user", "warm"), [("0", False), (None, False), ("0", True)], ids=["root", "the image's user", "in a warm seat"]
+)
+async def test_no_socket_of_a_family_that_egress_rules_do_not_hold_opens(
+    user: str | None, warm: bool, attack: Attack
+) -> None:
     spec, _ = await attack.spec(user=user)
-    endpoint = await attack.run(spec, {})
+    endpoint = await attack.run(spec, {}, warm=warm)
     opened = json.loads(await fetch(endpoint, "/families", seconds=PATIENCE))
     assert opened.keys() <= {UNIX, IPV4, IPV6, NETLINK}
     assert opened.keys() >= {UNIX, IPV4}
     assert set(opened[NETLINK]) == {0}
 
 
-async def test_calls_that_pass_the_list_by_or_take_what_all_share_are_refused(attack: Attack) -> None:
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "in a warm seat"])
+async def test_calls_that_pass_the_list_by_or_take_what_all_share_are_refused(warm: bool, attack: Attack) -> None:
     spec, _ = await attack.spec(user="0")
-    endpoint = await attack.run(spec, {})
+    endpoint = await attack.run(spec, {}, warm=warm)
     said = json.loads(await fetch(endpoint, "/calls"))
     assert said == {
         **dict.fromkeys(("io_uring_setup", "io_setup", "clone3", "mq_open"), "ENOSYS"),

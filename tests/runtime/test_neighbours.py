@@ -41,14 +41,14 @@ def _set(name: str, value: int) -> None:
 
 
 @pytest.fixture
-async def two(attack: Attack, prepared: None) -> tuple[Endpoint, Endpoint]:
-    """An attacker and its neighbour, of the same image and so of the same user."""
+async def two(request: pytest.FixtureRequest, attack: Attack, prepared: None) -> tuple[Endpoint, Endpoint]:
+    """An attacker and its neighbour, of the same image and so of the same user. The attacker may be in a warm seat."""
 
-    async def one() -> Endpoint:
+    async def one(*, warm: bool) -> Endpoint:
         spec, _ = await attack.spec(memory_bytes=MEMORY)
-        return await attack.run(spec, {"the internet": (PUBLIC, 53)})
+        return await attack.run(spec, {"the internet": (PUBLIC, 53)}, warm=warm)
 
-    first, second = await asyncio.gather(one(), one())
+    first, second = await asyncio.gather(one(warm=getattr(request, "param", False)), one(warm=False))
     return first, second
 
 
@@ -84,7 +84,15 @@ HOST = {
 }
 
 
-@pytest.mark.parametrize("what", ["terminals", "inotify", "epoll", "pipes", "files"])
+HELD = ["terminals", "inotify", "epoll", "pipes", "files"]
+
+
+@pytest.mark.parametrize(
+    ("what", "two"),
+    [*((what, False) for what in HELD), ("terminals", True), ("pipes", True)],
+    ids=[*HELD, "terminals in a warm seat", "pipes in a warm seat"],
+    indirect=["two"],
+)
 async def test_neighbours_and_host_have_theirs_while_one_workspace_holds_all_that_it_gets(
     what: str, two: tuple[Endpoint, Endpoint]
 ) -> None:

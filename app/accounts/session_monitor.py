@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ARRAY, Uuid, any_, cast, literal, select, union_all
+from sqlalchemy import select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts.principal import Principal, session_lives, token_lives
+from app.core.db import among
 from app.core.logging import cause
 from app.models import ApiToken, Session, User
 from app.resources import Resources
@@ -75,16 +76,15 @@ class SessionMonitor:
         waiting = list(self._present)
         if not waiting:
             return
-        keys = cast(literal(waiting, ARRAY(Uuid)), ARRAY(Uuid))
         sessions = (
             select(Session.id)
             .join(User, User.id == Session.user_id)
-            .where(Session.id == any_(keys), session_lives(), User.blocked_at.is_(None))
+            .where(among(Session.id, waiting), session_lives(), User.blocked_at.is_(None))
         )
         tokens = (
             select(ApiToken.id)
             .join(User, User.id == ApiToken.user_id)
-            .where(ApiToken.id == any_(keys), token_lives(), User.blocked_at.is_(None))
+            .where(among(ApiToken.id, waiting), token_lives(), User.blocked_at.is_(None))
         )
         async with resources.reads() as session:
             alive = set(await session.scalars(union_all(sessions, tokens)))

@@ -82,11 +82,6 @@ def demote(address: Address) -> None:
     _change_status(address, StatusChange.DEMOTE, "is no admin")
 
 
-@admins.callback()
-def _group() -> None:
-    """Make `create` a subcommand: Typer collapses a group of one command."""
-
-
 @admins.command()
 def create(
     address: Address,

@@ -14,11 +14,6 @@ from workers.context import WorkerContext, open_context
 app = typer.Typer(no_args_is_help=True, help="Images of the catalogue.")
 
 
-@app.callback()
-def _group() -> None:
-    """Make `pull` a subcommand: Typer collapses a group of one command."""
-
-
 @app.command()
 def pull(
     names: Annotated[list[str] | None, typer.Argument(help="Keys of templates; without one, all of them.")] = None,

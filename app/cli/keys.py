@@ -26,8 +26,3 @@ def rotate(
     except (OSError, ValueError) as error:
         raise SystemExit(f"{path} stays as it is: {getattr(error, 'strerror', None) or error}") from None
     typer.echo(f"{path} begins with a fresh secret; {kept - 1} older {'ones verify' if kept != 2 else 'one verifies'}")
-
-
-@app.callback()
-def _group() -> None:
-    """Make `rotate` a subcommand: Typer collapses a group of one command."""

@@ -7,11 +7,6 @@ from workers.liveness import probe
 app = typer.Typer(no_args_is_help=True, help="Workers.")
 
 
-@app.callback()
-def _group() -> None:
-    """Make `live` a subcommand: Typer collapses a group of one command."""
-
-
 @app.command()
 def live() -> None:
     """Exit with 0 if a worker of this host reported within seconds and its engine answers: a liveness probe."""

@@ -28,6 +28,7 @@ from app.core.supervise import background_loop, on_shutdown_signal
 from app.health.processes import register
 from app.health.router import router as health
 from app.http import direct, problems
+from app.http.included import included
 from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.http.proxy_headers import ProxyHeadersMiddleware
 from app.openapi import document
@@ -48,6 +49,7 @@ ROUTERS = (
     *(admin, admin_access, invitations),
     *(part.router for part in (users_router, workspaces_router, jobs_router, audit_router)),
 )
+ROUTES = included(*ROUTERS)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -72,8 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.state.denials = Denials()
     app.state.record_denial = app.state.denials.record_denial
-    for router in ROUTERS:
-        app.include_router(router)
+    app.router.routes.extend(ROUTES)
     install_pages(app, documented=documented)
     document.install(app)
     _add_middleware(app, settings)

@@ -5,11 +5,15 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.http.included import included
 from app.web import account, docs, error_pages, home, open_workspace, sharing, sign_in
 from app.web.rendering import STATIC
 
 KEEP = "public, max-age=31536000, immutable"
 ASK = "no-cache"
+DOCS = included(docs.router)
+# `home` comes behind pages with names of their own: its card routes match any word.
+PAGES = included(*(part.router for part in (sign_in, sharing, home, open_workspace, account)))
 
 
 class Files(StaticFiles):
@@ -25,9 +29,7 @@ def install_pages(app: FastAPI, *, documented: bool) -> None:
     """Add pages, static files and HTML error pages."""
     if documented:
         app.mount("/static-docs", Files(directory=docs.FILES), name="static-docs")
-        app.include_router(docs.router)
+        app.router.routes.extend(DOCS)
     app.mount("/static", Files(directory=STATIC), name="static")
-    # Before home, whose card routes match any word.
-    for part in (sign_in, sharing, home, open_workspace, account):
-        app.include_router(part.router)
+    app.router.routes.extend(PAGES)
     app.state.error_page = error_pages.error_page

@@ -59,30 +59,35 @@ def make_redis(url: str) -> Redis:
     return redis
 
 
-@asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Create everything lazily, without connecting, and close it at the end."""
+def make_resources(settings: Settings, engine: AsyncEngine, reader: Reader, redis: Redis) -> Resources:
+    """Build the bundle over connections that the caller closes. Raises `CatalogInvalid`."""
     catalog = load_catalog(
         settings.catalog, settings.allowed, digests=settings.require_digests, host_mode=settings.host_mode
     )
+    tokens = Tokens(settings)
+    return Resources(
+        settings=settings,
+        catalog=catalog,
+        tokens=tokens,
+        engine=engine,
+        sessions=make_sessions(engine),
+        reads=make_reads(engine),
+        reader=reader,
+        redis=redis,
+        limits=LinkLimits(settings, tokens, redis),
+        outbox=Outbox(redis, settings.instance),
+    )
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Create everything lazily, without connecting, and close it at the end."""
     engine = make_engine(settings.database_url, pool_size=settings.database_pool - settings.read_connections)
     reading = make_engine(settings.database_url, pool_size=settings.read_connections)
     reader = Reader(reading, settings.read_connections)
     redis = make_redis(settings.redis_url)
-    tokens = Tokens(settings)
     try:
-        yield Resources(
-            settings=settings,
-            catalog=catalog,
-            tokens=tokens,
-            engine=engine,
-            sessions=make_sessions(engine),
-            reads=make_reads(engine),
-            reader=reader,
-            redis=redis,
-            limits=LinkLimits(settings, tokens, redis),
-            outbox=Outbox(redis, settings.instance),
-        )
+        yield make_resources(settings, engine, reader, redis)
     finally:
         await redis.aclose()
         await reader.close()

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,6 @@ from typing import Any, cast
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.applications import Starlette
 from xdist.scheduler import LoadScopeScheduling
@@ -27,11 +26,12 @@ from app.core.supervise import background_loop
 from app.gateway import app as gateway_app
 from app.mail.sender import SmtpMailer
 from app.main import create_app
-from app.resources import Resources, open_resources
+from app.resources import Resources, make_redis, make_resources
 from app.runtime.base import Runtime
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from deploy.stack.services import APPLICATION_ROLE, Children, Services, private_services
 from tests.support.clocks import Time
+from tests.support.connections import Engines
 from tests.support.emails import Inbox, PostOffice, open_post_office
 from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.fakes import FakeRuntime, http_peer
@@ -112,6 +112,14 @@ async def owner(services: Services) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
+@pytest.fixture(scope="session")
+async def engines() -> AsyncIterator[Engines]:
+    """Engines of this process, for the tests' bundles."""
+    made = Engines()
+    yield made
+    await made.close()
+
+
 def make_settings(services: Services) -> Settings:
     """Settings of a development installation, on these servers."""
     return Settings(
@@ -144,18 +152,20 @@ async def cancel(tasks: set[asyncio.Task[Any]]) -> None:
 
 
 @pytest.fixture
-async def resources(settings: Settings, owner: AsyncEngine) -> AsyncIterator[Resources]:
+async def resources(settings: Settings, owner: AsyncEngine, engines: Engines) -> AsyncIterator[Resources]:
     """An open bundle over empty tables and an empty Redis.
 
     What a failed test left running is ended with it: it would write into the tables of the next one.
     """
     before = asyncio.all_tasks()
-    async with open_resources(settings) as opened:
-        async with owner.begin() as connection:
-            await connection.execute(text(EMPTY_TABLES))
-        await opened.redis.flushall()
-        yield opened
-        await cancel(asyncio.all_tasks() - before)
+    async with owner.begin() as connection:
+        await connection.exec_driver_sql(EMPTY_TABLES)
+    await engines.tidy()
+    async with aclosing(make_redis(settings.redis_url)) as redis:
+        await redis.flushall()
+        with engines.lend(settings) as (engine, reader):
+            yield make_resources(settings, engine, reader, redis)
+            await cancel(asyncio.all_tasks() - before)
 
 
 @pytest.fixture

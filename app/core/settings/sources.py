@@ -20,6 +20,16 @@ def given_variables(settings: type[BaseSettings]) -> dict[str, str | None]:
     return {**DotEnvSettingsSource(settings).env_vars, **EnvSettingsSource(settings).env_vars}
 
 
+def read_setting(settings: type[BaseSettings], name: str) -> str:
+    """Return one setting as `settings` would read it, unvalidated, for programs that need only this one.
+
+    Raises `SettingsError` for an unusable file.
+    """
+    named = given_variables(settings)
+    found = named.get(f"{settings.model_config['env_prefix']}{name}".lower()) or FileSource(settings, named)().get(name)
+    return str(found or settings.model_fields[name].default)
+
+
 class FileSource(PydanticBaseSettingsSource):
     """Reads each secret (a setting with `repr=False`) from the file that its `…_FILE` names.
 

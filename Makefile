@@ -2,7 +2,7 @@
 PYTHON_VENV := .venv/bin/python
 STACK := $(PYTHON_VENV) -m deploy.stack
 LOCK := $(shell command -v uv || echo .venv/bin/uv) pip compile -q --universal --generate-hashes --no-header --python-version 3.11 $(UPGRADE)
-CODE := app workers deploy tests bench
+CODE := app workers alembic deploy tests bench
 
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap up down status logs inbox demo clean test lint audit lock format compose-images bench bench-peers simulation chaos test-engines fuzz mutants timing openapi

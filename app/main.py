@@ -68,6 +68,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # FastAPI's page loads scripts from another server; app.web.docs has our own
         redoc_url=None,
         lifespan=_lifespan,
+        # It would ask three providers at each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.leaving = False

@@ -152,7 +152,8 @@ async def answer_scoped_user(
     _identify(request, caller)
     caller = await require_scoped_user(request, caller)
     response = await answer(caller, rows)
-    response.background = BackgroundTask(_touch, resources, caller)
+    if principal.is_touch_due(caller):
+        response.background = BackgroundTask(_touch, resources, caller)
     return response
 
 

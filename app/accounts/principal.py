@@ -203,15 +203,20 @@ async def confirm(resources: Resources, caller: Principal) -> None:
         raise Unauthorized
 
 
+def is_touch_due(caller: Principal) -> bool:
+    """Return whether the use of the session or token was not recorded within the last minute."""
+    return caller.seen_at is None or caller.seen_at <= utcnow() - SEEN_EVERY
+
+
 async def touch_last_seen(resources: Resources, caller: Principal) -> None:
     """Record the use of the session or token, at most once a minute. Safe to race and repeat."""
     if caller.token_id is not None:
         await touch_token(resources, caller.token_id, caller.seen_at)
         return
+    if not is_touch_due(caller):
+        return
     now = utcnow()
     before = now - SEEN_EVERY
-    if caller.seen_at is not None and caller.seen_at > before:
-        return
     async with resources.unit_of_work() as session:
         stale = Session.seen_at <= before
         await session.execute(update(Session).where(Session.id == caller.session_id, stale).values(seen_at=now))

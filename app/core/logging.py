@@ -5,13 +5,18 @@ Query strings, cookies, headers and bodies contain secrets and are never logged.
 
 import json
 import logging
-import sys
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import structlog
 
 MAX_CAUSE = 200
+# Fields of the current request or job. One variable: structlog has one for each field, which costs as many lookups.
+_bound: ContextVar[Mapping[str, object]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
 # SQLSTATE classes whose messages describe the server, roles or tables. Other messages may contain values.
 TELLING_STATES = ("08", "28", "3D", "42501", "42P01", "42703", "53", "55P03", "57")
 
@@ -38,19 +43,66 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0][:MAX_CAUSE]
 
 
-def bind_to_request(**fields: str) -> None:
+def bind_anew(**fields: object) -> None:
+    """Begin a request: its log lines have these fields alone."""
+    _bound.set(fields)
+
+
+def bind(**fields: object) -> None:
+    """Add fields to the log lines of the current request or job."""
+    _bound.set({**_bound.get(), **fields})
+
+
+def bind_to_request(**fields: object) -> None:
     """Add fields to the log lines of the current request; without a request, do nothing."""
-    if "request_id" in structlog.contextvars.get_contextvars():
-        structlog.contextvars.bind_contextvars(**fields)
+    if "request_id" in _bound.get():
+        bind(**fields)
+
+
+def _with_bound(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**_bound.get(), **event}
+
+
+def _as_message(_: object, __: str, event: structlog.typing.EventDict) -> tuple[tuple[object], dict[str, object]]:
+    return (event,), {}
 
 
 def _redact(
     redact: Callable[[str], str], _: object, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """Remove the platform's secrets from every text of a log line."""
+    together = " ".join([value for value in event.values() if isinstance(value, str)])
+    if redact(together) == together:
+        return event
     return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
+class _EventFormatter(logging.Formatter):
+    """Renders structlog's events, and other libraries' messages as events. structlog's own formatter copies each record
+    and costs three times as much.
+    """
+
+    def __init__(self, processors: Sequence[structlog.typing.Processor]) -> None:
+        super().__init__()
+        self._processors = processors
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.msg, dict):
+            event = dict(record.msg)
+        else:
+            event = {**_bound.get(), "event": record.getMessage(), "level": record.levelname.lower()}
+            if record.exc_info:
+                event["exc_info"] = record.exc_info
+        event["logger"] = record.name
+        event["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
+        rendered: Any = event
+        for processor in self._processors:
+            rendered = processor(None, event["level"], rendered)
+        return str(rendered)
+
+
+# Texts with these are quoted in readable lines.
+_AMBIGUOUS = re.compile(r"[\s=\"']")
 _ENCODER = json.JSONEncoder(default=repr)
 _processors: list[structlog.typing.Processor] = []
 
@@ -59,36 +111,34 @@ def _to_json(_: object, __: str, event: structlog.typing.EventDict) -> str:
     return _ENCODER.encode(event)
 
 
+def _to_text(_: object, __: str, event: structlog.typing.EventDict) -> str:
+    """Render as structlog's console renderer does, which costs more than a whole poll's statement."""
+    head = f"{event.pop('timestamp')} [{event.pop('level'):<9}] {event.pop('event'):<30} [{event.pop('logger')}]"
+    traceback = f"\n{event.pop('exception')}" if "exception" in event else ""
+    return "".join([head, *(f" {name}={_spell(value)}" for name, value in sorted(event.items())), traceback])
+
+
+def _spell(value: object) -> str:
+    return value if isinstance(value, str) and not _AMBIGUOUS.search(value) else repr(value)
+
+
 def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> None:
     """Send structlog and standard-library logs to stderr: JSON, or readable for development.
 
     `redact` removes secrets from texts.
     """
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    # Pretty tracebacks print the values of variables, including secrets.
-    plain = structlog.dev.plain_traceback
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain) if pretty else _to_json
-    )
     # Changed in place: loggers already in use keep a reference to this list.
-    _processors[:] = [*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+    _processors[:] = [_with_bound, structlog.stdlib.add_log_level, _as_message]
     structlog.configure(
         processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    final: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if not pretty:
-        final.append(structlog.processors.format_exc_info)
+    final: list[structlog.typing.Processor] = [structlog.processors.format_exc_info]
     if redact is not None:
         final.append(partial(_redact, redact))
     handler = logging.StreamHandler()
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*final, renderer]))
+    handler.setFormatter(_EventFormatter([*final, _to_text if pretty else _to_json]))
     # Skips source location, thread and process of each line: nothing prints them, and each costs a lookup.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

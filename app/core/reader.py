@@ -129,7 +129,11 @@ class Reader:
     async def fetch(self, select: PreparedSelect, **values: Any) -> list[Row]:
         """Return all rows."""
         arguments = select.arguments(values)
-        await self._take_place()
+        if self._places.locked():
+            await self._wait_for_place()
+        else:
+            # Does not suspend.
+            await self._places.acquire()
         try:
             if (connection := self._take_idle()) is not None:
                 try:
@@ -156,9 +160,9 @@ class Reader:
         self.release()
         await self.engine.dispose()
 
-    async def _take_place(self) -> None:
+    async def _wait_for_place(self) -> None:
         try:
-            async with asyncio.timeout(POOL_SECONDS if self._places.locked() else None):
+            async with asyncio.timeout(POOL_SECONDS):
                 await self._places.acquire()
         except TimeoutError:
             raise PoolTimeout(f"no read connection was free within {POOL_SECONDS} s") from None

@@ -1,9 +1,9 @@
 """Middleware of every request: request id, log line, response headers, limits."""
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
-from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit import trail
+from app.core.logging import bind_anew
 from app.http.errors import HeadersTooLarge, RepeatedHeader
 from app.http.patience import read_patience
 from app.http.problems import render, unexpected
@@ -82,11 +83,10 @@ QUIET = ("/internal/gateway", "/internal/serving", "/livez", "/readyz")
 
 def begin_request(scope: Scope) -> str:
     """Give the request an id, and bind id and client address to log lines and audit trail."""
-    request_id = uuid4().hex[:16]
+    request_id = os.urandom(8).hex()
     scope.setdefault("state", {})["request_id"] = request_id
     address = scope["client"][0] if scope["client"] else ""
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id, **({"client": address} if address else {}))
+    bind_anew(request_id=request_id, **({"client": address} if address else {}))
     trail.origin.set(trail.Origin(address=address, request_id=request_id))
     return request_id
 

@@ -23,7 +23,7 @@ MAX_LENGTH = 4096
 # Tokens in the cache of verified signatures; the oldest is evicted.
 MAX_VERIFIED = 2048
 # Maximum clock difference between machines.
-LEEWAY = timedelta(seconds=30)
+LEEWAY_SECONDS = 30
 # The last base64url character of 64 bytes carries two bits: any other is an alias of the same signature.
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
 _REQUIRED = ["exp", "iat", "aud", "iss", "sub", "sid", "jti"]
@@ -41,10 +41,11 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """Claims of a token whose signature is valid under this key."""
+    """A token whose signature is valid under this key. Times are Unix times."""
 
     key: Key
-    claims: dict[str, Any]
+    begins: int
+    expires: int
     access: Access
 
 
@@ -99,7 +100,7 @@ class Tokens:
         try:
             if verified is None or verified.key not in self._keys():
                 verified = self._verify(token)
-            _check_times(verified.claims)
+            _check_times(verified)
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise InvalidToken from error
         self._verified[digest] = verified
@@ -131,7 +132,7 @@ class Tokens:
             },
         )
         access = Access(UUID(str(claims["sub"])), UUID(str(claims["sid"])), bool(claims.get("is_admin")))
-        return _Verified(key, claims, access)
+        return _Verified(key, *_read_times(claims), access)
 
     def is_ours(self, token: str) -> bool:
         """Return whether the token's header names one of our keys. Verifies nothing: it may be expired or forged."""
@@ -144,10 +145,17 @@ class Tokens:
         return any(key.kid == kid for key in self._keys())
 
 
-def _check_times(claims: dict[str, Any]) -> None:
-    now, soon = clock.source().timestamp(), (clock.source() + LEEWAY).timestamp()
+def _read_times(claims: dict[str, Any]) -> tuple[int, int]:
+    """Return when the token begins and when it expires."""
     expires, begins = claims["exp"], [claims["iat"], *([claims["nbf"]] if "nbf" in claims else [])]
-    if not all(type(time) is int for time in (expires, *begins)) or expires <= now or max(begins) > soon:
+    if not all(type(time) is int for time in (expires, *begins)):
+        raise InvalidToken
+    return max(begins), expires
+
+
+def _check_times(verified: _Verified) -> None:
+    now = clock.source().timestamp()
+    if verified.expires <= now or verified.begins > now + LEEWAY_SECONDS:
         raise InvalidToken
 
 

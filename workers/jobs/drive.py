@@ -12,7 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.logging import cause
+from app.core.logging import bind, cause
 from app.core.supervise import background_loop, background_task
 from app.core.waiting import wait_and_clear
 from app.models import JobKind, utcnow
@@ -35,7 +35,7 @@ MAX_BACKOFF = 30
 async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
     """Execute one job of a workspace. Concurrent runs are safe: only one claims the job."""
     context = context_of(ctx)
-    structlog.contextvars.bind_contextvars(job_id=id)
+    bind(job_id=id)
     held: Claim | None = None
     try:
         # Commits the claim before the block ends: flushing to Redis may be slow.
@@ -52,9 +52,7 @@ async def drive_workspace(ctx: dict[str, Any], id: str) -> None:
 async def _attempt(context: WorkerContext, held: Claim, *, message: str) -> None:
     """Execute a claimed job and log its end."""
     workspace = held.workspace
-    structlog.contextvars.bind_contextvars(
-        kind=held.kind, workspace_id=str(workspace.id), user_id=str(workspace.user_id), attempt=held.attempt
-    )
+    bind(kind=held.kind, workspace_id=str(workspace.id), user_id=str(workspace.user_id), attempt=held.attempt)
     began, ended = time.monotonic(), "failed"
     await reached(Checkpoint.CLAIMED, held)
     try:

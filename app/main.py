@@ -27,7 +27,7 @@ from app.core.startup import PlainStart
 from app.core.supervise import background_loop, on_shutdown_signal
 from app.health.processes import register
 from app.health.router import router as health
-from app.http import direct, problems
+from app.http import direct, problems, validation
 from app.http.included import included
 from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.http.proxy_headers import ProxyHeadersMiddleware
@@ -74,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.leaving = False
     problems.install(app)
+    validation.install(app)
     app.state.denials = Denials()
     app.state.record_denial = app.state.denials.record_denial
     app.router.routes.extend(ROUTES)

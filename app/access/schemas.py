@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.schemas import Email
-from app.http.params import SHARE_ID
+from app.http.example_ids import SHARE_ID
 from app.models import WorkspaceStatus
 
 LINK_ID = "d2b7e6a1-9c54-4f0b-8c1e-77c0a1d5e942"

@@ -16,10 +16,10 @@ from functools import partial
 from time import monotonic
 
 import structlog
-from fastapi import Request
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.convertors import StringConvertor
+from starlette.requests import Request
 
 from app.accounts.principal import Principal, principal_by_cookie
 from app.accounts.session_cookies import access_name

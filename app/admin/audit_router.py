@@ -15,7 +15,8 @@ from app.audit.queries import AuditFilter
 from app.audit.schemas import AuditPage
 from app.core.errors import InvalidRequest
 from app.http.dependencies import ReadSessionDep, ResourcesDep, SessionDep
-from app.http.paging import MAX_ROW_ID, BeforeRow, PageLimit, split_page
+from app.http.paging import MAX_ROW_ID, split_page
+from app.http.params import BeforeRow, PageLimit
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/audit", tags=["admin"])

@@ -12,7 +12,8 @@ from app.auth.errors import HasAccount
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, TooLarge, Unauthorized, Unavailable
 from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.errors import RequestStalled
-from app.http.paging import Before, PageLimit, split_page
+from app.http.paging import split_page
+from app.http.params import Before, PageLimit
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/invitations", tags=["admin"])

@@ -10,8 +10,8 @@ from app.admin.jobs import JobFilter
 from app.admin.router import CHANGES, PAGES, OfUser
 from app.admin.schemas import AdminJobOut, AdminJobPage
 from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
-from app.http.paging import Before, PageLimit, split_page
-from app.http.params import JobPath
+from app.http.paging import split_page
+from app.http.params import Before, JobPath, PageLimit
 from app.http.problems import problems
 from app.models import JobKind, JobState
 from app.workspaces.errors import NotCancellable

@@ -11,7 +11,8 @@ from app.admin.schemas import MailPage, OverviewOut
 from app.audit.schemas import USER_ID
 from app.core.errors import Forbidden, InvalidRequest, NotAdmin, NotFound, Unauthorized, Unavailable
 from app.http.dependencies import ReadSessionDep, ResourcesDep
-from app.http.paging import Before, PageLimit, split_page
+from app.http.paging import split_page
+from app.http.params import Before, PageLimit
 from app.http.problems import problems
 from app.models import LinkRequestState
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.audit.schemas import NEXT, SESSION_ID, USER_ID
 from app.health.processes import ProcessOut
-from app.http.params import JOB_ID, WORKSPACE_ID
+from app.http.example_ids import JOB_ID, WORKSPACE_ID
 from app.models import JobKind, LinkPurpose, LinkRequestState, UserState, WorkspaceStatus
 from app.workspaces.schemas import URL, JobOut
 

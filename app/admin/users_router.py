@@ -17,7 +17,8 @@ from app.audit.schemas import SESSION_ID
 from app.core.errors import InvalidRequest, NotFound, SignInAgain, TooLarge
 from app.http.dependencies import ReadSessionDep, SessionDep
 from app.http.errors import RequestStalled
-from app.http.paging import Before, PageLimit, split_page
+from app.http.paging import split_page
+from app.http.params import Before, PageLimit
 from app.http.problems import problems
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])

@@ -13,8 +13,8 @@ from app.admin.workspaces import WorkspaceFilter
 from app.catalog.errors import UnknownTemplate
 from app.core.errors import InvalidRequest, NotFound
 from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
-from app.http.paging import Before, PageLimit, split_page
-from app.http.params import WorkspacePath
+from app.http.paging import split_page
+from app.http.params import Before, PageLimit, WorkspacePath
 from app.http.problems import problems
 from app.models import JobKind, WorkspaceStatus
 from app.workspaces.errors import CAPACITY, LogsUnavailable, NoContainer, QuotaUserRunning

@@ -13,7 +13,8 @@ from app.core.reader import Row
 from app.http.dependencies import ReadSessionDep, ResourcesDep
 from app.http.direct import get_directly
 from app.http.negotiation import locale_of
-from app.http.paging import BeforeRow, PageLimit, split_page
+from app.http.paging import split_page
+from app.http.params import BeforeRow, PageLimit
 from app.http.problems import problems
 from app.resources import Resources
 from app.workspaces import views

@@ -1,7 +1,7 @@
 """Request preferences: purpose (Fetch Metadata), media type and language."""
 
-from fastapi import Request
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from app.core.i18n import Locale, negotiate
 

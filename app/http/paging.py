@@ -4,20 +4,15 @@ Routes query one entry more than a page holds, to know whether another page foll
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from fastapi import Query
 from sqlalchemy import ColumnElement, Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
 
 MAX_ROW_ID = 2**63 - 1
-
-PageLimit = Annotated[int, Query(ge=1, le=100, description="Entries a page.")]
-Before = Annotated[UUID | None, Query(description="`next` of the page before.")]
-BeforeRow = Annotated[int | None, Query(ge=1, le=MAX_ROW_ID, description="`next` of the page before.")]
 
 Entry = TypeVar("Entry")
 Selected = TypeVar("Selected", bound="Select[*tuple[Any, ...]]")

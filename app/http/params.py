@@ -1,15 +1,18 @@
-"""Shared path parameters, and example ids for OpenAPI."""
+"""Shared parameters of paths and queries."""
 
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Path
+from fastapi import Path, Query
 
-JOB_ID = "7b0c3c0e-6a44-4c7e-9f0e-1f6f6d3f0a11"
-SHARE_ID = "a4f0c9de-0c5d-4a0e-9a57-1f1e6f0d2b33"
-WORKSPACE_ID = "e8d7c6b5-4a39-4281-9f70-1c2b3a4d5e6f"
+from app.http.example_ids import JOB_ID, SHARE_ID, WORKSPACE_ID
+from app.http.paging import MAX_ROW_ID
 
 TypePath = Annotated[str, Path(description="Key of a template.", examples=["hello"])]
 WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[WORKSPACE_ID])]
 JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
 SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID])]
+
+PageLimit = Annotated[int, Query(ge=1, le=100, description="Entries a page.")]
+Before = Annotated[UUID | None, Query(description="`next` of the page before.")]
+BeforeRow = Annotated[int | None, Query(ge=1, le=MAX_ROW_ID, description="`next` of the page before.")]

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, NoResultFound
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.core.errors import (
@@ -169,13 +168,8 @@ async def _app_error(request: Request, error: Exception) -> Response:
     return render(request, error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # nosec B101 # narrows the type
-    locale = locale_of(request)
-    return render(request, InvalidRequest(), [_field_error(item, locale) for item in error.errors()])
-
-
-def _field_error(item: dict[str, Any], locale: Locale) -> FieldError:
+def field_error(item: dict[str, Any], locale: Locale) -> FieldError:
+    """Describe one of pydantic's errors."""
     code = item["type"]
     # For invalid JSON the rest of `loc` is a position in the text.
     place = item["loc"][:1] if code == "json_invalid" else item["loc"][1:] or item["loc"][:1]
@@ -189,7 +183,7 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code in known:
         answer = render(request, known[error.status_code]())
     else:  # FastAPI could not read the body, for example invalid UTF-8
-        body = _field_error({"type": "json_invalid", "loc": ("body",)}, locale_of(request))
+        body = field_error({"type": "json_invalid", "loc": ("body",)}, locale_of(request))
         answer = render(request, InvalidRequest(), [body])
     answer.headers.update(error.headers or {})
     if "Allow" in answer.headers:
@@ -236,12 +230,11 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def install(app: Starlette) -> None:
-    """Register the handlers, so that every error becomes a problem document.
+    """Register the handlers, so that every error becomes a problem document; `app.http.validation` adds FastAPI's.
 
     The middleware answers other exceptions with `unexpected`.
     """
     app.state.error_page = None
     app.state.record_denial = None
     app.add_exception_handler(AppError, _app_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

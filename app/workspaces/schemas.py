@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.http.params import JOB_ID
+from app.http.example_ids import JOB_ID
 from app.models import JobKind, JobState, JobStep, WorkspaceStatus
 
 VOLUME_ID = "c3d1f7e2-51a4-4b8e-8a55-2f0f7c1f9b64"

@@ -17,7 +17,7 @@ def test_the_picture_of_the_layers_is_the_checked_configuration() -> None:
 
 def test_every_package_is_in_the_layers_and_says_what_it_is_for() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    named = {name for contract in contracts for layer in contract["layers"] for name in layer.split(" | ")}
+    named = {name for contract in contracts for layer in contract.get("layers", ()) for name in layer.split(" | ")}
     packages = {path.parent.name for path in (ROOT / "app").glob("*/__init__.py")}
     assert {f"app.{name}" for name in packages} <= named
     for path in [*(ROOT / "app").rglob("__init__.py"), *(ROOT / "workers").rglob("__init__.py")]:

@@ -13,8 +13,8 @@ from app.core.reader import Row
 from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
 from app.http.direct import DirectRoute, get_directly
 from app.http.negotiation import locale_of
-from app.http.paging import Before, PageLimit, split_page
-from app.http.params import JobPath
+from app.http.paging import split_page
+from app.http.params import Before, JobPath, PageLimit
 from app.http.problems import problems
 from app.resources import Resources
 from app.workspaces import service, views

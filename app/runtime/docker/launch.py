@@ -69,29 +69,34 @@ class Launch:
             await self.containers.stop(container)
             await self.containers.remove(container["Id"])
             container = None
-        if container is None:
-            container_id, state = await self._create(), RunState.CREATED
-        else:
-            found = status_of(container)
-            container_id, state = found.container_id, found.state
-            if state is RunState.RUNNING:
-                return found.endpoint
-            if container_id is not None and state is RunState.CREATED:
-                # The container's creator may have died before its network was checked.
-                await self._own_network(container_id, await self._network())
-        if container_id is None or state is RunState.ABSENT:
-            return None
-        if confine and state is not RunState.PAUSED:
-            await self._confine(container_id, state)
+        if container is not None and (found := status_of(container)).state is RunState.RUNNING:
+            return found.endpoint
+        # One slot for both steps: the first launches of many are through before the last ones begin.
         async with self.starts:
-            await self.report(Progress(Phase.STARTING))
-            if not await self._start(container_id, state):
+            if not await self._create_and_start(container, confine=confine):
                 return None
         container = await self.containers.inspect(self.spec.name)
         status = Status(RunState.ABSENT) if container is None else status_of(container)
         if status.state is RunState.EXITED:
             raise ContainerExited(f"the container ended at once, with exit code {status.exit_code}")
         return status.endpoint
+
+    async def _create_and_start(self, container: Mapping[str, Any] | None, *, confine: bool) -> bool:
+        """Start or unpause the container, or a new one; False if a concurrent call interfered."""
+        if container is None:
+            container_id, state = await self._create(), RunState.CREATED
+        else:
+            found = status_of(container)
+            container_id, state = found.container_id, found.state
+            if container_id is not None and state is RunState.CREATED:
+                # The container's creator may have died before its network was checked.
+                await self._own_network(container_id, await self._network())
+        if container_id is None or state is RunState.ABSENT:
+            return False
+        if confine and state is not RunState.PAUSED:
+            await self._confine(container_id, state)
+        await self.report(Progress(Phase.STARTING))
+        return await self._start(container_id, state)
 
     async def _create(self) -> str | None:
         """Create the container and a missing network; None if the container's name is just in use.
@@ -100,10 +105,9 @@ class Launch:
         network came too late, the container is created again.
         """
         await self.report(Progress(Phase.CREATING))
-        async with self.starts:
-            fault, made = await asyncio.gather(self._network(), self._create_container(), return_exceptions=True)
-            if made is None and fault is None:
-                made = await self._create_container()
+        fault, made = await asyncio.gather(self._network(), self._create_container(), return_exceptions=True)
+        if made is None and fault is None:
+            made = await self._create_container()
         if isinstance(fault, BaseException) and not isinstance(fault, RuntimeFault):
             raise fault
         if isinstance(made, BaseException):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Integer, func, select, text, update
+from sqlalchemy import Integer, Uuid, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.models import Network, utcnow
 from app.resources import Resources
@@ -29,11 +30,8 @@ class NoSubnet(Exception):
     """Every /28 of the configured range is taken."""
 
 
-async def allocate(session: AsyncSession, resources: Resources, holder: Holder) -> int:
-    """Return the index of a network for a holder without one: a ready one, or a new one.
-
-    Raises `NoSubnet` if the range is used up.
-    """
+def _taken() -> ReturningUpdate[int]:
+    """Give the first ready network to a holder."""
     free = (
         select(Network.index)
         .where(Network.is_free, Network.ready)
@@ -42,7 +40,20 @@ async def allocate(session: AsyncSession, resources: Resources, holder: Holder) 
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    taken = await session.scalar(update(Network).where(Network.index == free).values(**holder).returning(Network.index))
+    holder = {name: bindparam(name, type_=Uuid()) for name in ("workspace_id", "seat_id")}
+    row = update(Network).where(Network.index == free).values(**holder).returning(Network.index)
+    return row.execution_options(synchronize_session=False)
+
+
+_TAKEN = _taken()
+
+
+async def allocate(session: AsyncSession, resources: Resources, holder: Holder) -> int:
+    """Return the index of a network for a holder without one: a ready one, or a new one.
+
+    Raises `NoSubnet` if the range is used up.
+    """
+    taken = await session.scalar(_TAKEN, {"workspace_id": None, "seat_id": None, **holder})
     return taken if taken is not None else await reserve(session, resources, holder)
 
 

@@ -1,16 +1,17 @@
 """The state machine of workspaces and jobs: requests, observations, and `move`.
 
-A workspace has a desired state, written by requests, and a status, the last observation. Only `move` writes a status,
-and only along `TRANSITIONS`.
+A workspace has a desired state, written by requests, and a status, the last observation. Only `move` and `moving`
+write a status, and only along `TRANSITIONS`.
 """
 
 import enum
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import ARRAY, BindParameter, Integer, Uuid, any_, bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.outbox import JobName
 from app.core.settings.model import Settings
@@ -73,6 +74,31 @@ async def move(
         .returning(Workspace.id)
     )
     return await session.scalar(row, execution_options={"synchronize_session": "evaluate"}) is not None
+
+
+def moving(**values: Any) -> ReturningUpdate[tuple[UUID]]:
+    """Build what `move` does, as part of a statement that is built once. `move_to` returns its parameters."""
+    sources: BindParameter[Any] = bindparam("sources", type_=ARRAY(Workspace.status.type))
+    return (
+        update(Workspace)
+        .where(
+            Workspace.id == bindparam("of_workspace", type_=Uuid()),
+            Workspace.generation == bindparam("of_generation", type_=Integer()),
+            Workspace.status == any_(sources),
+        )
+        .values(
+            status=bindparam("new_status", type_=Workspace.status.type),
+            status_at=bindparam("now", type_=Workspace.status_at.type),
+            **values,
+        )
+        .returning(Workspace.id)
+    )
+
+
+def move_to(workspace_id: UUID, generation: int, to: WorkspaceStatus | None, now: datetime) -> dict[str, Any]:
+    """Return the parameters of `moving`; None moves nothing. Released states need `move`, which writes more."""
+    sources = SOURCES[to] if to is not None else []
+    return {"of_workspace": workspace_id, "of_generation": generation, "sources": sources, "new_status": to, "now": now}
 
 
 class Decision(enum.Enum):

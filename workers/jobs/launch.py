@@ -24,8 +24,8 @@ from app.workspaces import observe
 from app.workspaces.container_spec import build_spec, probe_path
 from app.workspaces.jobs import leases, outcomes
 from app.workspaces.jobs.leases import Claim, LeaseLost
+from app.workspaces.jobs.outcomes import Line
 from app.workspaces.networks import NoSubnet
-from app.workspaces.ownership import installation_id
 from workers.context import WorkerContext
 from workers.jobs.checkpoints import Checkpoint, reached
 from workers.jobs.fail import fail_job
@@ -46,7 +46,7 @@ async def launch(context: WorkerContext, held: Claim) -> None:
         return
     while True:
         try:
-            endpoint = await _run(context, held, template)
+            endpoint, lines = await _run(context, held, template)
         except Superseded as newer:
             await _adopt_revision(context, held, newer.revision)
             continue
@@ -60,12 +60,12 @@ async def launch(context: WorkerContext, held: Claim) -> None:
             )
         else:
             async with context.resources.unit_of_work() as session:
-                await outcomes.started(session, held, endpoint)
+                await outcomes.started(session, held, endpoint, lines)
         return
 
 
-async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpoint:
-    """Run and probe the container; writes the timeline concurrently."""
+async def _run(context: WorkerContext, held: Claim, template: Template) -> tuple[Endpoint, list[Line]]:
+    """Run and probe the container; writes the timeline concurrently. Returns its last lines, if unwritten."""
     async with timeline(context.resources, held) as report:
         endpoint = await _ensure_running(context, held, template, report)
         await reached(Checkpoint.RUNNING, held)
@@ -77,26 +77,23 @@ async def _run(context: WorkerContext, held: Claim, template: Template) -> Endpo
             context.http, context.runtime, held.container, endpoint, path, port=template.port, seconds=seconds
         )
         await reached(Checkpoint.PROBED, held)
-    return endpoint
+    return endpoint, report.unwritten
 
 
 async def _ensure_running(context: WorkerContext, held: Claim, template: Template, report: Report) -> Endpoint:
     """Ensure the container. Raises `NoSubnet` if the claim found no network."""
     if held.network is None:
         raise NoSubnet
-    resources = context.resources
-    async with resources.reads() as session:
-        installation = await installation_id(session)
 
     def spec_on(index: int) -> WorkspaceSpec:
         return build_spec(
-            resources.settings,
+            context.resources.settings,
             template,
             held.workspace,
             held.slug,
             index=index,
             volume=held.volume,
-            installation=installation,
+            installation=held.installation,
         )
 
     return await start_container(

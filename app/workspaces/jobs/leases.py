@@ -11,17 +11,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import func, insert, literal, or_, select, update
+from sqlalchemy import insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from app.core.outbox import announce, enqueue, revoke
-from app.models import Job, JobEvent, JobKind, JobState, JobStep, Network, Seat, SeatState, User, Workspace, utcnow
+from app.models import Job, JobEvent, JobKind, JobState, JobStep, Workspace, utcnow
 from app.resources import Resources
 from app.workspaces import networks, volumes
 from app.workspaces.container_spec import container_name
+from app.workspaces.jobs.statements import CLAIMABLE, RENEWED, TAKEN
 from app.workspaces.networks import NoSubnet
-from app.workspaces.states import PROGRESS_AT, STARTING, job_name
+from app.workspaces.states import STARTING, job_name
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,8 @@ class LeaseLost(Exception):
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A job held by this worker. `network` and `volume` are set for a container to run; without a free subnet `network`
-    is None. `seat` is the workspace's warm seat, if its container may still have the seat's name.
+    is None. `seat` is the workspace's warm seat, if its container may still have the seat's name. `installation` is the
+    database's id.
     """
 
     job_id: UUID
@@ -47,6 +48,7 @@ class Claim:
     workspace: Workspace
     slug: str
     container: str
+    installation: str
     network: int | None
     volume: str | None
     deadline: datetime
@@ -55,37 +57,30 @@ class Claim:
 
 async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Claim | None:
     """Claim a waiting job, or one whose lease expired; None if there is nothing to do."""
-    found = (
-        await session.execute(
-            select(Workspace, User.slug, Network.index, Seat.id)
-            .join(Job, Job.workspace_id == Workspace.id)
-            .join(User, User.id == Workspace.user_id)
-            .outerjoin(Network, Network.workspace_id == Workspace.id)
-            .outerjoin(Seat, (Seat.id == Workspace.seat_id) & (Seat.state == SeatState.CLAIMED))
-            .where(Job.id == job_id, Job.is_live)
-            .with_for_update(of=Workspace, key_share=True)
-        )
-    ).one_or_none()
+    found = (await session.execute(CLAIMABLE, {"of_job": job_id})).one_or_none()
     if found is None:
         return None
-    workspace, slug, network, seat = found
-    job = await _take(session, resources, job_id)
+    workspace, slug, network, seat, installation = found
+    now, lease = utcnow(), uuid4()
+    until = now + timedelta(seconds=resources.settings.lease_seconds)
+    given = {"of_job": job_id, "of_lease": lease, "now": now, "new_lease_until": until}
+    job = (await session.execute(TAKEN, given)).one_or_none()
     if job is None:
         return None
-    session.add(JobEvent(job_id=job_id, step=JobStep.CLAIMED))
     announce(session, job_id)
     if job.kind == JobKind.RESTART and job.attempts == 1:
         workspace.revision = max(workspace.revision + 1, job.generation)
     container = container_name(resources.settings, slug, workspace.template)
     held = Claim(
         job_id=job_id,
-        lease=job.lease,  # type: ignore[arg-type]  # just set
+        lease=lease,
         attempt=job.attempts,
         kind=job.kind,
         generation=job.generation,
         workspace=workspace,
         slug=slug,
         container=container,
+        installation=str(installation),
         network=network,
         volume=None,
         deadline=job.deadline,
@@ -101,30 +96,6 @@ async def claim(session: AsyncSession, resources: Resources, job_id: UUID) -> Cl
     return replace(held, network=network, volume=volume)
 
 
-async def _take(session: AsyncSession, resources: Resources, job_id: UUID) -> Job | None:
-    now = utcnow()
-    due = (Job.state == JobState.QUEUED) & (Job.run_at <= now) & Job.admitted_at.is_not(None)
-    orphaned = (Job.state == JobState.RUNNING) & (Job.lease_until < now)
-    other = aliased(Job)
-    held = select(other.id).where(other.workspace_id == Job.workspace_id, other.id != Job.id, other.lease_until > now)
-    return await session.scalar(
-        update(Job)
-        .where(Job.id == job_id, Job.deadline > now, or_(due, orphaned), ~held.exists())
-        .values(
-            state=JobState.RUNNING,
-            step=JobStep.CLAIMED,
-            progress=PROGRESS_AT[JobStep.CLAIMED],
-            engine_contacted=True,
-            attempts=Job.attempts + 1,
-            version=Job.version + 1,
-            started_at=func.coalesce(Job.started_at, now),
-            lease=uuid4(),
-            lease_until=now + timedelta(seconds=resources.settings.lease_seconds),
-        )
-        .returning(Job)
-    )
-
-
 async def renew(session: AsyncSession, resources: Resources, held: Claim) -> bool:
     """Renew the lease. Returns False if the job has ended or its deadline has passed: finish engine calls, then
     `release`.
@@ -132,13 +103,9 @@ async def renew(session: AsyncSession, resources: Resources, held: Claim) -> boo
     Raises `LeaseLost` if the lease has expired.
     """
     now = utcnow()
-    row = (
-        update(Job)
-        .where(Job.id == held.job_id, Job.lease == held.lease, Job.lease_until > now)
-        .values(lease_until=now + timedelta(seconds=resources.settings.lease_seconds))
-        .returning(Job.state, Job.deadline)
-    )
-    found = (await session.execute(row, execution_options=PLAIN)).one_or_none()
+    until = now + timedelta(seconds=resources.settings.lease_seconds)
+    given = {"of_job": held.job_id, "of_lease": held.lease, "now": now, "new_lease_until": until}
+    found = (await session.execute(RENEWED, given, execution_options=PLAIN)).one_or_none()
     if found is None:
         raise LeaseLost
     state, deadline = found

@@ -3,12 +3,14 @@
 Raises `LeaseLost` and changes nothing if the lease is lost or the job was ended from outside.
 """
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.outbox import announce, wake_admission
@@ -19,24 +21,35 @@ from app.models import (
     JobKind,
     JobState,
     JobStep,
-    Workspace,
     WorkspaceStatus,
     utcnow,
 )
 from app.resources import Resources
 from app.runtime.base import Endpoint
 from app.workspaces import networks
-from app.workspaces.jobs.leases import Claim, overdue, write
-from app.workspaces.states import DESIRED_AT, PROGRESS_AT, STARTING, STATUS_AT, move
+from app.workspaces.jobs.leases import Claim, LeaseLost, overdue, write
+from app.workspaces.jobs.statements import ADVANCED, STARTED
+from app.workspaces.states import DESIRED_AT, PROGRESS_AT, STARTING, STATUS_AT, move, move_to
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a job's timeline."""
+
+    step: JobStep
+    at: datetime
+
+
 async def step(session: AsyncSession, held: Claim, step: JobStep) -> None:
     """Record the job's step and the workspace's resulting status."""
-    if step in STATUS_AT:
-        await _move(session, held, STATUS_AT[step])
-    await write(session, held, step=step, progress=PROGRESS_AT[step], event=step)
+    await steps(session, held, [Line(step, utcnow())])
+
+
+async def steps(session: AsyncSession, held: Claim, lines: Sequence[Line]) -> None:
+    """Record steps that followed each other, in one statement."""
+    await _advance(session, ADVANCED, held, lines, STATUS_AT.get(lines[-1].step))
     announce(session, held.job_id)
 
 
@@ -51,24 +64,24 @@ async def pull_moved(session: AsyncSession, resources: Resources, held: Claim, p
     announce(session, held.job_id)
 
 
-async def started(session: AsyncSession, held: Claim, endpoint: Endpoint) -> None:
-    """Record that the probe succeeded: the workspace runs at this endpoint."""
-    now = utcnow()
-    # A resumed or already running container continues the same run.
-    continues = (Workspace.started_at.is_not(None), Workspace.memory_kills)
-    await _move(
+async def started(session: AsyncSession, held: Claim, endpoint: Endpoint, lines: Sequence[Line] = ()) -> None:
+    """Record that the probe succeeded: the workspace runs at this endpoint. `lines` have not been written yet."""
+    status = WorkspaceStatus.RUNNING
+    await _advance(
         session,
+        STARTED,
         held,
-        WorkspaceStatus.RUNNING,
-        host=endpoint.host,
-        port=endpoint.port,
-        container_id=endpoint.container_id,
-        image_digest=endpoint.image_digest,
-        memory_kills=0 if held.kind == JobKind.RESTART else case(continues, else_=0),
-        started_at=now if held.kind == JobKind.RESTART else func.coalesce(Workspace.started_at, now),
-        active_at=func.greatest(Workspace.active_at, now),
+        [*lines, Line(JobStep.READY, utcnow())],
+        status,
+        new_desired_state=DESIRED_AT[status],
+        new_host=endpoint.host,
+        new_port=endpoint.port,
+        new_container_id=endpoint.container_id,
+        new_image_digest=endpoint.image_digest,
+        restarted=held.kind == JobKind.RESTART,
     )
-    await _finish(session, held, JobStep.READY)
+    announce(session, held.job_id, ended=True)
+    wake_admission(session)
 
 
 async def paused(session: AsyncSession, held: Claim) -> None:
@@ -165,6 +178,24 @@ async def _move(session: AsyncSession, held: Claim, status: WorkspaceStatus, **v
     if status in DESIRED_AT:
         values["desired_state"] = DESIRED_AT[status]
     await move(session, held.workspace.id, held.generation, status, **values)
+
+
+async def _advance(
+    session: AsyncSession,
+    statement: Select[Any],
+    held: Claim,
+    lines: Sequence[Line],
+    status: WorkspaceStatus | None,
+    **values: Any,
+) -> None:
+    """Write the timeline's lines, the last one's step and the workspace's status. Raises `LeaseLost`."""
+    last = lines[-1]
+    values |= move_to(held.workspace.id, held.generation, status, last.at)
+    values |= {"of_job": held.job_id, "of_lease": held.lease}
+    values |= {"new_step": last.step, "new_progress": PROGRESS_AT[last.step]}
+    values |= {"steps": [line.step for line in lines], "times": [line.at for line in lines]}
+    if await session.scalar(statement, values) is None:
+        raise LeaseLost
 
 
 async def _finish(session: AsyncSession, held: Claim, step: JobStep) -> None:

@@ -23,7 +23,7 @@ from app.auth.router import router as auth
 from app.core import logging
 from app.core.settings.model import NO_PROXY, Settings
 from app.core.settings.reading import load_settings
-from app.core.startup import PlainStart
+from app.core.startup import PlainStart, freeze_heap
 from app.core.supervise import background_loop, on_shutdown_signal
 from app.health.processes import register
 from app.health.router import router as health
@@ -107,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             registered = background_loop("register", partial(register, resources, "api"), essential=False)
             async with watch.running(resources), denials.running(resources), registered:
                 with on_shutdown_signal(leave, stop, app.state.settings.api_leave_seconds):
+                    freeze_heap()
                     yield
         finally:
             # Ends by itself: a cancelled connection attempt would leak.

@@ -11,6 +11,7 @@ from arq import func
 from app.core.outbox import JobName, deserialize, queue_key, serialize, worker_redis
 from app.core.redis_names import redis_key
 from app.core.settings.model import Settings
+from app.core.startup import freeze_heap
 from app.core.supervise import background_loop
 from app.health.processes import register
 from workers.context import WorkerContext, open_context
@@ -92,4 +93,5 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerContext]:
         log.info(
             "worker_ready", launches=settings.worker_jobs, stops=settings.worker_stops, mails=settings.worker_mails
         )
+        freeze_heap()
         yield context

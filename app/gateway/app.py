@@ -19,7 +19,7 @@ from app.core import logging
 from app.core.errors import MethodNotAllowed, NotFound
 from app.core.settings.model import NO_PROXY, Settings
 from app.core.settings.reading import load_settings
-from app.core.startup import PlainStart
+from app.core.startup import PlainStart, freeze_heap
 from app.core.supervise import background_loop, on_shutdown_signal
 from app.gateway import decide
 from app.gateway.decide import Allow, GatewayContext
@@ -159,4 +159,5 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         registered = background_loop("register", partial(register, resources, "gateway"), essential=False)
         await opened.enter_async_context(registered)
         with on_shutdown_signal(leave, stop, settings.api_leave_seconds):
+            freeze_heap()
             yield

@@ -1,5 +1,7 @@
 """What the API says of its settings when it starts."""
 
+import gc
+
 import pytest
 
 from app.core.settings.model import Settings
@@ -21,3 +23,9 @@ async def test_production_says_once_that_workspaces_share_an_origin(
     async with app.router.lifespan_context(app):
         pass
     assert capsys.readouterr().err.count("workspaces_share_an_origin") == warned
+
+
+async def test_a_full_collection_spares_what_a_started_process_holds(settings: Settings) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        assert gc.get_freeze_count() > 10_000

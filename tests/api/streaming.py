@@ -31,8 +31,9 @@ from app.models import (
 from app.resources import Resources, open_resources
 from app.workspaces.jobs.subscriptions import JobSubscriptions
 from tests.support.factories import SignedIn
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
-from tests.support.waiting import PATIENCE, SOON
+from tests.support.waiting import SOON
 
 # Seconds: far more than anything here takes.
 
@@ -155,7 +156,7 @@ async def served(app: FastAPI, who: SignedIn) -> AsyncIterator[Served]:
     task = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE) as client:
+        async with direct_client(f"http://127.0.0.1:{port}") as client:
             yield Served(client, who)
     finally:
         server.should_exit = True

@@ -26,6 +26,7 @@ from deploy.stack.processes import Process, child
 from deploy.stack.services import redis_answers, redis_process, redis_url
 from tests.conftest import ROOT
 from tests.support.factories import SignedIn
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
 from tests.support.processes import environment_of
 from tests.support.waiting import PATIENCE, SOON
@@ -207,7 +208,7 @@ async def test_whoever_waits_is_let_go_when_the_api_is_told_to_stop(
     port = reserved_port()
     command = (sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--port", str(port))
     with child(Process("api", command, ROOT, environment_of(settings)), tmp_path / "log") as process:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE) as client:
+        async with direct_client(f"http://127.0.0.1:{port}") as client:
             await listening(client)
             etag = (await client.get(url, headers=alice.headers)).headers["ETag"]
             headers = {**alice.headers, "If-None-Match": etag}

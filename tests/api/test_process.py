@@ -16,6 +16,7 @@ from app.core.settings.model import Settings
 from app.resources import Resources
 from tests.conftest import ROOT
 from tests.support.factories import sign_in
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE
 
@@ -63,7 +64,7 @@ async def running_api(settings: Settings, trap: Trap) -> AsyncIterator[tuple[int
         sys.executable, *command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
+        async with direct_client(f"http://127.0.0.1:{port}") as client:
             async with asyncio.timeout(PATIENCE):
                 while True:
                     with suppress(httpx.TransportError):

@@ -10,6 +10,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.control import CHECKPOINTS
 from tests.chaos.faults import fault
 from tests.support.factories import SignedIn
+from tests.support.http import direct_client
 from workers.jobs.checkpoints import Checkpoint
 
 PAIRS = [(kind, checkpoint) for kind, checkpoints in CHECKPOINTS.items() for checkpoint in checkpoints]
@@ -20,7 +21,7 @@ FIRE_SECONDS = 20
 async def worker_deaths(cluster: Cluster) -> AsyncIterator[None]:
     """One point after the other, while others work; whoever comes by first is hit."""
     pairs = cluster.dice.sample(PAIRS, len(PAIRS) if cluster.pairs is None else cluster.pairs)
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+    async with direct_client(timeout=20) as http:
         for kind, checkpoint in pairs:
             cluster.control.arm(kind, checkpoint)
 

@@ -17,6 +17,7 @@ from app.runtime.docker.objects import INSTANCE, WORKSPACE
 from app.workspaces.container_spec import network_index
 from app.workspaces.states import ALIVE, SETTLED
 from deploy.stack.engine import Engine, EngineFailed
+from tests.support.http import direct_client
 from tests.support.stack import RunningStack
 
 SAMPLE_SECONDS = 0.25
@@ -114,7 +115,7 @@ async def _fault(row: Workspace, container: dict[str, Any] | None, probe: bool) 
         return f"the row says {row.status} and room is {'' if row.reserved_memory else 'not '}taken for it"
     if row.status == WorkspaceStatus.RUNNING and probe:
         try:
-            async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+            async with direct_client(timeout=5) as http:
                 answer = await http.get(f"http://{row.host}:{row.port}/")
         except httpx.HTTPError as error:
             return f"the row says running at {row.host}:{row.port}, where nobody answers: {error!r}"

@@ -15,6 +15,7 @@ from sqlalchemy import update
 from app.models import Session, utcnow
 from app.resources import Resources
 from tests.support.factories import SignedIn, sign_in
+from tests.support.http import direct_client
 from tests.support.stack import RunningStack
 
 TEMPLATE = "hello"
@@ -54,7 +55,7 @@ class Load:
 
     async def run(self) -> None:
         """Act until cancelled, whenever `resume` was called and `pause` was not."""
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as http, asyncio.TaskGroup() as group:
+        async with direct_client(timeout=20) as http, asyncio.TaskGroup() as group:
             for number, person in enumerate(self.signed_in):
                 group.create_task(self._live(http, person, random.Random(f"{self.seed}:{number}")))
 

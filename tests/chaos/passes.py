@@ -15,6 +15,7 @@ from app.models import Job, JobState, utcnow
 from tests.chaos.cluster import Cluster
 from tests.chaos.control import Fate
 from tests.chaos.faults import fault
+from tests.support.http import direct_client
 from workers.jobs.checkpoints import Checkpoint
 
 FIRE_SECONDS = 20
@@ -55,7 +56,7 @@ async def admitting_worker_cut_off(cluster: Cluster) -> AsyncIterator[None]:
 async def _strike(cluster: Cluster, fate: Fate) -> None:
     """Let one pass meet the fate, and hold the others to their time."""
     cluster.control.arm(fate, Checkpoint.ADMITTED)
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+    async with direct_client(timeout=20) as http:
 
         async def fired() -> bool:
             if cluster.control.armed(fate, Checkpoint.ADMITTED):

@@ -25,6 +25,7 @@ from deploy.stack.inbox import read_mails
 from deploy.stack.processes import Process, child
 from deploy.stack.services import Services
 from tests.conftest import ROOT
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
 
 # The version that was in use before tables said which code they serve.
@@ -176,7 +177,7 @@ async def test_the_version_before_works_on_todays_tables(
         return answer.json() if answer.content else None
 
     with running(landed, settings, tmp_path) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
+        async with direct_client(url) as client:
             await until_it_answers(client)
             await call("POST", "/api/auth/signup", 200, json={"email": address})
             token = await mailed(services.maildir, address)

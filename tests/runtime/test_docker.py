@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import aiodocker
-import httpx
 import pytest
 
 from app.runtime.base import Inventory, RunState, RuntimeFault, SubnetTaken
@@ -15,6 +14,7 @@ from app.runtime.docker.objects import confinement_of, container_body
 from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.spec import Network, WorkspaceSpec
 from tests.support.engine import ALLOWED, DOCKER_URL, Steps, Workspaces, eventually
+from tests.support.http import direct_client
 from tests.support.waiting import PATIENCE
 
 
@@ -116,7 +116,7 @@ async def test_a_published_workspace_listens_on_loopback_only(
     bindings = (await inspect(engine, spec.name))["NetworkSettings"]["Ports"]["8080/tcp"]
     assert [(item["HostIp"], item["HostPort"]) for item in bindings] == [("127.0.0.1", str(endpoint.port))]
     assert endpoint.host == "127.0.0.1"
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+    async with direct_client() as client:
         assert (await client.get(f"http://127.0.0.1:{endpoint.port}/bin/busybox")).status_code == 200
     (owned,) = (await runtime.list_owned(spec.instance)).containers
     assert owned.status.endpoint == endpoint

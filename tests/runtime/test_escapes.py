@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import aiodocker
-import httpx
 import pytest
 
 from app.runtime.base import EgressUnenforceable, RunState
@@ -22,6 +21,7 @@ from app.runtime.docker.runtime import DockerRuntime
 from app.runtime.egress import EGRESS_INTERNET, EGRESS_NONE, Egress
 from tests.support.attacks import RANGE, Attack, Prey, outcomes
 from tests.support.engine import DOCKER_URL, Steps, Workspaces, fetch
+from tests.support.http import direct_client
 from tests.support.waiting import PATIENCE
 
 # What listens on the engine's host in an installation, at its address in the workspace's own network.
@@ -252,7 +252,7 @@ async def latencies(docker: DockerRuntime, prey: Prey, seconds: float) -> tuple[
     pages, pings = list[float](), list[float]()
     until = time.monotonic() + seconds
     url = f"http://{prey.endpoint.host}:{prey.endpoint.port}/"
-    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+    async with direct_client() as client:
         while time.monotonic() < until:
             began = time.monotonic()
             (await client.get(url)).raise_for_status()

@@ -14,6 +14,7 @@ import pytest
 from app.core.settings.model import Settings
 from app.resources import Resources
 from tests.conftest import ROOT
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
 from tests.support.waiting import PATIENCE
 
@@ -63,12 +64,7 @@ async def processes(environment: dict[str, str], resources: Resources) -> AsyncI
         stderr=asyncio.subprocess.DEVNULL,
     )
     async with AsyncExitStack() as exits:
-        clients = [
-            await exits.enter_async_context(
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False)
-            )
-            for port in ports
-        ]
+        clients = [await exits.enter_async_context(direct_client(f"http://127.0.0.1:{port}")) for port in ports]
         yield Processes(program, clients)
     assert program.stdin is not None
     program.stdin.close()

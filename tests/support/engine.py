@@ -14,6 +14,7 @@ from app.core.settings.model import LOCAL_DOCKER
 from app.runtime.base import Endpoint, Progress, RunState, Runtime
 from app.runtime.docker.policy import Allowed
 from app.runtime.spec import Network, Volume, WorkspaceSpec
+from tests.support.http import direct_client
 from tests.support.waiting import PATIENCE
 
 DOCKER_URL = os.environ.get("SPAWNER_DOCKER_URL") or os.environ.get("DOCKER_HOST") or LOCAL_DOCKER
@@ -123,7 +124,7 @@ async def settled(runtime: Runtime, spec: WorkspaceSpec, state: RunState) -> Non
 async def fetch(endpoint: Endpoint, path: str, *, seconds: float = PATIENCE) -> str:
     """Read a file of the container through its web server, which may need a moment to listen."""
     url = f"http://{endpoint.host}:{endpoint.port}"
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=seconds) as client:
+    async with direct_client(url, timeout=seconds) as client:
         async with asyncio.timeout(seconds):
             while True:
                 try:

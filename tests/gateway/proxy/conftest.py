@@ -4,16 +4,15 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from app.core.settings.model import Settings
 from app.resources import Resources
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
 from tests.support.proxy import Both, Edge, Peer, Site, Switchboard, caddy, serving
-from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="session", params=["path", "host"])
@@ -57,6 +56,6 @@ async def site(
     edge.api.app = Both(app, gateway)
     edge.peer.received.clear()
     edge.peer.gate.clear()
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+    async with direct_client() as http:
         yield Site(edge, settings, resources, http, gateway)
     edge.api.app = None

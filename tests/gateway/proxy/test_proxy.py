@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from app.http.proxy_headers import ProxyHeadersMiddleware
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
 from tests.support.proxy import Site, caddy
 from tests.support.sockets import last, socket_to
@@ -370,7 +370,7 @@ async def test_a_container_that_is_gone_is_named(site: Site) -> None:
 async def test_a_silent_api_is_named_and_no_secret_is_logged(tmp_path: Path) -> None:
     port = reserved_port()
     async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", reserved_port()) as log:
-        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        async with direct_client() as http:
             headers = {"Cookie": "spawner_workspace=very-secret", "Referer": "http://localhost/?very-secret"}
             for host in ("127.0.0.1", "localhost"):
                 url = f"http://127.0.0.1:{port}/alice-hello/?token=very-secret"

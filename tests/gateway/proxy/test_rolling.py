@@ -17,11 +17,19 @@ from sqlalchemy import func, select
 from app.core.settings.model import Settings
 from app.models import LinkRequest
 from app.resources import Resources
-from tests.conftest import ROOT
+from deploy.stack.services import Services
+from tests.conftest import ROOT, make_settings
+from tests.support.http import direct_client
 from tests.support.ports import reserved_port
 from tests.support.processes import environment_of
 from tests.support.proxy import caddy
 from tests.support.waiting import PATIENCE
+
+
+@pytest.fixture
+def settings(services: Services) -> Settings:
+    """Settings of processes behind a proxy of the test's own, whatever the URL mode."""
+    return make_settings(services)
 
 
 async def start(settings: Settings, port: int) -> asyncio.subprocess.Process:
@@ -31,7 +39,7 @@ async def start(settings: Settings, port: int) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.DEVNULL
     )
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(PATIENCE):
+    async with direct_client() as client, asyncio.timeout(PATIENCE):
         while True:
             with suppress(httpx.TransportError):
                 await client.get(f"http://127.0.0.1:{port}/livez")
@@ -40,8 +48,9 @@ async def start(settings: Settings, port: int) -> asyncio.subprocess.Process:
 
 
 async def load(client: httpx.AsyncClient, url: str, seen: Counter[tuple[str, int]], over: Callable[[], bool]) -> None:
-    """Read and write, one after the other, until it is over."""
+    """Read and write, one after the other, until it is over: not so fast that processes have no time to start."""
     while not over():
+        await asyncio.sleep(0.02)
         answer = await client.get(f"{url}/livez")
         seen["GET", answer.status_code] += 1
         address = f"{uuid4().hex}@example.org"
@@ -53,14 +62,14 @@ async def test_a_rolling_restart_loses_no_request_and_does_none_twice(
     settings: Settings, resources: Resources, tmp_path: Path
 ) -> None:
     ports, port = (reserved_port(), reserved_port()), reserved_port()
-    running = {number: await start(settings, number) for number in ports}
+    running = dict(zip(ports, await asyncio.gather(*(start(settings, number) for number in ports)), strict=True))
     seen: Counter[tuple[str, int]] = Counter()
     over = asyncio.Event()
     upstreams = {"SPAWNER_API_UPSTREAM": " ".join(f"127.0.0.1:{number}" for number in ports), "SPAWNER_API_WAIT": "10s"}
     try:
         async with (
             caddy(tmp_path, port, f"http://127.0.0.1:{port}", ports[0], **upstreams),
-            httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+            direct_client() as client,
             asyncio.TaskGroup() as group,
         ):
             for _ in range(4):
@@ -107,7 +116,7 @@ async def test_a_question_that_spends_a_code_is_not_put_again_by_caddy_where_its
     async with (
         await asyncio.start_server(serve, "127.0.0.1", 0) as server,
         caddy(tmp_path, port, f"http://127.0.0.1:{port}", server.sockets[0].getsockname()[1]),
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+        direct_client() as client,
     ):
         await client.get(f"http://127.0.0.1:{port}{path}")
     assert len(questions) >= 2 if again else len(questions) == 1
@@ -143,7 +152,7 @@ async def test_a_question_that_spends_a_code_is_not_put_again_over_a_connection_
     port = reserved_port()
     async with (
         await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+        direct_client() as client,
     ):
         async with caddy(tmp_path, port, f"http://127.0.0.1:{port}", server.sockets[0].getsockname()[1]):
             await client.get(f"http://127.0.0.1:{port}/first")

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import select
 
@@ -19,6 +18,7 @@ from app.workspaces.errors import explain
 from tests.conftest import TestWorker
 from tests.support.driving import accept, drive, read
 from tests.support.fakes import FakeRuntime, http_peer
+from tests.support.http import direct_client
 from workers.jobs.probe import ProbeAnsweredError, ProbeFailed, ProbeTimeout, WrongPort, wait_ready
 
 PORT = 8080
@@ -48,7 +48,7 @@ async def silent() -> AsyncIterator[int]:
 async def probe(runtime: FakeRuntime, port: int) -> ProbeFailed:
     runtime.containers["one"] = None  # type: ignore[assignment]
     endpoint = Endpoint("127.0.0.1", port, "c", "d")
-    async with httpx.AsyncClient(timeout=0.1) as http:
+    async with direct_client(timeout=0.1) as http:
         with pytest.raises(ProbeFailed) as failed:
             await wait_ready(http, runtime, "one", endpoint, "/", port=PORT, seconds=0.3)
     return failed.value

@@ -1,13 +1,12 @@
 """A look at the engine that comes late changes nothing."""
 
-import httpx
-
 from app.models import Workspace, WorkspaceStatus
 from app.resources import Resources
 from app.workspaces import service
 from tests.conftest import TestWorker
 from tests.support.factories import make_user
 from tests.support.fakes import FakeRuntime
+from tests.support.http import direct_client
 from tests.support.stepped import Answer, SteppedWorker, settle
 from workers.loops.engine_events import reconcile_workspace
 
@@ -26,7 +25,7 @@ async def test_what_was_seen_before_a_launch_does_not_count_after_it(
     workspace = await launch()
     (name,) = runtime.containers
     runtime.end(name)
-    async with httpx.AsyncClient() as http:
+    async with direct_client() as http:
         watcher = SteppedWorker(resources, runtime, http)
         watcher.begin(lambda context: reconcile_workspace(context, workspace.id))
         await settle([watcher])

@@ -140,12 +140,7 @@ ScopedUserDep = Annotated[Principal, Depends(require_scoped_user)]
 Answer = Callable[[Principal, list[Row]], Awaitable[Response]]
 
 
-async def answer_scoped_user(
-    request: Request,
-    query: PrincipalSelect,
-    answer: Callable[[Principal, list[Row]], Awaitable[Response]],
-    **values: Any,
-) -> Response:
+async def answer_scoped_user(request: Request, query: PrincipalSelect, answer: Answer, **values: Any) -> Response:
     """For direct routes: authenticate as `ScopedUserDep` does and answer, given the rows of the query's own columns."""
     resources: Resources = request.app.state.resources
     caller, rows = await _find_principal(request, resources, query, **values)

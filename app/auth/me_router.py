@@ -11,7 +11,7 @@ from app.auth.me_schemas import MeOut
 from app.core.errors import InvalidRequest, Unauthorized, Unavailable
 from app.core.reader import Row
 from app.http.dependencies import ReadSessionDep, ResourcesDep
-from app.http.direct import get_directly
+from app.http.direct import directly
 from app.http.negotiation import locale_of
 from app.http.paging import split_page
 from app.http.params import BeforeRow, PageLimit
@@ -29,8 +29,9 @@ async def me(session: ReadSessionDep, resources: ResourcesDep, caller: ScopedUse
     return await service.view_me(session, resources, caller.user)
 
 
-@get_directly(
+@directly(
     router,
+    "GET",
     "/containers",
     response_model=WorkspacesOut,
     summary="List workspaces",

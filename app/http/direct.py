@@ -24,13 +24,13 @@ class DirectRoute(APIRoute):
         return True
 
 
-def get_directly(
-    router: APIRouter, path: str, route_class: type[DirectRoute] = DirectRoute, **options: Any
+def directly(
+    router: APIRouter, method: str, path: str, route_class: type[DirectRoute] = DirectRoute, **options: Any
 ) -> Callable[[Endpoint], Endpoint]:
-    """`router.get` for a direct route."""
+    """`router.get` or `router.post` for a direct route."""
 
     def add(endpoint: Endpoint) -> Endpoint:
-        router.add_api_route(path, endpoint, methods=["GET"], route_class_override=route_class, **options)
+        router.add_api_route(path, endpoint, methods=[method], route_class_override=route_class, **options)
         return endpoint
 
     return add
@@ -46,10 +46,12 @@ class DirectRoutesMiddleware:
 
     def __init__(self, app: ASGIApp, routes: Sequence[DirectRoute]) -> None:
         self.app = app
-        self._routes = routes
+        self._routes = {
+            method: [route for route in routes if method in (route.methods or ())] for method in ("GET", "POST")
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = self._find(scope, receive) if scope["type"] == "http" and scope["method"] == "GET" else None
+        request = self._find(scope, receive) if scope["type"] == "http" else None
         if request is None:
             await self.app(scope, receive, send)
             return
@@ -61,7 +63,7 @@ class DirectRoutesMiddleware:
 
     def _find(self, scope: Scope, receive: Receive) -> Request | None:
         """The plain request to a direct route that this is, or None."""
-        for route in self._routes:
+        for route in self._routes.get(scope["method"], ()):
             if (match := route.path_regex.match(scope["path"])) is not None:
                 request = Request({**scope, "route": route, "path_params": match.groupdict()}, receive)
                 return request if route.is_plain(request) else None

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from app.accounts.dependencies import ScopedUserDep, answer_scoped_user
 from app.accounts.errors import TooManyChanges
-from app.accounts.principal import Principal
+from app.accounts.principal import PRINCIPAL, Principal
 from app.catalog import templates
 from app.catalog.errors import UnknownTemplate
 from app.catalog.templates import RESERVED_KEYS
@@ -23,9 +23,10 @@ from app.core.errors import (
 )
 from app.core.i18n import Text
 from app.core.reader import Row
-from app.http.dependencies import LocaleDep, ResourcesDep, SessionDep
-from app.http.direct import get_directly
+from app.http.dependencies import IdempotencyKeyDep, LocaleDep, ResourcesDep, SessionDep
+from app.http.direct import DirectRoute, directly
 from app.http.errors import RequestStalled
+from app.http.negotiation import locale_of
 from app.http.params import TypePath
 from app.http.problems import problems
 from app.models import JobKind, WorkspaceStatus
@@ -89,8 +90,9 @@ async def _ask(
     )
 
 
-@get_directly(
+@directly(
     router,
+    "GET",
     "/status",
     response_model=StatusOut,
     summary="Get the default workspace's status",
@@ -131,16 +133,42 @@ async def restart_default(command: CommandContextDep) -> LaunchOut:
     return await _ask(command, command.resources.catalog.default.key, JobKind.RESTART)
 
 
-@router.post(
+async def post_launch(type: TypePath, key: IdempotencyKeyDep = None) -> None:
+    """The parameters of a launch, for OpenAPI and validation."""
+
+
+class LaunchRoute(DirectRoute):
+    """Launches without Idempotency-Key are plain."""
+
+    def is_plain(self, request: Request) -> bool:
+        return "idempotency-key" not in request.headers
+
+
+@directly(
+    router,
+    "POST",
     "/launch/{type}",
+    LaunchRoute,
+    response_model=LaunchOut,
     status_code=202,
     summary="Launch a workspace",
     operation_id="container_launch",
+    dependencies=[Depends(post_launch)],
     responses={**_nothing("It runs already"), **STARTS},
 )
-async def launch(type: TypePath, command: CommandContextDep) -> LaunchOut:
+async def launch(request: Request) -> Response:
     """Accepted at once; poll `status_url` until the job ends. During a launch, returns the same job."""
-    return await _ask(command, type, JobKind.LAUNCH)
+
+    async def answer(caller: Principal, _: list[Row]) -> Response:
+        resources: Resources = request.app.state.resources
+        response = Response(status_code=202)
+        async with resources.unit_of_work() as session:
+            key = request.headers.get("idempotency-key")
+            command = CommandContext(session, resources, caller, locale_of(request), response, key)
+            out = await _ask(command, request.path_params["type"], JobKind.LAUNCH)
+        return Response(out.model_dump_json(), response.status_code, media_type="application/json")
+
+    return await answer_scoped_user(request, PRINCIPAL, answer)
 
 
 @router.post(

@@ -11,7 +11,7 @@ from app.accounts.principal import Principal
 from app.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
 from app.core.reader import Row
 from app.http.dependencies import LocaleDep, ReadSessionDep, ResourcesDep, SessionDep
-from app.http.direct import DirectRoute, get_directly
+from app.http.direct import DirectRoute, directly
 from app.http.negotiation import locale_of
 from app.http.paging import split_page
 from app.http.params import Before, JobPath, PageLimit
@@ -67,8 +67,9 @@ class PollRoute(DirectRoute):
         )
 
 
-@get_directly(
+@directly(
     router,
+    "GET",
     "/{id}",
     PollRoute,
     response_model=JobOut,

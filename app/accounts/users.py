@@ -4,7 +4,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -57,22 +57,27 @@ def _variants(base: str) -> Iterator[str]:
         yield base[: SLUG_LENGTH - SUFFIX_LENGTH] + suffix
 
 
-async def find_or_create(session: AsyncSession, address: str, mailbox: str | None = None) -> User:
-    """Return the account of a normalised address; creates it if missing. Idempotent.
+async def create_user(
+    session: AsyncSession, address: str, mailbox: str | None = None, *, last_used: datetime | None = None
+) -> User | None:
+    """Create the account of a normalised address, locked until the transaction ends; None if there is one.
 
-    A new account's mail goes to `mailbox`, if that differs. Concurrent inserts of the same address or slug wait for
-    each other and succeed.
+    Its mail goes to `mailbox`, if that differs. Concurrent inserts of the same address or slug wait for each other.
     """
     for slug in slug_candidates(address):
-        found = await find_by_email(session, address)
-        if found is not None:
-            return found
-        made: User | None = await session.scalar(
-            insert(User).values(email=address, mailbox=mailbox, slug=slug).on_conflict_do_nothing().returning(User)
-        )
-        if made is not None:
+        row = insert(User).values(email=address, mailbox=mailbox, slug=slug, last_used=last_used)
+        made: User | None = await session.scalar(row.on_conflict_do_nothing().returning(User))
+        if made is not None or await find_by_email(session, address) is not None:
             return made
     raise AssertionError("the candidates do not end")
+
+
+async def find_or_create(session: AsyncSession, address: str, mailbox: str | None = None) -> User:
+    """Return the account of a normalised address; creates it if missing. Idempotent."""
+    while True:
+        found = await create_user(session, address, mailbox) or await find_by_email(session, address)
+        if found is not None:
+            return found
 
 
 async def find_by_email(session: AsyncSession, address: str) -> User | None:

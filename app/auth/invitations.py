@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Update, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -138,10 +138,7 @@ async def revoke_invitation(session: AsyncSession, admin: User, id: UUID) -> Non
     record(session, "invitation_revoked", "invitation", address, actor=admin)
 
 
-async def accept_invitation(session: AsyncSession, address: str) -> None:
-    """Mark the invitation as used: it is valid once."""
-    await session.execute(
-        update(Invitation)
-        .where(Invitation.email == address, Invitation.accepted_at.is_(None))
-        .values(accepted_at=utcnow())
-    )
+def acceptance(address: str) -> Update:
+    """A statement that marks the invitation as used: it is valid once."""
+    unused = (Invitation.email == address, Invitation.accepted_at.is_(None))
+    return update(Invitation).where(*unused).values(accepted_at=utcnow())

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.device_cookie import DeviceCookie, hashes_of
 from app.accounts.emails import masked
 from app.accounts.principal import Client
 from app.accounts.sessions import SessionTokens, open_session
-from app.accounts.users import find_or_create
+from app.accounts.users import create_user
 from app.audit.trail import SYSTEM, is_fresh, record
-from app.auth.bootstrap import claim_bootstrap
+from app.auth.bootstrap import bootstrap_claim
 from app.auth.errors import Blocked, InvalidLink
-from app.auth.invitations import accept_invitation, may_confirm
+from app.auth.invitations import acceptance, may_confirm
 from app.core.errors import AppError
 from app.core.i18n import Locale
 from app.core.logging import cause
@@ -105,12 +105,14 @@ async def _note_refusal(resources: Resources, user: User) -> None:
 
 
 async def _welcome(session: AsyncSession, user: User) -> None:
-    """Mark the address as confirmed."""
-    await accept_invitation(session, user.email)
-    first = not user.is_admin and await claim_bootstrap(session, user.id)
-    user.state = UserState.VERIFIED
-    if first:
-        user.is_admin = True
+    """Mark the address as confirmed and its invitation as used; the first account becomes admin. One statement."""
+    confirmed = update(User).where(User.id == user.id).values(state=UserState.VERIFIED).returning(User)
+    accepted = acceptance(user.email).cte("accepted")
+    was_admin = user.is_admin
+    if not was_admin:
+        confirmed = confirmed.values(is_admin=exists(bootstrap_claim(user.id).cte("first").select()))
+    await session.execute(confirmed.add_cte(accepted), execution_options={"populate_existing": True})
+    if user.is_admin and not was_admin:
         record(session, "user_promoted", "user", str(user.id), actor=SYSTEM, detail="first to confirm an address")
 
 
@@ -193,9 +195,11 @@ async def _lock_owner(session: AsyncSession, link: MagicLink) -> User | None:
     Locks the account before its links: of two siblings redeemed concurrently, the second waits here without holding a
     link that the first must end. Without an account, the second waits for the first's insert.
     """
+    now, mine = utcnow(), User.id == link.user_id
     if link.email is not None:
-        await find_or_create(session, link.email, link.mailbox)
-    mine = User.id == link.user_id if link.email is None else User.email == link.email
-    used = update(User).where(mine).values(last_used=utcnow()).returning(User)
+        if made := await create_user(session, link.email, link.mailbox, last_used=now):
+            return made
+        mine = User.email == link.email
+    used = update(User).where(mine).values(last_used=now).returning(User)
     user: User | None = await session.scalar(used, execution_options={"populate_existing": True})
     return user

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from app.accounts import api_tokens, errors, sessions
 from app.accounts.principal import Client, Principal, Scope, principal_by_cookie
-from app.auth.invitations import accept_invitation, find_invitation, invite_address, list_invitations, revoke_invitation
+from app.auth.invitations import acceptance, find_invitation, invite_address, list_invitations, revoke_invitation
 from app.auth.magic_links import claim_link
 from app.core.errors import NotFound
 from app.models import (
@@ -232,12 +232,12 @@ async def test_an_invitation_that_is_renewed_used_and_revoked(resources: Resourc
     root, other = await make_user(resources, "root"), await make_user(resources, "other")
     async with resources.unit_of_work() as session:
         first = await invite_address(session, resources, root, "bob@example.org", "en")
-        await accept_invitation(session, "bob@example.org")
+        await session.execute(acceptance("bob@example.org"))
     accepted = time.now
     assert (await row(resources, Invitation))["accepted_at"] == accepted
     time.pass_(minutes=1)
     async with resources.unit_of_work() as session:
-        await accept_invitation(session, "bob@example.org")
+        await session.execute(acceptance("bob@example.org"))
         assert await find_invitation(session, "bob@example.org") is None
     assert (await row(resources, Invitation))["accepted_at"] == accepted
     async with resources.unit_of_work() as session:

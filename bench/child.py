@@ -5,9 +5,10 @@ It is a process of its own so that nothing that goes wrong in it, not even one t
 
 import asyncio
 import json
+import os
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
@@ -21,9 +22,13 @@ from tests.support.stack import RunningStack, running_stack
 LIKE_MAKE_UP = {"SPAWNER_RECONCILE_SECONDS": "10", "SPAWNER_ORPHAN_SECONDS": "30", "SPAWNER_NETWORK_POOL": "40"}
 
 
+# The parent's. Whatever else is printed, by this process or what it starts, goes to the log.
+_LINES = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+
+
 def tell(**said: object) -> None:
     """One line for the parent."""
-    print(json.dumps(said), flush=True)
+    print(json.dumps(said), file=_LINES, flush=True)
 
 
 async def measure(sections: list[Section], stack: RunningStack | None) -> None:
@@ -54,7 +59,19 @@ def run(instance: str, logs: Path, names: list[str]) -> None:
         else nullcontext()
     )
     with installed as stack:
-        uvloop.run(measure(sections, stack))
+        try:
+            uvloop.run(measure(sections, stack))
+        finally:
+            if stack is not None:
+                _kill(stack)
+
+
+def _kill(stack: RunningStack) -> None:
+    """End what would finish its work first: nothing of it is kept."""
+    for name, pid in stack.pids().items():
+        if name.startswith(("api", "gateway", "worker")):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _told_to_stop(*_: object) -> NoReturn:
@@ -64,6 +81,7 @@ def _told_to_stop(*_: object) -> NoReturn:
 def main() -> None:
     """Say why it failed in one line; the traceback goes to the log."""
     signal.signal(signal.SIGTERM, _told_to_stop)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     instance, logs, *names = sys.argv[1:]
     try:
         run(instance, Path(logs), names)

@@ -23,7 +23,7 @@ from deploy.stack.proxy import find_caddy
 from tests.support.stack import RunningStack
 
 SECONDS = 1.0
-ROUNDS = 5
+ROUNDS = 4
 CONNECTIONS = 16
 PLAIN = """
 {{

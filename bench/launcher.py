@@ -5,6 +5,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import func, select
+
+from app.models import Job
+from app.resources import Resources
 from bench.accounts import Account
 from bench.client import Answer, Client
 from bench.table import Failed
@@ -107,6 +111,16 @@ class Launcher:
                 return job.get("state") == "succeeded"
             await asyncio.sleep(1)
         return False
+
+
+async def until_quiet(resources: Resources, seconds: float = 30) -> None:
+    """Wait until no job is live. Raises `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while True:
+            async with resources.reads() as session:
+                if not await session.scalar(select(func.count()).select_from(Job).where(Job.is_live)):
+                    return
+            await asyncio.sleep(0.05)
 
 
 def require(launches: list[Launch]) -> list[Launch]:

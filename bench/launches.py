@@ -29,7 +29,7 @@ from tests.support.stack import RunningStack
 
 ROUNDS, LEAST_ROUNDS = 20, 3
 # A slow machine takes fewer rounds.
-ALONE_SECONDS = 45.0
+ALONE_SECONDS = 20.0
 BURST = 40
 AT_ONCE = 16
 SHARE = 0.9

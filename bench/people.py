@@ -3,18 +3,21 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.resources import open_resources
 from bench.client import Answer, Client
-from bench.launcher import ENDED
+from bench.launcher import ENDED, until_quiet
 from bench.mailbox import Mailbox
 from bench.table import Row, at_most, figure, none_of, percentile
 from tests.support.stack import RunningStack
 
 ARRIVAL_SECONDS = 60.0
 # After the last arrival those who run leave, one after the other, and those who wait follow.
-AFTER_SECONDS = 25.0
+AFTER_SECONDS = 15.0
+CLEAN_SECONDS = 60
 LEAVE_EVERY = 0.4
 POLL_SECONDS = 1.0
 HOME_SECONDS = 5.0
@@ -135,11 +138,16 @@ class Person:
         return answer
 
 
-async def meet(stack: RunningStack, count: int) -> Records:
-    """Let so many arrive, evenly, within a minute; then let those who run leave."""
+@asynccontextmanager
+async def meet(stack: RunningStack, name: str, count: int) -> AsyncIterator[Records]:
+    """Let so many arrive, evenly, within a minute; then let those who run leave. At the end all leave, not measured."""
     records = Records()
-    async with Client(stack.public_url) as client, Mailbox(stack.services.maildir) as mailbox:
-        people = [Person(client, mailbox, records, f"person{number}@example.org") for number in range(count)]
+    async with (
+        open_resources(stack.load_settings()) as resources,
+        Client(stack.public_url) as client,
+        Mailbox(stack.services.maildir) as mailbox,
+    ):
+        people = [Person(client, mailbox, records, f"{name}{number}@example.org") for number in range(count)]
         lives = []
         began = time.monotonic()
         for number, person in enumerate(people):
@@ -153,7 +161,9 @@ async def meet(stack: RunningStack, count: int) -> Records:
         for ended in await asyncio.gather(*lives, return_exceptions=True):
             if isinstance(ended, Exception):
                 records.broken.append(f"{type(ended).__name__}: {ended}")
-    return records
+        yield records
+        await asyncio.gather(*(person.leave() for person in people))
+        await until_quiet(resources, CLEAN_SECONDS)
 
 
 async def _leave(people: list[Person]) -> None:
@@ -166,23 +176,24 @@ async def _leave(people: list[Person]) -> None:
 
 async def people(stack: RunningStack) -> AsyncIterator[Row]:
     """A hundred."""
-    records = await meet(stack, 100)
-    for row in _rows(records, 100):
-        yield row
-    yield none_of("answers that are not 2xx", len(records.broken + records.told), records.answers, _reasons(records))
-    waited = [seen for seen in records.waits if len(seen) > 1]
-    rises = [seen for seen in waited if not _falls(seen)]
-    yield none_of("who waited and did not see position and ETA fall", len(rises), len(waited))
+    async with meet(stack, "person", 100) as records:
+        for row in _rows(records, 100):
+            yield row
+        refused = records.broken + records.told
+        yield none_of("answers that are not 2xx", len(refused), records.answers, _reasons(records))
+        waited = [seen for seen in records.waits if len(seen) > 1]
+        rises = [seen for seen in waited if not _falls(seen)]
+        yield none_of("who waited and did not see position and ETA fall", len(rises), len(waited))
 
 
 async def crowd(stack: RunningStack) -> AsyncIterator[Row]:
     """Three hundred: more than the queue holds."""
-    records = await meet(stack, 300)
-    for row in _rows(records, 300):
-        yield row
-    what = "answers with 5xx, or refused without a code and Retry-After"
-    yield none_of(what, len(records.broken), records.answers, _reasons(records))
-    yield figure("told so with a code and Retry-After", len(records.told), "")
+    async with meet(stack, "crowd", 300) as records:
+        for row in _rows(records, 300):
+            yield row
+        what = "answers with 5xx, or refused without a code and Retry-After"
+        yield none_of(what, len(records.broken), records.answers, _reasons(records))
+        yield figure("told so with a code and Retry-After", len(records.told), "")
 
 
 def _rows(records: Records, count: int) -> list[Row]:

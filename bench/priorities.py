@@ -9,7 +9,7 @@ from bench.launcher import Launcher, require
 from bench.table import Row, figure, median, percentile, written
 from tests.support.stack import RunningStack
 
-LAUNCHES = 15
+LAUNCHES = 10
 BURNING = 4
 
 

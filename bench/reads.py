@@ -13,7 +13,7 @@ from bench.table import Row, figure, share_of_floor
 from tests.support.stack import RunningStack
 
 SECONDS = 0.7
-ROUNDS = 5
+ROUNDS = 3
 CONNECTIONS = 8
 
 

@@ -17,31 +17,31 @@ from bench.table import Row, not_reached
 from deploy.stack.engine import Engine, EngineFailed, engine_url
 from deploy.stack.rules import remove_rules
 
-START_SECONDS = 150
-STOP_SECONDS = 40
+START_SECONDS = 60
+STOP_SECONDS = 30
 # Less than this is not worth beginning with.
 LEAST_SECONDS = 15
 
 
 class Runner:
-    """`rows` holds what was measured up to now, by section."""
+    """`rows` holds what was measured up to now, by section; `left` the sections that have not begun."""
 
     def __init__(self, sections: list[Section], logs: Path, seconds: float) -> None:
         self.rows: dict[str, list[Row]] = {section.name: [] for section in sections}
-        self._left = list(sections)
+        self.left = list(sections)
         self._logs = logs
         self._until = time.monotonic() + seconds
 
     async def run(self) -> None:
         """Run all sections, as long as there is time."""
         shutil.rmtree(self._logs, ignore_errors=True)
-        while self._left:
+        while self.left:
             if self._remaining() < LEAST_SECONDS:
-                for section in self._left:
+                for section in self.left:
                     self._add(section.name, not_reached(section.about, "the time of the whole run was over"))
                 return
-            batch = [self._left[0]]
-            for section in self._left[1:]:
+            batch = [self.left[0]]
+            for section in self.left[1:]:
                 if not section.follows(batch[-1]):
                     break
                 batch.append(section)
@@ -49,6 +49,13 @@ class Runner:
 
     def _remaining(self) -> float:
         return self._until - time.monotonic()
+
+    def share(self, section: Section, remaining: float) -> float:
+        """After how many of the remaining seconds a section is cut, so that none hides the others.
+
+        It may take half as much again as its share. If one takes less than that, all that are left get more.
+        """
+        return min(1.5 * section.seconds / sum(one.seconds for one in self.left), 1) * remaining
 
     def _add(self, name: str, row: Row) -> None:
         self.rows[name].append(row)
@@ -74,7 +81,7 @@ class Runner:
             if why:
                 what = "the rest of this section"
                 if not current:
-                    section = self._left.pop(0)
+                    section = self.left.pop(0)
                     current, what = section.name, section.about
                 self._add(current, not_reached(what, why))
 
@@ -84,19 +91,19 @@ class Runner:
         Returns which section was under way, empty for none, and why it did not end, empty where all have.
         """
         assert process.stdout is not None
-        seconds = {section.name: section.seconds for section in batch}
+        waiting = {section.name: section for section in batch}
         current, until = "", time.monotonic() + min(START_SECONDS, self._remaining())
         while True:
             try:
                 async with asyncio.timeout(max(until - time.monotonic(), 0)):
                     line = await process.stdout.readline()
             except TimeoutError:
-                return current, "the time was over" if current or seconds else ""
+                return current, "the time was over" if current or waiting else ""
             said: dict[str, Any] = json.loads(line) if line else {}
             if "begin" in said:
                 current = said["begin"]
-                self._left.pop(0)
-                until = time.monotonic() + min(seconds.pop(current), self._remaining())
+                until = time.monotonic() + self.share(waiting.pop(current), self._remaining())
+                self.left.pop(0)
             elif "row" in said:
                 self._add(current, Row(**said["row"]))
             elif "end" in said:
@@ -104,7 +111,7 @@ class Runner:
             elif "failed" in said:
                 return current, said["failed"]
             else:
-                return current, "the measuring process ended" if current or seconds else ""
+                return current, "the measuring process ended" if current or waiting else ""
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -1,4 +1,4 @@
-"""The parts of `make bench`: what each measures, how long it may take, and in which installation."""
+"""The parts of `make bench`: what each measures, its share of the time, and in which installation."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,10 @@ from bench import (
 from bench.table import Row
 from tests.support.stack import ROOT
 
-ALL_SECONDS = 600
+# What is left of ten minutes once the last installation has been removed.
+ALL_SECONDS = 580
+# Forty small workspaces fit on any machine.
+ROOMY = {"SPAWNER_CATALOG": str(ROOT / "bench" / "catalog.yaml"), "SPAWNER_CPU_OVERCOMMIT": "100"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,48 +33,49 @@ class Installation:
 
     mode: Literal["path", "host"] = "path"
     worker_module: str = "workers"
-    changes: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=lambda: ROOMY)
     durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`rows` yields each row as soon as it is measured. `fresh` begins in an installation of its own, and ends it."""
+    """`rows` yields each row as soon as it is measured. `seconds` is its share of the whole run's."""
 
     name: str
     rows: Callable[[Any], AsyncIterator[Row]]
     seconds: int
     about: str
     installation: Installation | None = Installation()
-    fresh: bool = False
 
     def follows(self, other: "Section") -> bool:
         """Whether it may run in the installation that the other one has left."""
-        return self.installation == other.installation and not self.fresh and not other.fresh
+        return self.installation == other.installation
 
 
+# Its launches need no networks.
+WARM = Installation(mode="host", changes={**warm.SETTINGS, "SPAWNER_NETWORK_POOL": "8"})
 ONE_WORKER = Installation(worker_module="bench.fake_worker", changes=one_worker.SETTINGS)
-WARM = Installation(mode="host", changes=warm.SETTINGS)
-BURNING = Installation(changes={"SPAWNER_CATALOG": str(ROOT / "bench" / "catalog.yaml")})
+# Forty workspaces fill it, whatever the machine has.
+FULL = Installation(changes={**ROOMY, "SPAWNER_RUNNING_LIMIT": "40"})
 
 SECTIONS = (
-    Section("memory", memory.memory, 20, "memory of each process at rest"),
-    Section("alone", launches.alone, 90, "one launch at a time, against the engine alone"),
-    Section("burst", launches.burst, 120, "40 launches in one instant"),
-    Section("processor", launches.processor, 80, "the platform's own processor time for a launch, by process"),
-    Section("meanwhile", meanwhile.meanwhile, 90, "polls and the gateway while 40 launches run"),
-    Section("reads", reads.reads, 75, "the API's reads, against bare uvicorn"),
+    Section("memory", memory.memory, 5, "memory of each process at rest"),
+    Section("alone", launches.alone, 30, "one launch at a time, against the engine alone"),
+    Section("burst", launches.burst, 40, "40 launches in one instant"),
+    Section("processor", launches.processor, 25, "the platform's own processor time for a launch, by process"),
+    Section("meanwhile", meanwhile.meanwhile, 35, "polls and the gateway while 40 launches run"),
+    Section("reads", reads.reads, 25, "the API's reads, against bare uvicorn"),
     Section(
-        "gateway", gateway.gateway, 75, "decisions and requests to workspaces, against bare uvicorn and plain Caddy"
+        "gateway", gateway.gateway, 30, "decisions and requests to workspaces, against bare uvicorn and plain Caddy"
     ),
-    Section("relay", relay.relay, 60, "websockets and POSTs through the relay, against plain Caddy", None),
-    Section("signin", sign_in.sign_in, 90, "spending mailed links, one at a time and 100 at once", fresh=True),
-    Section("people", people.people, 110, "100 people sign in and launch within a minute", fresh=True),
-    Section("crowd", people.crowd, 110, "300 people within a minute", fresh=True),
-    Section("worker", one_worker.one_worker, 100, "600 launches through one worker with a slow engine", ONE_WORKER),
-    Section("warm", warm.warm, 80, "until the page of a warm workspace answers", WARM),
-    Section("priorities", priorities.priorities, 90, "launches while workspaces burn the processor", BURNING),
-    Section("filled", filled.filled, 150, "100,000 users and 1,000,000 jobs against an empty installation", fresh=True),
+    Section("priorities", priorities.priorities, 30, "launches while workspaces burn the processor"),
+    Section("filled", filled.filled, 60, "100,000 users and 1,000,000 jobs against an empty installation"),
+    Section("relay", relay.relay, 20, "websockets and POSTs through the relay, against plain Caddy", None),
+    Section("signin", sign_in.sign_in, 35, "spending mailed links, one at a time and 100 at once", FULL),
+    Section("people", people.people, 95, "100 people sign in and launch within a minute", FULL),
+    Section("crowd", people.crowd, 95, "300 people within a minute", FULL),
+    Section("worker", one_worker.one_worker, 40, "600 launches through one worker with a slow engine", ONE_WORKER),
+    Section("warm", warm.warm, 55, "until the page of a warm workspace answers", WARM),
 )
 
 

@@ -1,14 +1,13 @@
 """Which sections run, and what is left of those that fail."""
 
 import asyncio
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import table
 from bench.runner import Runner
-from bench.sections import SECTIONS, Section, parse_only
+from bench.sections import ALL_SECONDS, SECTIONS, Section, parse_only
 from bench.table import Row
 
 NAMES = ["alone", "burst", "reads"]
@@ -33,10 +32,24 @@ def test_names_of_sections_are_unique_and_fit_into_a_comma_list() -> None:
     assert all(name.isalpha() and name != "help" for name in names)
 
 
-def test_a_fresh_section_shares_its_installation_with_no_other() -> None:
-    for section, following in pairwise(SECTIONS):
-        if section.fresh or following.fresh:
-            assert not following.follows(section)
+def test_what_fills_the_database_is_the_last_in_its_installation() -> None:
+    names = [section.name for section in SECTIONS]
+    after = SECTIONS[names.index("filled") + 1]
+    assert not after.follows(SECTIONS[names.index("filled")])
+
+
+@pytest.mark.parametrize("hangs", SECTIONS, ids=lambda section: section.name)
+def test_a_section_that_hangs_leaves_the_others_the_time_that_they_need(tmp_path: Path, hangs: Section) -> None:
+    runner = Runner(list(SECTIONS), tmp_path, ALL_SECONDS)
+    left = float(ALL_SECONDS)
+    for section in SECTIONS:
+        share = runner.share(section, left)
+        # What each takes that does not hang, on a machine for which the run is made.
+        takes = 0.7 * section.seconds
+        assert share >= takes
+        left -= share if section is hangs else takes
+        runner.left.remove(section)
+    assert left >= 0
 
 
 def test_each_row_of_the_table_names_its_section() -> None:

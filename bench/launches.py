@@ -1,12 +1,15 @@
 """Launches against the engine alone: one at a time, forty in one instant, and what the platform's processes spend."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiodocker
+from sqlalchemy import func, select
 
+from app.models import Network
 from app.resources import Resources, open_resources
 from bench.accounts import sign_in_many
 from bench.client import Client
@@ -32,6 +35,7 @@ ROUNDS, LEAST_ROUNDS = 20, 3
 ALONE_SECONDS = 20.0
 BURST = 40
 AT_ONCE = 16
+REST_SECONDS = 25.0
 SHARE = 0.9
 
 
@@ -59,9 +63,21 @@ async def setting(stack: RunningStack, prefix: str, count: int) -> AsyncIterator
             require([await launcher.run(), await launcher.run()])
             await raw.clean()
             await launcher.clean()
+            await _until_rested(resources)
             yield Setting(raw, launcher, resources)
         finally:
             await raw.clean()
+
+
+async def _until_rested(resources: Resources) -> None:
+    """Wait until the workers have made the networks that they keep ready, as they have where nobody launches."""
+    ready = select(func.count()).where(Network.is_free, Network.ready)
+    until = time.monotonic() + REST_SECONDS
+    while time.monotonic() < until:
+        async with resources.reads() as session:
+            if (await session.scalar(ready) or 0) >= resources.settings.network_pool:
+                return
+        await asyncio.sleep(0.5)
 
 
 async def alone(stack: RunningStack) -> AsyncIterator[Row]:
@@ -115,6 +131,9 @@ async def processor(stack: RunningStack) -> AsyncIterator[Row]:
     async with setting(stack, "cpu", AT_ONCE) as here:
         floor = await here.raw.rate(AT_ONCE)
         await here.raw.clean()
+        own = await here.raw.rate_on_networks(here.resources.settings, AT_ONCE)
+        what = f"create and start by the engine alone, {AT_ONCE} in one instant, each on a network of its own"
+        yield figure(what, own, "a second", up=False)
         meter = Meter(stack.pids())
         meter.start()
         launches = await here.launcher.run_many(AT_ONCE)

@@ -46,7 +46,7 @@ async def run(settings: Settings, folder: Path, program: str, **changes: str) ->
             {"SPAWNER_CATALOG": "/nowhere.yaml"},
             "SPAWNER_CATALOG: /nowhere.yaml: cannot be read: No such file or directory",
         ),
-        ({"SPAWNER_PUBLC_URL": "x"}, "SPAWNER_PUBLC_URL is no setting: write SPAWNER_PUBLIC_URL, or remove it"),
+        ({"SPAWNER_PUBLC_URL": "x"}, "SPAWNER_PUBLC_URL is not a setting: use SPAWNER_PUBLIC_URL, or remove it"),
     ],
 )
 async def test_each_process_says_the_line_and_ends(
@@ -89,12 +89,12 @@ async def test_check_lists_every_fault_of_settings_files_and_catalogue_at_once(
     assert of_catalogue.startswith(f"{catalogue}:")
     assert "templates.jupyter.port" in of_catalogue
     assert [line.split(": ")[0] for line in of_settings] == [
-        "SPAWNER_PUBLC_URL is no setting",
+        "SPAWNER_PUBLC_URL is not a setting",
         "SPAWNER_REDIS_URL_FILE",
         "SPAWNER_ALLOWED_MOUNTS",
         "SPAWNER_MAGIC_LINK_SECONDS",
-        "SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host",
-        "SPAWNER_SIGNUP=domains lets nobody in",
+        "SPAWNER_WORKSPACE_URL must be http:// or https:// and contain {route} once, in its host or its path",
+        "SPAWNER_SIGNUP=domains needs at least one domain",
         "SPAWNER_SECRET_KEY is missing or weak",
         "SPAWNER_WORKSPACE_URL must begin with https:// in production",
     ]
@@ -108,5 +108,5 @@ async def test_migrations_read_the_env_file(settings: Settings, tmp_path: Path) 
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("SPAWNER_DATABASE_URL: must be such as postgresql+asyncpg://")
+    assert line.startswith("SPAWNER_DATABASE_URL: must look like postgresql+asyncpg://")
     assert "canary" not in line

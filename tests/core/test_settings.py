@@ -73,7 +73,7 @@ def test_a_file_that_is_no_good_stops_the_start_with_a_line_each(
     said = refused()
     assert said.splitlines() == [
         "SPAWNER_DATABASE_URL_FILE: the file cannot be read: No such file or directory",
-        "SPAWNER_REDIS_URL_FILE: the file holds no text",
+        "SPAWNER_REDIS_URL_FILE: the file is not UTF-8 text",
         "SPAWNER_SMTP_URL_FILE: the file is empty",
     ]
 
@@ -82,7 +82,7 @@ def test_a_secret_that_is_set_twice_stops_the_start(monkeypatch: pytest.MonkeyPa
     (tmp_path / "held").write_text("redis://canary@localhost/3")
     monkeypatch.setenv("SPAWNER_REDIS_URL", "redis://canary@localhost/4")
     monkeypatch.setenv("SPAWNER_REDIS_URL_FILE", str(tmp_path / "held"))
-    assert refused() == "SPAWNER_REDIS_URL_FILE: SPAWNER_REDIS_URL is set as well; set one of them"
+    assert refused() == "SPAWNER_REDIS_URL_FILE: SPAWNER_REDIS_URL is also set; set only one of them"
 
 
 def test_a_file_with_a_wrong_value_is_refused_without_a_word_of_it(
@@ -153,28 +153,28 @@ def test_networks_without_a_limit_on_links_are_read(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("networks", ["*", "203.0.113.1/24", "example.org", "203.0.113.0/33"])
 def test_what_is_no_network_ends_the_start(monkeypatch: pytest.MonkeyPatch, networks: str) -> None:
     monkeypatch.setenv("SPAWNER_MAGIC_LINKS_EXEMPT_NETWORKS", networks)
-    with pytest.raises(ValidationError, match="no address and no network"):
+    with pytest.raises(ValidationError, match="neither an address nor a network"):
         Settings(_env_file=None)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"PUBLC_URL": "x"}, "SPAWNER_PUBLC_URL is no setting: write SPAWNER_PUBLIC_URL, or remove it"),
-        ({"REDIS_URI": "x"}, "SPAWNER_REDIS_URI is no setting: write SPAWNER_REDIS_URL, or remove it"),
-        ({"SECRET_KEYFILE": "x"}, "SPAWNER_SECRET_KEYFILE is no setting: write SPAWNER_SECRET_KEY_FILE, or remove it"),
-        ({"DATABASE_URL": "postgresql://a:canary@db/x"}, "SPAWNER_DATABASE_URL: must be such as postgresql+asyncpg://"),
-        ({"DATABASE_URL": "mysql://a:canary@db/x"}, "SPAWNER_DATABASE_URL: must be such as postgresql+asyncpg://"),
-        ({"DATABASE_URL": "postgresql+asyncpg://a@db:canary/x"}, "SPAWNER_DATABASE_URL: must be such as"),
-        ({"DATABASE_OWNER_URL": "postgres://a:canary@db/x"}, "SPAWNER_DATABASE_OWNER_URL: must be such as"),
-        ({"REDIS_URL": "http://canary@redis"}, "SPAWNER_REDIS_URL: must be such as redis://"),
-        ({"REDIS_URL": "redis:6379"}, "SPAWNER_REDIS_URL: must be such as redis://"),
-        ({"SMTP_URL": "mail.example.org:25"}, "SPAWNER_SMTP_URL: must be such as smtp+starttls://"),
-        ({"SIGNUP": "domains"}, "SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS"),
+        ({"PUBLC_URL": "x"}, "SPAWNER_PUBLC_URL is not a setting: use SPAWNER_PUBLIC_URL, or remove it"),
+        ({"REDIS_URI": "x"}, "SPAWNER_REDIS_URI is not a setting: use SPAWNER_REDIS_URL, or remove it"),
+        ({"SECRET_KEYFILE": "x"}, "SPAWNER_SECRET_KEYFILE is not a setting: use SPAWNER_SECRET_KEY_FILE, or remove it"),
+        ({"DATABASE_URL": "postgresql://a:canary@db/x"}, "SPAWNER_DATABASE_URL: must look like postgresql+asyncpg://"),
+        ({"DATABASE_URL": "mysql://a:canary@db/x"}, "SPAWNER_DATABASE_URL: must look like postgresql+asyncpg://"),
+        ({"DATABASE_URL": "postgresql+asyncpg://a@db:canary/x"}, "SPAWNER_DATABASE_URL: must look like"),
+        ({"DATABASE_OWNER_URL": "postgres://a:canary@db/x"}, "SPAWNER_DATABASE_OWNER_URL: must look like"),
+        ({"REDIS_URL": "http://canary@redis"}, "SPAWNER_REDIS_URL: must look like redis://"),
+        ({"REDIS_URL": "redis:6379"}, "SPAWNER_REDIS_URL: must look like redis://"),
+        ({"SMTP_URL": "mail.example.org:25"}, "SPAWNER_SMTP_URL: must look like smtp+starttls://"),
+        ({"SIGNUP": "domains"}, "SPAWNER_SIGNUP=domains needs at least one domain in SPAWNER_SIGNUP_DOMAINS"),
         ({"MAGIC_LINK_SECONDS": "86401"}, "SPAWNER_MAGIC_LINK_SECONDS: Input should be less than or equal to 86400"),
-        ({"MAIL_FROM": "Spawner"}, "SPAWNER_MAIL_FROM: must hold an address"),
-        ({"MAIL_FROM": ""}, "SPAWNER_MAIL_FROM: must hold an address"),
-        ({"MAIL_FROM": "Spawner <spawner@>"}, "SPAWNER_MAIL_FROM: must hold an address"),
+        ({"MAIL_FROM": "Spawner"}, "SPAWNER_MAIL_FROM: must contain an address"),
+        ({"MAIL_FROM": ""}, "SPAWNER_MAIL_FROM: must contain an address"),
+        ({"MAIL_FROM": "Spawner <spawner@>"}, "SPAWNER_MAIL_FROM: must contain an address"),
         (
             {"SECRET_KEY": "", "SECRET_KEY_FILE": "/nowhere"},
             "SPAWNER_SECRET_KEY_FILE: the file cannot be read: No such",
@@ -198,7 +198,7 @@ def test_what_no_process_could_work_with_is_one_line_that_names_it_and_what_to_w
 
 def test_a_misspelt_name_in_the_env_file_is_named_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SPAWNER_SIGNUP_DOMAIN=example.org\n")
-    assert refused() == "SPAWNER_SIGNUP_DOMAIN is no setting: write SPAWNER_SIGNUP_DOMAINS, or remove it"
+    assert refused() == "SPAWNER_SIGNUP_DOMAIN is not a setting: use SPAWNER_SIGNUP_DOMAINS, or remove it"
 
 
 def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,5 +213,5 @@ def test_production_behind_tls_names_its_proxy_or_says_that_there_is_none() -> N
         production(trusted_proxies=[])
     assert production(trusted_proxies="none").proxies == []
     assert production(trusted_proxies="192.0.2.7, 10.0.0.0/8").proxies == ["192.0.2.7", "10.0.0.0/8"]
-    with pytest.raises(ValueError, match="is no address"):
+    with pytest.raises(ValueError, match="is neither an address"):
         production(trusted_proxies="none, 192.0.2.7")

@@ -243,7 +243,7 @@ def test_what_a_template_asks_for_reaches_the_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("allowed_capabilities", "CHOWN, NET_ADMIN", "NET_ADMIN is never given"),
+        ("allowed_capabilities", "CHOWN, NET_ADMIN", "NET_ADMIN cannot be granted"),
         ("allowed_mounts", "/srv/data, /var/run/docker.sock:rw", "docker.sock:rw would hand over the host"),
         ("allowed_mounts", "data", "is no absolute path"),
         ("egress_resolvers", "dns.example.org", "egress_resolvers"),

@@ -244,5 +244,5 @@ def test_up_names_a_wrong_setting_before_it_touches_what_runs() -> None:
     secret = {"SPAWNER_SECRET_KEY": "a secret of the tests 0123456789 abcdefgh"}
     good = stack_settings(clone, secret, PORTS, "unix:///x")
     check_settings(clone, good)
-    with pytest.raises(StepFailed, match="SPAWNER_PUBLC_URL is no setting: write SPAWNER_PUBLIC_URL"):
+    with pytest.raises(StepFailed, match="SPAWNER_PUBLC_URL is not a setting: use SPAWNER_PUBLIC_URL"):
         check_settings(clone, {**good, "SPAWNER_PUBLC_URL": "http://x"})

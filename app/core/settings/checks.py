@@ -12,13 +12,13 @@ PLACEHOLDERS = {"admin", "changeme", "change-me", "example", "password", "postgr
 
 
 SHARED_ORIGIN = (
-    "SPAWNER_WORKSPACE_URL with {route} in the path puts all workspaces on one origin, where those that one person "
-    "opens can read each other: put {route} into the host, or set SPAWNER_ALLOW_SHARED_ORIGIN=yes to do without sharing"
+    "SPAWNER_WORKSPACE_URL with {route} in the path puts all workspaces on one origin: each can read the others that "
+    "its visitor opens. Put {route} into the host, or set SPAWNER_ALLOW_SHARED_ORIGIN=yes, which turns sharing off"
 )
 
 NO_PROXY_NAMED = (
-    "SPAWNER_TRUSTED_PROXIES is empty: behind the proxy that ends TLS everybody is one client with its "
-    "limits. Name the proxy's address; `none` where no proxy is"
+    "SPAWNER_TRUSTED_PROXIES is empty: all clients behind the TLS proxy would share its address and its limits. "
+    "Set the proxy's address, or `none` without a proxy"
 )
 
 # The URL prefix of each server, and an example.
@@ -38,7 +38,7 @@ def check_url(setting: str, value: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"must be such as {example}; it begins with {' or '.join(f'{one}://' for one in schemes)}")
+        raise ValueError(f"must look like {example} and begin with {' or '.join(f'{one}://' for one in schemes)}")
 
 
 def check_sender(value: str) -> None:
@@ -46,19 +46,19 @@ def check_sender(value: str) -> None:
     address = parseaddr(value)[1]
     local, at, host = address.rpartition("@")
     if not (local and at and host) or any(character.isspace() for character in address):
-        raise ValueError("must hold an address, such as `Spawner <spawner@example.org>`")
+        raise ValueError("must contain an address, such as `Spawner <spawner@example.org>`")
 
 
 def naming(workspace_url: str, public_url: str) -> Iterator[str]:
     """Yield a line if WORKSPACE_URL is malformed or shares the origin of PUBLIC_URL."""
     parts = urlsplit(workspace_url)
     if workspace_url.count("{route}") != 1 or parts.scheme not in ("http", "https"):
-        yield "SPAWNER_WORKSPACE_URL must hold {route} once, in its path or its host"
+        yield "SPAWNER_WORKSPACE_URL must be http:// or https:// and contain {route} once, in its host or its path"
     elif "{route}" in parts.netloc:
         if not parts.netloc.startswith("{route}.") or parts.path.strip("/"):
-            yield "SPAWNER_WORKSPACE_URL with {route} in the host is https://{route}.apps.example.org"
+            yield "SPAWNER_WORKSPACE_URL with {route} in the host must look like https://{route}.apps.example.org"
     elif parts.path != "/{route}":
-        yield "SPAWNER_WORKSPACE_URL with {route} in the path is https://apps.example.org/{route}"
+        yield "SPAWNER_WORKSPACE_URL with {route} in the path must look like https://apps.example.org/{route}"
     elif f"{parts.scheme}://{parts.netloc.lower()}" == public_url:
         yield (
             "SPAWNER_WORKSPACE_URL must not share the origin of SPAWNER_PUBLIC_URL: "
@@ -71,17 +71,17 @@ def complaints(urls: dict[str, str]) -> Iterator[str]:
     for name in ("PUBLIC_URL", "WORKSPACE_URL"):
         parts = urlsplit(urls[name].replace("{route}", "route"))
         if parts.scheme == "http" and not _is_here(parts):
-            yield f"SPAWNER_{name} must begin with https:// in production: http shows every session on its way"
+            yield f"SPAWNER_{name} must begin with https:// in production: http exposes every session to the network"
     for name in ("DATABASE_URL", "REDIS_URL", "SMTP_URL"):
         parts = urlsplit(urls[name])
         password = unquote(parts.password or "")
         if password and (password.lower() in PLACEHOLDERS or password == unquote(parts.username or "")):
-            yield f"SPAWNER_{name} holds a password that is none: choose a random one"
+            yield f"SPAWNER_{name} has a guessable password: choose a random one"
     smtp = urlsplit(urls["SMTP_URL"])
     if smtp.scheme == "smtp" and smtp.password and not _is_here(smtp):
         yield (
-            "SPAWNER_SMTP_URL would send its password in the clear where the server offers no TLS: "
-            "begin it with smtp+starttls:// or smtps://"
+            "SPAWNER_SMTP_URL would send its password unencrypted if the server offers no TLS: "
+            "use smtp+starttls:// or smtps://"
         )
 
 
@@ -90,7 +90,7 @@ def concerns(urls: dict[str, str]) -> Iterator[str]:
     for name in ("DATABASE_URL", "REDIS_URL"):
         parts = urlsplit(urls[name])
         if parts.hostname and not parts.password and not _is_here(parts):
-            yield f"SPAWNER_{name} holds no password: whoever reaches {parts.hostname} reads and changes everything"
+            yield f"SPAWNER_{name} has no password: anyone who reaches {parts.hostname} can read and change everything"
 
 
 def networks(texts: list[str]) -> list[str]:
@@ -99,7 +99,7 @@ def networks(texts: list[str]) -> list[str]:
         try:
             read_network(text)
         except ValueError:
-            raise ValueError(f"{text!r} is no address and no network such as 203.0.113.0/24") from None
+            raise ValueError(f"{text!r} is neither an address nor a network such as 203.0.113.0/24") from None
     return texts
 
 

@@ -51,20 +51,21 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SPAWNER_", env_file=".env", extra="ignore", hide_input_in_errors=True)
 
     environment: Literal["development", "production"] = Field(
-        "production", description="development relaxes secrets and counts no loopback client."
+        "production",
+        description="`development` allows weak URLs, reads .spawner/secret_key, and does not limit links of loopback.",
     )
     instance: str = Field(
         "spawner",
         pattern=r"^[a-z0-9]{1,20}$",
-        description="Name of this installation on its engine; objects of others are never touched.",
+        description="Name of this installation on its engine; objects of other installations are never touched.",
     )
     public_url: str = Field("http://localhost:8080", description="Origin of the API and the pages.")
     workspace_url: str = Field(
         "http://{route}.localhost:8080",
-        description="Where workspaces answer: `{route}` in the host, or in the path; never the origin of PUBLIC_URL.",
+        description="URL of a workspace, with `{route}` in the host or in the path; never the origin of PUBLIC_URL.",
     )
     allow_shared_origin: bool = Field(
-        False, description="Let production start with `{route}` in the path, where all workspaces share one origin."
+        False, description="Allow `{route}` in the path in production, although all workspaces then share one origin."
     )
     database_url: str = Field(
         "postgresql+asyncpg://postgres@localhost/spawner", repr=False, description="PostgreSQL 15 or later."
@@ -72,38 +73,38 @@ class Settings(BaseSettings):
     database_owner_url: str = Field(
         "",
         repr=False,
-        description="DATABASE_URL as the role that owns the tables, for migrations alone; empty where it is the same.",
+        description="DATABASE_URL with the role that owns the tables, for migrations; empty: DATABASE_URL.",
     )
     database_pool: int = Field(
-        20, ge=2, description="Database connections of one process; a quarter of them, at least one, only read."
+        20, ge=2, description="Database connections per process; a quarter of them, at least one, is read-only."
     )
     redis_url: str = Field(
         "redis://localhost:6379/0", repr=False, description="Redis 6.2 or later; `redis://`, `rediss://` or `unix://`."
     )
-    docker_url: str = Field("", description="Docker Engine; empty means DOCKER_HOST, else the local socket.")
+    docker_url: str = Field("", description="Address of the engine; empty: DOCKER_HOST, else the local socket.")
     docker_publish: Literal["never", "loopback"] = Field(
         "never",
-        description="`loopback` publishes each workspace on a loopback port, where the bridges cannot be reached.",
+        description="`loopback` publishes each workspace on a loopback port: for engines with unreachable bridges.",
     )
-    network_range: str = Field("10.213.0.0/16", description="Range that workspaces' /28 networks are cut from.")
+    network_range: str = Field("10.213.0.0/16", description="Range that holds the workspaces' /28 networks.")
     egress_resolvers: CommaList = Field(
         [],
-        description="Name servers that workspaces may ask, beside the host's: those that the engine itself was told.",
+        description="Name servers that workspaces may query besides the host's: those of the engine's configuration.",
     )
     allowed_mounts: CommaList = Field(
-        [], description="Host paths, exact, that templates may mount: read only, unless `:rw` follows."
+        [], description="Exact host paths that templates may mount: read-only, unless `:rw` follows."
     )
     allowed_capabilities: CommaList = Field([], description="Linux capabilities that templates may add, such as CHOWN.")
     allowed_runtimes: CommaList = Field(
-        [], description="OCI runtimes of the engine, such as runsc, that templates may name beside its default."
+        [], description="OCI runtimes, such as runsc, that templates may name besides the engine's default."
     )
     seccomp_file: str = Field(
         "",
         pattern=r"^(/[^:]+)?$",
-        description="Copy of app/runtime/docker/seccomp.json on the engine's host, for Podman; empty sends it.",
+        description="Path of a copy of app/runtime/docker/seccomp.json on Podman's host; empty: the profile is sent.",
     )
     require_digests: bool = Field(
-        False, description="Refuse a catalogue whose images are not named by digest (`name@sha256:…`)."
+        False, description="Reject a catalogue with images that are not pinned by digest (`name@sha256:…`)."
     )
     smtp_url: str = Field(
         "smtp://localhost:25",
@@ -113,33 +114,34 @@ class Settings(BaseSettings):
     mail_from: str = Field("Spawner <spawner@localhost>", description="Sender of mails.")
     secret_key: str = Field("", repr=False, description="At least 32 random characters; signs tokens and keys hashes.")
     secret_key_file: Path | None = Field(
-        None, description="File to read SECRET_KEY from; several, one a line: the first signs, the others still verify."
+        None, description="File with one SECRET_KEY per line: the first signs, the others only verify."
     )
-    access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
-    page_access_seconds: int = Field(900, ge=60, description="How often the pages' cookies are exchanged for new ones.")
-    session_seconds: int = Field(43200, ge=60, description="Life of a sign-in; access tokens and cookies end with it.")
-    magic_link_seconds: int = Field(600, ge=30, le=86400, description="Life of a link, a day at most.")
-    invitation_seconds: int = Field(604800, ge=60, description="Life of an invitation.")
-    magic_links_per_hour: int = Field(3, ge=1, description="Links one address may ask for in an hour.")
+    access_token_seconds: int = Field(3600, ge=60, description="Lifetime of an access token.")
+    page_access_seconds: int = Field(900, ge=60, description="Lifetime of a session cookie; pages renew it.")
+    session_seconds: int = Field(43200, ge=60, description="Lifetime of a session, with its tokens and cookies.")
+    magic_link_seconds: int = Field(600, ge=30, le=86400, description="Lifetime of a sign-in link, at most a day.")
+    invitation_seconds: int = Field(604800, ge=60, description="Lifetime of an invitation.")
+    magic_links_per_hour: int = Field(3, ge=1, description="Links per hour for one mail address.")
     magic_links_per_hour_client: int = Field(
-        600, ge=1, description="Links that may be asked for from one client address in an hour: a whole class, perhaps."
+        600, ge=1, description="Links per hour for one client address, which a whole class may share."
     )
     magic_links_exempt_networks: CommaList = Field(
-        [], description="Addresses or networks without that limit, such as 203.0.113.0/24."
+        [], description="Client addresses or networks without that limit, such as 203.0.113.0/24."
     )
-    cors_origins: CommaList = Field([], description="Origins, exact, that may call the API from a browser.")
+    cors_origins: CommaList = Field([], description="Exact origins that may call the API from a browser.")
     frame_ancestors: CommaList = Field(
         [],
-        description="Origins, exact, whose pages may show workspaces in a frame; from other sites that takes https.",
+        description="Exact origins whose pages may embed workspaces in a frame; on other sites this requires https.",
     )
     trusted_proxies: CommaList = Field(
         [],
-        description="Addresses or networks whose X-Forwarded-For counts, beside a Unix socket's; `none` trusts nobody.",
+        description="Proxies whose X-Forwarded-For is trusted, besides Unix sockets: addresses or networks. `none` "
+        "trusts no proxy.",
     )
     relay_bind: str = Field(
         "127.0.0.1",
-        description="Address that each gateway process's relay listens on, at a port that it picks; not where the "
-        "process listens on a Unix socket.",
+        description="Address that each gateway process's relay listens on, at a free port; unused if the process "
+        "listens on a Unix socket.",
     )
     relay_host: str = Field(
         "", description="Host at which Caddy reaches this gateway process's relay; empty: RELAY_BIND."
@@ -147,69 +149,71 @@ class Settings(BaseSettings):
     api_leave_seconds: float = Field(
         5,
         ge=0,
-        description="After SIGTERM an API or gateway process answers this long, for Caddy to notice and ask others.",
+        description="How long API and gateway still serve after SIGTERM, until Caddy has found other processes.",
     )
     admin_access_seconds: int = Field(
-        3600, ge=60, description="How long an admin who gave a reason may enter somebody's workspace."
+        3600, ge=60, description="Lifetime of an admin's support access to a user's workspace."
     )
-    docs: Literal["open", "closed"] = Field("open", description="Whether /docs and /openapi.json answer.")
+    docs: Literal["open", "closed"] = Field("open", description="`closed` turns /docs and /openapi.json off.")
     catalog: Path = Field(
-        default_factory=lambda: shipped("catalog.yaml"), description="The templates; unless set, the sample that ships."
+        default_factory=lambda: shipped("catalog.yaml"), description="File of the templates; default: the sample."
     )
-    default_locale: Locale = Field("en", description="Language where Accept-Language names none of ours.")
+    default_locale: Locale = Field("en", description="Language if Accept-Language names no supported one.")
     signup: Literal["open", "closed", "domains"] = Field("open", description="Who may sign up.")
     signup_domains: CommaList = Field([], description="Mail domains that may sign up when SIGNUP=domains.")
     launch_seconds: int = Field(
-        300, ge=5, description="Deadline of a launch or restart, from acceptance; a pull that moves extends it."
+        300, ge=5, description="Deadline of a launch or restart, from admission; an image pull's progress extends it."
     )
-    queue_seconds: int = Field(3600, ge=5, description="How long a launch waits for room at most.")
+    queue_seconds: int = Field(3600, ge=5, description="How long a launch may wait for capacity.")
     user_changes_per_hour: int = Field(
-        120, ge=1, description="Launches, stops, restarts, deletions, shares and tokens that one account may ask for."
+        120, ge=1, description="Launches, stops, restarts, deletions, shares and tokens per hour for one account."
     )
     user_streams: int = Field(
-        50, ge=1, description="Event streams and waiting requests that one account may have open at one API process."
+        50, ge=1, description="Event streams and waiting requests of one account, in each API process."
     )
     user_websockets: int = Field(
         200,
         ge=1,
-        description="Websockets and requests with a body that an account may have open at one gateway.",
+        description="Websockets and requests with a body of one account, in each gateway process.",
     )
-    queue_limit: int = Field(200, ge=0, description="Launches that may wait for room; more are refused.")
-    launches_at_once: int = Field(32, ge=1, description="Launches in progress at the engine; others wait their turn.")
+    queue_limit: int = Field(200, ge=0, description="Launches that may wait for capacity; more are refused.")
+    launches_at_once: int = Field(32, ge=1, description="Launches in progress on the engine; others wait.")
     running_limit: int = Field(0, ge=0, description="Workspaces that run at once; 0 sets no limit.")
     user_running_limit: int = Field(
         10, ge=0, description="Workspaces of one user that run at once, unless an admin set another; 0 sets no limit."
     )
     memory_overcommit: float = Field(
-        1.0, gt=0, description="Memory that may be promised to workspaces, as a multiple of what the engine has."
+        1.0, gt=0, description="Memory that may be promised to workspaces, as a multiple of the engine's."
     )
-    cpu_overcommit: float = Field(10.0, gt=0, description="The same for processors.")
-    min_free_disk_mb: int = Field(1024, ge=0, description="With less free on the engine's disk, launches wait.")
+    cpu_overcommit: float = Field(
+        10.0, gt=0, description="Processors that may be promised to workspaces, as a multiple of the engine's."
+    )
+    min_free_disk_mb: int = Field(1024, ge=0, description="Launches wait while the engine's disk has less free space.")
     network_pool: int = Field(40, ge=0, description="Networks kept ready for the next launches.")
-    volume_retention_days: int = Field(30, ge=0, description="How long files outlive a workspace that was deleted.")
+    volume_retention_days: int = Field(30, ge=0, description="How long files outlive a deleted workspace.")
     job_days: int = Field(
-        30, ge=1, description="How long ended jobs and their timelines are kept; the last 20 of each workspace stay."
+        30, ge=1, description="Retention of ended jobs and their timelines; the last 20 of each workspace stay."
     )
-    audit_days: int = Field(365, ge=30, description="How long the audit trail is kept.")
+    audit_days: int = Field(365, ge=30, description="Retention of the audit log.")
     orphan_seconds: int = Field(
-        30, ge=0, description="How long something of ours on the engine that no row wants is left alone."
+        30, ge=0, description="How long an object on the engine without a row in the database stays before removal."
     )
-    lease_seconds: float = Field(15, ge=1, description="A worker that is silent this long has lost its job.")
+    lease_seconds: float = Field(15, ge=1, description="A job passes to another worker if not renewed this long.")
     drain_seconds: int = Field(
-        10, ge=0, description="After SIGTERM a worker's jobs get this long to finish; then others take them over."
+        10, ge=0, description="How long a worker's jobs may still run after SIGTERM, before other workers resume them."
     )
     heartbeat_dir: Path = Field(
         Path("/tmp/spawner-workers"),  # noqa: S108 # nosec B108 # its owner is checked
-        description="Folder in which workers say that they live, for `spawner worker live`.",
+        description="Folder of the workers' heartbeat files, which `spawner worker live` reads.",
     )
-    worker_jobs: int = Field(16, ge=1, description="Launches and restarts that one worker drives at once.")
+    worker_jobs: int = Field(16, ge=1, description="Launches and restarts that one worker runs at once.")
     worker_stops: int = Field(
-        16, ge=1, description="Pauses, stops and deletions that one worker drives at once, in places of their own."
+        16, ge=1, description="Pauses, stops and deletions that one worker runs at once, besides WORKER_JOBS."
     )
-    worker_mails: int = Field(50, ge=1, description="Mails that one worker sends at once, in places of their own.")
-    engine_starts: int = Field(2, ge=1, description="Containers one worker makes or starts at the engine at once.")
+    worker_mails: int = Field(50, ge=1, description="Mails that one worker sends at once, besides its jobs.")
+    engine_starts: int = Field(2, ge=1, description="Containers that one worker creates or starts at once.")
     usage_seconds: float = Field(
-        30, ge=1, description="Interval at which the counters of workspaces with an idle limit are read."
+        30, ge=1, description="Interval between readings of the counters of workspaces with an idle limit."
     )
     reconcile_seconds: int = Field(10, ge=1, le=60, description="Interval of the reconciler.")
 
@@ -250,7 +254,7 @@ class Settings(BaseSettings):
     def _exact_origins(cls, value: list[str]) -> list[str]:
         for origin in value:
             if not EXACT_ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin} is no exact origin such as https://app.example.org")
+                raise ValueError(f"{origin} is not an exact origin such as https://app.example.org")
         return value
 
     @field_validator("trusted_proxies", "magic_links_exempt_networks")
@@ -296,7 +300,7 @@ class Settings(BaseSettings):
     @classmethod
     def _grantable(cls, values: list[str]) -> list[str]:
         if wrong := sorted(set(values) - GRANTABLE):
-            raise ValueError(f"{wrong[0]} is never given; these may be: {', '.join(sorted(GRANTABLE))}")
+            raise ValueError(f"{wrong[0]} cannot be granted; allowed are {', '.join(sorted(GRANTABLE))}")
         return values
 
     @model_validator(mode="after")
@@ -305,7 +309,7 @@ class Settings(BaseSettings):
         wrong = list(checks.naming(self.workspace_url, self.public_url))
         named = not wrong
         if self.signup == "domains" and not self.signup_domains:
-            wrong.append("SPAWNER_SIGNUP=domains lets nobody in: name their domains in SPAWNER_SIGNUP_DOMAINS")
+            wrong.append("SPAWNER_SIGNUP=domains needs at least one domain in SPAWNER_SIGNUP_DOMAINS")
         try:
             self.secret_key = self._read_secret()
         except ValueError as error:
@@ -327,7 +331,7 @@ class Settings(BaseSettings):
 
     @property
     def read_connections(self) -> int:
-        """The part of DATABASE_POOL that serves hot reads alone."""
+        """Connections of DATABASE_POOL reserved for hot reads."""
         return max(1, self.database_pool // 4)
 
     @property
@@ -350,7 +354,7 @@ class Settings(BaseSettings):
             try:
                 text, self.secret_key_file = path.read_text("utf-8"), path
             except UnicodeDecodeError:
-                raise ValueError("SPAWNER_SECRET_KEY_FILE: the file holds no text") from None
+                raise ValueError("SPAWNER_SECRET_KEY_FILE: the file is not UTF-8 text") from None
             except OSError as error:
                 if not self.secret_key:
                     raise ValueError(f"SPAWNER_SECRET_KEY_FILE: the file cannot be read: {error.strerror}") from None

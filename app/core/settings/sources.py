@@ -64,13 +64,13 @@ class FileSource(PydanticBaseSettingsSource):
             return None, field_name, False
         shown = f"{variable}_file".upper()
         if self._named.get(variable):
-            raise ValueError(f"{shown}: {variable.upper()} is set as well; set one of them")
+            raise ValueError(f"{shown}: {variable.upper()} is also set; set only one of them")
         try:
             value = Path(path).read_text("utf-8").strip()
         except OSError as error:
             raise ValueError(f"{shown}: the file cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise ValueError(f"{shown}: the file holds no text") from None
+            raise ValueError(f"{shown}: the file is not UTF-8 text") from None
         if not value:
             raise ValueError(f"{shown}: the file is empty")
         return value, field_name, False
@@ -107,4 +107,4 @@ def misspelt(settings: type[BaseSettings], given: Iterable[str]) -> Iterator[str
         if not ours or name.startswith(OF_ORCHESTRATORS):
             continue
         if near := get_close_matches(name, sorted(known), 1, NEARNESS):
-            yield f"{variable.upper()} is no setting: write {PREFIX.upper()}{near[0].upper()}, or remove it"
+            yield f"{variable.upper()} is not a setting: use {PREFIX.upper()}{near[0].upper()}, or remove it"

@@ -26,7 +26,7 @@ class ShareLinkIn(BaseModel):
     """The lifetime of a link."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"hours": 24}]})
-    hours: int = Field(ge=1, le=MAX_HOURS, description="Until the link, and what it let in, expires.")
+    hours: int = Field(ge=1, le=MAX_HOURS, description="Lifetime of the link, and of the access that it grants.")
 
 
 class AcceptIn(BaseModel):
@@ -42,16 +42,16 @@ class ShareOut(BaseModel):
     id: UUID = Field(examples=[SHARE_ID])
     email: str = Field(examples=["bob@example.org"])
     misleading: bool = Field(
-        False, description="The address has letters that look like those of another alphabet: check whose it is."
+        False, description="The address contains letters that look like those of another alphabet: check it."
     )
     how: Literal["address", "link", "admin"] = Field(
-        description="You named the address; they opened a link of yours; or an admin let themselves in."
+        description="You shared with the address; they accepted your link; or an admin took support access."
     )
-    link_id: UUID | None = Field(None, description="The link that let them in.")
-    reason: str | None = Field(None, description="Why the admin wanted in.")
+    link_id: UUID | None = Field(None, description="The share link that they accepted.")
+    reason: str | None = Field(None, description="The reason that the admin gave.")
     created_at: datetime
-    expires_at: datetime | None = Field(None, description="Null where it lasts until it is revoked.")
-    live: bool = Field(description="False where it is over: what admins took stays listed for thirty days.")
+    expires_at: datetime | None = Field(None, description="Null if it lasts until revoked.")
+    live: bool = Field(description="False after its end: admins' access stays listed for thirty days.")
 
 
 class SharesOut(BaseModel):
@@ -66,7 +66,7 @@ class ShareLinkOut(BaseModel):
     id: UUID = Field(examples=[LINK_ID])
     created_at: datetime
     expires_at: datetime
-    accepted: int = Field(description="How many people it has let in.")
+    accepted: int = Field(description="Number of people who accepted it.")
 
 
 class ShareLinksOut(BaseModel):
@@ -87,16 +87,16 @@ class NewShareLinkOut(BaseModel):
 class SharedOut(BaseModel):
     """Another user's workspace that the caller may enter."""
 
-    id: UUID | None = Field(examples=[SHARE_ID], description="Of the share; null where the workspace is the caller's.")
+    id: UUID | None = Field(examples=[SHARE_ID], description="Of the share; null if the workspace is yours.")
     owner: str = Field(examples=["alice@example.org"])
     misleading: bool = Field(
-        False, description="The address has letters that look like those of another alphabet: check whose it is."
+        False, description="The address contains letters that look like those of another alphabet: check it."
     )
     type: str = Field(examples=["hello"])
     display_name: str = Field(examples=["Hello"])
     service_url: str = Field(examples=["http://alice-hello.localhost:8080/"])
     status: WorkspaceStatus = Field(examples=[WorkspaceStatus.RUNNING])
-    reason: str | None = Field(None, description="What an admin gave as theirs.")
+    reason: str | None = Field(None, description="The reason that you gave as an admin.")
     expires_at: datetime | None = None
 
 

@@ -11,9 +11,8 @@ class NotRefreshed(AppError):
     status = 401
     title = Text("Sign in again", "Bitte neu anmelden")
     detail = Text(
-        "There is no session to go on with: it has ended, or its refresh token is an old one. Sign in again.",
-        "Es gibt keine Sitzung, die weitergehen könnte: Sie wurde beendet, oder ihr Token ist ein altes. "
-        "Bitte neu anmelden.",
+        "The session has ended, or its refresh token was replaced. Sign in again.",
+        "Die Sitzung wurde beendet, oder ihr Token ist veraltet. Bitte neu anmelden.",
     )
 
     def __init__(self) -> None:
@@ -25,7 +24,7 @@ class TooManyTokens(AppError):
     status = 409
     title = Text("Too many tokens", "Zu viele Tokens")
     detail = Text(
-        "This account has {limit} tokens already. Revoke one that is not needed any more.",
+        "This account already has {limit} tokens. Revoke one that is no longer needed.",
         "Dieses Konto hat schon {limit} Tokens. Bitte zuerst eines widerrufen, das nicht mehr gebraucht wird.",
     )
     example = {"limit": MAX_TOKENS}
@@ -36,8 +35,8 @@ class TooManyChanges(AppError):
     status = 429
     title = Text("Too many changes", "Zu viele Änderungen")
     detail = Text(
-        "Your account has asked for too many changes within an hour. Nothing was changed; try again later.",
-        "Dein Konto hat binnen einer Stunde zu viele Änderungen verlangt. Es wurde nichts geändert; bitte später noch "
+        "Your account has made too many changes within an hour. Nothing was changed; try again later.",
+        "Mit deinem Konto gab es binnen einer Stunde zu viele Änderungen. Es wurde nichts geändert; bitte später noch "
         "einmal versuchen.",
     )
 
@@ -49,11 +48,10 @@ class InvalidAddress(ValueError):
 class LastAdmin(AppError):
     code = "last_admin"
     status = 409
-    title = Text("The last admin", "Letzter Administrator")
+    title = Text("Last admin", "Letzter Administrator")
     detail = Text(
-        "Nobody else could act as an admin: this one cannot be deleted, demoted or blocked. "
-        "Make somebody else an admin first.",
-        "Niemand sonst könnte als Administrator handeln: Dieser kann nicht gelöscht, herabgestuft oder gesperrt "
-        "werden. Ernenne zuerst einen anderen.",
+        "This is the last active admin, who cannot be deleted, demoted or blocked. Make somebody else an admin first.",
+        "Der letzte aktive Administrator kann nicht gelöscht, herabgestuft oder gesperrt werden. Ernenne zuerst einen "
+        "anderen.",
     )
     audited = True

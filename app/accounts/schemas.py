@@ -24,11 +24,13 @@ class SessionOut(BaseModel):
     """A live session."""
 
     id: UUID = Field(examples=[SESSION_ID])
-    device: str = Field(examples=["Firefox on Linux"], description="What signed in, as far as it said so.")
-    address: str = Field(examples=["203.0.113.9"], description="From where it signed in.")
+    device: str = Field(
+        examples=["Firefox on Linux"], description="Browser and system, from the `User-Agent` at sign-in."
+    )
+    address: str = Field(examples=["203.0.113.9"], description="Client address at sign-in.")
     created_at: datetime
-    seen_at: datetime = Field(description="When it was used last, to the minute.")
-    current: bool = Field(examples=[True], description="Whether it is the one that asks.")
+    seen_at: datetime = Field(description="Last use, to the minute.")
+    current: bool = Field(examples=[True], description="Whether this request belongs to it.")
 
     @classmethod
     def of(cls, row: Session, current: UUID | None, locale: Locale) -> Self:
@@ -71,11 +73,12 @@ class TokenIn(BaseModel):
     scopes: list[Scope] = Field(
         min_length=1,
         max_length=3,
-        description="`read` reads what is yours, `workspaces` changes it too, `admin` is for /api/admin alone.",
+        description="`read` reads your data, `workspaces` also changes it and opens workspaces, `admin` permits "
+        "`/api/admin` only.",
     )
-    days: int | None = Field(None, ge=1, le=MAX_DAYS, description="How long it is good.")
+    days: int | None = Field(None, ge=1, le=MAX_DAYS, description="Lifetime.")
     expires_at: AwareDatetime | None = Field(
-        None, description=f"Until when it is good, at most {MAX_DAYS} days; instead of `days`."
+        None, description=f"End of its lifetime, at most {MAX_DAYS} days ahead; instead of `days`."
     )
 
     @model_validator(mode="after")
@@ -100,14 +103,14 @@ class ApiTokenOut(BaseModel):
     scopes: list[Scope] = Field(examples=[["read"]])
     created_at: datetime
     expires_at: datetime
-    used_at: datetime | None = Field(description="When it was used last, to the minute.")
+    used_at: datetime | None = Field(description="Last use, to the minute.")
 
 
 class MadeTokenOut(ApiTokenOut):
     """A new personal token. Its secret is shown only once."""
 
     token: str = Field(
-        examples=["spawner_q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"], description="Send as `Bearer`."
+        examples=["spawner_q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"], description="Send it as `Bearer`."
     )
 
 
@@ -140,7 +143,7 @@ def _with(read: Callable[[str], str]) -> AfterValidator:
 Email = Annotated[
     str,
     _with(normalise),
-    Field(description="Letter case and look-alike characters make no difference.", examples=["alice@example.org"]),
+    Field(description="Letter case and look-alike characters do not matter.", examples=["alice@example.org"]),
 ]
 
 
@@ -148,8 +151,8 @@ Mailbox = Annotated[
     str,
     _with(read_mailbox),
     Field(
-        description="Letter case and look-alike characters make no difference to whose account it is. "
-        "A first mail goes to the address as it is written here, later ones to the one that was confirmed.",
+        description="Letter case and look-alike characters do not distinguish accounts. "
+        "The first mail goes to the address as written here, later ones to the confirmed address.",
         examples=["alice@example.org"],
     ),
 ]

@@ -39,7 +39,7 @@ async def get_filter(
     actor: Annotated[str | None, Query(max_length=254, description="An address, or the id of an account.")] = None,
     action: Annotated[str | None, Query(max_length=40, examples=["user_blocked"])] = None,
     target_kind: Annotated[str | None, Query(max_length=20, examples=["workspace"])] = None,
-    target: Annotated[str | None, Query(max_length=254, description="As the trail shows it.")] = None,
+    target: Annotated[str | None, Query(max_length=254, description="As in the entries.")] = None,
     outcome: Annotated[str | None, Query(max_length=40, description="`ok`, or the code of a refusal.")] = None,
     since: Annotated[Time | None, Query(description="Not before this time.")] = None,
     until: Annotated[Time | None, Query(description="Before this time.")] = None,

@@ -24,11 +24,11 @@ class InvitationOut(BaseModel):
     id: UUID = Field(examples=[INVITATION_ID])
     email: str = Field(examples=["bob@example.org"])
     inviter: str | None = Field(
-        examples=["root@example.org"], description="Address of the admin who invited; null once that account is gone."
+        examples=["root@example.org"], description="Address of the inviting admin; null once that account is deleted."
     )
-    created_at: datetime = Field(description="When it was made, or renewed.")
+    created_at: datetime = Field(description="Created or last renewed.")
     expires_at: datetime
-    accepted_at: datetime | None = Field(description="When the address was confirmed: an invitation lets in once.")
+    accepted_at: datetime | None = Field(description="When the address was confirmed, which uses the invitation up.")
 
 
 class InvitationPage(BaseModel):

@@ -21,8 +21,8 @@ class AdminUserOut(BaseModel):
     is_admin: bool
     state: UserState
     blocked_at: datetime | None
-    running_limit: int | None = Field(description="Workspaces at once; 0 sets no limit, null follows the settings.")
-    running: int = Field(description="Workspaces that count against the limits now.", examples=[2])
+    running_limit: int | None = Field(description="Workspaces at once; 0: no limit, null: `USER_RUNNING_LIMIT`.")
+    running: int = Field(description="Workspaces that now count against the limits.", examples=[2])
     created_at: datetime
     last_used: datetime | None
 
@@ -40,7 +40,7 @@ class LimitsIn(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"running_limit": 20}]})
 
     running_limit: int | None = Field(
-        ge=0, le=10_000, description="Workspaces at once; 0 sets no limit, null follows the settings."
+        ge=0, le=10_000, description="Workspaces at once; 0: no limit, null: `USER_RUNNING_LIMIT`."
     )
 
 
@@ -53,7 +53,7 @@ class MailOut(BaseModel):
     state: LinkRequestState = Field(description="`dropped`: the address may not sign in here.")
     attempts: int = Field(examples=[1])
     created_at: datetime
-    run_at: datetime = Field(description="When it is tried next, while it is queued.")
+    run_at: datetime = Field(description="Next attempt, while queued.")
     expires_at: datetime
     finished_at: datetime | None
 
@@ -70,7 +70,7 @@ class EngineOut(BaseModel):
 
     memory_bytes: int = Field(examples=[8 << 30])
     cpus: int = Field(examples=[4])
-    disk_free_bytes: int | None = Field(description="Null where workers cannot see it.", examples=[100 << 30])
+    disk_free_bytes: int | None = Field(description="Null if workers cannot read it.", examples=[100 << 30])
     seen_at: datetime
 
 
@@ -87,34 +87,34 @@ class SeatsOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    wanted: int = Field(description="What the catalogue says.", examples=[5])
+    wanted: int = Field(description="Number in the catalogue.", examples=[5])
     starting: int = Field(examples=[1])
-    ready: int = Field(description="For the next launches.", examples=[3])
-    failed: int = Field(description="Begun again after a pause.", examples=[1])
-    ending: int = Field(description="On their way out.", examples=[0])
-    claimed: int = Field(description="Workspaces that took one and count against the limits.", examples=[12])
+    ready: int = Field(description="Available to launches.", examples=[3])
+    failed: int = Field(description="Retried after a pause.", examples=[1])
+    ending: int = Field(description="Being removed.", examples=[0])
+    claimed: int = Field(description="Workspaces that use one and count against the limits.", examples=[12])
 
 
 class OverviewOut(BaseModel):
     """Running, waiting and failed workspaces, and the engine's promised capacity."""
 
-    running: int = Field(description="Workspaces that run.")
-    paused: int = Field(description="Workspaces that are paused.")
-    queued: int = Field(description="Jobs that wait, for room or for a worker.")
-    waiting: dict[str, int] = Field(description="Launches that wait, by the code of the limit that they wait for.")
-    jobs: dict[JobKind, int] = Field(description="Jobs that wait or run, by kind.")
-    failures: dict[str, int] = Field(description="Jobs that failed in the last 24 hours, by code.")
-    engine: EngineOut | None = Field(description="Null until a worker has looked.")
+    running: int = Field(description="Running workspaces.")
+    paused: int = Field(description="Paused workspaces.")
+    queued: int = Field(description="Jobs that wait for capacity or for a worker.")
+    waiting: dict[str, int] = Field(description="Waiting launches, by the code of the limit that they wait for.")
+    jobs: dict[JobKind, int] = Field(description="Waiting and running jobs, by kind.")
+    failures: dict[str, int] = Field(description="Failed jobs of the last 24 hours, by code.")
+    engine: EngineOut | None = Field(description="Null until a worker has reported.")
     promised: PromisedOut
     seats: dict[str, SeatsOut] = Field(
-        {}, description="Warm seats by template. What they promise is not in `promised`; launches get it before them."
+        {}, description="Warm seats by template. Their capacity is not in `promised`: launches take precedence."
     )
     processes: list[ProcessOut] | None = Field(
-        None, description="API processes and workers that were heard of lately; null where Redis does not answer."
+        None, description="Live API, gateway and worker processes; null if Redis does not answer."
     )
     catalogs_differ: bool = Field(
         False,
-        description="Some know other templates than others: restart those that started before the change.",
+        description="Processes have different catalogues: restart those that started before the change.",
     )
 
 
@@ -130,7 +130,7 @@ class UserSessionOut(BaseModel):
     """A live session."""
 
     id: UUID = Field(examples=[SESSION_ID])
-    address: str = Field(description="Where it was begun.", examples=["203.0.113.7"])
+    address: str = Field(description="Client address at sign-in.", examples=["203.0.113.7"])
     user_agent: str = Field(examples=["Mozilla/5.0"])
     created_at: datetime
     seen_at: datetime
@@ -155,13 +155,13 @@ class AdminWorkspaceOut(BaseModel):
     service_url: str = Field(examples=[URL])
     container_id: str | None = Field(examples=["3f4e1c"])
     error_code: str | None = Field(description="Why it failed or ended.", examples=["out_of_memory"])
-    reserved_memory: int | None = Field(description="Bytes promised to it; null while it counts against no limit.")
+    reserved_memory: int | None = Field(description="Bytes promised to it; null if it counts against no limit.")
     reserved_cpus: float | None
-    job_id: UUID | None = Field(description="Of the job that is changing it.", examples=[JOB_ID])
+    job_id: UUID | None = Field(description="Of the job in progress.", examples=[JOB_ID])
     created_at: datetime
     started_at: datetime | None
-    active_at: datetime | None = Field(description="When it was last used or worked.")
-    last_used: datetime | None = Field(description="When its owner last asked for it.")
+    active_at: datetime | None = Field(description="Last use, by a request or by its own work.")
+    last_used: datetime | None = Field(description="Last launch or restart by its owner.")
 
 
 class AdminWorkspacePage(BaseModel):
@@ -174,7 +174,7 @@ class AdminWorkspacePage(BaseModel):
 class RequestedOut(BaseModel):
     """The result of a request on behalf of the owner."""
 
-    job: JobOut | None = Field(description="Null where there is nothing to do.")
+    job: JobOut | None = Field(description="Null if there is nothing to do.")
     status_url: str | None = Field(examples=[f"/api/admin/jobs/{JOB_ID}"])
     workspace: AdminWorkspaceOut
 
@@ -192,7 +192,7 @@ class AdminJobOut(BaseModel):
     workspace_id: UUID = Field(examples=[WORKSPACE_ID])
     cause: str | None = Field(
         None,
-        description="What the engine said of a job that failed. Its owner is not told.",
+        description="The engine's error of a failed job. Its owner does not see it.",
         examples=["the container spawner-alice-hello belongs to somebody else"],
     )
     job: JobOut

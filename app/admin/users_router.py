@@ -24,9 +24,7 @@ from app.http.problems import problems
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])
 
 SessionPath = Annotated[UUID, Path(description="Of the session.", examples=[SESSION_ID])]
-ChangePath = Annotated[
-    StatusChange, Path(description="What becomes of the account: blocked, admin, or no longer.", examples=["block"])
-]
+ChangePath = Annotated[StatusChange, Path(description="The change to the account.", examples=["block"])]
 
 
 class _Change(ClosedWord):

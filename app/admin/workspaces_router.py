@@ -83,7 +83,7 @@ async def delete(
     admin: AdminDep,
     locale: LocaleDep,
     volume: Annotated[
-        VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
+        VolumePolicy, Query(description="`keep` keeps the files for a later launch, until their retention ends.")
     ] = VolumePolicy.KEEP,
 ) -> RequestedOut:
     """Like the owner's request; the owner sees who asked. No job without a container."""
@@ -100,7 +100,7 @@ async def read_log(
     id: WorkspacePath,
     resources: ResourcesDep,
     admin: AdminDep,
-    tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
+    tail: Annotated[int, Query(ge=0, le=2000, description="Number of lines, counted from the end.")] = 200,
 ) -> AdminLogOut:
     """The container's output, as its owner reads it. The owner sees who read it, and when."""
     log = AdminLogOut(lines=await workspaces.read_log(resources, id, tail=tail, admin=admin.user))

@@ -16,15 +16,18 @@ class ActivityOut(BaseModel):
     id: int = Field(examples=[4711])
     at: datetime
     actor: str = Field(
-        description="An address; `system`, or `command` for the operator.", examples=["root@example.org"]
+        description="An address, `system` for the platform, or `command` for the operator.",
+        examples=["root@example.org"],
     )
-    mine: bool = Field(description="It was you.")
+    mine: bool = Field(description="Whether you are the actor.")
     action: str = Field(examples=["workspace_stop_requested"])
     target_kind: str = Field(examples=["workspace"])
     target: str
     outcome: str = Field(description="`ok`, or the code of a refusal.", examples=["ok"])
     detail: str | None
-    address: str | None = Field(description="Where you did it from; null for others.", examples=["203.0.113.7"])
+    address: str | None = Field(
+        description="Client address of your own acts; null for others.", examples=["203.0.113.7"]
+    )
 
 
 class ActivityPage(BaseModel):
@@ -40,7 +43,7 @@ class AuditOut(BaseModel):
     id: int = Field(examples=[4711])
     at: datetime
     actor_id: UUID | None = Field(description="Null for the platform and the operator.", examples=[USER_ID])
-    actor: str = Field(description="Their address then; `system`, or `command`.", examples=["root@example.org"])
+    actor: str = Field(description="Address at that time; `system` or `command`.", examples=["root@example.org"])
     action: str = Field(examples=["user_blocked"])
     target_kind: str = Field(examples=["user"])
     target: str = Field(examples=[USER_ID])
@@ -48,8 +51,8 @@ class AuditOut(BaseModel):
     address: str = Field(examples=["203.0.113.7"])
     request_id: str = Field(examples=["5f0c2d9e1b7a4c38"])
     detail: str | None = Field(examples=["alice@example.org"])
-    session_id: UUID | None = Field(None, description="The session that asked, if one did.", examples=[SESSION_ID])
-    token_id: UUID | None = Field(None, description="The personal token that asked, if one did.")
+    session_id: UUID | None = Field(None, description="Session of the request, if any.", examples=[SESSION_ID])
+    token_id: UUID | None = Field(None, description="Personal token of the request, if any.")
 
 
 class AuditPage(BaseModel):

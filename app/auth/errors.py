@@ -9,7 +9,7 @@ class InvalidLink(AppError):
     status = 400
     title = Text("Link not valid", "Link ungültig")
     detail = Text(
-        "This link is not valid: it was used already, has expired, or was cut short. Ask for a new one.",
+        "This link is not valid: it was already used, has expired, or is incomplete. Request a new one.",
         "Dieser Link ist ungültig: Er wurde schon benutzt, ist abgelaufen oder unvollständig. "
         "Bitte einen neuen anfordern.",
     )
@@ -28,11 +28,11 @@ class Blocked(AppError):
 class NotAcceptable(AppError):
     code = "not_acceptable"
     status = 406
-    title = Text("Ask for JSON", "Bitte JSON verlangen")
+    title = Text("Accept JSON", "JSON anfordern")
     detail = Text(
-        "This address signs in programs that send “Accept: application/json”. Nothing was done; the link is as it was.",
-        "Diese Adresse meldet Programme an, die „Accept: application/json“ senden. Es ist nichts geschehen; der Link "
-        "ist, wie er war.",
+        "This address signs in programs that send “Accept: application/json”. The link was not used and stays valid.",
+        "Diese Adresse meldet Programme an, die „Accept: application/json“ senden. Der Link wurde nicht benutzt und "
+        "bleibt gültig.",
     )
 
 
@@ -41,10 +41,10 @@ class InvalidCode(AppError):
     status = 400
     title = Text("Code not valid", "Code ungültig")
     detail = Text(
-        "This code is not valid here: it was mistyped, used, has expired, or was asked for in another browser. "
-        "After five wrong ones only the link in the mail is left.",
-        "Dieser Code ist hier nicht gültig: Er ist vertippt, benutzt, abgelaufen oder wurde in einem anderen Browser "
-        "angefordert. Nach fünf falschen bleibt nur der Link in der Mail.",
+        "This code is not valid here: it was mistyped, already used, has expired, or was requested in another browser. "
+        "After five wrong codes only the link in the mail works.",
+        "Dieser Code ist hier nicht gültig: Er ist vertippt, schon benutzt, abgelaufen oder wurde in einem anderen "
+        "Browser angefordert. Nach fünf falschen Codes gilt nur noch der Link in der Mail.",
     )
 
 
@@ -53,8 +53,8 @@ class HasAccount(AppError):
     status = 409
     title = Text("Account exists", "Konto vorhanden")
     detail = Text(
-        "This address has an account already; its owner can sign in.",
-        "Diese Adresse hat schon ein Konto; wem sie gehört, kann sich anmelden.",
+        "This address already has an account; its owner can sign in.",
+        "Zu dieser Adresse gibt es schon ein Konto; wem sie gehört, kann sich anmelden.",
     )
 
 

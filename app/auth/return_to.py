@@ -27,7 +27,7 @@ OWN_PLACE = Text(
     "Then it goes on to {path} in your workspace {name}.", "Danach geht es zu {path} in deinem Arbeitsplatz {name}."
 )
 FOREIGN = Text(
-    "Then it goes on to {route}, a workspace of somebody else. Go on only if that is where you were going.",
+    "Then it goes on to {route}, somebody else's workspace. Continue only if you wanted to go there.",
     "Danach geht es zu {route}, einem fremden Arbeitsplatz. Mach nur weiter, wenn du dorthin wolltest.",
 )
 PAGE = Text("Then it goes on to the page {path}.", "Danach geht es zur Seite {path}.")

@@ -40,7 +40,7 @@ SPENDING = problems(InvalidRequest, InvalidLink, Forbidden, Blocked, Unavailable
 LOOKING = problems(InvalidRequest, InvalidLink, Forbidden, RequestStalled, TooLarge, Unavailable)
 TYPING = problems(InvalidRequest, InvalidCode, Forbidden, Blocked, RequestStalled, TooLarge, Unavailable)
 SPENDING_BY_QUERY: dict[int | str, dict[str, Any]] = {
-    303: {"description": "A browser's navigation: go to the page where the person confirms. Nothing is spent"},
+    303: {"description": "A browser's navigation: redirected to the confirm page. The link is not redeemed"},
     **SPENDING,
     **problems(NotAcceptable),
 }

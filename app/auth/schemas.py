@@ -25,7 +25,7 @@ class VerifyIn(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"token": "q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI"}]}  # nosec B105 # an example
     )
-    token: str = Field(min_length=1, max_length=200, description="What stands behind `#token=` in the link.")
+    token: str = Field(min_length=1, max_length=200, description="The part of the link after `#token=`.")
 
 
 class CodeIn(BaseModel):
@@ -33,7 +33,7 @@ class CodeIn(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"code": "7K2M-Q9XD"}]})
     code: str = Field(
-        min_length=1, max_length=40, description="Case, spaces and hyphens make no difference; I and L are 1, O is 0."
+        min_length=1, max_length=40, description="Case, spaces and hyphens are ignored; I and L are read as 1, O as 0."
     )
 
 
@@ -42,21 +42,19 @@ class NextOut(BaseModel):
 
     url: str = Field(examples=["/open/alice-hello?next=%2Flab#cell-3"], description="On this origin.")
     text: str = Field(
-        examples=["Then it goes on to /lab in your workspace Hello."], description="A sentence for the person."
+        examples=["Then it goes on to /lab in your workspace Hello."], description="A sentence for the user."
     )
-    foreign: bool = Field(examples=[False], description="Whether this is a workspace of somebody else.")
+    foreign: bool = Field(examples=[False], description="Whether this is another user's workspace.")
 
 
 class LinkOut(BaseModel):
     """A link's purpose. Reading it does not redeem the link."""
 
-    recognised: bool = Field(examples=[True], description="Whether it was asked for in this browser.")
+    recognised: bool = Field(examples=[True], description="Whether it was requested in this browser.")
     address: str = Field(
-        examples=["alice@example.org"], description="Of the account; masked, as `a•••@example.org`, unless recognised."
+        examples=["alice@example.org"], description="Of the account; masked (`a•••@example.org`) unless recognised."
     )
-    next: NextOut | None = Field(
-        default=None, description="Where whoever asked for the link was going; null for the home page."
-    )
+    next: NextOut | None = Field(default=None, description="Destination after sign-in; null: the home page.")
 
 
 class MessageOut(BaseModel):
@@ -70,7 +68,7 @@ class SignedInUser(BaseModel):
 
     id: UUID = Field(examples=["0f2a9a53-0c0e-4f6e-8a35-6b1d2c9b7e10"])
     email: str = Field(examples=["alice@example.org"])
-    slug: str = Field(examples=["alice"], description="The account's part of workspaces' addresses.")
+    slug: str = Field(examples=["alice"], description="The account's part of its workspaces' addresses.")
     is_admin: bool = Field(examples=[False])
     state: UserState = Field(examples=[UserState.VERIFIED])
     container_id: str | None = Field(
@@ -83,9 +81,9 @@ class TokenOut(BaseModel):
 
     access_token: str = Field(examples=["eyJhbGciOiJFUzI1NiIsImtpZCI6Ij…"], description="Send it as `Bearer`.")
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - names the scheme, no secret
-    expires_in: int = Field(examples=[3600], description="Seconds that the access token lives.")
+    expires_in: int = Field(examples=[3600], description="Lifetime of the access token, in seconds.")
     user: SignedInUser
-    job: JobOut | None = Field(description="The launch of the default workspace that this sign-in began or joined.")
+    job: JobOut | None = Field(description="The default workspace's launch, started or already running.")
 
 
 def view_user(user: User, container_id: str | None) -> SignedInUser:

@@ -8,4 +8,4 @@ class UnknownTemplate(AppError):
     code = "unknown_template"
     status = 400
     title = Text("Unknown type", "Unbekannter Typ")
-    detail = Text("The catalogue has no such type.", "Der Katalog kennt diesen Typ nicht.")
+    detail = Text("The catalogue has no workspace of this type.", "Der Katalog enthält diesen Typ nicht.")

@@ -15,12 +15,12 @@ class TemplateOut(BaseModel):
     type: str = Field(examples=["hello"])
     display_name: str = Field(examples=["Hello"])
     description: str = Field(examples=["A small page that shows where you are."])
-    default: bool = Field(description="Launched at sign-in.")
+    default: bool = Field(description="Whether a sign-in launches it.")
     memory_bytes: int = Field(examples=[67108864])
     cpus: float = Field(examples=[0.5])
-    keeps_files: bool = Field(description="Whether files outlive a restart, on a volume.")
+    keeps_files: bool = Field(description="Whether it has a volume, whose files outlive a restart.")
     image: ImageState | None = Field(
-        None, description="Set while the operator's first build of the image runs (a launch waits for it) or failed."
+        None, description="Set while the image's first build on the server runs (launches wait for it) or has failed."
     )
 
     @classmethod

@@ -76,7 +76,7 @@ def _check_mount(path: str) -> str:
 def check_origin(text: str) -> str:
     """Raise `ValueError` unless the text is an origin as browsers serialize it."""
     if not EXACT_ORIGIN.fullmatch(text):
-        raise ValueError(f"{text} is no exact origin such as https://login.example.org")
+        raise ValueError(f"{text} is not an exact origin such as https://login.example.org")
     return text
 
 

@@ -69,8 +69,9 @@ class SignInAgain(AppError):
     status = 403
     title = Text("Sign in again", "Erneut anmelden")
     detail = Text(
-        "This needs a sign-in of the last 15 minutes. Sign out, sign in again, and repeat it.",
-        "Dafür ist eine Anmeldung aus den letzten 15 Minuten nötig. Melde dich ab, dann neu an, und wiederhole es.",
+        "This requires a sign-in within the last 15 minutes. Sign out, sign in again, and repeat the step.",
+        "Dafür ist eine Anmeldung aus den letzten 15 Minuten nötig. Melde dich ab, dann neu an, und wiederhole den "
+        "Schritt.",
     )
     audited = True
 
@@ -80,7 +81,7 @@ class NotAdmin(AppError):
     status = 403
     title = Text("Admins only", "Nur für Administratoren")
     detail = Text(
-        "This is for admins of this installation.", "Das ist Administratoren dieser Installation vorbehalten."
+        "Only admins of this installation may do this.", "Das ist Administratoren dieser Installation vorbehalten."
     )
     audited = True
 
@@ -90,8 +91,8 @@ class InsufficientScope(AppError):
     status = 403
     title = Text("Not within this token's scopes", "Außerhalb der Rechte dieses Tokens")
     detail = Text(
-        "This token is not good for that: its scopes do not include it, or it takes a person who is signed in.",
-        "Dieses Token gilt dafür nicht: Seine Rechte umfassen das nicht, oder es braucht eine angemeldete Person.",
+        "This token's scopes do not permit this, or it requires a signed-in person.",
+        "Die Rechte dieses Tokens reichen dafür nicht, oder es braucht eine angemeldete Person.",
     )
     audited = True
 
@@ -112,7 +113,7 @@ class MethodNotAllowed(AppError):
     code = "method_not_allowed"
     status = 405
     title = Text("Method not allowed", "Methode nicht erlaubt")
-    detail = Text("This address does not answer that method.", "Diese Adresse kennt diese Methode nicht.")
+    detail = Text("This address does not support that method.", "Diese Adresse unterstützt diese Methode nicht.")
 
 
 class TooLarge(AppError):
@@ -127,7 +128,7 @@ class IdempotencyConflict(AppError):
     status = 409
     title = Text("Key used before", "Schlüssel bereits benutzt")
     detail = Text(
-        "This Idempotency-Key was sent before with another request; use a new key.",
+        "This Idempotency-Key was already sent with another request; use a new key.",
         "Dieser Idempotency-Key wurde schon mit einer anderen Anfrage gesendet; bitte einen neuen verwenden.",
     )
 

@@ -38,7 +38,7 @@ _templates = Environment(
 STATES: dict[WorkspaceStatus, Text] = {
     WorkspaceStatus.NOT_CREATED: Text("It has not been launched yet.", "Er wurde noch nicht gestartet."),
     WorkspaceStatus.QUEUED: Text(
-        "It waits for its turn, or for room on the server.",
+        "It waits for its turn, or for capacity on the server.",
         "Er wartet, bis er an der Reihe oder auf dem Server Platz ist.",
     ),
     WorkspaceStatus.PULLING: Text("Its image is being fetched.", "Sein Image wird gerade geladen."),
@@ -47,8 +47,8 @@ STATES: dict[WorkspaceStatus, Text] = {
     WorkspaceStatus.PROBING: Text("It has started and is getting ready.", "Er ist gestartet und gleich bereit."),
     WorkspaceStatus.RUNNING: Text("It has just become ready.", "Er ist gerade bereit geworden."),
     WorkspaceStatus.PAUSED: Text(
-        "It is paused. Once it is awake, it goes on where it was.",
-        "Er ist angehalten. Ist er wach, geht es darin weiter, wo es aufgehört hat.",
+        "It is paused. Wake it to continue where it was.",
+        "Er ist angehalten. Weckst du ihn auf, macht er dort weiter, wo er war.",
     ),
     WorkspaceStatus.STOPPING: Text(
         "It is stopping. In a moment you can start it again.",
@@ -58,7 +58,7 @@ STATES: dict[WorkspaceStatus, Text] = {
         "It is stopped. Your files are kept.", "Er ist beendet. Die Dateien bleiben erhalten."
     ),
     WorkspaceStatus.DELETING: Text(
-        "It is being deleted. In a moment you can launch it anew.",
+        "It is being deleted. In a moment you can launch it again.",
         "Er wird gerade gelöscht. Gleich kannst du ihn von Neuem starten.",
     ),
     WorkspaceStatus.ERROR: Text(

@@ -10,7 +10,7 @@ class TokenRefused(Unauthorized):
     """Names the ways to send a token: some clients probe for them without credentials."""
 
     detail = Text(
-        "Show a personal token with the scope `workspaces`: it is missing, expired or revoked.",
+        "Send a valid personal token with the scope `workspaces`: this one is missing, expired or revoked.",
         "Bitte ein persönliches Token mit dem Recht `workspaces` mitsenden: Es fehlt, ist abgelaufen oder widerrufen.",
     )
 
@@ -34,15 +34,15 @@ class TokenInBrowser(AppError):
 class OpenInTab(Forbidden):
     title = Text("Open this workspace in a tab", "Diesen Arbeitsplatz in einem Tab öffnen")
     detail = Text(
-        "It cannot be shown inside this page before you have opened it in a tab of its own.",
+        "It cannot be shown inside this page before you have opened it in its own tab.",
         "Er kann innerhalb dieser Seite nicht angezeigt werden, bevor er in einem eigenen Tab geöffnet wurde.",
     )
 
 
 class SentFromElsewhere(Forbidden):
     detail = Text(
-        "Another website sent something to this workspace, and it was not delivered. If you were just signing in or "
-        "paying somewhere, tell the operator of this installation: forms of that website can be allowed.",
+        "Another website sent a form to this workspace, and it was not delivered. If you were signing in or "
+        "paying there, ask the operator of this installation to allow forms from that website.",
         "Eine andere Website hat etwas an diesen Arbeitsplatz gesendet, und es wurde nicht zugestellt. Gehört das zu "
         "einer Anmeldung oder Zahlung, bitte den Betreiber dieser Installation ansprechen: Formulare jener Website "
         "lassen sich erlauben.",
@@ -54,8 +54,7 @@ class TooManyEntries(AppError):
     status = 429
     title = Text("Opened too often", "Zu oft geöffnet")
     detail = Text(
-        "Workspaces were opened too often from this sign-in within a minute. Wait a minute, then open the workspace "
-        "again.",
+        "This session opened workspaces too often within a minute. Wait a minute, then open the workspace again.",
         "Mit dieser Anmeldung wurden binnen einer Minute zu oft Arbeitsplätze geöffnet. Bitte eine Minute warten und "
         "den Arbeitsplatz dann noch einmal öffnen.",
     )
@@ -63,7 +62,8 @@ class TooManyEntries(AppError):
 
 class NotEntered(Unauthorized):
     detail = Text(
-        "You are not signed in at this workspace, so what was sent did not arrive. Open it again, and repeat the step.",
+        "You are not signed in to this workspace, so your request was not delivered. Open it again, and repeat the "
+        "step.",
         "Du bist an diesem Arbeitsplatz nicht angemeldet, deshalb ist nichts angekommen. Bitte den Arbeitsplatz noch "
         "einmal öffnen und den Schritt wiederholen.",
     )
@@ -112,7 +112,7 @@ class WorkspaceBusy(WorkspaceUnreachable):
     code = "workspace_busy"
     title = Text("Too many requests at once", "Zu viele Anfragen auf einmal")
     detail = Text(
-        "This workspace has too many requests under way. Close some of its tabs, or wait until it has answered.",
+        "This workspace has too many open requests. Close some of its tabs, or wait until it has answered.",
         "In diesem Arbeitsplatz laufen zu viele Anfragen. Bitte einige seiner Tabs schließen oder warten, bis er "
         "geantwortet hat.",
     )
@@ -123,20 +123,19 @@ class WorkspaceSlow(WorkspaceUnreachable):
     status = 504
     title = Text("Workspace takes too long", "Arbeitsplatz braucht zu lange")
     detail = Text(
-        "This workspace took the request and did not begin to answer in time. What it was asked for may still happen.",
-        "Dieser Arbeitsplatz hat die Anfrage angenommen und nicht rechtzeitig geantwortet. Was verlangt wurde, kann "
-        "noch geschehen.",
+        "This workspace accepted the request but did not answer in time. It may still carry the request out.",
+        "Dieser Arbeitsplatz hat die Anfrage angenommen, aber nicht rechtzeitig geantwortet. Er führt sie vielleicht "
+        "noch aus.",
     )
 
 
 class InvalidAnswer(WorkspaceUnreachable):
     code = "workspace_invalid_answer"
     status = 502
-    title = Text("Workspace answered wrongly", "Ungültige Antwort des Arbeitsplatzes")
+    title = Text("Invalid answer from the workspace", "Ungültige Antwort des Arbeitsplatzes")
     detail = Text(
-        "What this workspace answered cannot be passed on: it is no HTTP, or its headers are larger than 64 KB.",
-        "Was dieser Arbeitsplatz geantwortet hat, kann nicht weitergegeben werden: Es ist kein HTTP, oder seine "
-        "Kopfzeilen sind größer als 64 KB.",
+        "This workspace's answer is not valid HTTP, or its headers are larger than 64 KB.",
+        "Die Antwort dieses Arbeitsplatzes ist kein gültiges HTTP, oder ihre Kopfzeilen sind größer als 64 KB.",
     )
 
 
@@ -153,8 +152,9 @@ class CookiesTooLarge(AppError):
     status = 431
     title = Text("Too many cookies", "Zu viele Cookies")
     detail = Text(
-        "This workspace's cookies are larger than 64 KB, so it was not asked. They are deleted now: open it again.",
-        "Die Cookies dieses Arbeitsplatzes sind größer als 64 KB, deshalb wurde er nicht gefragt. Sie sind jetzt "
+        "This workspace's cookies were larger than 64 KB, so your request was not delivered. They have been deleted: "
+        "open it again.",
+        "Die Cookies dieses Arbeitsplatzes waren größer als 64 KB, deshalb ist nichts angekommen. Sie sind jetzt "
         "gelöscht: Bitte noch einmal öffnen.",
     )
 
@@ -162,9 +162,9 @@ class CookiesTooLarge(AppError):
 class InvalidHandoff(AppError):
     code = "invalid_handoff"
     status = 400
-    title = Text("This way in has closed", "Dieser Zugang ist abgelaufen")
+    title = Text("Entry has expired", "Dieser Zugang ist abgelaufen")
     detail = Text(
-        "The code was used before, is older than a minute, or was made for another browser. Open the workspace again.",
+        "The code was already used, is older than a minute, or belongs to another browser. Open the workspace again.",
         "Der Code wurde schon benutzt, ist älter als eine Minute oder gehört zu einem anderen Browser. Bitte den "
         "Arbeitsplatz noch einmal öffnen.",
     )

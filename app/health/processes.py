@@ -29,9 +29,9 @@ class ProcessOut(BaseModel):
     """A process that reported within the last twenty seconds."""
 
     kind: Kind
-    name: str = Field(description="Its host and process id.", examples=["web1:4711:9f3c"])
-    catalog: str = Field(description="Digest of the templates that it knows.", examples=["5f0c2d9e1b7a"])
-    revision: str = Field(description="The newest migration that it has.", examples=["0007"])
+    name: str = Field(description="Host, process id and a random part.", examples=["web1:4711:9f3c"])
+    catalog: str = Field(description="Digest of its catalogue.", examples=["5f0c2d9e1b7a"])
+    revision: str = Field(description="Its newest migration.", examples=["0007"])
 
 
 def this_process(resources: Resources, kind: Kind) -> ProcessOut:
@@ -50,7 +50,7 @@ async def register(resources: Resources, kind: Kind) -> None:
             await announce(resources.redis, key, own.name, own.model_dump_json(), LIFE)
             differing = [one.name for one in await list_processes(resources) if one.catalog != own.catalog]
             if differing and not said:
-                remedy = "restart every process after a change of the catalogue"
+                remedy = "restart all processes after a change of the catalogue"
                 log.warning("catalogues_differ", catalog=own.catalog, others=differing, remedy=remedy)
             said = bool(differing)
         except (RedisError, OSError) as error:

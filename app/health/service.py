@@ -39,10 +39,10 @@ class Readiness(BaseModel):
     instance: str = Field(description="The installation that answers.", examples=["spawner"])
     database: State
     tables: Fit | None = Field(
-        None, description="Whether the database's tables fit this version; null where the database does not answer."
+        None, description="Whether the database schema fits this version; null if the database does not answer."
     )
     redis: State
-    engine: State = Field(description="As workers see it; the API has no way to the engine.")
+    engine: State = Field(description="As reported by workers; the API cannot reach the engine.")
     workers: int = Field(examples=[2])
 
 

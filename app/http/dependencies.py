@@ -89,6 +89,6 @@ IdempotencyKeyDep = Annotated[
         alias="Idempotency-Key",
         max_length=255,
         min_length=1,
-        description="Repeat a request safely: the same key and request answer the same job.",
+        description="Makes repeating a request safe: the same key and request return the same job.",
     ),
 ]

@@ -12,8 +12,8 @@ class HeadersTooLarge(AppError):
     status = 431
     title = Text("Headers too large", "Zu große Kopfzeilen")
     detail = Text(
-        "The address and the headers of this request are larger than 64 KB. If these are cookies, delete this site's "
-        "cookies in your browser.",
+        "The address and the headers of this request are larger than 64 KB. If that is because of cookies, delete this "
+        "site's cookies in your browser.",
         "Adresse und Kopfzeilen dieser Anfrage sind größer als 64 KB. Falls es an Cookies liegt, bitte die Cookies "
         "dieser Website im Browser löschen.",
     )
@@ -33,8 +33,8 @@ class RepeatedHeader(AppError):
 class RequestStalled(AppError):
     code = "request_stalled"
     status = 408
-    title = Text("Upload stood still", "Hochladen stand still")
+    title = Text("Upload timed out", "Zeitüberschreitung beim Hochladen")
     detail = Text(
-        "The body of this request did not arrive: nothing came for too long. Send it again.",
-        "Der Inhalt dieser Anfrage ist nicht angekommen: Zu lange kam nichts. Bitte noch einmal senden.",
+        "The body of this request stopped arriving, and the request timed out. Send it again.",
+        "Der Inhalt dieser Anfrage kam nicht weiter an; die Anfrage wurde abgebrochen. Bitte noch einmal senden.",
     )

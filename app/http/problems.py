@@ -59,7 +59,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    code: str = Field(description="Stable; clients may switch on it.")
+    code: str = Field(description="Stable: clients may depend on it.")
     error: str
     request_id: str
     errors: list[FieldError] = Field([], description="Set when fields are invalid.")
@@ -73,12 +73,14 @@ FIELD_TEXTS: dict[str, Text] = {
         "This is too long: {max_length} characters at most.", "Das ist zu lang: höchstens {max_length} Zeichen."
     ),
     "string_too_short": Text("This must not be empty.", "Das darf nicht leer sein."),
-    "too_short": Text("Name at least one.", "Nenne mindestens eines."),
+    "too_short": Text("Send at least one.", "Sende mindestens eines."),
     "too_long": Text("These are too many: {max_length} at most.", "Das sind zu viele: höchstens {max_length}."),
     "one_end": Text("Send either days or expires_at.", "Sende entweder days oder expires_at."),
-    "bad_end": Text("This must lie ahead, and within a year.", "Das muss in der Zukunft liegen, binnen eines Jahres."),
+    "bad_end": Text(
+        "This must be in the future, and within a year.", "Das muss in der Zukunft liegen, binnen eines Jahres."
+    ),
     "reason_too_short": Text(
-        "Say why, in {min_length} characters or more.", "Bitte begründen, mit mindestens {min_length} Zeichen."
+        "Give a reason of at least {min_length} characters.", "Bitte mit mindestens {min_length} Zeichen begründen."
     ),
     "string_type": Text("This must be text.", "Das muss Text sein."),
     "string_unicode": Text("This is not valid Unicode text.", "Das ist kein gültiger Unicode-Text."),
@@ -88,7 +90,7 @@ FIELD_TEXTS: dict[str, Text] = {
         "Der Inhalt muss ein JSON-Objekt sein, gesendet als application/json.",
     ),
     "uuid_parsing": Text("This is not an id.", "Das ist keine ID."),
-    "enum": Text("This is none of the values that are allowed here.", "Das ist keiner der erlaubten Werte."),
+    "enum": Text("This is not one of the allowed values.", "Das ist keiner der erlaubten Werte."),
     "int_parsing": Text("This must be a whole number.", "Das muss eine ganze Zahl sein."),
     "bool_parsing": Text("This must be true or false.", "Das muss true oder false sein."),
     "float_parsing": Text("This must be a number.", "Das muss eine Zahl sein."),

@@ -43,18 +43,18 @@ class User(Base):
 
     __tablename__ = "users"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    email: Mapped[str] = mapped_column(String(254), unique=True, doc="Folded: what accounts are told apart by.")
+    email: Mapped[str] = mapped_column(String(254), unique=True, doc="Normalised; identifies the account.")
     mailbox: Mapped[str | None] = mapped_column(
-        String(254), doc="The address as it was confirmed, where it is not `email`: what mail goes to."
+        String(254), doc="The address as confirmed, for mails; null if equal to `email`."
     )
     slug: Mapped[str] = mapped_column(String(30), unique=True)
     state: Mapped[UserState] = mapped_column(choice(UserState), default=UserState.REGISTERED)
     is_admin: Mapped[bool] = mapped_column(default=False)
     blocked_at: Mapped[datetime | None]
-    running_limit: Mapped[int | None] = mapped_column(doc="Workspaces at once, where an admin set it.")
+    running_limit: Mapped[int | None] = mapped_column(doc="Workspaces at once, if an admin set it.")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     last_used: Mapped[datetime | None]
-    changes_until: Mapped[datetime | None] = mapped_column(doc="When no change of the last hour counts any more.")
+    changes_until: Mapped[datetime | None] = mapped_column(doc="When all changes of the hour are available again.")
     __table_args__ = (
         CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"),
         Index("ix_users_unconfirmed", "created_at", postgresql_where=text("state = 'registered'")),
@@ -77,37 +77,35 @@ class LinkRequest(Base):
     __tablename__ = "link_requests"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     email: Mapped[str] = mapped_column(String(254))
-    mailbox: Mapped[str | None] = mapped_column(
-        String(254), doc="The address as it was typed, where it is not `email`."
-    )
+    mailbox: Mapped[str | None] = mapped_column(String(254), doc="The address as typed; null if equal to `email`.")
     purpose: Mapped[LinkPurpose] = mapped_column(choice(LinkPurpose))
     locale: Mapped[str] = mapped_column(String(2))
     renewal: Mapped[bool] = mapped_column(
-        default=False, server_default=false(), doc="Asked for beyond the limit: a mailed link is good again instead."
+        default=False, server_default=false(), doc="Requested beyond the limit: renews a mailed link instead."
     )
     state: Mapped[LinkRequestState] = mapped_column(choice(LinkRequestState), default=LinkRequestState.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     transmissions: Mapped[int] = mapped_column(
         default=0,
         server_default="0",
-        doc="Of the letter, without those of which the mail server told that it did not take it.",
+        doc="Attempts to send the mail that the mail server did not refuse.",
     )
     run_at: Mapped[datetime] = mapped_column(default=utcnow)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     expires_at: Mapped[datetime] = mapped_column(index=True)
     finished_at: Mapped[datetime | None]
     browser_hash: Mapped[bytes | None] = mapped_column(
-        LargeBinary, index=True, doc="Of the cookie of the browser that asked."
+        LargeBinary, index=True, doc="Of the device cookie of the requesting browser."
     )
     code_tries: Mapped[int] = mapped_column(
-        default=0, doc="Of codes, in that browser. Counted here, where an address without an account has a row too."
+        default=0, doc="Codes tried in that browser; counted here because addresses without an account have a row, too."
     )
     delivery: Mapped[DeliveryState | None] = mapped_column(
-        choice(DeliveryState), doc="How the mail server does; the same for an address that gets no mail."
+        choice(DeliveryState), doc="State of the mail server; the same for addresses that get no mail."
     )
-    delivery_at: Mapped[datetime | None] = mapped_column(doc="Since when.")
-    destination: Mapped[str | None] = mapped_column(Text, doc="The page of ours that the sign-in leads to, until then.")
-    used_at: Mapped[datetime | None] = mapped_column(doc="When a link or code of this very request signed somebody in.")
+    delivery_at: Mapped[datetime | None] = mapped_column(doc="Since when it is in `delivery`.")
+    destination: Mapped[str | None] = mapped_column(Text, doc="Page to open after the sign-in; null once used.")
+    used_at: Mapped[datetime | None] = mapped_column(doc="When a link or code of this request was redeemed.")
     __table_args__ = (Index(None, "run_at", postgresql_where=text("state = 'queued'")),)
 
 
@@ -120,8 +118,8 @@ class MagicLink(Base):
     __tablename__ = "magic_links"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     user_id: Mapped[UUID | None] = owner("users")
-    email: Mapped[str | None] = mapped_column(String(254), index=True, doc="Where there is no account yet.")
-    mailbox: Mapped[str | None] = mapped_column(String(254), doc="The same as it was typed, where it is not `email`.")
+    email: Mapped[str | None] = mapped_column(String(254), index=True, doc="Set if there is no account yet.")
+    mailbox: Mapped[str | None] = mapped_column(String(254), doc="The address as typed; null if equal to `email`.")
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     request_id: Mapped[UUID | None] = mapped_column(ForeignKey("link_requests.id", ondelete="SET NULL"), index=True)
     browser_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -139,9 +137,9 @@ class Session(Base):
     user_id: Mapped[UUID] = owner("users")
     cookie_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
-    spent_refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True, doc="The one before.")
+    spent_refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True, doc="The previous one.")
     refreshed_at: Mapped[datetime | None]
-    shown_at: Mapped[datetime | None] = mapped_column(doc="When the newest pair came back first.")
+    shown_at: Mapped[datetime | None] = mapped_column(doc="First use of the newest pair.")
     seen_at: Mapped[datetime] = mapped_column(default=utcnow)
     user_agent: Mapped[str] = mapped_column(String(200), default="")
     address: Mapped[str] = mapped_column(String(45), default="")

@@ -17,7 +17,9 @@ class AuditEntry(Base):
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
     at: Mapped[datetime] = mapped_column(default=utcnow, index=True)
     actor_id: Mapped[UUID | None]
-    actor: Mapped[str] = mapped_column(String(254), doc="Their address then; `system`, or `command` for an operator's.")
+    actor: Mapped[str] = mapped_column(
+        String(254), doc="Address at that time; `system`, or `command` for the operator."
+    )
     action: Mapped[str] = mapped_column(String(40))
     target_kind: Mapped[str] = mapped_column(String(20))
     target: Mapped[str] = mapped_column(String(254))
@@ -25,8 +27,8 @@ class AuditEntry(Base):
     address: Mapped[str] = mapped_column(String(45))
     request_id: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str | None] = mapped_column(String(500))
-    session_id: Mapped[UUID | None] = mapped_column(doc="The session that asked, if one did.")
-    token_id: Mapped[UUID | None] = mapped_column(doc="The personal token that asked, if one did.")
+    session_id: Mapped[UUID | None] = mapped_column(doc="Session of the request, if any.")
+    token_id: Mapped[UUID | None] = mapped_column(doc="Personal token of the request, if any.")
     __table_args__ = (
         Index("ix_audit_actor", "actor_id", "id"),
         Index("ix_audit_target", "target_kind", "target", "id"),

@@ -67,9 +67,7 @@ class Job(Base):
     user_id: Mapped[UUID] = owner("users", index=False)
     template: Mapped[str] = mapped_column(String(20))
     kind: Mapped[JobKind] = mapped_column(choice(JobKind))
-    by_system: Mapped[bool] = mapped_column(
-        "platform", default=False, doc="Begun by the platform rather than asked for."
-    )
+    by_system: Mapped[bool] = mapped_column("platform", default=False, doc="Started by the platform, not by a request.")
     generation: Mapped[int]
     previous_status: Mapped[WorkspaceStatus] = mapped_column(
         "was", choice(WorkspaceStatus, name="was"), default=WorkspaceStatus.NOT_CREATED
@@ -79,18 +77,18 @@ class Job(Base):
     step: Mapped[JobStep] = mapped_column(choice(JobStep), default=JobStep.QUEUED)
     progress: Mapped[int] = mapped_column(default=0, doc="Percent.")
     version: Mapped[int] = mapped_column(default=1)
-    attempts: Mapped[int] = mapped_column(default=0, doc="How often a worker has claimed it.")
+    attempts: Mapped[int] = mapped_column(default=0, doc="Claims by workers.")
     admitted_at: Mapped[datetime | None]
     blocked_by: Mapped[str | None] = mapped_column("waits_for", String(40), doc="Code of the limit that it waits for.")
     run_at: Mapped[datetime] = mapped_column(default=utcnow)
     lease: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
     deadline: Mapped[datetime]
-    expected_seconds: Mapped[float | None] = mapped_column(doc="What recent launches took, when it was accepted.")
+    expected_seconds: Mapped[float | None] = mapped_column(doc="Duration of recent launches, as of acceptance.")
     error_code: Mapped[str | None] = mapped_column(String(40))
     exit_code: Mapped[int | None]
-    log_tail: Mapped[str | None] = mapped_column(Text, doc="The container's last lines, when it failed.")
-    cause: Mapped[str | None] = mapped_column(String(500), doc="What the engine said, when it failed; for admins.")
+    log_tail: Mapped[str | None] = mapped_column(Text, doc="The container's last lines, after a failure.")
+    cause: Mapped[str | None] = mapped_column(String(500), doc="The engine's error, after a failure; for admins.")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -64,23 +64,23 @@ class Workspace(Base):
     image_digest: Mapped[str | None] = mapped_column(String(100))
     error_code: Mapped[str | None] = mapped_column(String(40))
     exit_code: Mapped[int | None]
-    last_exit: Mapped[str | None] = mapped_column(String(40), doc="Code of why its container last ended by itself.")
+    last_exit: Mapped[str | None] = mapped_column(String(40), doc="Code of the container's last unrequested exit.")
     last_exit_at: Mapped[datetime | None]
     last_exit_status: Mapped[int | None]
     memory_kills: Mapped[int] = mapped_column(
-        default=0, server_default=text("0"), doc="Programs in it that the kernel killed, since its container runs."
+        default=0, server_default=text("0"), doc="Programs that the kernel killed since the container started."
     )
     memory_kill_at: Mapped[datetime | None]
-    restarts: Mapped[int] = mapped_column(default=0, doc="How often the platform restarted it since it last held.")
+    restarts: Mapped[int] = mapped_column(default=0, doc="Automatic restarts since it last ran for `HELD`.")
     reserved_memory: Mapped[int | None] = mapped_column(BigInteger, doc="Bytes.")
     reserved_cpus: Mapped[float | None]
-    started_at: Mapped[datetime | None] = mapped_column(doc="Since when it runs or is paused.")
-    active_at: Mapped[datetime | None] = mapped_column(doc="When it was last used or worked.")
-    kept_until: Mapped[datetime | None] = mapped_column(doc="Its owner keeps it from resting until then.")
+    started_at: Mapped[datetime | None] = mapped_column(doc="Start of the running or paused container.")
+    active_at: Mapped[datetime | None] = mapped_column(doc="Last use, by a request or by its own work.")
+    kept_until: Mapped[datetime | None] = mapped_column(doc="Not paused or stopped for idling before.")
     sampled_at: Mapped[datetime | None] = mapped_column(doc="When the counters below were read.")
     cpu_seconds: Mapped[float | None]
     network_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    rest_reason: Mapped[str | None] = mapped_column(String(40), doc="Why the platform let it rest, until it is asked.")
+    rest_reason: Mapped[str | None] = mapped_column(String(40), doc="Why the platform paused or stopped it.")
     seat_id: Mapped[UUID | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     last_used: Mapped[datetime | None]
@@ -124,7 +124,7 @@ class Seat(Base):
     state: Mapped[SeatState] = mapped_column(choice(SeatState), default=SeatState.STARTING)
     memory: Mapped[int] = mapped_column(BigInteger, doc="Bytes that it promises.")
     cpus: Mapped[float]
-    failures: Mapped[int] = mapped_column(default=0, doc="How often it failed since it last held.")
+    failures: Mapped[int] = mapped_column(default=0, doc="Failures since it last ran for `HELD`.")
     error_code: Mapped[str | None] = mapped_column(String(40))
     run_at: Mapped[datetime] = mapped_column(default=utcnow)
     lease_until: Mapped[datetime | None]

@@ -13,43 +13,43 @@ from app.openapi.components import share
 from app.openapi.examples import complete, recorded
 
 DESCRIPTION = """
-Sign up with an e-mail address, spend the link, launch workspaces, poll the job.
+Sign up with an e-mail address, open the link, launch workspaces, poll the job.
 
-**Who calls.** Send `Authorization: Bearer <access_token>`, or a personal token in its place: `read` lets it read what
-is yours, `workspaces` change it too, `admin` use `/api/admin`; for anything else it is refused with
-`insufficient_scope`. The pages' own cookies are accepted as well; with them, a request that changes something must come
-from the pages' origin, or it is refused with `cross_site`.
+**Authentication.** Send `Authorization: Bearer <access_token>`, or a personal token instead. A personal token's scopes
+limit it: `read` reads your data, `workspaces` also changes it, `admin` permits `/api/admin`; other requests fail with
+`insufficient_scope`. The pages' cookies are accepted as well; with them, requests that change something must come from
+the pages' origin, or they fail with `cross_site`.
 
-**Errors** are `application/problem+json` (RFC 9457): switch on `code`, show `detail`. Invalid input is 400 and names
-each field in `errors`. An unknown address is 404 `not_found`, a method that it does not know 405 `method_not_allowed`.
-A fault on our side is 500 `internal`: give its `request_id`, which every answer carries as `X-Request-ID`, to the
-operator.
+**Errors** are `application/problem+json` (RFC 9457): depend on `code`, show `detail`. Invalid input returns 400 and
+lists each field in `errors`, an unknown path 404 `not_found`, an unsupported method 405 `method_not_allowed`. A server
+error returns 500 `internal`: give its `request_id`, which every response also has as `X-Request-ID`, to the operator.
 
 **Languages.** Texts follow `Accept-Language`: English or German.
 
-**Repeating.** Launch, restart, stop and delete accept `Idempotency-Key`: the same key and request answer the same job.
+**Idempotency.** Launch, restart, stop and delete accept `Idempotency-Key`: the same key and request return the same
+job.
 """
 
 TAGS = [
     {"name": "auth", "description": "Links, sessions, tokens."},
-    {"name": "user", "description": "The caller."},
-    {"name": "catalogue", "description": "What may be launched."},
-    {"name": "container", "description": "Workspaces of the caller."},
-    {"name": "jobs", "description": "Accepted requests and how far they are."},
-    {"name": "sharing", "description": "Letting others into a workspace, and what others share."},
+    {"name": "user", "description": "Your account, and your activity."},
+    {"name": "catalogue", "description": "The templates that can be launched."},
+    {"name": "container", "description": "Your workspaces."},
+    {"name": "jobs", "description": "Accepted requests and their progress."},
+    {"name": "sharing", "description": "Access of others to your workspaces, and yours to theirs."},
     {"name": "volumes", "description": "Files that outlive their workspaces."},
     {"name": "admin", "description": "For admins of the installation."},
-    {"name": "health", "description": "For probes."},
+    {"name": "health", "description": "Liveness and readiness probes."},
 ]
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
-        "description": "Names this request in the operator's logs.",
+        "description": "Identifies this request in the operator's logs.",
         "schema": {"type": "string"},
         "example": "5f0c2d9e1b7a4c38",
     },
     "Retry-After": {
-        "description": "Seconds until trying again makes sense.",
+        "description": "Seconds to wait before retrying.",
         "schema": {"type": "integer", "minimum": 1},
         "example": 5,
     },
@@ -59,7 +59,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": "Bearer",
     },
     "ETag": {
-        "description": "Names this state of the job; send it back as `If-None-Match`.",
+        "description": "Identifies this state of the job; send it as `If-None-Match`.",
         "schema": {"type": "string"},
         "example": '"3.1.0.6.en"',
     },
@@ -69,12 +69,12 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": 'attachment; filename="audit.csv"',
     },
     "Location": {
-        "description": "The page where a person confirms; the token stays in the fragment.",
+        "description": "The confirm page, with the token in the fragment.",
         "schema": {"type": "string", "format": "uri"},
         "example": "http://localhost:8080/auth/confirm#token=q7Zb0c1xK0hYkq3V9dV8u4rJm2sPz6tW5nXeLfAgBhI",
     },
     "Set-Cookie": {
-        "description": "The pages' cookies, out of reach of scripts. Programs need not keep them.",
+        "description": "The pages' cookies, hidden from scripts. API clients can ignore them.",
         "schema": {"type": "string"},
         "example": "spawner_session=0wV…; HttpOnly; Max-Age=900; Path=/; SameSite=lax",
     },
@@ -142,14 +142,14 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         "bearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "`access_token` of a token body, which ends with its session, at sign-out at the latest; or "
-            "a personal token, which is good for what its scopes name.",
+            "description": "The `access_token` of a sign-in, valid until its session ends at the latest; or a personal "
+            "token, valid for its scopes.",
         },
         "cookie": {
             "type": "apiKey",
             "in": "cookie",
             "name": "__Host-spawner_refresh",
-            "description": "What the pages renew their sign-in with. Without TLS its name is `spawner_refresh`.",
+            "description": "The pages' refresh cookie. Without TLS its name is `spawner_refresh`.",
         },
     }
     share(document)

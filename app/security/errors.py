@@ -10,7 +10,7 @@ class RateLimited(AppError):
     title = Text("Too many requests", "Zu viele Anfragen")
     detail = Text(
         "No further mail is sent to this address for now. If it can sign in here, use the newest mail "
-        "of the last hour, whoever asked for it: its link is good again.",
+        "of the last hour, whoever requested it: its link is valid again.",
         "An diese Adresse geht vorerst keine weitere Mail. Wenn sie sich hier anmelden kann, nimm die neueste Mail der "
         "letzten Stunde, wer auch immer sie angefordert hat: Ihr Link gilt wieder.",
     )
@@ -21,7 +21,7 @@ class ClientRateLimited(AppError):
     status = 429
     title = Text("Too many requests from this place", "Zu viele Anfragen von diesem Ort")
     detail = Text(
-        "Too many links were asked for from this place, which may be a whole network. No mail was sent. "
+        "Too many links were requested from this place, which may be a whole network. No mail was sent. "
         "Try again later, or ask your operator to allow more.",
         "Von diesem Ort, vielleicht einem ganzen Netz, wurden zu viele Links angefordert. Es wurde keine Mail "
         "verschickt. Versuche es später noch einmal, oder bitte den Betreiber, mehr zu erlauben.",

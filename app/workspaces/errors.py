@@ -29,7 +29,7 @@ class NotExtendable(AppError):
     status = 409
     title = Text("Not running", "Läuft nicht")
     detail = Text(
-        "Only a workspace that runs or is paused can be kept from resting. Launch it first.",
+        "Only a running or paused workspace can be extended. Launch it first.",
         "Nur ein laufender oder angehaltener Arbeitsplatz lässt sich weiter offen halten. Bitte zuerst starten.",
     )
 
@@ -37,11 +37,11 @@ class NotExtendable(AppError):
 class UntilOutOfRange(AppError):
     code = "until_out_of_range"
     status = 400
-    title = Text("Not until then", "Bis dahin nicht möglich")
+    title = Text("Time out of range", "Zeitpunkt nicht möglich")
     detail = Text(
-        "A workspace can be kept awake until a time ahead, before its longest life ends (`ends_at`) and within a week.",
-        "Ein Arbeitsplatz lässt sich bis zu einem künftigen Zeitpunkt wach halten, vor dem Ende seiner längsten "
-        "Laufzeit (`ends_at`) und binnen einer Woche.",
+        "The time must be in the future, within a week, and before the workspace's maximum lifetime ends (`ends_at`).",
+        "Der Zeitpunkt muss in der Zukunft liegen, binnen einer Woche und vor dem Ende der maximalen Laufzeit "
+        "(`ends_at`).",
     )
 
 
@@ -50,7 +50,7 @@ class TooManyStreams(AppError):
     status = 429
     title = Text("Too many open at once", "Zu viele zugleich offen")
     detail = Text(
-        "Your account follows too many jobs and logs at once. Close some of your tabs or programs, then try again.",
+        "Your account is following too many jobs and logs at once. Close some tabs or programs, then try again.",
         "Dein Konto verfolgt zu viele Aufträge und Protokolle zugleich. Schließe einige Tabs oder Programme und "
         "versuche es dann noch einmal.",
     )
@@ -76,7 +76,7 @@ class QuotaUserRunning(Refused):
 
 class _Full(Refused):
     status = 503
-    title = Text("No room right now", "Gerade kein Platz")
+    title = Text("No capacity right now", "Gerade kein Platz")
 
 
 class CapacityLaunches(_Full):
@@ -90,7 +90,7 @@ class CapacityLaunches(_Full):
 class CapacityRunning(_Full):
     code = "capacity_running"
     detail = Text(
-        "The server runs as many workspaces as it may. Try again later, or ask your operator.",
+        "The server already runs as many workspaces as allowed. Try again later, or ask your operator.",
         "Auf dem Server laufen so viele Arbeitsplätze, wie erlaubt sind. Bitte später erneut versuchen.",
     )
 
@@ -98,7 +98,7 @@ class CapacityRunning(_Full):
 class CapacityMemory(_Full):
     code = "capacity_memory"
     detail = Text(
-        "The server's memory is taken by other workspaces. Try again later, or ask your operator.",
+        "Other workspaces use all of the server's memory. Try again later, or ask your operator.",
         "Der Arbeitsspeicher des Servers ist durch andere Arbeitsplätze belegt. Bitte später erneut versuchen.",
     )
 
@@ -106,7 +106,7 @@ class CapacityMemory(_Full):
 class CapacityCpu(_Full):
     code = "capacity_cpu"
     detail = Text(
-        "The server's processors are taken by other workspaces. Try again later, or ask your operator.",
+        "Other workspaces use all of the server's processors. Try again later, or ask your operator.",
         "Die Prozessoren des Servers sind durch andere Arbeitsplätze belegt. Bitte später erneut versuchen.",
     )
 
@@ -157,7 +157,7 @@ FAILURES: dict[str, Text] = {
     "image_pull_failed": Text(
         "The image could not be downloaded. Launch again in a minute; if it fails again, tell your operator.",
         "Das Image ließ sich nicht herunterladen. "
-        "Bitte in einer Minute erneut starten; sonst den Betreiber informieren.",
+        "Bitte in einer Minute erneut starten; passiert es wieder, den Betreiber informieren.",
     ),
     "engine_unavailable": Text(
         "The container engine did not answer. Launch again in a minute.",
@@ -165,11 +165,11 @@ FAILURES: dict[str, Text] = {
     ),
     "engine_error": Text(
         "The container engine refused to run this workspace. Tell your operator.",
-        "Die Container-Engine wollte diesen Arbeitsplatz nicht ausführen. Bitte den Betreiber informieren.",
+        "Die Container-Engine hat es abgelehnt, diesen Arbeitsplatz auszuführen. Bitte den Betreiber informieren.",
     ),
     "internal_error": Text(
-        "The server made a mistake. Tell your operator: the workers' log and the job say which.",
-        "Dem Server ist ein Fehler unterlaufen. "
+        "The server failed unexpectedly. Tell your operator: the workers' log and the job contain the error.",
+        "Auf dem Server ist ein unerwarteter Fehler aufgetreten. "
         "Bitte den Betreiber informieren: Das Protokoll der Worker und der Auftrag nennen ihn.",
     ),
     "no_subnet": Text(
@@ -178,8 +178,8 @@ FAILURES: dict[str, Text] = {
     ),
     "exited": Text(
         "The workspace ended by itself. Look at its log, then launch it again; if it ends again, tell your operator.",
-        "Der Arbeitsplatz hat sich von selbst beendet. "
-        "Sieh in sein Protokoll und starte ihn erneut; sonst den Betreiber informieren.",
+        "Der Arbeitsplatz hat sich von selbst beendet. Sieh in sein Protokoll und starte ihn erneut; "
+        "passiert es wieder, informiere den Betreiber.",
     ),
     "out_of_memory": Text(
         "The workspace ran out of memory. Launch it again; if it needs more, ask your operator for a larger limit.",
@@ -192,8 +192,8 @@ FAILURES: dict[str, Text] = {
         "Bitte erneut starten; passiert es wieder, bitte den Betreiber informieren.",
     ),
     "probe_wrong_port": Text(
-        "The workspace started, but listens on another port or address than its type says. "
-        "Tell your operator: the job's timeline says where it listens.",
+        "The workspace started, but listens on another port or address than its type declares. "
+        "Tell your operator: the job's timeline shows where it listens.",
         "Der Arbeitsplatz ist gestartet, lauscht aber auf einem anderen Port oder einer anderen Adresse, als sein Typ "
         "angibt. Bitte den Betreiber informieren: Die Schritte des Auftrags nennen, wo er lauscht.",
     ),
@@ -204,25 +204,26 @@ FAILURES: dict[str, Text] = {
         "erneut; passiert es wieder, bitte den Betreiber informieren.",
     ),
     "deadline": Text(
-        "This took too long and was given up. Try again; if it happens again, tell your operator.",
-        "Das hat zu lange gedauert und wurde abgebrochen. Bitte erneut versuchen; sonst den Betreiber informieren.",
+        "This timed out. Try again; if it happens again, tell your operator.",
+        "Das hat zu lange gedauert und wurde abgebrochen. Bitte erneut versuchen; passiert es wieder, den Betreiber "
+        "informieren.",
     ),
     "egress_unenforceable": Text(
-        "This workspace may not connect to everything, and the server cannot see to that. "
-        "Tell your operator: `spawner doctor` says what is missing.",
-        "Dieser Arbeitsplatz darf sich nicht überallhin verbinden, und der Server kann das nicht sicherstellen. "
-        "Bitte den Betreiber informieren: `spawner doctor` sagt, was fehlt.",
+        "This workspace's network access is restricted, and the server cannot enforce that. "
+        "Tell your operator: `spawner doctor` shows what is missing.",
+        "Der Netzzugang dieses Arbeitsplatzes ist beschränkt, und der Server kann das nicht durchsetzen. "
+        "Bitte den Betreiber informieren: `spawner doctor` zeigt, was fehlt.",
     ),
     "name_taken": Text(
-        "Something else on the server has this workspace's name already, so nothing was changed. "
-        "Tell your operator: admins see in the job what it is.",
+        "The server already has something else with this workspace's name, so nothing was changed. "
+        "Tell your operator: the job shows admins what it is.",
         "Auf dem Server trägt schon etwas anderes den Namen dieses Arbeitsplatzes; es wurde nichts verändert. "
         "Bitte den Betreiber informieren: Administratoren sehen im Auftrag, was es ist.",
     ),
     "policy": Text(
-        "This type asks for more than any workspace may have, so it was not started. "
+        "This type requests privileges that workspaces may not have, so it was not started. "
         "Tell your operator: the workers' log names what was refused.",
-        "Dieser Typ verlangt mehr, als ein Arbeitsplatz haben darf, und wurde deshalb nicht gestartet. "
+        "Dieser Typ verlangt Rechte, die Arbeitsplätze nicht haben dürfen, und wurde deshalb nicht gestartet. "
         "Bitte den Betreiber informieren: Das Protokoll der Worker nennt, was abgelehnt wurde.",
     ),
     "template_gone": Text(
@@ -230,12 +231,12 @@ FAILURES: dict[str, Text] = {
         "Diesen Typ gibt es im Katalog nicht mehr.",
     ),
     "removed": Text(
-        "The workspace's container was removed on the server. Launch it again; its files are kept where it keeps any.",
+        "The workspace's container was removed on the server. Launch it again; files on its volume are still there.",
         "Der Container des Arbeitsplatzes wurde auf dem Server entfernt. "
-        "Starte ihn erneut; Dateien, die er behält, sind noch da.",
+        "Starte ihn erneut; Dateien auf seinem Volume sind noch da.",
     ),
     "cancelled": Text("The request was cancelled.", "Die Anfrage wurde abgebrochen."),
-    "superseded": Text("A newer request took over.", "Eine neuere Anfrage hat übernommen."),
+    "superseded": Text("A newer request replaced this one.", "Eine neuere Anfrage hat diese ersetzt."),
 }
 
 

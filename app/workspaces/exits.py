@@ -15,7 +15,9 @@ from app.workspaces.schemas import LastExitOut, MemoryKillsOut
 
 # The code of an exit without error.
 ENDED = "ended"
-ENDED_TEXT = Text("The workspace ended by itself, in order.", "Der Arbeitsplatz hat sich ordnungsgemäß selbst beendet.")
+ENDED_TEXT = Text(
+    "The workspace ended by itself, without an error.", "Der Arbeitsplatz hat sich ohne Fehler selbst beendet."
+)
 KILLED_TEXT = Text(
     "Memory ran out, and the kernel ended a program in the workspace, such as a notebook's kernel. "
     "Close what you do not need, or ask your operator for a larger limit.",

@@ -56,12 +56,12 @@ RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.STOPPING, Workspace
 
 REASONS: dict[IdleReason, Text] = {
     IdleReason.IDLE_PAUSE: Text(
-        "Paused because nobody used it. It goes on where it was as soon as you open it.",
+        "Paused because nobody used it. Open it to continue where it was.",
         "Angehalten, weil ihn niemand benutzt hat. Er macht beim Öffnen dort weiter, wo er war.",
     ),
     IdleReason.IDLE_STOP: Text("Stopped because nobody used it.", "Beendet, weil ihn niemand benutzt hat."),
     IdleReason.MAX_LIFETIME: Text(
-        "Stopped because it ran for as long as it may.", "Beendet, weil er so lange lief, wie er darf."
+        "Stopped because it reached its maximum lifetime.", "Beendet, weil seine maximale Laufzeit erreicht war."
     ),
 }
 

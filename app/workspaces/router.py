@@ -154,7 +154,7 @@ class LaunchRoute(DirectRoute):
     summary="Launch a workspace",
     operation_id="container_launch",
     dependencies=[Depends(post_launch)],
-    responses={**_nothing("It runs already"), **STARTS},
+    responses={**_nothing("It already runs"), **STARTS},
 )
 async def launch(request: Request) -> Response:
     """Accepted at once; poll `status_url` until the job ends. During a launch, returns the same job."""
@@ -241,7 +241,7 @@ async def delete(
     type: TypePath,
     command: CommandContextDep,
     volume: Annotated[
-        VolumePolicy, Query(description="`keep` keeps the files for a later launch, for the retention time.")
+        VolumePolicy, Query(description="`keep` keeps the files for a later launch, until their retention ends.")
     ] = VolumePolicy.KEEP,
 ) -> LaunchOut:
     """Removes the container and, with `volume=delete`, the files at once."""

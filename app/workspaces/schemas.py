@@ -26,8 +26,8 @@ class JobFailure(BaseModel):
 
     code: str = Field(examples=["image_missing"])
     message: str = Field(examples=["The image of this workspace is not on the server."])
-    exit_code: int | None = Field(None, description="Of the container, where it ended.")
-    log: list[str] | None = Field(None, description="The container's last lines; where one job is asked for.")
+    exit_code: int | None = Field(None, description="Of the container, if it ended.")
+    log: list[str] | None = Field(None, description="The container's last lines; null in lists.")
 
 
 class JobOut(BaseModel):
@@ -36,15 +36,17 @@ class JobOut(BaseModel):
     id: UUID = Field(examples=[JOB_ID])
     kind: JobKind
     type: str = Field(examples=["hello"], description="Key of the template.")
-    platform: bool = Field(False, description="Begun by the platform: idle, died, cancelled.")
+    platform: bool = Field(
+        False, description="Started by the platform: after idling, an unrequested exit or a cancellation."
+    )
     state: JobState
     step: JobStep
     progress: int = Field(ge=0, le=100, description="Percent.", examples=[70])
     position: int | None = Field(None, description="Place in the queue, from 1; null once it runs.")
     eta_seconds: float | None = Field(
         None,
-        description="Seconds until it has probably ended, from recent launches and the pace of the queue; null where "
-        "nobody can say, such as before the first of a queue has found room.",
+        description="Estimated seconds until it ends, from recent launches and the pace of the queue; null if unknown, "
+        "such as before the queue's first launch is admitted.",
     )
     waits_for: str | None = Field(
         None, description="Code of the limit that it waits for.", examples=["capacity_memory"]
@@ -79,15 +81,15 @@ class StatusOut(BaseModel):
 
     container_id: str | None = Field(examples=["3f4e1c"])
     status: WorkspaceStatus | Literal["no_container"] = Field(
-        examples=[WorkspaceStatus.RUNNING], description="`no_container` where there is none."
+        examples=[WorkspaceStatus.RUNNING], description="`no_container` if there is none."
     )
 
 
 class UseOut(BaseModel):
-    """Thresholds that count as use besides requests: exceeding one of them between two readings."""
+    """Thresholds of use besides requests: a workspace that exceeds one between two readings is in use."""
 
     cpu_share: float = Field(
-        examples=[0.05], description="Of one processor core. A program that sleeps or waits uses none."
+        examples=[0.05], description="Share of one processor core. A program that sleeps or waits uses none."
     )
     bytes_a_minute: int = Field(examples=[4096], description="Sent and received, also by open websockets.")
 
@@ -96,19 +98,19 @@ class ExtendIn(BaseModel):
     """The time until which to keep a workspace awake."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"until": "2026-11-23T18:00:00Z"}]})
-    until: AwareDatetime = Field(description="A time ahead, before `ends_at` and within a week.")
+    until: AwareDatetime = Field(description="A future time, before `ends_at` and within a week.")
 
 
 class IdleOut(BaseModel):
     """When an unused workspace pauses, stops and ends; null without such a limit in its template."""
 
-    active_at: datetime = Field(description="When it was last used or worked.")
-    kept_until: datetime | None = Field(None, description="Its owner keeps it from being paused or stopped until then.")
+    active_at: datetime = Field(description="Last use, by a request or by its own work.")
+    kept_until: datetime | None = Field(None, description="Not paused or stopped for idling before; set by `extend`.")
     use: UseOut = Field(description="What counts as use.")
-    pauses_at: datetime | None = Field(None, description="It is frozen then, and wakes at the next request.")
-    stops_at: datetime | None = Field(None, description="It is stopped then.")
-    ends_at: datetime | None = Field(None, description="It is stopped then, used or not.")
-    warning: Literal["pause", "stop", "end"] | None = Field(None, description="What comes soon, if anything.")
+    pauses_at: datetime | None = Field(None, description="Paused then; the next request resumes it.")
+    stops_at: datetime | None = Field(None, description="Stopped then.")
+    ends_at: datetime | None = Field(None, description="Stopped then, whether used or not.")
+    warning: Literal["pause", "stop", "end"] | None = Field(None, description="The next of these, if it is near.")
 
 
 class RestOut(BaseModel):
@@ -121,11 +123,11 @@ class RestOut(BaseModel):
 class LastExitOut(BaseModel):
     """The workspace's last exit that was not requested, also if it was restarted since."""
 
-    code: str = Field(description="As of failures, or `ended` where it ended in order.", examples=["out_of_memory"])
+    code: str = Field(description="A failure code, or `ended` after exit code 0.", examples=["out_of_memory"])
     message: str = Field(examples=["The workspace ran out of memory."])
-    exit_code: int | None = Field(description="Null where its container was gone.", examples=[137])
+    exit_code: int | None = Field(description="Null if its container was gone.", examples=[137])
     at: datetime
-    restarts: int = Field(description="How often it was started again since it last held for ten minutes.")
+    restarts: int = Field(description="Automatic restarts since it last ran for ten minutes.")
 
 
 class MemoryKillsOut(BaseModel):
@@ -147,13 +149,13 @@ class WorkspaceOut(BaseModel):
     container_id: str | None = None
     created_at: datetime | None = None
     last_used: datetime | None = None
-    outdated: bool = Field(False, description="A restart would take a newer image.")
-    job: JobOut | None = Field(None, description="The job that runs now, if any.")
+    outdated: bool = Field(False, description="Whether a restart would use a newer image.")
+    job: JobOut | None = Field(None, description="The live job, if any.")
     error: JobFailure | None = Field(None, description="Why the last job failed, or the workspace ended.")
-    idle: IdleOut | None = Field(None, description="What comes if nobody uses it; while it runs or is paused.")
-    last_exit: LastExitOut | None = Field(None, description="How it last ended by itself; until it is deleted.")
-    memory_kills: MemoryKillsOut | None = Field(None, description="Programs in it that ended for want of memory.")
-    rest: RestOut | None = Field(None, description="Why the platform paused or stopped it; until it is asked to go on.")
+    idle: IdleOut | None = Field(None, description="Its idle limits, while it runs or is paused.")
+    last_exit: LastExitOut | None = Field(None, description="Its last unrequested exit; kept until it is deleted.")
+    memory_kills: MemoryKillsOut | None = Field(None, description="Its programs that the kernel killed for memory.")
+    rest: RestOut | None = Field(None, description="Why the platform paused or stopped it; cleared by the next start.")
 
 
 class VolumeOut(BaseModel):
@@ -162,8 +164,8 @@ class VolumeOut(BaseModel):
     id: UUID = Field(examples=[VOLUME_ID])
     type: str = Field(examples=["jupyter"], description="Key of the template.")
     created_at: datetime
-    delete_at: datetime | None = Field(description="When they go unless the workspace is launched again.")
-    in_use: bool = Field(description="The workspace exists, running or not. Until it is deleted they cannot be.")
+    delete_at: datetime | None = Field(description="Deleted then unless the workspace is launched again.")
+    in_use: bool = Field(description="The workspace exists, running or not: delete it before its volume.")
 
 
 class VolumesOut(BaseModel):

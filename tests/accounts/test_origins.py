@@ -100,7 +100,7 @@ async def test_our_own_pages_act_by_cookie(client: httpx.AsyncClient, alice: Sig
     ],
 )
 def test_what_is_no_exact_origin_stops_the_start(value: str) -> None:
-    with pytest.raises(ValidationError, match="no exact origin"):
+    with pytest.raises(ValidationError, match="not an exact origin"):
         Settings(_env_file=None, secret_key="x0123456789abcdefghijklmnopqrstuvwxyz", cors_origins=[*value.split(",")])
 
 

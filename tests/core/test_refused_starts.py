@@ -94,7 +94,7 @@ async def test_check_lists_every_fault_of_settings_files_and_catalogue_at_once(
         "SPAWNER_ALLOWED_MOUNTS",
         "SPAWNER_MAGIC_LINK_SECONDS",
         "SPAWNER_WORKSPACE_URL must be http:// or https:// and contain {route} once, in its host or its path",
-        "SPAWNER_SIGNUP=domains needs at least one domain",
+        "SPAWNER_SIGNUP=domains needs at least one domain in SPAWNER_SIGNUP_DOMAINS",
         "SPAWNER_SECRET_KEY is missing or weak",
         "SPAWNER_WORKSPACE_URL must begin with https:// in production",
     ]

@@ -255,7 +255,7 @@ async def test_a_full_queue_is_told_on_the_card(app: FastAPI, hers: httpx.AsyncC
     await full(resources)
     resources.settings.queue_limit = 0
     answer = await hers.post(f"{PATH}/launch", headers=HTMX)
-    assert "taken by other workspaces. Try again later" in answer.text
+    assert "Other workspaces use all of the server&#39;s memory. Try again later" in answer.text
     plain = await hers.post(f"{PATH}/launch")
     assert (plain.status_code, plain.headers["retry-after"]) == (503, "30")
     assert len(Page(plain.text).find("article")) == 2

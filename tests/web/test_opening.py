@@ -88,7 +88,7 @@ async def test_a_visit_writes_a_code_only_for_the_browser_that_can_spend_it_and_
         assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
     refused = await hers.get("/open/alice-hello", params={"state": new_token()})
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
-    assert "Workspaces were opened too often from this sign-in within a minute." in refused.text
+    assert "This session opened workspaces too often within a minute." in refused.text
     assert await count_codes(resources) == MAX_CODES
     time.pass_(seconds=61)
     assert (await hers.get("/open/alice-hello", params={"state": new_token()})).status_code == 303
@@ -208,7 +208,7 @@ async def test_what_is_refused_is_said_on_the_page_before_the_workspace(
     for headers, status in asked:
         answer = await hers.post("/open/alice-hello", headers=headers)
         assert answer.status_code == status
-        assert "taken by other workspaces. Try again later" in answer.text
+        assert "Other workspaces use all of the server&#39;s memory. Try again later" in answer.text
         assert Page(answer.text).find("form", action="/open/alice-hello", method="post")
 
 

@@ -97,7 +97,7 @@ async def test_extending_what_has_stopped_meanwhile_says_so_on_its_card(
     await make_workspace(limited, alice.user, WorkspaceStatus.STOPPED)
     answer = await hers.post(f"{PATH}/extend", headers=HTMX)
     assert answer.status_code == 200
-    assert "Only a workspace that runs or is paused" in answer.text
+    assert "Only a running or paused workspace can be extended" in answer.text
     assert (await hers.post(f"{PATH}/extend")).status_code == 409
 
 

@@ -167,7 +167,7 @@ async def test_a_foreign_workspace_is_named_before_the_button(
     found = await leads(elsewhere, inbox.token(ALICE))
     assert found is not None
     assert found["foreign"] is True
-    assert "mallory-hello, a workspace of somebody else" in str(found["text"])
+    assert "mallory-hello, somebody else's workspace" in str(found["text"])
     form = await elsewhere.get("/sign-in", params={"next": "/open/mallory-hello"})
     assert "mallory-hello" in " ".join(Page(form.text).words)
 

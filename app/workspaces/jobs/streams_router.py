@@ -40,7 +40,7 @@ STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
     operation_id="job_events",
     responses={
         200: {"description": "Server-Sent Events, until the job has ended", "content": STREAM},
-        204: {"description": "The job has ended, and Last-Event-ID names its last event: do not come back"},
+        204: {"description": "The job has ended, and Last-Event-ID names its last event: do not reconnect"},
         **problems(InvalidRequest, Unauthorized, NotFound, TooManyStreams, Unavailable),
     },
 )
@@ -74,7 +74,7 @@ async def _job_events(news: AsyncGenerator[tuple[JobOut, str] | None, None]) -> 
     operation_id="container_logs",
     responses={
         200: {"content": STREAM},
-        204: {"description": "Last-Event-ID names the log's last event: do not come back"},
+        204: {"description": "Last-Event-ID names the log's last event: do not reconnect"},
         **problems(
             InvalidRequest, UnknownTemplate, Unauthorized, NoContainer, TooManyStreams, LogsUnavailable, Unavailable
         ),
@@ -86,8 +86,8 @@ async def container_logs(
     watch: WatchDep,
     caller: ScopedUserDep,
     *,
-    tail: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 200,
-    follow: Annotated[bool, Query(description="Answer by events, and go on with the lines that come.")] = False,
+    tail: Annotated[int, Query(ge=0, le=2000, description="Number of lines, counted from the end.")] = 200,
+    follow: Annotated[bool, Query(description="Stream events, and continue with new lines.")] = False,
     seen: LastEventId = None,
 ) -> Response:
     """The container's output, oldest first, at most 4,096 characters per line, without the platform's secrets.

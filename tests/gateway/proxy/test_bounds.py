@@ -182,7 +182,8 @@ async def test_a_container_that_never_answers_is_named(site: Site, method: str) 
 
 @pytest.mark.parametrize("public", [True, False], ids=["api", "workspace"])
 @pytest.mark.parametrize(
-    ("language", "title"), [("de-AT,en;q=0.5", "Hochladen stand still"), ("en,de;q=0.5", "Upload stood still")]
+    ("language", "title"),
+    [("de-AT,en;q=0.5", "Zeitüberschreitung beim Hochladen"), ("en,de;q=0.5", "Upload timed out")],
 )
 async def test_a_body_in_chunks_that_stands_still_is_told_so(
     site: Site, public: bool, language: str, title: str

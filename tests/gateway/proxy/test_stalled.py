@@ -25,7 +25,9 @@ def half(site: Site, length: int, *lines: str) -> bytes:
     return "\r\n".join([*first, *lines, f"Content-Length: {length}", "", ""]).encode() + b"x" * (length // 2)
 
 
-@pytest.mark.parametrize(("language", "title"), [("de", "Hochladen stand still"), ("en", "Upload stood still")])
+@pytest.mark.parametrize(
+    ("language", "title"), [("de", "Zeitüberschreitung beim Hochladen"), ("en", "Upload timed out")]
+)
 async def test_the_api_says_so_while_the_client_is_silent(site: Site, language: str, title: str) -> None:
     sent = half(site, 10_000, f"Accept-Language: {language}")
     async with connected(site, sent) as (reader, _), asyncio.timeout(PATIENCE):
@@ -35,7 +37,9 @@ async def test_the_api_says_so_while_the_client_is_silent(site: Site, language: 
 
 
 @pytest.mark.parametrize("length", [10_000, 10_000_000])
-@pytest.mark.parametrize(("language", "title"), [("de", "Hochladen stand still"), ("en", "Upload stood still")])
+@pytest.mark.parametrize(
+    ("language", "title"), [("de", "Zeitüberschreitung beim Hochladen"), ("en", "Upload timed out")]
+)
 async def test_so_it_is_at_a_workspace_whose_container_is_let_go(
     site: Site, length: int, language: str, title: str
 ) -> None:

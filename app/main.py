@@ -117,7 +117,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _warn(settings: Settings) -> None:
     """Log at start what this installation lacks."""
     if settings.environment == "production" and not settings.host_mode:
-        logger.warning("workspaces_share_an_origin", advice="put {route} into the host of SPAWNER_WORKSPACE_URL")
+        logger.warning("workspaces_share_an_origin", remedy="put {route} into the host of SPAWNER_WORKSPACE_URL")
     for concern in settings.concerns:
         logger.warning("setting_is_weak", concern=concern)
 

@@ -12,10 +12,10 @@ from app.workspaces.ownership import Ownership, read_ownership
 from workers.context import WorkerContext
 from workers.loops.engine_events import reconcile_workspace, unasked
 
-LOST = "no row knows its workspace"
-UNMARKED = "made by an earlier version, and no row knows its workspace"
-FOREIGN = "made for another database"
-UNASKED = "runs, and its row says that it is stopped"
+LOST = "its workspace has no row"
+UNMARKED = "created by an earlier version, and its workspace has no row"
+FOREIGN = "belongs to another database"
+UNASKED = "runs, although its row says stopped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,4 +68,4 @@ async def say_whether_protected(engine: AsyncEngine) -> None:
     except (SQLAlchemyError, OSError):
         return
     if not protected:
-        log.warning("audit_not_protected", remedy="let API and workers connect as a role that owns no table")
+        log.warning("audit_not_protected", remedy="connect API and workers as a role that owns no table")

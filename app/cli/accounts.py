@@ -33,7 +33,7 @@ def delete(
 ) -> None:
     """Delete an account with its workspaces and files."""
     if not yes:
-        typer.confirm(f"Delete {address} with all workspaces and files? They never come back", abort=True)
+        typer.confirm(f"Delete {address} with all workspaces and files? This cannot be undone", abort=True)
 
     async def work(session: AsyncSession, _: Resources, user: User) -> str:
         await delete_user(session, user.id, actor=COMMAND)
@@ -45,7 +45,7 @@ def delete(
 @users.command()
 def limit(
     address: Address,
-    limit: Annotated[str, typer.Argument(help="Workspaces at once; 0 sets no limit, none follows the settings.")],
+    limit: Annotated[str, typer.Argument(help="Workspaces at once; 0: no limit, none: the settings' limit.")],
 ) -> None:
     """Set how many workspaces a user may run at once."""
     if limit != "none" and not (limit.isdecimal() and int(limit) <= MAX_LIMIT):
@@ -61,7 +61,7 @@ def limit(
 @users.command()
 def block(address: Address) -> None:
     """Sign a user out everywhere and keep them out; their workspaces stay unchanged."""
-    _change_status(address, StatusChange.BLOCK, "is blocked; what runs of theirs still runs")
+    _change_status(address, StatusChange.BLOCK, "is blocked; their workspaces keep running")
 
 
 @users.command()
@@ -79,15 +79,13 @@ def promote(address: Address) -> None:
 @users.command()
 def demote(address: Address) -> None:
     """Remove a user's admin role."""
-    _change_status(address, StatusChange.DEMOTE, "is no admin")
+    _change_status(address, StatusChange.DEMOTE, "is not an admin any more")
 
 
 @admins.command()
 def create(
     address: Address,
-    link: Annotated[
-        bool, typer.Option("--link", help="Print a link that signs in once: where no mail arrives.")
-    ] = False,
+    link: Annotated[bool, typer.Option("--link", help="Print a one-time sign-in link, if mail does not work.")] = False,
 ) -> None:
     """Make an address an admin; creates the account if missing, whatever SIGNUP says. Sends no mail."""
 
@@ -95,11 +93,11 @@ def create(
         async with transaction() as (session, resources):
             settings, user = resources.settings, await make_admin(session, mailbox)
             if user.blocked_at is not None:
-                return f"{user.email} is an admin, but blocked: another admin has to unblock the account"
+                return f"{user.email} is an admin, but blocked: another admin must unblock the account"
             if link:
                 url = make_sign_in_link(session, resources, user)
-                return f"{user.email} is an admin. Works once, within {settings.magic_link_seconds} s:\n{url}"
-            return f"{user.email} is an admin. To sign in, ask for a link at {settings.public_url}/sign-in"
+                return f"{user.email} is an admin. This link works once, within {settings.magic_link_seconds} s:\n{url}"
+            return f"{user.email} is an admin. To sign in, request a link at {settings.public_url}/sign-in"
 
     try:
         mailbox = read_mailbox(address)
@@ -126,7 +124,7 @@ def _change(address: str, change: Callable[[AsyncSession, Resources, User], Awai
             except InvalidAddress:
                 user = None
             if user is None:
-                raise SystemExit(f"there is no account of {address}")
+                raise SystemExit(f"no account has the address {address}")
             return await change(session, resources, user)
 
     typer.echo(run(work()))

@@ -39,7 +39,7 @@ def check() -> None:
         raise SystemExit("\n".join(lines))
     for concern in settings.concerns:
         typer.echo(f"warning: {concern}")
-    typer.echo(f"settings and catalogue are good: {len(catalog.templates)} templates")
+    typer.echo(f"settings and catalogue are valid: {len(catalog.templates)} templates")
 
 
 def migrate() -> None:
@@ -51,10 +51,10 @@ def migrate() -> None:
     except DBAPIError as error:
         # The server's message, which contains neither address nor password.
         raise SystemExit(f"the database refused: {str(error.orig).rpartition(': ')[2]}") from None
-    typer.echo(f"the database has the tables of this version ({code_revision()})")
+    typer.echo(f"the database schema is at this version's revision ({code_revision()})")
 
 
-def sample(name: Annotated[Sample, typer.Argument(help="What to print.")]) -> None:
+def sample(name: Annotated[Sample, typer.Argument(help="File to print.")]) -> None:
     """Print a sample file that ships with Spawner: Caddy's configuration or the catalogue."""
     text = shipped(SAMPLES[name]).read_text("utf-8")
     # The printed file must work without imports.

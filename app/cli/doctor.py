@@ -13,7 +13,7 @@ from workers.doctor.findings import Finding
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check everything that Spawner needs, on a worker's host; print the problems, exit with 1 if one matters."""
     try:

@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Images of the catalogue.")
 
 @app.command()
 def pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Keys of templates; without one, all of them.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Keys of templates; default: all.")] = None,
 ) -> None:
     """Pull images before users launch them. The engine pulls no layer twice, also with concurrent pulls."""
 

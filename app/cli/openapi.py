@@ -12,7 +12,7 @@ from app.main import create_app
 
 
 def openapi(
-    output: Annotated[Path | None, typer.Option(help="File to write; standard output without it.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
 ) -> None:
     """Print the OpenAPI document."""
     # No setting affects the document; this secret signs nothing.

@@ -11,8 +11,8 @@ from workers.unclaimed import Unclaimed, find_unclaimed, remove_unclaimed
 
 
 def orphans(
-    remove: Annotated[bool, typer.Option("--remove", help="Remove them, after a question.")] = False,
-    volumes: Annotated[bool, typer.Option("--volumes", help="Volumes too: files never come back.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them, after confirmation.")] = False,
+    volumes: Annotated[bool, typer.Option("--volumes", help="Include volumes, with their files.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """List engine objects with our label but without a row; `--remove` deletes them. Run it on a worker's host."""
@@ -20,12 +20,14 @@ def orphans(
     for item in found:
         typer.echo(str(item))
     if not found:
-        typer.echo("everything on the engine under our name has a row")
+        typer.echo("every engine object with our label has a row")
     chosen = [item for item in found if volumes or item.kind != "volume"]
     if remove and chosen:
         if not yes:
             running = sum(item.state in ("running", "paused") for item in chosen)
-            typer.confirm(f"Remove {len(chosen)} of these, {running} of which run? They never come back", abort=True)
+            typer.confirm(
+                f"Remove {len(chosen)} of these, {running} still running? This cannot be undone", abort=True
+            )
         run(_remove(chosen))
 
 

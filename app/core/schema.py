@@ -47,12 +47,12 @@ class Schema:
 
     def require_fit(self) -> None:
         """Raise `SchemaUnfit` unless this code works on the schema."""
-        code, tables = code_revision(), f"the database's tables are at {self.revision or 'none'}"
+        code, tables = code_revision(), f"the database schema is at revision {self.revision or 'none'}"
         if self.fit == "older":
             raise SchemaUnfit(f"{tables}, this version needs {code}: run `spawner migrate`")
         if self.fit == "newer":
             raise SchemaUnfit(
-                f"{tables} and serve versions from {self.serves_from} on, this version is {code}: start the newer "
+                f"{tables} and needs version {self.serves_from} or later, but this one is {code}: start the newer "
                 "version, or restore the backup from before the migration"
             )
 

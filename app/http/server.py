@@ -24,7 +24,7 @@ def read_addresses(default: str, description: str) -> tuple[list[str], bool]:
         "--listen",
         action="append",
         metavar="ADDRESS",
-        help=f"host:port, or {UNIX}/path of a socket that no other user may open; may be repeated; {default} if absent",
+        help=f"host:port, or {UNIX}/path of a socket only for this user; may be repeated; default: {default}",
     )
     parser.add_argument(
         "--share-port", action="store_true", help="let other processes of this user listen on the same port"

@@ -69,7 +69,7 @@ async def test_a_user_is_deleted_once_the_operator_agrees(resources: Resources, 
     assert code == 0, said
     assert await user_of(resources, "alice") is None
     code, said = await spawner("user", "delete", "alice@example.org", "--yes")
-    assert (code, said) == (1, "there is no account of alice@example.org")
+    assert (code, said) == (1, "no account has the address alice@example.org")
 
 
 async def test_the_last_admin_is_not_deleted_from_the_command_line_either(
@@ -88,7 +88,7 @@ async def test_an_operator_makes_the_first_admin_on_an_empty_database_where_nobo
     code, said = await spawner("admin", "create", "Root@Example.org", SPAWNER_SIGNUP="closed")
     assert (code, said) == (
         0,
-        "root@example.org is an admin. To sign in, ask for a link at http://localhost:8080/sign-in",
+        "root@example.org is an admin. To sign in, request a link at http://localhost:8080/sign-in",
     )
     code, said = await spawner("admin", "create", "root@example.org", "--link", SPAWNER_SIGNUP="closed")
     assert code == 0, said

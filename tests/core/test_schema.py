@@ -95,7 +95,7 @@ async def test_a_process_does_not_start_on_tables_that_no_longer_serve_it(
             timeout=PATIENCE,
         )
     assert done.returncode not in (0, -9), done.stderr
-    assert "serve versions from 9999 on, this version is" in done.stderr
+    assert "needs version 9999 or later, but this one is" in done.stderr
     assert "Traceback" not in done.stderr
 
 

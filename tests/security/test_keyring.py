@@ -260,14 +260,14 @@ class TestCommand:
     def test_a_fresh_secret_comes_first_and_the_files_mode_stays(self, path: Path, mode: int) -> None:
         path.chmod(mode)
         code, said = self.run(SPAWNER_SECRET_KEY_FILE=str(path))
-        assert (code, said.strip()) == (0, f"{path} begins with a fresh secret; 1 older one verifies")
+        assert (code, said.strip()) == (0, f"{path} begins with a new secret; 1 older one verifies")
         new, old = path.read_text().splitlines()
         assert old == FIRST
         assert len(new) == 64
         assert path.stat().st_mode & 0o777 == mode
         assert [one.name for one in path.parent.iterdir()] == [path.name]
         code, said = self.run(SPAWNER_SECRET_KEY_FILE=str(path), keep="1")
-        assert said.strip() == f"{path} begins with a fresh secret; 0 older ones verify"
+        assert said.strip() == f"{path} begins with a new secret; 0 older ones verify"
         assert len(path.read_text().splitlines()) == 1
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -291,7 +291,7 @@ class TestCommand:
             finally:
                 os.seteuid(0)
             assert code == 1
-            assert f"{path} stays as it is: Operation not permitted" in said
+            assert f"{path} was not changed: Operation not permitted" in said
             assert path.read_text() == f"{FIRST}\n"
             assert [found.name for found in Path(folder).iterdir()] == ["secret_key"]
 
@@ -316,7 +316,7 @@ class TestCommand:
     def test_a_secret_in_the_environment_is_not_rotated_but_explained(self) -> None:
         code, said = self.run(SPAWNER_SECRET_KEY=FIRST)
         assert code == 1
-        assert "name that in SPAWNER_SECRET_KEY_FILE" in said
+        assert "set SPAWNER_SECRET_KEY_FILE instead" in said
 
     def test_at_once_each_rotation_counts(self, path: Path) -> None:
         threads = [threading.Thread(target=rotate, args=(path, 9)) for _ in range(8)]

@@ -78,7 +78,7 @@ async def test_the_installed_package_migrates_checks_and_examines_from_a_foreign
     code, said = await run(installed, foreign, empty, "--help")
     assert (code, "migrate" in said, "doctor" in said) == (0, True, True), said
     code, said = await run(installed, foreign, empty, "check")
-    assert (code, said) == (0, "settings and catalogue are good: 2 templates\n")
+    assert (code, said) == (0, "settings and catalogue are valid: 2 templates\n")
     code, said = await run(installed, foreign, empty, "doctor", "--json")
     assert code == 1
     assert {item["name"]: item["level"] for item in json.loads(said)}["migrations"] == "fail"

@@ -200,4 +200,4 @@ def test_sysctls_are_asked_for_in_proportion_to_what_may_run(worker: TestWorker,
     large = list(kernel_findings(resources, replace(size, memory_bytes=1 << 50)))
     assert "fs.inotify.max_user_instances" in " ".join(item.remedy for item in large)
     assert {item.level for item in large} == {"warn"}
-    assert all("= " in item.remedy and "holds all of it" in item.text for item in large)
+    assert all("= " in item.remedy and "has used it up" in item.text for item in large)

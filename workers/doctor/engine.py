@@ -32,25 +32,25 @@ def engine_findings(report: EngineReport) -> Iterator[Finding]:
     ended = support_ended(report.version) if report.product != PODMAN else None
     yield judged(
         "engine", ended is None or ended > utcnow().date(), f"{report.product} {report.version}",
-        f"{report.product} {report.version} is out of support since {ended}: flaws found since are mended by nobody",
-        "Install a later one, or make sure that your distribution mends it",
+        f"{report.product} {report.version} has been unsupported since {ended}: it gets no security fixes",
+        "Install a later version, or make sure that your distribution still fixes this one",
     )  # fmt: skip
     yield judged(
-        "user namespaces", report.user_namespaces, "root in a container is nobody on the host",
-        "root in a container is root on the host, short of its capabilities",
+        "user namespaces", report.user_namespaces, "root in a container is an unprivileged user on the host",
+        "root in a container is root on the host, with fewer capabilities",
         'Set "userns-remap": "default" in daemon.json, or run the engine rootless',
     )  # fmt: skip
     yield judged(
-        "seccomp", report.seccomp, "the engine filters system calls", "the engine filters no system calls",
+        "seccomp", report.seccomp, "the engine filters system calls", "the engine does not filter system calls",
         "Use a kernel with seccomp and the engine's default profile", level="fail",
     )  # fmt: skip
     yield judged(
         "access control", report.apparmor or report.selinux,
-        "SELinux confines containers; what a template mounts needs a label that containers may read"
+        "SELinux confines containers; host paths that templates mount need a label that containers may read"
         if report.selinux else "AppArmor confines containers",
-        "neither AppArmor nor SELinux confines containers: files of the kernel that /proc and /sys show are kept from "
-        "root in a workspace by read-only mounts alone",
-        "Install apparmor and restart the engine, or turn SELinux on and set \"selinux-enabled\": true in daemon.json",
+        "neither AppArmor nor SELinux confines containers: only read-only mounts protect the kernel's files in /proc "
+        "and /sys from root in a workspace",
+        "Install apparmor and restart the engine, or enable SELinux and set \"selinux-enabled\": true in daemon.json",
     )  # fmt: skip
     missing = sorted(name for name, there in report.limits.items() if not there)
     yield judged(
@@ -60,17 +60,16 @@ def engine_findings(report: EngineReport) -> Iterator[Finding]:
     )  # fmt: skip
     yield judged(
         "cgroup", report.cgroup_version == "2", "cgroup v2",
-        f"cgroup v{report.cgroup_version}: nobody limits what a workspace writes through the page cache to disk, and "
-        "kernel and engines are giving it up",
+        f"cgroup v{report.cgroup_version}, which is deprecated, does not limit a workspace's buffered writes to disk",
         "Boot with systemd.unified_cgroup_hierarchy=1",
     )  # fmt: skip
     yield judged(
-        "disk", bool(report.disk_quota), "the engine's storage has quotas: set overlay2.size in daemon.json",
+        "disk", bool(report.disk_quota), "the engine's storage supports quotas: set overlay2.size in daemon.json",
         "disk use is not limited",
         'Put the engine\'s folder on xfs with pquota and set "storage-opts": ["overlay2.size=10G"] in daemon.json',
     )  # fmt: skip
     yield judged(
-        "live restore", report.live_restore, "workspaces outlive a restart of the engine",
+        "live restore", report.live_restore, "workspaces keep running while the engine restarts",
         "a restart of the engine stops every workspace", 'Set "live-restore": true in daemon.json',
     )  # fmt: skip
     yield Finding("icc", "ok", f"the default bridge, which no workspace uses, has icc {'on' if report.icc else 'off'}")
@@ -80,22 +79,22 @@ def product_findings(settings: Settings, report: EngineReport) -> Iterator[Findi
     """Check features specific to Docker or Podman."""
     podman = report.product == PODMAN
     yield judged(
-        "system calls", podman == bool(settings.seccomp_file), "workspaces make the system calls that are listed",
-        "Podman reads the list of system calls from a file, and none is named: no workspace starts"
-        if podman else "Docker reads the list of system calls from no file: no workspace starts",
-        "Copy app/runtime/docker/seccomp.json to the engine's host and name it in SECCOMP_FILE"
+        "system calls", podman == bool(settings.seccomp_file), "workspaces may make only the listed system calls",
+        "Podman reads the list of system calls from a file, and SECCOMP_FILE is empty: no workspace starts"
+        if podman else "Docker cannot read the list of system calls from SECCOMP_FILE: no workspace starts",
+        "Copy app/runtime/docker/seccomp.json to the engine's host and set SECCOMP_FILE to its path"
         if podman else "Leave SECCOMP_FILE empty",
         level="fail",
     )  # fmt: skip
     yield judged(
-        "terminals", not podman, "each workspace has terminals of its own number",
-        "Podman does not bound a workspace's terminals: one can take all that kernel.pty.max allows for the machine",
-        "Let workspaces of one machine be of people who trust each other, or use Docker",
+        "terminals", not podman, "the number of terminals per workspace is limited",
+        "Podman does not limit a workspace's terminals: one can use up the machine's kernel.pty.max",
+        "Use Docker, unless all users of the machine trust each other",
     )  # fmt: skip
     if not report.tells_memory_kills:
         yield Finding(
-            "memory kills", "warn", f"{report.product} does not tell of programs that the kernel killed for want of "
-            "memory: they are not counted where the workspace goes on", "Use Docker where that matters",
+            "memory kills", "warn", f"{report.product} does not report programs that the kernel killed for memory: "
+            "users are not told of them while the workspace runs on", "Use Docker if that matters",
         )  # fmt: skip
 
 
@@ -113,7 +112,7 @@ async def egress_findings(runtime: Runtime) -> list[Finding]:
     return [
         judged(
             "egress", in_force, "workspaces reach neither the host nor private networks that no template lists",
-            "the rules about where workspaces connect are not in force", "Start a worker: it makes them", level="fail",
+            "the egress rules are not in force", "Start a worker: it creates them", level="fail",
         )
     ]  # fmt: skip
 
@@ -130,10 +129,10 @@ def kernel_findings(resources: Resources, size: EngineSize) -> Iterator[Finding]
         return
     low = list(lacking(demand_of(resources, size)))
     if not low:
-        yield Finding("kernel", "ok", "no workspace can use up what the kernel counts for all")
+        yield Finding("kernel", "ok", "no workspace can exhaust the kernel's shared limits")
     for bound, value, need in low:
         yield Finding(
-            "kernel", "warn", f"{bound.name} is {value}: once one workspace holds all of it, {bound.loses}",
+            "kernel", "warn", f"{bound.name} is {value}: once a workspace has used it up, {bound.loses}",
             f"Put {bound.name} = {need} into a file of /etc/sysctl.d",
         )  # fmt: skip
 

@@ -121,7 +121,7 @@ def range_findings(settings: Settings, networks: Mapping[str, str], routed: Mapp
     wanted = ipaddress.IPv4Network(settings.network_range)
     taken = sorted(f"{subnet} ({others[subnet]})" for subnet in others if _overlaps(wanted, subnet))
     yield judged(
-        "network range", not taken, f"nobody else uses {wanted}",
+        "network range", not taken, f"nothing else uses {wanted}",
         f"{wanted} is also used by {', '.join(taken[:3])}{' and others' if len(taken) > 3 else ''}",
         "Set SPAWNER_NETWORK_RANGE to a range that nothing else uses",
     )  # fmt: skip
@@ -136,19 +136,19 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
     """Check the settings."""
     bits = _entropy(settings.secret_key)
     yield judged(
-        "secret", bits >= STRONG_BITS, "SECRET_KEY is strong", f"SECRET_KEY is worth {bits:.0f} bits at most",
+        "secret", bits >= STRONG_BITS, "SECRET_KEY is strong", f"SECRET_KEY has at most {bits:.0f} bits of entropy",
         "Set it to the output of `openssl rand -base64 48`", level="fail",
     )  # fmt: skip
     production = settings.environment == "production"
     secure = settings.secure_cookies and settings.workspace_url.startswith("https://")
     yield judged(
-        "transport", secure or not production, "browsers come over TLS" if secure else "development, without TLS",
-        "browsers come without TLS", "Give PUBLIC_URL and WORKSPACE_URL https:// addresses", level="fail",
+        "transport", secure or not production, "browsers connect over TLS" if secure else "development, without TLS",
+        "browsers connect without TLS", "Give PUBLIC_URL and WORKSPACE_URL https:// addresses", level="fail",
     )  # fmt: skip
     yield judged(
         "origins", settings.host_mode or not production,
-        "each workspace has its own origin" if settings.host_mode else "development, with one origin: nobody can share",
-        "all workspaces share one origin: a user's own can read each other, and nobody can share",
+        "each workspace has its own origin" if settings.host_mode else "development, with one origin: sharing is off",
+        "all workspaces share one origin: a user's workspaces can read each other, and sharing is off",
         "Put {route} into the host of WORKSPACE_URL",
     )  # fmt: skip
 
@@ -173,12 +173,12 @@ async def _database(context: WorkerContext) -> list[Finding]:
     return [
         Finding("database", "ok", "PostgreSQL answers"),
         judged(
-            "migrations", not unfit, "this version works on the tables", unfit,
+            "migrations", not unfit, "the database schema fits this version", unfit,
             "Run `spawner migrate` before each new version starts", level="fail",
         ),
         judged(
-            "clock", skew < SKEW_SECONDS, "the database's clock is this machine's",
-            f"the database's clock is {skew:.1f} s away from this machine's", "Let both follow a time server",
+            "clock", skew < SKEW_SECONDS, "the database's clock agrees with this machine's",
+            f"the database's clock differs from this machine's by {skew:.1f} s", "Synchronise both with NTP",
         ),
     ]  # fmt: skip
 
@@ -188,9 +188,9 @@ async def _unclaimed(context: WorkerContext) -> list[Finding]:
     foreign = [item for item in containers if item.reason.startswith(FOREIGN)]
     return [
         judged(
-            "workspaces", not containers, "each container under our name has a row",
-            f"{len(containers)} containers under our name have no row here, {len(foreign)} are of another database",
-            "If SPAWNER_DATABASE_URL is right, `spawner orphans` lists them and `--remove` takes them away",
+            "workspaces", not containers, "each container with our label has a row",
+            f"{len(containers)} containers with our label have no row, {len(foreign)} belong to another database",
+            "If SPAWNER_DATABASE_URL is correct, `spawner orphans` lists them, and `--remove` removes them",
             level="fail" if foreign else "warn",
         )
     ]  # fmt: skip
@@ -204,9 +204,9 @@ async def _redis(context: WorkerContext) -> list[Finding]:
     return [
         Finding("redis", "ok", "Redis answers"),
         judged(
-            "catalogues", not differing, f"{len(found)} processes know this catalogue ({here})",
-            f"{', '.join(differing)} know another catalogue than the one read here ({here})",
-            "Give all the same file and settings, and restart them", level="fail",
+            "catalogues", not differing, f"{len(found)} processes have this catalogue ({here})",
+            f"{', '.join(differing)} have a different catalogue than this host ({here})",
+            "Give all processes the same file and settings, and restart them", level="fail",
         ),
     ]  # fmt: skip
 

@@ -69,7 +69,7 @@ class HeartbeatFile:
             self._sweep()
         except OSError as error:
             if not self._said:
-                remedy = "name a folder of the worker's own in SPAWNER_HEARTBEAT_DIR"
+                remedy = "set SPAWNER_HEARTBEAT_DIR to a folder that only the worker's user owns"
                 log.warning("heartbeat_file_unusable", folder=str(self._folder), error=error.strerror, remedy=remedy)
             self._said = True
 

@@ -14,7 +14,7 @@ LOG_AGAIN_SECONDS = 600
 # At most this many, and at most a third of the objects; one is always permitted.
 FEW = 3
 MAX_NAMES = 20
-REMEDY = "bring back the database that knows them, or run `spawner orphans`"
+REMEDY = "restore the database that has their rows, or run `spawner orphans`"
 
 
 def is_few(count: int, there: int) -> bool:

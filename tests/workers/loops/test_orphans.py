@@ -84,7 +84,7 @@ async def test_a_launch_under_a_name_that_another_database_has_leaves_its_contai
     (line,) = [line for line in said if line["event"] == "engine_holds_foreign_workspaces"]
     assert line["names"] == [before.name]
     found = {finding.name: finding for finding in await examine.findings(worker.context)}
-    assert (found["workspaces"].level, "1 are of another database" in found["workspaces"].text) == ("fail", True)
+    assert (found["workspaces"].level, "1 belong to another database" in found["workspaces"].text) == ("fail", True)
     async with resources.reads() as session:
         assert list(await session.scalars(select(Job.error_code))) == ["name_taken"]
 

@@ -25,9 +25,7 @@ def orphans(
     if remove and chosen:
         if not yes:
             running = sum(item.state in ("running", "paused") for item in chosen)
-            typer.confirm(
-                f"Remove {len(chosen)} of these, {running} still running? This cannot be undone", abort=True
-            )
+            typer.confirm(f"Remove {len(chosen)} of these, {running} still running? This cannot be undone", abort=True)
         run(_remove(chosen))
 
 

@@ -135,9 +135,7 @@ async def test_a_template_that_keeps_nothing_asks_nothing_about_files(
     assert "This cannot be undone." in answer.text
 
 
-@pytest.mark.parametrize(
-    ("template", "stays"), [("hello", "It keeps no files"), ("jupyter", "Its files stay where they are")]
-)
+@pytest.mark.parametrize(("template", "stays"), [("hello", "It keeps no files"), ("jupyter", "Its files are kept")])
 async def test_stop_says_what_stays_by_the_template(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn, template: str, stays: str
 ) -> None:
@@ -145,7 +143,7 @@ async def test_stop_says_what_stays_by_the_template(
     answer = await hers.get("/")
     assert Page(answer.text).find("form", action=f"/home/workspaces/{template}/stop")
     assert stays in answer.text
-    assert ("Its files stay" in answer.text) is (template == "jupyter")
+    assert ("Its files are kept" in answer.text) is (template == "jupyter")
 
 
 async def test_what_is_not_a_choice_deletes_nothing(
@@ -245,7 +243,9 @@ async def test_a_launch_that_waits_says_for_what_and_at_which_place(
         answer = await hers.post(f"{PATH}/launch", headers=HTMX)
         assert await admit_waiting(resources) == 0
         english, german = await hers.get("/"), await ihrer.get("/")
-    assert "memory is taken by other workspaces. This one starts as soon as" in " ".join(Page(english.text).words)
+    assert "Other workspaces use all of the server's memory. This one starts as soon as" in " ".join(
+        Page(english.text).words
+    )
     assert "next in the queue" in answer.text
     assert "sobald jemand einen anderen beendet" in german.text
     assert forms(answer.text) == {"cancel"}
@@ -287,7 +287,7 @@ async def test_what_the_platform_brought_to_rest_says_why(
     [
         (JobKind.PAUSE, WorkspaceStatus.RUNNING, "idle_pause", "Nobody has used it for a while. Opening it wakes it."),
         (JobKind.STOP, WorkspaceStatus.STOPPING, "idle_stop", "Stopped because nobody used it."),
-        (JobKind.STOP, WorkspaceStatus.STOPPING, None, "Spawner brings it to rest."),
+        (JobKind.STOP, WorkspaceStatus.STOPPING, None, "Spawner stops it."),
     ],
 )
 async def test_what_the_platform_brings_to_rest_says_why_meanwhile(
@@ -318,7 +318,7 @@ async def test_a_launch_of_the_platforms_says_that_the_workspace_had_died(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
     await make_workspace(resources, alice.user, WorkspaceStatus.QUEUED, step=JobStep.QUEUED, job={"by_system": True})
-    assert "It had ended by itself and is started again." in (await hers.get("/")).text
+    assert "It ended by itself and is being restarted." in (await hers.get("/")).text
 
 
 async def test_a_paused_workspace_is_opened_as_a_running_one(
@@ -332,7 +332,7 @@ async def test_a_paused_workspace_is_opened_as_a_running_one(
 async def test_a_newer_image_is_told_of_until_a_restart_has_taken_it(
     hers: httpx.AsyncClient, resources: Resources, alice: SignedIn
 ) -> None:
-    hint = "A newer image is there: a restart takes it."
+    hint = "A newer image is available: restart to use it."
     await make_workspace(resources, alice.user, WorkspaceStatus.RUNNING, image_digest="older")
     assert hint not in (await hers.get("/")).text
     async with resources.unit_of_work() as session:

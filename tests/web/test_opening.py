@@ -194,7 +194,7 @@ async def test_waiting_for_room_says_for_what(hers: httpx.AsyncClient, resources
     await hers.post("/open/alice-hello", headers=HTMX)
     assert await admit_waiting(resources) == 0
     answer = await hers.get("/open/alice-hello", headers=HTMX)
-    assert "memory is taken" in answer.text
+    assert "Other workspaces use all of the server&#39;s memory" in answer.text
     assert Page(answer.text).find("progress")
 
 

@@ -41,8 +41,8 @@ async def unused(
     [
         (WorkspaceStatus.RUNNING, 5.5, 5.5, "it pauses in 4 minutes.", "Keep it going"),
         (WorkspaceStatus.RUNNING, 9.5, 9.5, "it pauses in a moment.", "Keep it going"),
-        (WorkspaceStatus.PAUSED, 57.5, 57.5, "it stops in 2 minutes, and what runs in it ends.", "Do not stop it yet"),
-        (WorkspaceStatus.RUNNING, 1, 118.5, "it stops in a minute, and what runs in it ends. Save your work.", None),
+        (WorkspaceStatus.PAUSED, 57.5, 57.5, "it stops in 2 minutes, and its programs end.", "Do not stop it yet"),
+        (WorkspaceStatus.RUNNING, 1, 118.5, "it stops in a minute, and its programs end. Save your work.", None),
     ],
 )
 async def test_a_card_warns_of_what_comes_and_offers_to_put_it_off_where_that_helps(

@@ -86,7 +86,7 @@ async def test_a_browser_that_clicks_nothing_spends_nothing_and_a_person_confirm
             link = f"{site}/auth/confirm#token={inbox.token(ALICE)}"
             await scanner.goto(link)
             await expect(scanner.locator("#as")).to_have_text("You are signing in as a•••@example.org")
-            await expect(scanner.locator("#other")).to_contain_text("asked for in another browser")
+            await expect(scanner.locator("#other")).to_contain_text("requested in another browser")
             await scanner.wait_for_load_state("networkidle")
             assert "token" not in scanner.url
             await scanner.goto(f"{site}/check-mail")
@@ -101,7 +101,7 @@ async def test_a_browser_that_clicks_nothing_spends_nothing_and_a_person_confirm
             await hers.get_by_role("button", name=CONFIRM).click()
             await expect(hers.locator("#refused")).to_contain_text("This link is not valid")
             await expect(hers.get_by_role("button", name=CONFIRM)).to_be_hidden()
-            await expect(hers.get_by_role("link", name="Ask for a new link")).to_be_visible()
+            await expect(hers.get_by_role("link", name="Request a new link")).to_be_visible()
             await types_the_code(hers, site, worker, inbox)
             assert await spent(resources) == [True, True]
         await chromium.close()
@@ -123,7 +123,7 @@ async def test_who_followed_a_link_arrives_there_in_any_browser_and_the_waiting_
             await expect(phone).to_have_url(place)
             patience = 1000 * PATIENCE
             await expect(hers.get_by_role("heading", name="Your link was used")).to_be_visible(timeout=patience)
-            await hers.get_by_role("link", name="Ask for a new link").click()
+            await hers.get_by_role("link", name="Request a new link").click()
             await fill(hers, worker)
             tab = await hers.context.new_page()
             await tab.goto(f"{site}/auth/confirm#token={inbox.token(ALICE)}")

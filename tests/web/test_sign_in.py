@@ -77,7 +77,7 @@ async def test_an_unusable_address_comes_back_with_the_reason(
     assert await count_requests(resources) == 0
 
 
-@pytest.mark.parametrize(("locale", "words"), [("en", "its link is good again"), ("de", "Ihr Link gilt wieder")])
+@pytest.mark.parametrize(("locale", "words"), [("en", "its link is valid again"), ("de", "Ihr Link gilt wieder")])
 async def test_beyond_the_limit_the_page_tells_to_use_the_newest_mail(app: FastAPI, locale: str, words: str) -> None:
     async with make_browser(app, locale=locale) as browser:
         for _ in range(3):

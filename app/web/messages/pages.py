@@ -25,7 +25,7 @@ PAGE: dict[str, Text] = {
         "Gib deine E-Mail-Adresse ein, und wir schicken dir einen Link. Ein Passwort gibt es nicht.",
     ),
     "sign_in_new": Text(
-        "New here? The same link makes your account.", "Neu hier? Derselbe Link richtet dein Konto ein."
+        "New here? The same link creates your account.", "Neu hier? Derselbe Link richtet dein Konto ein."
     ),
     "sign_in_next": Text(
         "Sign in to open the workspace {route}. You will be taken there afterwards.",
@@ -64,31 +64,32 @@ PAGE: dict[str, Text] = {
         "Der Server antwortet nicht. Bitte versuche es gleich noch einmal.",
     ),
     "link_life_one": Text(
-        "Link or code works once, within a minute.", "Link oder Code gilt einmal und eine Minute lang."
+        "The link or the code works once, within a minute.", "Link oder Code gilt einmal und eine Minute lang."
     ),
     "link_life": Text(
-        "Link or code works once, within {minutes} minutes.", "Link oder Code gilt einmal und {minutes} Minuten lang."
+        "The link or the code works once, within {minutes} minutes.",
+        "Link oder Code gilt einmal und {minutes} Minuten lang.",
     ),
     "check_mail_nothing": Text(
         "No mail? Look into the spam folder, or check the address and",
         "Keine Mail da? Sieh in den Spam-Ordner, oder prüfe die Adresse und",
     ),
-    "try_again": Text("ask for a new link", "fordere einen neuen Link an"),
+    "try_again": Text("request a new link", "fordere einen neuen Link an"),
     "development_mail": Text(
         "This is a development installation: “make inbox” shows the mails that it sends.",
         "Dies ist eine Entwicklungsinstallation: „make inbox“ zeigt die Mails, die sie verschickt.",
     ),
     # Confirm
     "confirm": Text("Confirm your sign-in", "Anmeldung bestätigen"),
-    "confirm_looking": Text("Looking at your link…", "Dein Link wird angesehen …"),
+    "confirm_looking": Text("Checking your link…", "Dein Link wird geprüft …"),
     "confirm_as": Text("You are signing in as", "Du meldest dich an als"),
     "confirm_other": Text(
-        "This link was asked for in another browser. Go on only if it was you who asked, and this is your address.",
+        "This link was requested in another browser. Continue only if you requested it, and this is your address.",
         "Dieser Link wurde in einem anderen Browser angefordert. Mach nur weiter, wenn du es warst und dies deine "
         "Adresse ist.",
     ),
     "confirm_not_you": Text(
-        "You did not ask for a link? Then close this page: nothing happens unless you press the button.",
+        "Did you not request a link? Then close this page: nothing happens unless you press the button.",
         "Du hast keinen Link angefordert? Dann schließe diese Seite: Ohne den Knopf geschieht nichts.",
     ),
     "confirm_button": Text("Confirm and sign in", "Bestätigen und anmelden"),
@@ -97,24 +98,24 @@ PAGE: dict[str, Text] = {
         "Dieser Link ist unvollständig, oder die Seite wurde neu geladen. Öffne den Link aus deiner Mail noch einmal.",
     ),
     "confirm_no_answer": Text(
-        "The server does not answer. Your link is still good: press the button again in a moment.",
+        "The server does not answer. Your link is still valid: press the button again in a moment.",
         "Der Server antwortet nicht. Dein Link gilt noch: Drücke den Knopf gleich noch einmal.",
     ),
     "confirm_no_script": Text(
         "Signing in needs JavaScript: the link's secret is kept from the server until you press the button.",
         "Zum Anmelden ist JavaScript nötig: Das Geheimnis im Link erreicht den Server erst, wenn du den Knopf drückst.",
     ),
-    "new_link": Text("Ask for a new link", "Neuen Link anfordern"),
+    "new_link": Text("Request a new link", "Neuen Link anfordern"),
     # Home
     "workspaces": Text("Your workspaces", "Deine Arbeitsplätze"),
     "workspaces_lead": Text(
-        "Each card is a workspace in a container of your own. It keeps running when you close its tab.",
+        "Each card is a workspace in its own container. It keeps running when you close its tab.",
         "Jede Karte ist ein Arbeitsplatz in einem eigenen Container. Er läuft weiter, wenn du seinen Tab schließt.",
     ),
     "welcome": Text("Welcome to Spawner", "Willkommen bei Spawner"),
     "welcome_launch": Text(
-        "Launch a workspace. A container starts for you alone; this page shows how far it is.",
-        "Starte einen Arbeitsplatz. Ein Container läuft für dich allein an; diese Seite zeigt, wie weit er ist.",
+        "Launch a workspace. It starts in a container for you alone; this page shows its progress.",
+        "Starte einen Arbeitsplatz. Er startet in einem Container für dich allein; diese Seite zeigt den Fortschritt.",
     ),
     "welcome_open": Text(
         "Open it. It appears in a new tab, and nobody but you can reach it unless you share it.",
@@ -143,28 +144,30 @@ PAGE: dict[str, Text] = {
     "wakes": Text("Paused: opening it wakes it.", "Angehalten: Öffnen weckt ihn auf."),
     "extend": Text("Keep it going", "Weiterlaufen lassen"),
     "keep": Text("Do not stop it yet", "Noch nicht beenden"),
-    "outdated": Text("A newer image is there: a restart takes it.", "Es gibt ein neueres Image: Neu starten nimmt es."),
+    "outdated": Text(
+        "A newer image is available: restart to use it.", "Es gibt ein neueres Image: Ein Neustart nimmt es."
+    ),
     "stop": Text("Stop", "Beenden"),
     "stop_ends": Text(
-        "What runs in it ends. Its files stay where they are, and you can start it again.",
+        "Its programs end. Its files are kept, and you can start it again.",
         "Was darin läuft, endet. Die Dateien bleiben, wo sie sind, und du kannst ihn wieder starten.",
     ),
     "stop_loses": Text(
-        "What runs in it ends, and you can start it again. It keeps no files: what was written in it stays until a "
-        "restart at most.",
+        "Its programs end, and you can start it again. It keeps no files: whatever was written in it is lost at the "
+        "next restart at the latest.",
         "Was darin läuft, endet, und du kannst ihn wieder starten. Er behält keine Dateien: Was darin geschrieben "
         "wurde, bleibt höchstens bis zu einem Neustart.",
     ),
     "delete": Text("Delete", "Löschen"),
     "delete_lead": Text(
-        "The container goes, with everything in it but the files in your folder.",
+        "The container is removed, with everything in it except the files in your folder.",
         "Der Container wird entfernt, mit allem darin außer den Dateien in deinem Ordner.",
     ),
     "delete_loses": Text(
-        "The container goes, with everything in it. This cannot be undone.",
+        "The container is removed, with everything in it. This cannot be undone.",
         "Der Container wird mit allem, was darin ist, entfernt. Das lässt sich nicht rückgängig machen.",
     ),
-    "files": Text("What becomes of the files?", "Was wird aus den Dateien?"),
+    "files": Text("What should happen to the files?", "Was soll mit den Dateien geschehen?"),
     "files_keep_one": Text(
         "Keep them for a day: the next launch finds them again",
         "Einen Tag lang behalten: Der nächste Start findet sie wieder",
@@ -174,16 +177,16 @@ PAGE: dict[str, Text] = {
         "{days} Tage lang behalten: Der nächste Start findet sie wieder",
     ),
     "files_delete": Text(
-        "Delete them at once, which cannot be undone", "Sofort löschen, was sich nicht rückgängig machen lässt"
+        "Delete them now; this cannot be undone", "Sofort löschen, was sich nicht rückgängig machen lässt"
     ),
     "delete_now": Text("Delete now", "Jetzt löschen"),
     "restart": Text("Restart", "Neu starten"),
     "restart_keeps": Text(
-        "The container is replaced by a new one. What runs in it ends; files in its folder are kept.",
+        "The container is replaced by a new one. Its programs end; files in its folder are kept.",
         "Der Container wird durch einen neuen ersetzt. Was darin läuft, endet; Dateien in seinem Ordner bleiben.",
     ),
     "restart_loses": Text(
-        "The container is replaced by a new one. What runs in it ends, and nothing in it is kept.",
+        "The container is replaced by a new one. Its programs end, and nothing in it is kept.",
         "Der Container wird durch einen neuen ersetzt. Was darin läuft, endet, und nichts darin bleibt erhalten.",
     ),
     "restart_now": Text("Restart now", "Jetzt neu starten"),
@@ -213,12 +216,12 @@ PAGE: dict[str, Text] = {
     ),
     "log_silent": Text("Its container has written nothing so far.", "Sein Container hat bisher nichts geschrieben."),
     "log_empty": Text(
-        "There are no lines: the container wrote none, or it never began.",
-        "Es gibt keine Zeilen: Der Container schrieb keine, oder er begann nie.",
+        "There are no lines: the container wrote none, or it never started.",
+        "Es gibt keine Zeilen: Der Container schrieb keine, oder er startete nie.",
     ),
     "log_none": Text(
-        "There is no container yet. Once the workspace is launched, what it writes stands here.",
-        "Es gibt noch keinen Container. Ist der Arbeitsplatz gestartet, steht hier, was er schreibt.",
+        "There is no container yet. Once the workspace is launched, its output appears here.",
+        "Es gibt noch keinen Container. Ist der Arbeitsplatz gestartet, steht hier seine Ausgabe.",
     ),
     "refresh": Text("Refresh", "Aktualisieren"),
     # Opening a workspace
@@ -267,7 +270,7 @@ STEPS: dict[JobStep, Text] = {
     JobStep.RETRYING: Text("Trying again in a moment", "Gleich folgt ein neuer Versuch"),
     JobStep.FAILED: Text("Failed", "Fehlgeschlagen"),
     JobStep.CANCELLED: Text("Cancelled", "Abgebrochen"),
-    JobStep.SUPERSEDED: Text("A newer request took over", "Eine neuere Anfrage hat übernommen"),
+    JobStep.SUPERSEDED: Text("Replaced by a newer request", "Durch eine neuere Anfrage ersetzt"),
 }
 
 # What a launch waits for, by the limit's code.
@@ -276,17 +279,17 @@ WAITS: dict[str, Text] = {
         "Others are starting right now. This one follows by itself.", "Gerade starten andere. Dieser folgt von selbst."
     ),
     "capacity_running": Text(
-        "The server runs as many workspaces as it may. This one starts as soon as somebody stops another.",
+        "The server already runs as many workspaces as allowed. This one starts as soon as somebody stops another.",
         "Auf dem Server laufen so viele Arbeitsplätze, wie erlaubt sind. "
         "Dieser startet, sobald jemand einen anderen beendet.",
     ),
     "capacity_memory": Text(
-        "The server's memory is taken by other workspaces. This one starts as soon as somebody stops another.",
+        "Other workspaces use all of the server's memory. This one starts as soon as somebody stops another.",
         "Der Arbeitsspeicher des Servers ist durch andere Arbeitsplätze belegt. "
         "Dieser startet, sobald jemand einen anderen beendet.",
     ),
     "capacity_cpu": Text(
-        "The server's processors are taken by other workspaces. This one starts as soon as somebody stops another.",
+        "Other workspaces use all of the server's processors. This one starts as soon as somebody stops another.",
         "Die Prozessoren des Servers sind durch andere Arbeitsplätze belegt. "
         "Dieser startet, sobald jemand einen anderen beendet.",
     ),
@@ -299,13 +302,13 @@ WAITS: dict[str, Text] = {
 # Why the platform started a job, unless the workspace's state says so.
 BEGUN: dict[JobKind, Text] = {
     JobKind.LAUNCH: Text(
-        "It had ended by itself and is started again.", "Er hatte sich von selbst beendet und wird wieder gestartet."
+        "It ended by itself and is being restarted.", "Er hatte sich von selbst beendet und wird wieder gestartet."
     ),
     JobKind.PAUSE: Text(
         "Nobody has used it for a while. Opening it wakes it.", "Niemand hat ihn eine Weile benutzt. Öffnen weckt ihn."
     ),
 }
-BROUGHT_TO_REST = Text("Spawner brings it to rest.", "Spawner bringt ihn zur Ruhe.")
+BROUGHT_TO_REST = Text("Spawner stops it.", "Spawner beendet ihn.")
 
 # The next idle action, by the warning's name.
 AHEAD: dict[str, Text] = {
@@ -314,12 +317,12 @@ AHEAD: dict[str, Text] = {
         "Niemand hat ihn eine Weile benutzt: Er wird {when} angehalten.",
     ),
     "stop": Text(
-        "Nobody has used it for a while: it stops {when}, and what runs in it ends.",
+        "Nobody has used it for a while: it stops {when}, and its programs end.",
         "Niemand hat ihn eine Weile benutzt: Er wird {when} beendet, und was darin läuft, endet.",
     ),
     "end": Text(
-        "It has run for almost as long as it may: it stops {when}, and what runs in it ends. Save your work.",
-        "Er läuft fast so lange, wie er darf: Er wird {when} beendet, und was darin läuft, endet. "
+        "It has almost reached its maximum lifetime: it stops {when}, and its programs end. Save your work.",
+        "Seine maximale Laufzeit ist fast erreicht: Er wird {when} beendet, und was darin läuft, endet. "
         "Sichere deine Arbeit.",
     ),
 }

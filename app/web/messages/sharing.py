@@ -22,10 +22,10 @@ SHARING: dict[str, Text] = {
     # The page of one workspace
     "share_title": Text("Share {name}", "{name} teilen"),
     "share_lead": Text(
-        "Whom you let in can do everything inside of this workspace that you can, with your files. They cannot stop, "
-        "restart, delete or share it, and see no log.",
-        "Wen du hineinlässt, kann in diesem Arbeitsplatz alles, was du kannst, auch mit deinen Dateien. Beenden, neu "
-        "starten, löschen oder teilen kann ihn nur, wem er gehört, ebenso das Protokoll sehen.",
+        "People with access can do everything in this workspace that you can, also with your files. They cannot stop, "
+        "restart, delete or share it, nor see its log.",
+        "Wer Zugang hat, kann in diesem Arbeitsplatz alles, was du kannst, auch mit deinen Dateien. Nur du kannst ihn "
+        "beenden, neu starten, löschen oder teilen und sein Protokoll sehen.",
     ),
     "share_address": Text("With one person", "Mit einer Person"),
     "share_address_lead": Text(
@@ -36,17 +36,17 @@ SHARING: dict[str, Text] = {
     "share_now": Text("Share", "Teilen"),
     "share_link": Text("By a link", "Mit einem Link"),
     "share_link_lead": Text(
-        "Whoever has the link and an account can let themselves in, until it expires.",
+        "Anyone who has the link and an account can enter, until it expires.",
         "Wer den Link und ein Konto hat, kann hinein, bis er abläuft.",
     ),
-    "share_hours": Text("Good for", "Gilt"),
+    "share_hours": Text("Valid for", "Gilt"),
     "hours_one": Text("one hour", "eine Stunde"),
     "hours": Text("{hours} hours", "{hours} Stunden"),
     "days_one": Text("one day", "einen Tag"),
     "days": Text("{days} days", "{days} Tage"),
-    "share_make_link": Text("Make a link", "Link erzeugen"),
+    "share_make_link": Text("Create a link", "Link erzeugen"),
     "share_new_link": Text(
-        "Here is the link. It is shown this once: copy it now.",
+        "Here is the link. It is shown only once: copy it now.",
         "Hier ist der Link. Er wird nur dieses eine Mal gezeigt: Kopiere ihn jetzt.",
     ),
     "share_who": Text("Who may enter", "Wer hinein darf"),
@@ -58,8 +58,8 @@ SHARING: dict[str, Text] = {
     "share_link_used_one": Text("let one person in", "ließ eine Person hinein"),
     "share_link_used": Text("let {people} people in", "ließ {people} Personen hinein"),
     "share_end_link": Text(
-        "Revoking a link also ends the access of those whom it let in.",
-        "Wird ein Link widerrufen, kommt auch nicht mehr hinein, wer mit ihm kam.",
+        "Revoking a link also ends the access of everyone who used it.",
+        "Wird ein Link widerrufen, verlieren auch alle den Zugang, die ihn benutzt haben.",
     ),
     "revoke": Text("Revoke", "Widerrufen"),
     "share_admins": Text("Admins", "Administratoren"),
@@ -100,7 +100,7 @@ SHARING: dict[str, Text] = {
         "Zum Annehmen ist JavaScript nötig: Das Geheimnis im Link erreicht den Server erst, wenn du den Knopf drückst.",
     ),
     "accept_no_answer": Text(
-        "The server does not answer. The link is still good: press the button again in a moment.",
+        "The server does not answer. The link is still valid: press the button again in a moment.",
         "Der Server antwortet nicht. Der Link gilt noch: Drücke den Knopf gleich noch einmal.",
     ),
 }

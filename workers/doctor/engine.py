@@ -60,7 +60,7 @@ def engine_findings(report: EngineReport) -> Iterator[Finding]:
     )  # fmt: skip
     yield judged(
         "cgroup", report.cgroup_version == "2", "cgroup v2",
-        f"cgroup v{report.cgroup_version}, which is deprecated, does not limit a workspace's buffered writes to disk",
+        f"cgroup v{report.cgroup_version} is deprecated and does not limit writes to disk through the page cache",
         "Boot with systemd.unified_cgroup_hierarchy=1",
     )  # fmt: skip
     yield judged(

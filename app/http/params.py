@@ -13,6 +13,6 @@ WorkspacePath = Annotated[UUID, Path(description="Of the workspace.", examples=[
 JobPath = Annotated[UUID, Path(description="Of the job.", examples=[JOB_ID])]
 SharePath = Annotated[UUID, Path(description="Of the share.", examples=[SHARE_ID])]
 
-PageLimit = Annotated[int, Query(ge=1, le=100, description="Entries a page.")]
-Before = Annotated[UUID | None, Query(description="`next` of the page before.")]
-BeforeRow = Annotated[int | None, Query(ge=1, le=MAX_ROW_ID, description="`next` of the page before.")]
+PageLimit = Annotated[int, Query(ge=1, le=100, description="Entries per page.")]
+Before = Annotated[UUID | None, Query(description="`next` of the previous page.")]
+BeforeRow = Annotated[int | None, Query(ge=1, le=MAX_ROW_ID, description="`next` of the previous page.")]

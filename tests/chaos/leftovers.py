@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,8 +101,11 @@ async def count(
     known |= seats
     leftovers.orphans = {engine[owner]["Names"][0].lstrip("/") for owner in engine.keys() - known}
     leftovers.orphans |= {name for name in networks if network_index(resources.settings, name) not in indices}
+    taken = Counter(row.engine_id for row in rows)
     for row in rows:
-        if row.id not in live and (fault := await _fault(row, engine.get(str(row.engine_id)), probe)):
+        if taken[row.engine_id] > 1:
+            leftovers.wrong[row.id] = "another workspace has the same container"
+        elif row.id not in live and (fault := await _fault(row, engine.get(str(row.engine_id)), probe)):
             leftovers.wrong[row.id] = fault
     return leftovers
 

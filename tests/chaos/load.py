@@ -69,15 +69,21 @@ class Load:
             await asyncio.sleep(0.05)
 
     async def act(
-        self, http: httpx.AsyncClient, person: SignedIn, deed: str, job_id: UUID | None = None
+        self,
+        http: httpx.AsyncClient,
+        person: SignedIn,
+        deed: str,
+        job_id: UUID | None = None,
+        *,
+        template: str = TEMPLATE,
     ) -> UUID | None:
         """One request. Whatever the answer, or none: it is counted, and an accepted job is kept."""
         path = {
-            "restart": f"/api/container/{TEMPLATE}/restart",
-            "stop": f"/api/container/{TEMPLATE}/stop",
-            "delete": f"/api/container/{TEMPLATE}",
+            "restart": f"/api/container/{template}/restart",
+            "stop": f"/api/container/{template}/stop",
+            "delete": f"/api/container/{template}",
             "cancel": f"/api/jobs/{job_id}/cancel",
-        }.get(deed, f"/api/container/launch/{TEMPLATE}")
+        }.get(deed, f"/api/container/launch/{template}")
         method = "DELETE" if deed == "delete" else "POST"
         self._busy += 1
         try:

@@ -18,13 +18,13 @@ from app.core import clock
 from app.models import LIVE_STATES, Job, JobKind, JobState, utcnow
 from app.resources import open_resources
 from deploy.stack.engine import EngineFailed
-from tests.chaos import deaths, passes  # noqa: F401  # they register their faults
+from tests.chaos import claims, deaths, passes  # noqa: F401  # they register their faults
 from tests.chaos.cluster import Cluster, Skipped
 from tests.chaos.control import VARIABLE, Control
 from tests.chaos.faults import FAULTS
 from tests.chaos.leftovers import Leftovers, Sampler, count, tell, wait_quiet
 from tests.chaos.load import Load
-from tests.support.stack import RunningStack, running_stack
+from tests.support.stack import ROOT, RunningStack, running_stack
 
 HEAL_SECONDS = 15
 QUIET_SECONDS = 60
@@ -57,7 +57,9 @@ def installation(instance: str, logs: Path) -> Iterator[tuple[RunningStack, Cont
     """The whole stack, with entry points that the suite reaches into. The clock of this process follows it."""
     control = Control(logs / "control")
     control.directory.mkdir()
-    changes = {**SETTINGS, VARIABLE: str(control.directory)}
+    catalog = logs / "catalog.yaml"
+    catalog.write_text((ROOT / "images" / "catalog.yaml").read_text() + claims.ENTRY)
+    changes = {**SETTINGS, VARIABLE: str(control.directory), "SPAWNER_CATALOG": str(catalog)}
     with running_stack(
         "path",
         instance,

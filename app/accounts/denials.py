@@ -76,7 +76,7 @@ class Denials:
                     trail.record(session, "request_refused", "route", target, actor=caller.user, outcome=error.code)
                 await self._write(resources, over)
         except AWAY as failure:
-            log.warning("refusal_not_noted", code=error.code, error=type(failure).__name__)
+            log.warning("denial_not_recorded", code=error.code, error=type(failure).__name__)
 
     @asynccontextmanager
     async def running(self, resources: Resources) -> AsyncIterator[None]:
@@ -94,7 +94,7 @@ class Denials:
         try:
             await self._write(resources, [self._counted.pop(key) for key in over])
         except AWAY as failure:
-            log.warning("refusals_not_counted", error=type(failure).__name__)
+            log.warning("denials_not_counted", error=type(failure).__name__)
 
     async def _keep(self, resources: Resources) -> None:
         while True:

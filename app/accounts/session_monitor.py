@@ -65,7 +65,7 @@ class SessionMonitor:
                 await self.check_waiters(resources)
                 self._checked = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
-                log.warning("callers_not_checked", **cause(error))
+                log.warning("sessions_not_checked", **cause(error))
             finally:
                 # Also applies if the check itself has a bug.
                 if time.monotonic() - self._checked > BLIND_SECONDS:

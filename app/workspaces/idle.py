@@ -248,7 +248,7 @@ async def stop_idle(session: AsyncSession, resources: Resources, workspace_id: U
         target = ("workspace", str(workspace_id))
         trail.record(session, "workspace_stop_requested", *target, actor=trail.SYSTEM, detail=reason)
     if job is not None:
-        log.info("let_rest", workspace_id=str(workspace_id), reason=reason)
+        log.info("idle_action_started", workspace_id=str(workspace_id), reason=reason)
     return reason if job is not None else None
 
 

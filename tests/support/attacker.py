@@ -199,7 +199,7 @@ def families() -> dict[str, list[int]]:
 
 
 def calls() -> dict[str, str]:
-    """System calls that pass egress rules by, or take what the machine has in all; with their errors."""
+    """Try system calls that bypass egress rules or exhaust the machine; returns their errors."""
     words = (ctypes.c_ulong * 16)()
     said = {}
     tried: dict[str, tuple[object, ...]] = {
@@ -301,8 +301,9 @@ def seize(what: str) -> dict[str, object]:
 
 
 def thieve(what: str, writer: int) -> None:
-    """A process that takes and never ends by itself. What ends it is descriptors: with more of them the container's own
-    memory is over before anything that others need, and to end takes it a minute.
+    """Take one resource in a process that never ends by itself.
+
+    The limit on descriptors stops it: with more, the container's own memory would run out before any shared resource.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     held, refusal = [], ""

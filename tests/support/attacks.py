@@ -49,7 +49,7 @@ def build_attacker() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Prey:
-    """What is there to be attacked; whoever may reach it does."""
+    """The targets of attacks. Allowed visitors reach them."""
 
     neighbour: WorkspaceSpec
     endpoint: Endpoint

@@ -70,7 +70,7 @@ class Person:
 
     @property
     def complaints(self) -> list[str]:
-        """What the browser said that no page of ours may cause."""
+        """Console messages that our pages must not cause."""
         meant = [(url, text) for url, text in self.heard if url in self.refused and "Failed to load resource" in text]
         said = [f"{url}: {text}" for url, text in self.heard if (url, text) not in meant]
         return [text for text in said if not any(noise.search(text) for noise in NOISE)]
@@ -92,7 +92,7 @@ class Person:
         return answer
 
     def arrive(self, landmark: Locator) -> None:
-        """Wait for what shows that a page has loaded; reload it once if the machine's network has changed meanwhile."""
+        """Wait until the landmark is visible; reload once if the machine's network has changed."""
         try:
             expect(landmark).to_be_visible(timeout=PATIENCE_MS / 2)
         except AssertionError:
@@ -101,7 +101,7 @@ class Person:
             self._reload(landmark)
 
     def press(self, button: Locator) -> None:
-        """Click; reload the page once if what the network's change took from it stands before the button."""
+        """Click; reload the page once if a change of the network left it incomplete."""
         self.arrive(button)
         try:
             button.click(timeout=PATIENCE_MS / 3)

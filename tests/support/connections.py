@@ -23,7 +23,7 @@ class Engines:
 
     @contextmanager
     def lend(self, settings: Settings) -> Iterator[tuple[AsyncEngine, Reader]]:
-        """Yield what a bundle needs, over shared connections. What listens to the engine ends with the test."""
+        """Yield engine and reader over shared connections. Listeners on the engine end with the test."""
         reads = settings.read_connections
         reader = Reader(self._engine("reads", settings.database_url, reads), reads)
         yield self._engine("writes", settings.database_url, settings.database_pool - reads), reader
@@ -40,7 +40,7 @@ class Engines:
         self._connections.add(connection)
 
     async def tidy(self) -> None:
-        """Close what the test that ended did not give back, and what the server closed meanwhile."""
+        """Close connections that the test did not return or that the server has closed."""
         for engine in self._engines.values():
             assert isinstance(engine.pool, QueuePool)
             if engine.pool.checkedout():

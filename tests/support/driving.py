@@ -26,7 +26,7 @@ from workers.jobs.drive import drive_workspace
 
 
 async def admit_waiting(resources: Resources) -> int:
-    """Admit what waits and has room; returns how many launches."""
+    """Admit waiting launches that have capacity; returns their number."""
     async with resources.reads() as session:
         while (admitted := await admission.admit(session, resources)) is None:
             pass

@@ -29,7 +29,7 @@ async def prepull(context: WorkerContext) -> None:
             try:
                 await pull_missing(context, image)
             except (RuntimeFault, RedisError, OSError) as error:
-                log.warning("images_not_looked_for", image=image, **cause(error))
+                log.warning("images_not_checked", image=image, **cause(error))
         await asyncio.sleep(EVERY_SECONDS)
 
 

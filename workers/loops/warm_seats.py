@@ -43,7 +43,7 @@ async def keep_warm(context: WorkerContext) -> None:
                     await plan(session, context.resources)
             await work(context)
         except (RuntimeFault, SQLAlchemyError, RedisError, OSError) as error:
-            log.warning("seats_not_kept", **cause(error))
+            log.warning("seats_not_reconciled", **cause(error))
 
 
 async def work(context: WorkerContext) -> None:

@@ -35,7 +35,6 @@ from tests.support.connections import Engines
 from tests.support.emails import Inbox, PostOffice, open_post_office
 from tests.support.factories import SignedIn, make_user, sign_in
 from tests.support.fakes import FakeRuntime, http_peer
-from tests.support.http import direct_client
 from tests.support.queues import due
 from tests.support.tables import EMPTY_TABLES
 from workers.context import WorkerContext
@@ -308,8 +307,7 @@ class TestWorker:
 async def worker_on(settings: Settings, resources: Resources, engine: Runtime) -> AsyncIterator[TestWorker]:
     """A worker over any runtime."""
     mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
-    async with direct_client(timeout=2) as http:
-        yield TestWorker(settings, WorkerContext(resources, engine, mailer, http))
+    yield TestWorker(settings, WorkerContext(resources, engine, mailer))
 
 
 @pytest.fixture

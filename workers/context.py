@@ -5,8 +5,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
 from app.core.settings.model import Settings
 from app.mail.sender import Mailer, SmtpMailer
 from app.resources import Resources, open_resources
@@ -14,19 +12,20 @@ from app.runtime import make_runtime
 from app.runtime.base import Runtime
 from app.runtime.docker.firewall import Firewall
 from workers.jobs.deliveries import Deliveries
+from workers.jobs.probe import AskStatus, ask_status
 from workers.jobs.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The shared resources and the worker's own: engine, mail server, probe client, revocation events of held jobs, and
+    """The shared resources and the worker's own: engine, mail server, probe, revocation events of held jobs, and
     running deliveries.
     """
 
     resources: Resources
     runtime: Runtime
     mailer: Mailer
-    http: httpx.AsyncClient
+    ask: AskStatus = ask_status
     revocations: Revocations = field(default_factory=Revocations)
     deliveries: Deliveries = field(default_factory=Deliveries)
 
@@ -41,11 +40,9 @@ async def open_context(settings: Settings) -> AsyncIterator[WorkerContext]:
         allowed=settings.allowed,
         firewall=Firewall(settings.instance, settings.network_range, settings.egress_resolvers),
     )
-    # Containers are probed directly, without a proxy from the environment, by HTTP alone: certificates are not loaded.
-    direct = httpx.AsyncClient(timeout=2, trust_env=False, verify=False)  # noqa: S501 # nosec B501
-    async with open_resources(settings) as resources, aclosing(runtime), direct as http:
+    async with open_resources(settings) as resources, aclosing(runtime):
         mailer = SmtpMailer(settings.smtp_url, settings.mail_from)
-        yield WorkerContext(resources, runtime, mailer, http, deliveries=Deliveries(settings.worker_mails))
+        yield WorkerContext(resources, runtime, mailer, deliveries=Deliveries(settings.worker_mails))
 
 
 def context_of(ctx: dict[str, Any]) -> WorkerContext:

@@ -149,6 +149,6 @@ def configure(*, pretty: bool, redact: Callable[[str], str] | None = None) -> No
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
     # uvicorn.access prints URLs with query strings, and so tokens; the others repeat our own lines.
-    for name in ("uvicorn.access", "httpx", "arq.worker"):
+    for name in ("uvicorn.access", "arq.worker"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -50,7 +50,7 @@ def send(worker: TestWorker, settings: Settings, post_office: PostOffice) -> Sen
     """Run the job once, now, against the test's own mail server."""
     url = f"smtp://127.0.0.1:{post_office.port}"
     made = worker.context
-    context = WorkerContext(made.resources, made.runtime, SmtpMailer(url, settings.mail_from), made.http)
+    context = WorkerContext(made.resources, made.runtime, SmtpMailer(url, settings.mail_from))
     return lambda request_id: deliver(context, request_id)
 
 
@@ -160,7 +160,7 @@ async def test_a_server_that_is_down_gets_the_mail_when_it_is_back(
 ) -> None:
     await ask(client, "signup", "alice@example.org")
     made = worker.context
-    down = WorkerContext(made.resources, made.runtime, SmtpMailer("smtp://127.0.0.1:1", settings.mail_from), made.http)
+    down = WorkerContext(made.resources, made.runtime, SmtpMailer("smtp://127.0.0.1:1", settings.mail_from))
     async with resources.sessions() as session:
         request_id = (await session.scalars(select(LinkRequest.id))).one()
     await deliver(down, request_id)

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.mail.sender import SmtpMailer
@@ -51,19 +50,23 @@ class _Sessions:
             self.open -= 1
 
 
+async def _ready(*_: object) -> int:
+    return 200
+
+
 class SteppedWorker:
     """One worker process with one task in its hands. It waits before each call to the engine, and after a late one."""
 
     CALLS = frozenset({"ensure_running", "ensure_paused", "ensure_stopped", "ensure_absent", "status"})
 
-    def __init__(self, resources: Resources, engine: FakeRuntime, http: httpx.AsyncClient) -> None:
+    def __init__(self, resources: Resources, engine: FakeRuntime) -> None:
         self._engine = engine
         self._sessions = _Sessions(resources)
         self._parked: asyncio.Future[Answer] | None = None
         self.pending: Call | None = None
         own = replace(resources, sessions=cast(Any, self._sessions))
         mailer = SmtpMailer(resources.settings.smtp_url, resources.settings.mail_from)
-        self.context = WorkerContext(own, cast(Runtime, self), mailer, http)
+        self.context = WorkerContext(own, cast(Runtime, self), mailer, _ready)
         self.task: asyncio.Task[object]
 
     def begin(self, work: Callable[[WorkerContext], Coroutine[Any, Any, object]]) -> None:

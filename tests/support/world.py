@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import httpx
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.core import clock
@@ -47,7 +46,6 @@ class World:
         self._exits = AsyncExitStack()
         self._owner = create_async_engine(owner_url)
         self.resources: Resources
-        self.http: httpx.AsyncClient
         self.ahead = timedelta(0)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -56,8 +54,6 @@ class World:
     def open(self) -> None:
         async def opened() -> None:
             self.resources = await self._exits.enter_async_context(open_resources(self.settings))
-            ready = httpx.MockTransport(lambda request: httpx.Response(200))
-            self.http = await self._exits.enter_async_context(httpx.AsyncClient(transport=ready))
 
         self.run(opened())
         clock.source = lambda: clock.system() + self.ahead

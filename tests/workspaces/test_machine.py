@@ -79,7 +79,7 @@ class Machine(RuleBasedStateMachine):
         self.users: dict[str, User] = {}
         for slug in ("alice", "bob"):
             self.users[slug] = self.run(make_user(self.resources, slug))
-        self.platform = SteppedWorker(self.resources, self.engine, self.world.http)
+        self.platform = SteppedWorker(self.resources, self.engine)
         self.plain = replace(self.platform.context, runtime=self.engine)
         self.run(reconcile_engine(self.plain))
         for place in PLACES:
@@ -315,7 +315,7 @@ class Machine(RuleBasedStateMachine):
     # How rules reach things.
 
     def begin(self, work: Callable[[WorkerContext], Coroutine[Any, Any, object]]) -> None:
-        worker = SteppedWorker(self.resources, self.engine, self.world.http)
+        worker = SteppedWorker(self.resources, self.engine)
 
         async def begin() -> None:
             worker.begin(work)

@@ -74,7 +74,7 @@ async def _run(context: WorkerContext, held: Claim, template: Template) -> tuple
         path = probe_path(context.resources.settings, template, route_of(held.slug, template.key))
         seconds = template.probe.deadline_seconds
         await wait_ready(
-            context.http, context.runtime, held.container, endpoint, path, port=template.port, seconds=seconds
+            context.ask, context.runtime, held.container, endpoint, path, port=template.port, seconds=seconds
         )
         await reached(Checkpoint.PROBED, held)
     return endpoint, report.unwritten

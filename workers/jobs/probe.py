@@ -1,15 +1,21 @@
 """Probes whether a container's application is ready, and diagnoses failures."""
 
 import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Final
-
-import httpx
 
 from app.runtime.base import ContainerExited, Endpoint, RunState, Runtime, RuntimeFault
 
 FIRST_PAUSE = 0.005
 MAX_PAUSE = 0.5
 READY_BELOW: Final = 500
+ANSWER_SECONDS = 2
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: |\r\n)")
+
+# Returns the status of a GET at a container, or None if it does not answer.
+AskStatus = Callable[[Endpoint, str], Awaitable[int | None]]
 
 
 class ProbeFailed(Exception):
@@ -39,7 +45,7 @@ class WrongPort(ProbeFailed):
 
 
 async def wait_ready(
-    http: httpx.AsyncClient,
+    ask: AskStatus,
     runtime: Runtime,
     name: str,
     endpoint: Endpoint,
@@ -57,7 +63,7 @@ async def wait_ready(
     until = clock() + seconds
     pause, answered = FIRST_PAUSE, None
     while clock() < until:
-        answered = await _answer(http, f"http://{endpoint.host}:{endpoint.port}{path}")
+        answered = await ask(endpoint, path)
         if answered is not None and answered < READY_BELOW:
             return
         await asyncio.sleep(pause)
@@ -69,13 +75,26 @@ async def wait_ready(
     raise await _judged(runtime, name, port, seconds, answered)
 
 
-async def _answer(http: httpx.AsyncClient, url: str) -> int | None:
-    """Return the response's status, or None."""
+async def ask_status(endpoint: Endpoint, path: str) -> int | None:
+    """Ask a container directly, within two seconds. Reads the head alone: a client library costs five times as much."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    lines = (f"GET {path} HTTP/1.1", f"Host: {host}:{endpoint.port}", "User-Agent: spawner", "Accept: */*")
     try:
-        async with http.stream("GET", url) as response:
-            return response.status_code
-    except httpx.HTTPError:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+            with closing(writer):
+                writer.write("\r\n".join((*lines, "Connection: close", "", "")).encode())
+                return await _read_status(reader)
+    except (OSError, EOFError, asyncio.LimitOverrunError):
         return None
+
+
+async def _read_status(reader: asyncio.StreamReader) -> int | None:
+    """Return the final status, past interim ones; None if this is not HTTP/1."""
+    while True:
+        found = _STATUS.match(await reader.readuntil(b"\r\n\r\n"))
+        if found is None or int(found[1]) >= 200:
+            return int(found[1]) if found else None
 
 
 async def _judged(runtime: Runtime, name: str, port: int, seconds: float, answered: int | None) -> ProbeFailed:

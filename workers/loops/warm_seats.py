@@ -134,7 +134,7 @@ async def _run(context: WorkerContext, seat: Seat, template: Template) -> Endpoi
     )
     name, path = seat_name(resources.settings, seat.id), probe_path(resources.settings, template, "")
     seconds = template.probe.deadline_seconds
-    await wait_ready(context.http, context.runtime, name, endpoint, path, port=template.port, seconds=seconds)
+    await wait_ready(context.ask, context.runtime, name, endpoint, path, port=template.port, seconds=seconds)
     return endpoint
 
 

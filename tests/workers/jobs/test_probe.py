@@ -18,8 +18,7 @@ from app.workspaces.errors import explain
 from tests.conftest import TestWorker
 from tests.support.driving import accept, drive, read
 from tests.support.fakes import FakeRuntime, http_peer
-from tests.support.http import direct_client
-from workers.jobs.probe import ProbeAnsweredError, ProbeFailed, ProbeTimeout, WrongPort, wait_ready
+from workers.jobs.probe import ProbeAnsweredError, ProbeFailed, ProbeTimeout, WrongPort, ask_status, wait_ready
 
 PORT = 8080
 
@@ -48,10 +47,39 @@ async def silent() -> AsyncIterator[int]:
 async def probe(runtime: FakeRuntime, port: int) -> ProbeFailed:
     runtime.containers["one"] = None  # type: ignore[assignment]
     endpoint = Endpoint("127.0.0.1", port, "c", "d")
-    async with direct_client(timeout=0.1) as http:
-        with pytest.raises(ProbeFailed) as failed:
-            await wait_ready(http, runtime, "one", endpoint, "/", port=PORT, seconds=0.3)
+    with pytest.raises(ProbeFailed) as failed:
+        await wait_ready(ask_status, runtime, "one", endpoint, "/", port=PORT, seconds=0.3)
     return failed.value
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.jobs.probe.ANSWER_SECONDS", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", 200),
+        (b"HTTP/1.0 404\r\nServer: x\r\n\r\n", 404),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 503 Busy\r\n\r\n", 503),
+        (b"HTTP/1.1 200 OK\r\n", None),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", None),
+        (b"x" * 100_000, None),
+        (b"", None),
+    ],
+)
+async def test_the_status_is_read_from_the_head_alone(said: bytes, status: int | None) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(said)
+        writer.close()
+
+    head = list[bytes]()
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await ask_status(Endpoint("127.0.0.1", port, "c", "d"), "/ready?x=1") == status
+    assert head[0].startswith(f"GET /ready?x=1 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n".encode())
 
 
 async def test_an_error_is_told_with_its_status(runtime: FakeRuntime) -> None:

@@ -31,6 +31,7 @@ from app.http import direct, problems, validation
 from app.http.included import included
 from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.http.proxy_headers import ProxyHeadersMiddleware
+from app.http.turns import TurnsMiddleware
 from app.openapi import document
 from app.resources import start_resources
 from app.security.redaction import Redactor
@@ -125,6 +126,7 @@ def _warn(settings: Settings) -> None:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, outermost last: request id and headers cover everything, errors included."""
     app.add_middleware(direct.DirectRoutesMiddleware, routes=direct.direct_routes(ROUTERS))
+    app.add_middleware(TurnsMiddleware, at_once=settings.write_connections)
     app.add_middleware(BodyLimitMiddleware)
     if settings.cors_origins:
         app.add_middleware(

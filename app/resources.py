@@ -82,7 +82,7 @@ def make_resources(settings: Settings, engine: AsyncEngine, reader: Reader, redi
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Create everything lazily, without connecting, and close it at the end."""
-    engine = make_engine(settings.database_url, pool_size=settings.database_pool - settings.read_connections)
+    engine = make_engine(settings.database_url, pool_size=settings.write_connections)
     reading = make_engine(settings.database_url, pool_size=settings.read_connections)
     reader = Reader(reading, settings.read_connections)
     redis = make_redis(settings.redis_url)

@@ -127,9 +127,8 @@ async def test_a_read_whose_connection_is_lost_meanwhile_is_repeated_once(reader
 
 
 async def test_a_read_answers_while_writes_hold_all_of_their_connections(resources: Resources) -> None:
-    writes = resources.settings.database_pool - resources.settings.read_connections
     async with AsyncExitStack() as held:
-        for _ in range(writes):
+        for _ in range(resources.settings.write_connections):
             session = await held.enter_async_context(resources.unit_of_work())
             await session.execute(select(literal(1)))
         async with asyncio.timeout(SOON):

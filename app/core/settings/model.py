@@ -335,6 +335,11 @@ class Settings(BaseSettings):
         return max(1, self.database_pool // 4)
 
     @property
+    def write_connections(self) -> int:
+        """The rest of DATABASE_POOL."""
+        return self.database_pool - self.read_connections
+
+    @property
     def proxies(self) -> list[str]:
         """TRUSTED_PROXIES without `none`."""
         return [] if self.trusted_proxies == [NO_PROXY] else self.trusted_proxies

@@ -1,18 +1,17 @@
 """Probes whether a container's application is ready, and diagnoses failures."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from typing import Final
+
+import aiohttp
 
 from app.runtime.base import ContainerExited, Endpoint, RunState, Runtime, RuntimeFault
 
 FIRST_PAUSE = 0.005
 MAX_PAUSE = 0.5
 READY_BELOW: Final = 500
-ANSWER_SECONDS = 2
-_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: |\r\n)")
+ANSWER = aiohttp.ClientTimeout(total=2)
 
 # Returns the status of a GET at a container, or None if it does not answer.
 AskStatus = Callable[[Endpoint, str], Awaitable[int | None]]
@@ -76,25 +75,14 @@ async def wait_ready(
 
 
 async def ask_status(endpoint: Endpoint, path: str) -> int | None:
-    """Ask a container directly, within two seconds. Reads the head alone: a client library costs five times as much."""
+    """Ask a container directly, without a proxy from the environment, within two seconds."""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    lines = (f"GET {path} HTTP/1.1", f"Host: {host}:{endpoint.port}", "User-Agent: spawner", "Accept: */*")
+    url = f"http://{host}:{endpoint.port}{path}"
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-            with closing(writer):
-                writer.write("\r\n".join((*lines, "Connection: close", "", "")).encode())
-                return await _read_status(reader)
-    except (OSError, EOFError, asyncio.LimitOverrunError):
+        async with aiohttp.request("GET", url, allow_redirects=False, timeout=ANSWER) as response:
+            return response.status
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None
-
-
-async def _read_status(reader: asyncio.StreamReader) -> int | None:
-    """Return the final status, past interim ones; None if this is not HTTP/1."""
-    while True:
-        found = _STATUS.match(await reader.readuntil(b"\r\n\r\n"))
-        if found is None or int(found[1]) >= 200:
-            return int(found[1]) if found else None
 
 
 async def _judged(runtime: Runtime, name: str, port: int, seconds: float, answered: int | None) -> ProbeFailed:

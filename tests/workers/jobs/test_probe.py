@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from sqlalchemy import select
 
@@ -54,7 +55,7 @@ async def probe(runtime: FakeRuntime, port: int) -> ProbeFailed:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.jobs.probe.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("workers.jobs.probe.ANSWER", aiohttp.ClientTimeout(total=0.1))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,27 @@ async def test_place_and_estimate_fall_with_each_launch_that_finds_room(
     assert WAITED_SECONDS / 3 <= estimates[-1] < estimates[0] / 2
 
 
+async def test_who_comes_to_a_full_server_is_promised_nothing_before_a_pass_has_judged(
+    client: httpx.AsyncClient, resources: Resources, worker: TestWorker
+) -> None:
+    await full_server(resources, worker)
+    late = await sign_in(resources, "late")
+    posted = (await client.post("/api/container/launch/hello", headers=late.headers)).json()["job"]
+    assert (posted["position"], posted["waits_for"], posted["eta_seconds"]) == (WAITING + 1, None, None)
+
+
+async def test_who_is_alone_is_told_at_once_what_a_launch_takes(
+    client: httpx.AsyncClient, resources: Resources, worker: TestWorker
+) -> None:
+    for slug in ("first", "second"):
+        who = await sign_in(resources, slug)
+        posted = (await client.post("/api/container/launch/hello", headers=who.headers)).json()["job"]
+        assert posted["position"] == 1
+        assert (posted["eta_seconds"] is None) == (slug == "first")
+        await admit_waiting(resources)
+        await worker.drain()
+
+
 async def test_only_the_last_ten_that_found_room_make_the_pace(
     client: httpx.AsyncClient, resources: Resources, worker: TestWorker
 ) -> None:

@@ -85,7 +85,7 @@ def eta(settings: Settings, job: Job, place: Place) -> float | None:
     """Return the estimated seconds until the job ends, from recent launches; None if unknown.
 
     A job waiting for a launch slot is admitted as launches end; for other capacity, as fast as others were admitted
-    lately. A job that no pass has checked yet joins the next pass.
+    lately. A job that no pass has checked yet is estimated only if it is the first: what holds others may hold it too.
     """
     if not job.is_live or job.expected_seconds is None:
         return None
@@ -93,9 +93,10 @@ def eta(settings: Settings, job: Job, place: Place) -> float | None:
         return round(max(job.expected_seconds - (utcnow() - job.admitted_at).total_seconds(), 0.0), 1)
     if place.position is None:
         return None
-    if job.blocked_by in (None, "capacity_launches"):
-        ahead = place.position if job.blocked_by else place.position - 1
-        return round(job.expected_seconds * (1 + math.ceil(ahead / settings.launches_at_once)), 1)
+    if job.blocked_by is None:
+        return round(job.expected_seconds, 1) if place.position == 1 else None
+    if job.blocked_by == "capacity_launches":
+        return round(job.expected_seconds * (1 + math.ceil(place.position / settings.launches_at_once)), 1)
     if place.pace is None:
         return None
     return round(job.expected_seconds + place.pace * place.position, 1)

@@ -16,7 +16,7 @@ from tests.support.stack import RunningStack
 
 ARRIVAL_SECONDS = 60.0
 # After the last arrival those who run leave, one after the other, and those who wait follow.
-AFTER_SECONDS = 15.0
+AFTER_SECONDS = 12.0
 CLEAN_SECONDS = 60
 LEAVE_EVERY = 0.4
 POLL_SECONDS = 1.0

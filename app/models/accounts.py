@@ -58,6 +58,7 @@ class User(Base):
     __table_args__ = (
         CheckConstraint("slug ~ '^[a-z0-9]+$'", name="slug_plain"),
         Index("ix_users_unconfirmed", "created_at", postgresql_where=text("state = 'registered'")),
+        Index("ix_users_newest", "created_at", "id"),
     )
 
 

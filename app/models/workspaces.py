@@ -98,6 +98,7 @@ class Workspace(Base):
     __table_args__ = (
         Index(None, "user_id", "template", unique=True),
         Index("ix_workspaces_reserved", "user_id", postgresql_where=text("reserved_memory IS NOT NULL")),
+        Index("ix_workspaces_newest", "created_at", "id"),
     )
 
 

@@ -1,0 +1,18 @@
+"""indexes of accounts and of workspaces by age, for the admins' lists."""
+
+from alembic import op
+
+revision = "0019"
+down_revision = "0018"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_users_newest", "users", ["created_at", "id"])
+    op.create_index("ix_workspaces_newest", "workspaces", ["created_at", "id"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_workspaces_newest", table_name="workspaces")
+    op.drop_index("ix_users_newest", table_name="users")

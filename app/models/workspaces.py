@@ -99,6 +99,7 @@ class Workspace(Base):
         Index(None, "user_id", "template", unique=True),
         Index("ix_workspaces_reserved", "user_id", postgresql_where=text("reserved_memory IS NOT NULL")),
         Index("ix_workspaces_newest", "created_at", "id"),
+        Index("ix_workspaces_in_use", "status", postgresql_where=text("status NOT IN ('not_created', 'stopped')")),
     )
 
 

@@ -28,7 +28,7 @@ SELECT now(), 'system', 'workspace_stopped', 'workspace', number::text, 'ok', ''
 FROM generate_series(1, :users) AS number
 """
 # What grows with every account and every launch.
-GROWING = ("users", "jobs", "job_events", "audit")
+GROWING = ("users", "workspaces", "jobs", "job_events", "audit")
 
 
 async def fill(owner: AsyncEngine, *, users: int, jobs: int) -> None:

@@ -1,10 +1,9 @@
 """The plans that the database makes over full tables."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.db import Base
@@ -29,7 +28,7 @@ _ENTRIES: dict[type[Base], Mapping[str, str]] = {
     },
     Share: {"id": "one.id", "workspace_id": "one.id", "email": "one.id || '@example.org'"},
 }
-ALL_GROWING = frozenset({*GROWING, "workspaces", *(str(model.__tablename__) for model in _ENTRIES)})
+ALL_GROWING = frozenset({*GROWING, *(str(model.__tablename__) for model in _ENTRIES)})
 
 
 async def fill_entries(owner: AsyncEngine) -> None:
@@ -59,34 +58,8 @@ async def scanned(owner: AsyncEngine, select: PreparedSelect) -> set[str]:
             (found,) = await raw.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE tested({nothing})")
         finally:
             await raw.execute("DEALLOCATE tested; RESET plan_cache_mode")
-    return _read_whole(found[0][0]["Plan"])
-
-
-@contextmanager
-def executed(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements of the block with their values."""
-    found: list[tuple[str, Any]] = []
-
-    def note(*execution: Any) -> None:
-        found.append((str(execution[2]), execution[3]))
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
-
-
-async def scanned_with(owner: AsyncEngine, sql: str, values: Any) -> set[str]:
-    """The tables that grow and that a statement with these values reads as a whole."""
-    async with owner.connect() as connection:
-        raw: Any = (await connection.get_raw_connection()).driver_connection
-        (found,) = await raw.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *values)
-    return _read_whole(found[0][0]["Plan"])
-
-
-def _read_whole(plan: dict[str, Any]) -> set[str]:
-    return {node["Relation Name"] for node in _nodes(plan) if node["Node Type"] == "Seq Scan"} & ALL_GROWING
+    nodes = _nodes(found[0][0]["Plan"])
+    return {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} & ALL_GROWING
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

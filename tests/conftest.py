@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import subprocess
@@ -41,6 +42,9 @@ from workers.context import WorkerContext
 from workers.loops.admit import admit, admit_forever
 from workers.loops.reconcile import reconcile_engine, reconcile_engine_forever, reconcile_rows, reconcile_rows_forever
 from workers.worker import Worker
+
+# The tests' client logs addresses, and with them tokens, among the lines that tests look at.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 ROOT = Path(__file__).parent.parent
 INSTANCE = f"t{secrets.token_hex(4)}"

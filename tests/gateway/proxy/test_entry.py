@@ -288,9 +288,9 @@ async def test_a_script_without_a_session_gets_a_problem(site: Site) -> None:
         (WorkspaceStatus.STOPPED, "It is stopped", "Er ist beendet", "30"),
         (WorkspaceStatus.STARTING, "It is starting", "Er startet", "3"),
         (WorkspaceStatus.ERROR, "could not be started", "nicht gestartet werden", "30"),
-        (WorkspaceStatus.QUEUED, "or for room on the server", "auf dem Server Platz", "3"),
+        (WorkspaceStatus.QUEUED, "or for capacity on the server", "auf dem Server Platz", "3"),
         (WorkspaceStatus.STOPPING, "you can start it again", "wieder starten", "3"),
-        (WorkspaceStatus.DELETING, "you can launch it anew", "von Neuem starten", "3"),
+        (WorkspaceStatus.DELETING, "you can launch it again", "von Neuem starten", "3"),
         (WorkspaceStatus.NOT_CREATED, "not been launched", "noch nicht gestartet", "30"),
     ],
 )

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from app.core.outbox import Outbox
 
 RESTED_SECONDS = 1
+SERVER_SETTINGS = {
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "30s",
+    "timezone": "UTC",
+    # No statement here runs long enough to gain from compilation, which large tables trigger at each run.
+    "jit": "off",
+}
 # Wait for a free connection.
 POOL_SECONDS = 5
 
@@ -55,7 +62,7 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         connect_args={
             "timeout": 5,
             "command_timeout": 10,
-            "server_settings": {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s", "timezone": "UTC"},
+            "server_settings": SERVER_SETTINGS,
         },
     )
     event.listen(engine.sync_engine, "checkin", _note_rest)

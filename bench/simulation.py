@@ -40,6 +40,9 @@ SETTINGS = {
     "SPAWNER_LAUNCHES_AT_ONCE": "64",
     "SPAWNER_QUEUE_LIMIT": str(PEOPLE),
     "SPAWNER_QUEUE_SECONDS": "3600",
+    # The engine of `fake_worker` tells of 1,000 processors and a TiB.
+    "SPAWNER_CPU_OVERCOMMIT": "100",
+    "SPAWNER_MEMORY_OVERCOMMIT": "100",
     # A /16 holds 4,096 networks.
     "SPAWNER_NETWORK_RANGE": "10.208.0.0/12",
 }
@@ -89,7 +92,7 @@ class Simulation:
         async with asyncio.timeout(30):
             while True:
                 async with self._resources.reads() as session:
-                    if (await session.scalar(select(EngineCapacity.cpus)) or 0) >= RUNNING:
+                    if (await session.scalar(select(EngineCapacity.cpus)) or 0) >= 1000:
                         return
                 await asyncio.sleep(0.2)
 

@@ -83,7 +83,10 @@ def make_resources(settings: Settings, engine: AsyncEngine, reader: Reader, redi
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Create everything lazily, without connecting, and close it at the end."""
     engine = make_engine(settings.database_url, pool_size=settings.write_connections)
-    reading = make_engine(settings.database_url, pool_size=settings.read_connections)
+    # Over full tables the server would plan a poll anew each time, which takes longer than running it.
+    reading = make_engine(
+        settings.database_url, pool_size=settings.read_connections, plan_cache_mode="force_generic_plan"
+    )
     reader = Reader(reading, settings.read_connections)
     redis = make_redis(settings.redis_url)
     try:

@@ -50,9 +50,9 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: DateTime(timezone=True)}
 
 
-def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
+def make_engine(url: str, *, pool_size: int, plan_cache_mode: str = "auto") -> AsyncEngine:
     """Create the engine. Connections idle for more than 1 s are pinged before reuse; statements time out after 10 s,
-    lock waits after 5 s.
+    lock waits after 5 s. `plan_cache_mode` is PostgreSQL's setting.
     """
     engine = create_async_engine(
         url,
@@ -62,7 +62,7 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         connect_args={
             "timeout": 5,
             "command_timeout": 10,
-            "server_settings": SERVER_SETTINGS,
+            "server_settings": {**SERVER_SETTINGS, "plan_cache_mode": plan_cache_mode},
         },
     )
     event.listen(engine.sync_engine, "checkin", _note_rest)

@@ -15,7 +15,7 @@ from app.core.errors import is_transient
 from app.core.reader import PreparedSelect, Reader, given
 from app.core.settings.model import Settings
 from app.models import User, UserState
-from app.resources import Resources
+from app.resources import Resources, open_resources
 from tests.support.factories import make_user
 from tests.support.statements import counted
 from tests.support.waiting import SOON
@@ -187,3 +187,9 @@ async def test_a_statement_outlives_a_change_of_its_tables(reader: Reader, owner
     finally:
         async with owner.begin() as connection:
             await connection.execute(text("ALTER TABLE users DROP COLUMN passing"))
+
+
+async def test_reads_are_planned_once_for_any_values(settings: Settings) -> None:
+    asked = PreparedSelect(select(func.current_setting("plan_cache_mode")))
+    async with open_resources(settings) as resources:
+        assert await resources.reader.fetch_one(asked) == ("force_generic_plan",)

@@ -1,5 +1,6 @@
 """Every answer that the document names is provoked, and is what the document says; nothing else comes."""
 
+from functools import cache
 from typing import Any
 
 import jsonschema_rs
@@ -17,6 +18,10 @@ from tests.support.openapi import closed, operations
 VALUES: dict[str, dict[str, object]] = {"quota_user_running": {"limit": 1}, "too_many_tokens": {"limit": 50}}
 
 
+Promised = dict[Answer, tuple[int, dict[str, Any]]]
+
+
+@cache
 def errors_by_code() -> dict[str, type[AppError]]:
     found: dict[str, type[AppError]] = {}
     waiting = [AppError]
@@ -28,9 +33,10 @@ def errors_by_code() -> dict[str, type[AppError]]:
     return found
 
 
-def promised(document: dict[str, Any]) -> dict[Answer, tuple[int, dict[str, Any]]]:
+@pytest.fixture(scope="module")
+def promised(document: dict[str, Any]) -> Promised:
     """The status and the description of every answer that the document names."""
-    found: dict[Answer, tuple[int, dict[str, Any]]] = {}
+    found: Promised = {}
     for _, _, operation in operations(document):
         for status, response in operation["responses"].items():
             problem = response.get("content", {}).get("application/problem+json")
@@ -51,8 +57,8 @@ def test_the_table_of_operations_is_the_documents(document: dict[str, Any]) -> N
         assert reference.rpartition("/")[2] == (declared.__name__ if declared else ""), name
 
 
-def test_each_answer_of_the_document_has_a_case_and_the_other_way_round(document: dict[str, Any]) -> None:
-    assert set(promised(document)) == ANSWERS
+def test_each_answer_of_the_document_has_a_case_and_the_other_way_round(promised: Promised) -> None:
+    assert set(promised) == ANSWERS
     assert set(OWN) <= ANSWERS
 
 
@@ -63,24 +69,24 @@ ALONE = sorted(key for key in ANSWERS if isinstance(key[1], str) and key not in 
 
 @pytest.mark.parametrize("code", TOGETHER)
 async def test_each_error_of_many_operations_is_a_problem_in_the_callers_language(
-    scene: Scene, document: dict[str, Any], code: str
+    scene: Scene, promised: Promised, code: str
 ) -> None:
     assert TOGETHER[code]
     for answer in TOGETHER[code]:
         # Limits count across operations.
         await scene.resources.redis.flushall()
-        await is_a_problem(scene, document, answer)
+        await is_a_problem(scene, promised, answer)
 
 
 @pytest.mark.parametrize("answer", ALONE, ids="-".join)
 async def test_each_error_is_a_problem_in_the_callers_language(
-    scene: Scene, document: dict[str, Any], answer: Answer
+    scene: Scene, promised: Promised, answer: Answer
 ) -> None:
-    await is_a_problem(scene, document, answer)
+    await is_a_problem(scene, promised, answer)
 
 
-async def is_a_problem(scene: Scene, document: dict[str, Any], key: Answer) -> None:
-    code, (status, response) = str(key[1]), promised(document)[key]
+async def is_a_problem(scene: Scene, promised: Promised, key: Answer) -> None:
+    code, (status, response) = str(key[1]), promised[key]
     error = errors_by_code()[code]
     locales: tuple[Locale, ...] = ("en", "de")
     for locale in locales:
@@ -111,9 +117,9 @@ async def is_a_problem(scene: Scene, document: dict[str, Any], key: Answer) -> N
     "key", sorted(key for key in ANSWERS if isinstance(key[1], int)), ids=lambda key: f"{key[0]}-{key[1]}"
 )
 async def test_each_other_answer_has_the_fields_of_its_schema(
-    scene: Scene, document: dict[str, Any], key: Answer
+    scene: Scene, document: dict[str, Any], promised: Promised, key: Answer
 ) -> None:
-    answer, (status, response) = await provoke(scene, key), promised(document)[key]
+    answer, (status, response) = await provoke(scene, key), promised[key]
     assert answer.status_code == status, answer.text
     for header in response["headers"]:
         assert answer.headers[header]

@@ -140,8 +140,11 @@ class Simulation:
         meter = self._meter()
         await asyncio.sleep(REST_SECONDS)
         self.add(f"{RUNNING:,} that run, a second of it", "", meter.milliseconds(), REST_SECONDS)
-        for name, pid in sorted(self._stack.pids().items()):
-            self.add(f"memory, {name}", f"{memory_megabytes(pid):.0f} MB")
+        found = {name: memory_megabytes(pid) for name, pid in sorted(self._stack.pids().items())}
+        for name, megabytes in found.items():
+            # The second worker has been stopped.
+            if megabytes:
+                self.add(f"memory, {name}", f"{megabytes:.0f} MB")
 
     async def _requests(self, status_url: str) -> None:
         owner = await self._owner_of(status_url)
